@@ -1,0 +1,1 @@
+"""The sweep: spec, identity, ledger, search, runner, query, frontier, command line."""

@@ -1,0 +1,244 @@
+"""The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
+
+import json
+import os
+import sys
+from collections import Counter
+from enum import StrEnum
+from typing import Annotated, Any
+
+import optuna
+import typer
+from rich.console import Console
+
+from orchestrator.errors import SweepError, SweepInterruptedError
+from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep, stored_spec
+from search_spaces import SpaceError
+from trainables.errors import UnlearningError
+
+app = typer.Typer(
+    name="unlearn-sweep",
+    help="Map what it costs to unlearn data from a language model with gradient ascent.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpecArgument = Annotated[
+    str | None, typer.Argument(help="A spec (YAML file), or the name of a shipped one; none: the demo.")
+]
+SweepArgument = Annotated[str, typer.Argument(help="A sweep's name under the storage, or its own folder or URI.")]
+StorageOption = Annotated[str, typer.Option(help="Folder or URI that holds sweeps.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting; repeatable.")
+]
+NameOption = Annotated[str | None, typer.Option(help="Name of the sweep, in place of the spec's.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Trials at once; none: as many as fit.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Format(StrEnum):
+    """How ``query`` prints."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def plan(
+    spec: SpecArgument = None,
+    overrides: SetOption = None,
+    workers: WorkersOption = None,
+    estimate: Annotated[bool, typer.Option(help="Time the model on this machine.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time."""
+    from orchestrator.plan import plan_sweep
+    from orchestrator.spec import load_spec
+    from orchestrator.tables import plan_table
+
+    loaded = load_spec(spec, overrides=tuple(overrides or ()))
+    fits = int((os.cpu_count() or 1) // loaded.resources.cpus_per_trial)
+    at_once = workers or loaded.resources.concurrent_trials or max(1, fits)
+    result = plan_sweep(loaded, concurrent_trials=at_once, estimate=estimate)
+    _print_json(result.as_json()) if as_json else _out().print(plan_table(result))
+
+
+@app.command()
+def run(
+    spec: SpecArgument = None,
+    name: NameOption = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep if it exists unfinished.")] = False,
+) -> None:
+    """Run a sweep on this machine, or on the cluster that RAY_ADDRESS names."""
+    from orchestrator.spec import load_spec
+
+    _run(
+        load_spec(spec, overrides=tuple(overrides or ()), name=name),
+        storage=storage,
+        workers=workers,
+        resume=resume,
+    )
+
+
+@app.command()
+def resume(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, workers: WorkersOption = None) -> None:
+    """Continue an interrupted sweep from what its ledger holds."""
+    ledger = open_sweep(sweep, storage)
+    parent = ledger.storage.uri.rstrip("/").rpartition("/")[0]
+    _run(stored_spec(ledger), storage=parent, workers=workers, resume=True)
+
+
+def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
+    from orchestrator.frontier import frontiers
+    from orchestrator.progress import RunProgress
+    from orchestrator.runner import run_sweep
+    from orchestrator.tables import frontier_report
+
+    console = _out()
+    try:
+        with RunProgress(console).live() as progress:
+            summary = run_sweep(spec, storage=storage, events=progress, workers=workers, resume=resume)
+    except SweepInterruptedError as error:
+        uri = f"{storage.rstrip('/')}/{spec.name}"
+        _err().print(
+            f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(128 + error.signal_number) from None
+    endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
+    lead = "nothing left to do" if summary.was_finished else "done"
+    console.print(f"{lead}: {summary.trials} trials ({endings})\n", highlight=False)
+    console.print(frontier_report(frontiers(open_sweep(summary.uri))))
+    console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
+    console.print(
+        f'ask it: unlearn-sweep query {summary.uri} "from evaluations limit 5"',
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
+    """Show how far a sweep has come, from its ledger."""
+    from orchestrator.strata import Stratum
+
+    ledger = open_sweep(sweep, storage)
+    spec = stored_spec(ledger)
+    rows = ledger.trials()
+    strata = len(spec.data.forget_sets) * len(spec.seeds)
+    counts = Counter(row["status"] or "unfinished" for row in rows)
+    result = {
+        "sweep": ledger.sweep,
+        "uri": ledger.storage.uri,
+        "trials": Stratum(spec, "status").budget * strata,
+        "proposed": len(rows),
+        "statuses": dict(counts),
+        "evaluations": ledger.table("evaluations").num_rows,
+    }
+    if as_json:
+        _print_json(result)
+        return
+    endings = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none yet"
+    _out().print(
+        f"{result['sweep']}: {result['proposed']} of {result['trials']} trials proposed ({endings}), "
+        f"{result['evaluations']} evaluations\n{result['uri']}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+
+
+@app.command()
+def query(
+    arguments: Annotated[list[str], typer.Argument(metavar="SWEEP... SQL", help="One or more sweeps, then the SQL.")],
+    output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Run SQL (DuckDB) over the tables trials, evaluations and examples of one or more sweeps."""
+    from orchestrator.query import query as run_query
+    from orchestrator.tables import result_table
+
+    *sweeps, sql = arguments
+    if not sweeps:
+        raise SweepError(
+            'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"'
+        )
+    result = run_query([open_sweep(sweep, storage) for sweep in sweeps], sql)
+    if output is Format.TABLE:
+        _out().print(result_table(result))
+    else:
+        _write(result, output)
+
+
+@app.command()
+def frontier(
+    sweep: SweepArgument,
+    forget_set: Annotated[str | None, typer.Option(help="Only this forget set.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the Pareto frontier of unlearning against performance, by forget set."""
+    from orchestrator.frontier import frontiers
+    from orchestrator.tables import frontier_report
+
+    result = frontiers(open_sweep(sweep, storage), forget_set)
+    _print_json([f.as_json() for f in result]) if as_json else _out().print(frontier_report(result))
+
+
+def _write(result: Any, output: Format) -> None:
+    """Write a query's result to standard output in a machine's format."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    if output is Format.JSON:
+        _print_json(result.to_pylist())
+    elif output is Format.MARKDOWN:
+        names = result.schema.names
+        lines = [
+            names,
+            ["---"] * len(names),
+            *([_markdown(v) for v in row.values()] for row in result.to_pylist()),
+        ]
+        typer.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    else:
+        buffer = pa.BufferOutputStream()
+        pa.csv.write_csv(result, buffer) if output is Format.CSV else pa.parquet.write_table(result, buffer)
+        sys.stdout.buffer.write(buffer.getvalue().to_pybytes())
+
+
+def _markdown(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def _out() -> Console:
+    """Open standard output; where it is no terminal, wide enough not to cut tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def main() -> None:
+    """Run the command. A user's mistake prints one message and exits with 2."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        app()
+    except (SweepError, UnlearningError, SpaceError) as error:
+        _err().print(f"unlearn-sweep: {error}", soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        _err().print(f"unlearn-sweep:{place} {error.strerror or error}", soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,13 @@
+"""Errors of the sweep layer that a user can act on."""
+
+
+class SweepError(Exception):
+    """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""
+
+
+class SweepInterruptedError(Exception):
+    """The sweep was stopped by a signal after everything had been committed. Exit code 128 + the signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number

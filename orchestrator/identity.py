@@ -1,0 +1,49 @@
+"""Who a trial is: canonical JSON, content hashes and trial keys."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from trainables.trial import Trial
+
+SCHEMA_VERSION = 1
+"""Of the ledger's tables and of trial identity; a change ships a migration."""
+
+
+def canonical_json(value: Any) -> str:
+    """Write JSON with one spelling for equal values: sorted keys, no spaces, shortest floats, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def content_hash(value: Any) -> str:
+    """Give the SHA-256 of a value's canonical JSON, in hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Give the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stratum_name(forget_set: str, seed: int) -> str:
+    """Name the stratum of a forget set and a seed."""
+    return f"{forget_set}/seed={seed}"
+
+
+def trial_key(trial: Trial, *, workload_hash: str) -> str:
+    """Derive a trial's identity from its config, its data, its model and the schema version: 16 hex digits.
+
+    How far the trajectory goes is no part of it, unless the schedule looks at the total: the rest is a prefix.
+    """
+    return content_hash(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "workload": workload_hash,
+            "forget_set": trial.forget_set,
+            "seed": trial.seed,
+            "config": trial.config.model_dump(mode="json"),
+            "horizon": trial.horizon,
+        }
+    )[:16]

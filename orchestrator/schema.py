@@ -1,0 +1,138 @@
+"""Arrow schemas of the ledger: column names, types, units and meanings, with a version."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.identity import SCHEMA_VERSION
+
+VERSION_KEY = b"unlearn_sweep_schema_version"
+
+
+def _table(*columns: tuple[str, pa.DataType, str, str]) -> pa.Schema:
+    """Build a schema of (name, type, unit, meaning)."""
+    fields = [
+        pa.field(name, kind, metadata={"unit": unit, "meaning": meaning}) for name, kind, unit, meaning in columns
+    ]
+    return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int64()
+_TIME = pa.timestamp("us", tz="UTC")
+
+_WHO = (
+    ("sweep", TEXT, "", "name of the sweep"),
+    ("trial_id", TEXT, "", "hash of the trial's config, data, model and schema version"),
+    ("stratum", TEXT, "", "forget set and seed; strata are fully crossed and searched apart"),
+    ("forget_set", TEXT, "", "name of the forget set"),
+    ("distribution", TEXT, "", "in: drawn from the training distribution; out: canaries"),
+    ("seed", WHOLE, "", "seed of batch order and dropout"),
+    ("objective", TEXT, "", "what each step minimises"),
+    ("optimizer", TEXT, "", "optimizer of the ascent"),
+    ("learning_rate", REAL, "", "peak learning rate"),
+    ("batch_size", WHOLE, "examples", "forget examples in a step"),
+)
+
+TRIALS = _table(
+    *_WHO,
+    ("number", WHOLE, "", "order of proposal within the stratum, from 0"),
+    ("status", TEXT, "", "completed, diverged, collapsed, stopped or failed; null: not ended"),
+    ("clip_norm", REAL, "", "largest global gradient norm; null: not clipped"),
+    ("schedule", TEXT, "", "learning-rate schedule"),
+    ("horizon", WHOLE, "steps", "total steps, where the schedule depends on it"),
+    ("target_step", WHOLE, "steps", "last step that the trial was asked for"),
+    ("last_step", WHOLE, "steps", "last evaluated step"),
+    ("message", TEXT, "", "why the trial went no further"),
+    ("config", TEXT, "JSON", "the trial's whole configuration"),
+    ("proposal", TEXT, "JSON", "what the sampler proposed, and its own notes: for replay"),
+    ("elapsed_s", REAL, "seconds", "wall time of the trial"),
+    ("started_at", _TIME, "UTC", "when it was proposed"),
+    ("ended_at", _TIME, "UTC", "when its outcome was published"),
+    ("host", TEXT, "", "machine that published the row"),
+)
+
+EVALUATIONS = _table(
+    *_WHO,
+    ("step", WHOLE, "steps", "ascent steps taken; 0 is the base model"),
+    ("status", TEXT, "", "completed, or collapsed: beyond the performance floor"),
+    ("forget_nll", REAL, "nats/token", "negative log-likelihood of the forget set, token-weighted"),
+    ("gen_ex", REAL, "bits", "generalized exposure, mean over the forget set; null without reference models"),
+    ("gen_ex_abs", REAL, "bits", "mean absolute generalized exposure"),
+    (
+        "gen_ex_per_token",
+        REAL,
+        "bits/token",
+        "mean over the forget set of generalized exposure by target token",
+    ),
+    ("rel_ex", REAL, "bits", "relative exposure by rank in the population, mean over the forget set"),
+    ("rel_ex_skew_normal", REAL, "bits", "relative exposure by a skew-normal fitted to the population, mean"),
+    (
+        "extraction_rate",
+        REAL,
+        "share",
+        "forget examples whose target greedy decoding gives exactly from its prefix",
+    ),
+    ("membership_auc", REAL, "", "loss-threshold membership of forget set against population; 0.5 is chance"),
+    (
+        "retain_nll",
+        REAL,
+        "nats/token",
+        "negative log-likelihood of retained training examples, token-weighted",
+    ),
+    ("heldout_nll", REAL, "nats/token", "negative log-likelihood of never-trained examples, token-weighted"),
+    ("heldout_perplexity", REAL, "", "exp(heldout_nll), capped at exp(88)"),
+    ("bleu", REAL, "", "BLEU of held-out outputs; null for causal models"),
+    ("chrf", REAL, "", "chrF of held-out outputs; null for causal models"),
+    (
+        "unlearning_quality",
+        REAL,
+        "bits",
+        "gen_ex_abs, or without reference models mean |rel_ex - log2 e|; lower is better",
+    ),
+    ("performance", REAL, "nats/token", "heldout_nll; lower is better"),
+    ("tokens_seen", WHOLE, "tokens", "forget target tokens ascended on so far"),
+    ("elapsed_s", REAL, "seconds", "wall time since the trial started"),
+)
+
+EXAMPLES = _table(
+    ("trial_id", TEXT, "", "the trial"),
+    ("step", WHOLE, "steps", "the evaluation"),
+    ("example_id", TEXT, "", "the forget example"),
+    ("num_tokens", WHOLE, "tokens", "target tokens"),
+    ("nll", REAL, "nats/token", "negative log-likelihood by target token"),
+    ("gen_ex", REAL, "bits", "generalized exposure of the whole target"),
+    ("rel_ex", REAL, "bits", "relative exposure by rank in the population"),
+    ("rel_ex_skew_normal", REAL, "bits", "relative exposure by a skew-normal fitted to the population"),
+    ("extracted", pa.bool_(), "", "greedy decoding from the prefix gives the target exactly"),
+    ("memorization", REAL, "nats/token", "counterfactual memorization before unlearning"),
+    ("difficulty", REAL, "nats/token", "negative log-likelihood under the reference models"),
+)
+
+TABLES: Mapping[str, pa.Schema] = {"trials": TRIALS, "evaluations": EVALUATIONS, "examples": EXAMPLES}
+
+
+def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Build an Arrow table; a column that a row does not name is null, a name that the schema lacks is our bug."""
+    rows = list(rows)
+    for row in rows:
+        unknown = row.keys() - set(schema.names)
+        assert not unknown, f"not in the schema: {sorted(unknown)}"
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def _metrics() -> list[pa.Field]:
+    """List the columns that an evaluation measures, whatever model it is of."""
+    skip = {name for name, *_ in _WHO} | {"step", "status", "tokens_seen", "elapsed_s", "bleu", "chrf"}
+    return [column for column in EVALUATIONS if column.name not in skip]
+
+
+BASELINES = pa.schema(
+    [
+        pa.field("model", TEXT, metadata={"unit": "", "meaning": "base, or reference-0, reference-1, ..."}),
+        EVALUATIONS.field("forget_set"),
+        *_metrics(),
+    ],
+    metadata=EVALUATIONS.metadata,
+)
+"""What base and reference models know before unlearning: ``references/baselines.parquet``."""

@@ -1,0 +1,282 @@
+"""YAML to a validated ``SweepSpec``: the one description that everything else follows from."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from orchestrator.errors import SweepError
+from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
+from trainables.config import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    Name,
+    PositiveInt,
+    PreparationConfig,
+    StopConfig,
+    TrialConfig,
+)
+from trainables.errors import nearest_name_hint
+from trainables.forget_sets import CANARIES
+from trainables.objectives import OBJECTIVES, check_objective
+from trainables.optimizers import SCHEDULES, check_optimizer
+
+Sampler = Literal["grid", "random", "tpe", "nsga2"]
+
+
+class SearchConfig(Config):
+    """What varies within a stratum, and who proposes it."""
+
+    sampler: Sampler = "tpe"
+    trials: PositiveInt | None = None
+    """Trials of each stratum; a grid may leave it out and run whole."""
+    startup_trials: PositiveInt = 4
+    """Random trials before TPE starts to model (a trial gives one observation a step, so few are enough)."""
+    population_size: Annotated[int, Field(ge=2)] = 20
+    """Observations in a generation of NSGA-II."""
+    extent: Literal["axis", "sampled"] = "axis"
+    """``axis``: every trial walks the whole step axis; ``sampled``: the sampler says how far along it to go."""
+    seed: int = 0
+    space: dict[str, Any]
+    """Settings of a trial: fixed values, lists, ranges, and choices with settings of their own."""
+
+    @field_validator("space")
+    @classmethod
+    def _parses(cls, space: dict[str, Any]) -> dict[str, Any]:
+        parse_space(space, "search.space")
+        return space
+
+
+class ResourcesConfig(Config):
+    """What one trial takes, and how many run at once."""
+
+    concurrent_trials: PositiveInt | None = None
+    """None: as many as the cluster's CPUs and GPUs hold."""
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0
+    threads_per_trial: PositiveInt = 1
+    """Intra-op threads of PyTorch, pinned: another number gives other roundings."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """How often a trial whose worker died is started again, from its checkpoint."""
+
+
+class SweepSpec(Config):
+    """A whole sweep. Strata (forget set x seed) are always fully crossed; ``search`` varies the rest."""
+
+    name: Name
+    description: str = ""
+    model: ModelConfig
+    data: DataConfig
+    preparation: PreparationConfig
+    steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    """The step axis: where a trajectory is evaluated."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    """Seeds of batch order and dropout; each is a stratum of its own."""
+    search: SearchConfig
+    stop: StopConfig = StopConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @field_validator("steps")
+    @classmethod
+    def _increasing(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)) or steps[-1] == 0:
+            raise ValueError(f"steps must be strictly increasing and end above 0; found {list(steps)}")
+        return steps
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must be distinct; found {list(seeds)}")
+        return seeds
+
+    @field_validator("data")
+    @classmethod
+    def _known_canaries(cls, data: DataConfig) -> DataConfig:
+        for name, forget_set in data.forget_sets.items():
+            if forget_set.canary is not None and forget_set.canary not in CANARIES:
+                hint = nearest_name_hint(forget_set.canary, CANARIES)
+                raise ValueError(f"forget_sets.{name}.canary: unknown canary '{forget_set.canary}'; {hint}")
+        return data
+
+    @model_validator(mode="after")
+    def _search_is_possible(self) -> Self:
+        for corner in corners(self.space):
+            config = trial_config(settings(self.space, corner))
+            if SCHEDULES[config.schedule].needs_horizon and self.steps[0] == 0:
+                raise ValueError(
+                    f"steps: schedule '{config.schedule}' depends on the total, so each step value is a trial of its "
+                    f"own, and 0 steps is none; leave 0 out of steps"
+                )
+        if self.search.sampler == "grid":
+            points = self.horizons_per_point * sum(1 for _ in grid(self.space))
+            if self.search.extent == "sampled":
+                raise ValueError(
+                    "search.extent: a grid walks the whole step axis; leave 'sampled' to the other samplers"
+                )
+            if self.search.trials is not None and self.search.trials != points:
+                raise ValueError(
+                    f"search.trials: the grid has {points} points, found {self.search.trials}; "
+                    f"leave trials out to run the whole grid"
+                )
+        elif self.search.trials is None:
+            raise ValueError(
+                f"search.trials: sampler '{self.search.sampler}' needs a number of trials for each stratum"
+            )
+        return self
+
+    def require_forget_sets(self, forget_set: str | None) -> list[str]:
+        """List all forget sets, or the one asked for.
+
+        Raises:
+            SweepError: there is no such forget set.
+        """
+        names = list(self.data.forget_sets)
+        if forget_set is not None and forget_set not in names:
+            raise SweepError(
+                f"sweep '{self.name}' has no forget set '{forget_set}'; {nearest_name_hint(forget_set, names)}"
+            )
+        return names if forget_set is None else [forget_set]
+
+    @property
+    def space(self) -> Space:
+        """The search space, parsed."""
+        return parse_space(self.search.space, "search.space")
+
+    @property
+    def horizons_per_point(self) -> int:
+        """Trials that one grid point costs: 1, or one for each step value where the schedule depends on the total."""
+        dependent = {
+            SCHEDULES[trial_config(settings(self.space, c)).schedule].needs_horizon for c in corners(self.space)
+        }
+        if dependent == {True, False}:
+            raise ValueError("search.space.schedule: a grid cannot mix schedules that depend on the total with others")
+        return len(self.steps) if dependent == {True} else 1
+
+
+def trial_config(values: dict[str, Value]) -> TrialConfig:
+    """Make a trial's configuration from settings by name: its own fields, and weights of its objective.
+
+    Raises:
+        ValueError: an unknown setting, weight, objective, optimizer or schedule, or a value that is not allowed.
+    """
+    known = set(TrialConfig.model_fields) - {"objective_weights"}
+    objective = str(values.get("objective", TrialConfig.model_fields["objective"].default))
+    fields = {name: value for name, value in values.items() if name in known}
+    weights = {name: value for name, value in values.items() if name not in known}
+    if objective in OBJECTIVES:
+        for name in weights:
+            if name not in OBJECTIVES[objective].weights:
+                hint = nearest_name_hint(name, known | set(OBJECTIVES[objective].weights))
+                raise ValueError(f"search.space: unknown setting '{name}' (objective {objective}); {hint}")
+    try:
+        config = TrialConfig.model_validate({**fields, "objective_weights": weights})
+        check_objective(config.objective, config.objective_weights)
+        check_optimizer(config)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"search.space.{_describe(e)}" for e in error.errors())) from None
+    except ValueError as error:
+        raise ValueError(f"search.space: {error}") from None
+    return config
+
+
+def load_spec(
+    source: str | Path | None = None, *, overrides: tuple[str, ...] = (), name: str | None = None
+) -> SweepSpec:
+    """Read a spec from a YAML file, or a shipped one by name; none is the embedded demo.
+
+    Args:
+        source: a path, or the name of a shipped spec.
+        overrides: ``key.path=value`` each, the value in YAML.
+        name: a sweep name in place of the spec's own.
+
+    Raises:
+        SweepError: the file, its YAML, a key or a value is wrong.
+    """
+    text, where = _read(str(source) if source is not None else "demo")
+    data = parse_yaml(text, where)
+    for override in overrides:
+        _override(data, override)
+    if name is not None:
+        data["name"] = name
+    return validate_spec(data, where)
+
+
+def validate_spec(data: object, where: str) -> SweepSpec:
+    """Validate plain data as a spec.
+
+    Raises:
+        SweepError: listing every problem, each with its place.
+    """
+    try:
+        return SweepSpec.model_validate(data)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_describe(entry)}" for entry in error.errors())
+        raise SweepError(f"{where}: not a valid sweep spec\n{lines}") from None
+
+
+def dump_spec(spec: SweepSpec) -> str:
+    """Write the resolved spec, every default included, as YAML that ``load_spec`` reads back equal."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse YAML that must be a mapping.
+
+    Raises:
+        SweepError: naming line and column.
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SweepError(f"{where}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise SweepError(
+            f"{where}: expected a mapping of settings, found {type(data).__name__}; see search_spaces/demo.yaml"
+        )
+    return data
+
+
+def _read(source: str) -> tuple[str, str]:
+    shipped = shipped_specs()
+    if source in shipped:
+        return shipped[source], f"shipped spec '{source}'"
+    path = Path(source)
+    try:
+        return path.read_text(encoding="utf-8"), source
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SweepError(
+            f"spec '{source}': {reason}; give a YAML file or the name of a shipped spec ({', '.join(sorted(shipped))})"
+        ) from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    keys = path.split(".")
+    if not separator or not all(keys):
+        raise SweepError(f"--set '{override}': expected key.path=value, for example --set search.trials=12")
+    place: Any = data
+    for depth, key in enumerate(keys[:-1]):
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
+    try:
+        place[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SweepError(f"--set '{override}': the value is not valid YAML: {error}") from None
+
+
+def _describe(entry: Any) -> str:
+    """Put one of pydantic's errors as: place, problem, what was found."""
+    place = ".".join(str(part) for part in entry["loc"])
+    message = entry["msg"].removeprefix("Value error, ")
+    found = entry.get("input")
+    show = entry["type"] not in ("value_error", "missing") and isinstance(found, str | int | float | bool | None)
+    return f"{place + ': ' if place else ''}{message[0].lower() + message[1:]}{f' (found {found!r})' if show else ''}"

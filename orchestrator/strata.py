@@ -1,0 +1,187 @@
+"""One stratum's Optuna study: proposes trials, is told every evaluated step, and is rebuilt from the ledger.
+
+The study is disposable. The sampler is seeded afresh for every proposal from (search seed, stratum, number), so a
+proposal is a function of what the study has been told, not of how often the process was restarted.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
+
+from orchestrator.spec import SearchConfig, SweepSpec, trial_config
+from search_spaces import Value, distributions, grid, settings, suggest
+from trainables.config import TrialConfig
+from trainables.optimizers import SCHEDULES
+from trainables.seeding import derive_seed
+
+STEP_INDEX = "step_index"
+"""The study's own dimension: which point of the step axis an observation is of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What the sampler proposed: a point of the space, how far along the step axis, and the sampler's own notes."""
+
+    number: int
+    point: Mapping[str, Value]
+    step_index: int
+    notes: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what the ledger keeps of it."""
+        return {"point": dict(self.point), "step_index": self.step_index, "notes": dict(self.notes)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One evaluated step, as the study is told of it. Infeasible: collapsed, or diverged before this step."""
+
+    step: int
+    values: tuple[float, float]
+    """(unlearning quality, performance), both minimised; infinite where there is no number."""
+    feasible: bool
+
+
+DIVERGED_VALUES = (math.inf, math.inf)
+
+
+class Stratum:
+    """The search within one stratum."""
+
+    def __init__(self, spec: SweepSpec, name: str) -> None:
+        self._search: SearchConfig = spec.search
+        self._axis = spec.steps
+        self._space = spec.space
+        self._name = name
+        self._seed = derive_seed(spec.search.seed, "search", name)
+        self._grid = list(_grid_points(spec)) if spec.search.sampler == "grid" else None
+        self.budget = len(self._grid) if self._grid is not None else (spec.search.trials or 0)
+        self.proposed = 0
+        self._asked: dict[int, optuna.Trial] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study = optuna.create_study(study_name=name, directions=["minimize", "minimize"])
+
+    def propose(self) -> Proposal:
+        """Ask for the next trial. It stays pending until ``finish``."""
+        number = self.proposed
+        self.proposed += 1
+        if self._grid is not None:
+            point, step_index = self._grid[number]
+            self.study.enqueue_trial({**point, STEP_INDEX: step_index})
+        self.study.sampler = self._sampler(number)
+        asked = self.study.ask()
+        point = suggest(asked, self._space)
+        step_index = asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
+        self._asked[number] = asked
+        attributes = self.study.get_trials(deepcopy=False)[asked.number].system_attrs
+        notes = {key: value for key, value in attributes.items() if key.endswith(":generation")}
+        return Proposal(number=number, point=point, step_index=step_index, notes=notes)
+
+    def config_of(self, proposal: Proposal) -> tuple[TrialConfig, tuple[int, ...], int | None]:
+        """Turn a proposal into a trial's configuration, the steps to evaluate, and the horizon."""
+        config = trial_config(settings(self._space, proposal.point))
+        if SCHEDULES[config.schedule].needs_horizon:
+            horizon = self._axis[proposal.step_index]
+            return config, (horizon,), horizon
+        last = proposal.step_index if self._search.extent == "sampled" else len(self._axis) - 1
+        return config, self._axis[: last + 1], None
+
+    def observe(self, proposal: Proposal, observation: Observation) -> None:
+        """Tell the study of one evaluated step, at once."""
+        if self._axis.index(observation.step) == proposal.step_index and proposal.number in self._asked:
+            asked = self._asked.pop(proposal.number)
+            asked.set_constraint("feasible", _violation(observation.feasible))
+            self.study.tell(asked, observation.values)
+        else:
+            self._add(proposal, self._axis.index(observation.step), observation.values, observation.feasible)
+
+    def finish(self, proposal: Proposal, *, infeasible_beyond: bool) -> None:
+        """Close a proposal. Nothing stays pending: the point it asked for was told, lies beyond the end, or failed."""
+        asked = self._asked.pop(proposal.number, None)
+        if asked is None:
+            return
+        if infeasible_beyond:
+            asked.set_constraint("feasible", _violation(False))
+            self.study.tell(asked, DIVERGED_VALUES)
+        else:
+            self.study.tell(asked, state=TrialState.FAIL)
+
+    def replay(
+        self, proposal: Proposal, observations: list[Observation], *, infeasible_beyond: bool, ended: bool
+    ) -> None:
+        """Put a trial of the ledger back, as if it had just run. One that has not ended stays open for ``finish``."""
+        self.proposed = max(self.proposed, proposal.number + 1)
+        own = [o for o in observations if self._axis.index(o.step) == proposal.step_index]
+        if own:
+            self._add(proposal, proposal.step_index, own[0].values, own[0].feasible)
+        elif infeasible_beyond:
+            self._add(proposal, proposal.step_index, DIVERGED_VALUES, feasible=False)
+        elif ended:
+            self._add_failed(proposal)
+        else:
+            self.study.enqueue_trial({**proposal.point, STEP_INDEX: proposal.step_index})
+            self.study.sampler = RandomSampler(seed=0)
+            asked = self.study.ask()
+            suggest(asked, self._space)
+            asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
+            self._asked[proposal.number] = asked
+        for observation in observations:
+            if observation not in own:
+                self._add(proposal, self._axis.index(observation.step), observation.values, observation.feasible)
+
+    def _add(self, proposal: Proposal, step_index: int, values: tuple[float, float], feasible: bool) -> None:
+        self.study.add_trial(
+            create_trial(
+                values=list(values),
+                params={**proposal.point, STEP_INDEX: step_index},
+                distributions=self._distributions(proposal),
+                system_attrs=dict(proposal.notes),
+                constraints={"feasible": _violation(feasible)},
+            )
+        )
+
+    def _add_failed(self, proposal: Proposal) -> None:
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.FAIL,
+                params={**proposal.point, STEP_INDEX: proposal.step_index},
+                distributions=self._distributions(proposal),
+                system_attrs=dict(proposal.notes),
+            )
+        )
+
+    def _distributions(self, proposal: Proposal) -> dict[str, BaseDistribution]:
+        return {
+            **distributions(self._space, proposal.point),
+            STEP_INDEX: IntDistribution(0, len(self._axis) - 1),
+        }
+
+    def _sampler(self, number: int) -> BaseSampler:
+        seed = derive_seed(self._seed, "sampler", number) % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            match self._search.sampler:
+                case "tpe" if number >= self._search.startup_trials:
+                    return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True)
+                case "nsga2":
+                    return NSGAIISampler(seed=seed, population_size=self._search.population_size)
+                case _:
+                    return RandomSampler(seed=seed)
+
+
+def _grid_points(spec: SweepSpec) -> list[tuple[dict[str, Value], int]]:
+    """List a grid's points; the step axis is one of its dimensions only where the schedule depends on the total."""
+    indices = range(len(spec.steps)) if spec.horizons_per_point > 1 else [len(spec.steps) - 1]
+    return [(point, index) for point in grid(spec.space) for index in indices]
+
+
+def _violation(feasible: bool) -> float:
+    return 0.0 if feasible else 1.0

@@ -1,0 +1,129 @@
+"""The ascent loop: forget batches in, one optimizer step at a time, through Accelerate."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+
+from trainables import checkpoints, objectives
+from trainables.batching import BatchOrder, EncodedSet, collate
+from trainables.config import TrialConfig
+from trainables.optimizers import build_optimizer, learning_rate_at
+from trainables.seeding import derive_seed, torch_stream
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a gradient is NaN or infinite; the step was not taken."""
+
+
+class Ascent:
+    """One trajectory in progress: a model being ascended on a forget set, step by step.
+
+    Everything random in step s is a function of (seed, s), so the state after s steps does not depend on where the
+    trajectory will end, nor on having been interrupted. The model is changed in place; it must hold the base weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: Accelerator,
+        model: Any,
+        forget: EncodedSet,
+        retain: EncodedSet,
+        config: TrialConfig,
+        seed: int,
+        horizon: int | None = None,
+    ) -> None:
+        self._accelerator = accelerator
+        self._model = model
+        self._forget = forget
+        self._retain = retain
+        self._config = config
+        self._objective = objectives.check_objective(config.objective, config.objective_weights)
+        self._seed = seed
+        self._horizon = horizon
+        self._forget_order = BatchOrder(
+            num_examples=len(forget), batch_size=config.batch_size, seed=derive_seed(seed, "forget")
+        )
+        self._retain_order = BatchOrder(
+            num_examples=len(retain), batch_size=config.batch_size, seed=derive_seed(seed, "retain")
+        )
+        self.step = 0
+        self.tokens_seen = 0
+        optimizer = build_optimizer(model.parameters(), config)
+        optimizer.zero_grad(set_to_none=True)  # a reused model may carry the gradients of its last trial
+        self._optimizer = accelerator.prepare_optimizer(optimizer)
+
+    def advance(self, to_step: int) -> None:
+        """Ascend to ``to_step``.
+
+        Raises:
+            DivergedError: a loss or gradient was not finite; ``step`` is the last good step.
+        """
+        self._model.train()
+        while self.step < to_step:
+            self._take(self.step + 1)
+
+    def _take(self, step: int) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, self._config, self._horizon)
+        forget_indices = self._forget_order.indices(step)
+        retain_indices = self._retain_order.indices(step)
+        forget_targets = int(self._forget.num_targets_N[forget_indices].sum())
+        retain_targets = int(self._retain.num_targets_N[retain_indices].sum())
+        micro_batches = list(self._micro_batches(forget_indices, retain_indices))
+        self._accelerator.gradient_accumulation_steps = len(micro_batches)
+        with torch_stream(self._seed, "dropout", step):
+            for forget_micro, retain_micro in micro_batches:
+                with self._accelerator.accumulate(self._model):
+                    loss = objectives.compute(
+                        self._config.objective,
+                        self._model,
+                        collate(self._forget, forget_micro, device=self._accelerator.device),
+                        retain_batch=collate(self._retain, retain_micro, device=self._accelerator.device)
+                        if self._objective.needs_retain
+                        else None,
+                        forget_targets=forget_targets,
+                        retain_targets=retain_targets,
+                        **self._config.objective_weights,
+                    )
+                    if not torch.isfinite(loss):
+                        raise self._diverged(step, "the loss", loss)
+                    # Accelerate divides by the number of micro-batches; our losses are shares of the step's already
+                    self._accelerator.backward(loss * len(micro_batches))
+                    if self._accelerator.sync_gradients:
+                        limit = self._config.clip_norm if self._config.clip_norm is not None else float("inf")
+                        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), limit)
+                        if norm is not None and not torch.isfinite(norm):
+                            raise self._diverged(step, "the gradient norm", norm)
+                    self._optimizer.step()
+                    self._optimizer.zero_grad(set_to_none=True)
+        self.step = step
+        self.tokens_seen += forget_targets
+
+    def _micro_batches(
+        self, forget: npt.NDArray[np.int64], retain: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Cut both batches into the same number of near-equal parts, each of at most ``micro_batch_size``."""
+        size = self._config.micro_batch_size or len(forget)
+        largest = max(len(forget), len(retain)) if self._objective.needs_retain else len(forget)
+        parts = min(-(-largest // size), len(forget), len(retain))
+        return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)
+
+    def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
+        self._optimizer.zero_grad(set_to_none=True)
+        return DivergedError(f"step {step}: {what} is {float(value)}")
+
+    def pack(self, elapsed_s: float) -> bytes:
+        """Serialise the trajectory's state."""
+        progress = checkpoints.Progress(step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s)
+        return checkpoints.pack(self._model, self._optimizer.optimizer, progress)
+
+    def unpack(self, payload: bytes) -> checkpoints.Progress:
+        """Go back to a packed state."""
+        progress = checkpoints.unpack(payload, self._model, self._optimizer.optimizer)
+        self.step, self.tokens_seen = progress.step, progress.tokens_seen
+        return progress

@@ -1,0 +1,117 @@
+"""The only place that shifts, masks and reduces token log-probabilities.
+
+Shape legend: B batch, T tokens, V vocabulary, N examples of a set.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from trainables.batching import IGNORE, Batch, EncodedSet, batches_by_length, collate
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Per-position scores of a batch; position t scores token t + 1."""
+
+    logp_BT: torch.Tensor
+    """log p(x_t | x_<t) in nats, float32; exactly 0 off the target."""
+    is_target_BT: torch.Tensor
+    """True where a target token is scored."""
+
+    @property
+    def logp_B(self) -> torch.Tensor:
+        """log p(x) of each example: the sum over its target tokens, in nats."""
+        return self.logp_BT.sum(dim=-1)
+
+    @property
+    def num_targets_B(self) -> torch.Tensor:
+        """Target tokens of each example."""
+        return self.is_target_BT.sum(dim=-1)
+
+    def nll_per_token(self, total_targets: int | None = None) -> torch.Tensor:
+        """Token-weighted mean NLL, a scalar in nats per token.
+
+        ``total_targets`` replaces the batch's own number of targets, so that micro-batches of one step add up.
+        """
+        return -self.logp_BT.sum() / (total_targets if total_targets is not None else self.is_target_BT.sum())
+
+
+def token_scores(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> TokenScores:
+    """Score the targets of a causal model's logits, in float32 whatever the model's precision.
+
+    ``labels_BT`` is unshifted (``IGNORE`` off the target), as Transformers has it.
+    """
+    next_BT = _next_labels(labels_BT)
+    # flat and unsliced: cross_entropy over a transposed or sliced tensor is several times slower on CPU
+    flat_nll = F.cross_entropy(
+        logits_BTV.flatten(0, 1).float(), next_BT.flatten(), ignore_index=IGNORE, reduction="none"
+    )
+    return TokenScores(-flat_nll.view_as(next_BT), next_BT != IGNORE)
+
+
+def greedy_misses(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Mark the targets that are not the model's most likely token, [B, T]; position t is of token t + 1."""
+    next_BT = _next_labels(labels_BT)
+    return (logits_BTV.argmax(dim=-1) != next_BT) & (next_BT != IGNORE)
+
+
+def _next_labels(labels_BT: torch.Tensor) -> torch.Tensor:
+    """Shift: position t of the result is the label that position t of the logits predicts."""
+    return F.pad(labels_BT[:, 1:], (0, 1), value=IGNORE)
+
+
+def score_batch(model: Any, batch: Batch) -> TokenScores:
+    """Run the model on a batch and score its targets."""
+    return token_scores(_logits(model, batch), batch["labels"])
+
+
+def _logits(model: Any, batch: Batch) -> torch.Tensor:
+    logits_BTV: torch.Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return logits_BTV
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetScores:
+    """Scores of a whole set under one model, in the set's order."""
+
+    logp_N: npt.NDArray[np.float64]
+    """log p(x) in nats."""
+    num_targets_N: npt.NDArray[np.int64]
+    extracted_N: npt.NDArray[np.bool_]
+    """True where greedy decoding from the prefix gives the rest of the target exactly."""
+
+    @property
+    def nll_per_token_N(self) -> npt.NDArray[np.float64]:
+        """Each example's NLL in nats per target token."""
+        return -self.logp_N / self.num_targets_N
+
+    @property
+    def nll_per_token(self) -> float:
+        """Token-weighted NLL of the set, in nats per token."""
+        return float(-self.logp_N.sum() / self.num_targets_N.sum())
+
+
+def score_set(model: Any, encoded: EncodedSet, *, batch_size: int) -> SetScores:
+    """Score every example of a set; sums over tokens are float64.
+
+    Greedy extraction needs no decoding: greedy decoding reproduces a target exactly if and only if, with the
+    target itself as context, each of its tokens is the most likely one (by induction over positions).
+    """
+    device = next(model.parameters()).device
+    logp_N = np.empty(len(encoded))
+    extracted_N = np.empty(len(encoded), dtype=bool)
+    with torch.inference_mode():
+        for indices in batches_by_length(encoded, batch_size):
+            batch = collate(encoded, indices, device=device)
+            logits_BTV = _logits(model, batch)
+            logp_N[indices] = token_scores(logits_BTV, batch["labels"]).logp_BT.double().sum(dim=-1).cpu().numpy()
+            misses_BT = greedy_misses(logits_BTV, batch["labels"]).cpu().numpy()
+            tokens_T = np.arange(1, misses_BT.shape[1] + 1)
+            asked_BT = tokens_T[np.newaxis] >= encoded.prefix_ends_N[indices][:, np.newaxis]
+            extracted_N[indices] = ~(misses_BT & asked_BT).any(axis=-1)
+    return SetScores(logp_N=logp_N, num_targets_N=encoded.num_targets_N, extracted_N=extracted_N)

@@ -1,0 +1,83 @@
+"""What the science layer hands to the outside: row types, statuses and the ``RowSink`` protocol.
+
+Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``None`` is "not measured".
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Status(StrEnum):
+    """How a trial ended. An evaluation is ``COMPLETED``, or ``COLLAPSED`` if it lies beyond the performance floor."""
+
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    COLLAPSED = "collapsed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """One (trial, step): means over the forget set, and the model's performance."""
+
+    step: int
+    status: Status
+    forget_nll: float
+    gen_ex: float | None
+    gen_ex_abs: float | None
+    gen_ex_per_token: float | None
+    rel_ex: float
+    rel_ex_skew_normal: float
+    extraction_rate: float
+    membership_auc: float
+    retain_nll: float
+    heldout_nll: float
+    heldout_perplexity: float
+    unlearning_quality: float
+    performance: float
+    tokens_seen: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleRecord:
+    """One (trial, step, forget example)."""
+
+    step: int
+    example_id: str
+    num_tokens: int
+    nll: float
+    gen_ex: float | None
+    rel_ex: float
+    rel_ex_skew_normal: float
+    extracted: bool
+    memorization: float | None
+    difficulty: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended, how far it got, and why it went no further."""
+
+    status: Status
+    last_step: int
+    message: str | None
+    elapsed_s: float
+
+
+class RowSink(Protocol):
+    """Where a trial's results go. Implementations publish atomically and idempotently, by trial."""
+
+    def publish(
+        self,
+        trial_id: str,
+        evaluations: list[EvaluationRecord],
+        examples: list[ExampleRecord],
+        outcome: Outcome | None,
+    ) -> None:
+        """Make *all* of a trial's rows so far visible, replacing what was visible of it; ``outcome`` once it ended."""
+
+    def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
+        """Read the rows of a trial that are visible now, in step order."""

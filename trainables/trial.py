@@ -1,0 +1,187 @@
+"""One trial from start to outcome: ascend, evaluate at each point of the step axis, publish, checkpoint, stop.
+
+The engine is written once; a reused Ray Tune actor drives it evaluation by evaluation (``ray_single``).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+
+from trainables.ascent import Ascent, DivergedError
+from trainables.batching import EncodedSet
+from trainables.checkpoints import CheckpointStore
+from trainables.config import CheckpointConfig, EvaluationConfig, Precision, TrialConfig
+from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
+from trainables.models import WeightsSnapshot
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink, Status
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What one trial is, beside the workload it shares with the others."""
+
+    trial_id: str
+    forget_set: str
+    seed: int
+    config: TrialConfig
+    steps: tuple[int, ...]
+    """The step values to evaluate at, increasing; 0 is the base model."""
+    horizon: int | None
+    """Total steps, for a schedule that looks at it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What all trials of a sweep share: base weights and encoded data. NumPy inside, so workers map it, not copy it."""
+
+    base: WeightsSnapshot
+    evaluation_sets: Mapping[str, EvaluationSets]
+    """By forget set."""
+    retain: EncodedSet
+    """The retain set of objectives that need one."""
+    evaluation: EvaluationConfig
+    checkpoint: CheckpointConfig
+    precision: Precision
+    threads: int
+    """Intra-op threads: pinned, for another number gives other roundings."""
+
+
+class Results(RowSink, CheckpointStore, Protocol):
+    """Where a trial's rows and checkpoints go."""
+
+
+class Engine:
+    """A resident model on this process's device: one for all the trials that a worker runs, one after another."""
+
+    def __init__(self, workload: Workload) -> None:
+        torch.set_num_threads(workload.threads)
+        self.workload = workload
+        self.accelerator = Accelerator(mixed_precision={"fp32": "no", "bf16": "bf16"}[workload.precision])
+        self.model = self.accelerator.prepare_model(workload.base.build())
+
+    def start(self, trial: Trial) -> Ascent:
+        """Put the base weights back and start a trajectory; nothing of an earlier trial is left."""
+        self.accelerator.free_memory()
+        self.workload.base.restore(self.accelerator.unwrap_model(self.model))
+        return Ascent(
+            accelerator=self.accelerator,
+            model=self.model,
+            forget=self.workload.evaluation_sets[trial.forget_set].forget,
+            retain=self.workload.retain,
+            config=trial.config,
+            seed=trial.seed,
+            horizon=trial.horizon,
+        )
+
+
+class TrialRun:
+    """A trial in progress. ``outcome`` is None until it ended."""
+
+    def __init__(self, engine: Engine, trial: Trial, results: Results, *, clock: Clock = time.monotonic) -> None:
+        self._engine = engine
+        self._trial = trial
+        self._results = results
+        self._clock = clock
+        self._ascent = engine.start(trial)
+        self._evaluations, self._examples = results.published(trial.trial_id)
+        self._elapsed_before_s = 0.0
+        self.outcome: Outcome | None = None
+        payload = results.load_checkpoint(trial.trial_id)
+        if payload is not None:
+            self._elapsed_before_s = self._ascent.unpack(payload).elapsed_s
+        self._started = self._last_checkpoint = clock()
+
+    @property
+    def evaluations(self) -> list[EvaluationRecord]:
+        """Every evaluation so far, in step order, those of before an interruption included."""
+        return list(self._evaluations)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds spent on this trial, before an interruption included."""
+        return self._elapsed_before_s + self._clock() - self._started
+
+    def advance(self) -> EvaluationRecord | None:
+        """Go on to the next point of the step axis and publish its evaluation; None where there is none any more.
+
+        The outcome is published with the evaluation that ends the trial.
+        """
+        done = {evaluation.step for evaluation in self._evaluations}
+        waiting = [step for step in self._trial.steps if step not in done]
+        if not waiting or (self._evaluations and self._evaluations[-1].status is Status.COLLAPSED):
+            last = self._evaluations[-1]
+            self._finish(last.status)
+            return None
+        try:
+            self._ascent.advance(waiting[0])
+            evaluation, examples = self._evaluate()
+        except (DivergedError, NonFiniteEvaluationError) as error:
+            self._finish(Status.DIVERGED, str(error))
+            return None
+        self._evaluations.append(evaluation)
+        self._examples.extend(examples)
+        if evaluation.status is Status.COLLAPSED:
+            limit = self._sets.max_heldout_nll
+            self._finish(
+                Status.COLLAPSED,
+                f"step {evaluation.step}: held-out NLL {evaluation.heldout_nll:.3f} is above the floor {limit:.3f}",
+            )
+        elif len(waiting) == 1:
+            self._finish(Status.COMPLETED)
+        else:
+            self._results.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+            if self._clock() - self._last_checkpoint >= self._engine.workload.checkpoint.every_s:
+                self.checkpoint()
+        return evaluation
+
+    def checkpoint(self) -> None:
+        """Save the trajectory where it stands."""
+        self._results.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s))
+        self._last_checkpoint = self._clock()
+
+    def interrupt(self) -> None:
+        """Stop an unfinished trial in good order: a checkpoint, and the status ``stopped``."""
+        if self.outcome is None:
+            self.checkpoint()
+            self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
+
+    def _finish(self, status: Status, message: str | None = None) -> None:
+        self._publish_outcome(status, message)
+        self._results.discard_checkpoint(self._trial.trial_id)
+
+    def _publish_outcome(self, status: Status, message: str | None) -> None:
+        self.outcome = Outcome(
+            status=status,
+            last_step=self._evaluations[-1].step if self._evaluations else 0,
+            message=message,
+            elapsed_s=self.elapsed_s,
+        )
+        self._results.publish(self._trial.trial_id, self._evaluations, self._examples, self.outcome)
+
+    @property
+    def _sets(self) -> EvaluationSets:
+        return self._engine.workload.evaluation_sets[self._trial.forget_set]
+
+    def _evaluate(self) -> tuple[EvaluationRecord, list[ExampleRecord]]:
+        return evaluate(
+            self._engine.model,
+            self._sets,
+            batch_size=self._engine.workload.evaluation.batch_size,
+            step=self._ascent.step,
+            tokens_seen=self._ascent.tokens_seen,
+            elapsed_s=self.elapsed_s,
+        )
+
+
+def run_to_end(engine: Engine, trial: Trial, results: Results, **kwargs: Any) -> TrialRun:
+    """Run a trial to its outcome in this process."""
+    run = TrialRun(engine, trial, results, **kwargs)
+    while run.outcome is None:
+        run.advance()
+    return run
