@@ -87,7 +87,8 @@ def run_sweep(
             f"sweep '{spec.name}' is at {ledger.storage.uri}: {len(search.statuses)} of {search.total} trials ended; "
             f"continue it with 'unlearn-sweep resume {ledger.storage.uri}', or choose another --name"
         )
-    with catch_signals() as interrupt, ray_session(spec.resources, workers=workers):
+    # in this order: ray.init puts a SIGTERM handler of its own in place
+    with ray_session(spec.resources, workers=workers), catch_signals() as interrupt:
         concurrent = concurrent_trials(spec.resources, workers=workers)
         search = SweepSearch(spec, ledger, workload_hash=workload_id, concurrent_trials=concurrent)
         events.preparing([task.role for task in tasks])

@@ -113,22 +113,21 @@ def _crossing_table(frontiers: Sequence[Frontier]) -> RenderableType:
     return table
 
 
-def _exposure_note(frontiers: Sequence[Frontier]) -> Text:
+def _exposure_note(frontiers: Sequence[Frontier]) -> RenderableType:
     """State whether the forget sets were equally exposed before unlearning: comparing their prices rests on it."""
-    exposures = {
-        f.forget_set: f.base["gen_ex_per_token"] for f in frontiers if f.base and f.base["gen_ex_per_token"] is not None
-    }
-    if len(exposures) < 2:
+    bases = {f.forget_set: f.base for f in frontiers if f.base is not None}
+    if len(bases) < 2:
         return Text("")
-    listed = ", ".join(f"{name} {bits:.2f}" for name, bits in exposures.items())
-    matched = max(exposures.values()) <= 1.1 * min(exposures.values())
-    verdict = (
-        "matched within 10%" if matched else "NOT matched: the prices above are not a fair comparison of distributions"
-    )
-    return Text(
-        f"exposure of the base model in bits per token: {listed} ({verdict})",
-        style="dim" if matched else "yellow",
-    )
+    lines = []
+    for column, what in (("gen_ex_per_token", "GenEx, bits/token"), ("rel_ex", "RelEx, bits")):
+        values = {name: base[column] for name, base in bases.items() if base[column] is not None}
+        matched = len(values) > 1 and 0 < max(values.values()) <= 1.1 * min(values.values())
+        listed = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+        verdict = "matched within 10%" if matched else "NOT matched: compare prices with care"
+        lines.append(
+            Text(f"exposure of the base model, {what}: {listed} ({verdict})", style="dim" if matched else "yellow")
+        )
+    return Group(*lines)
 
 
 def _thin(points: Sequence[Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from faker import Faker
@@ -120,7 +120,9 @@ def build_datasets(config: DataConfig) -> Datasets:
             distractors=draw(s.distractors),
             repetitions=s.repetitions,
         )
-    return Datasets(retain=retain, heldout=heldout, forget_sets=forget_sets)
+    datasets = Datasets(retain=retain, heldout=heldout, forget_sets=forget_sets)
+    _refuse_overlaps(datasets)
+    return datasets
 
 
 def _canary_draw(name: str, s: ForgetSetConfig, seed: int) -> Callable[[int], tuple[Example, ...]]:
@@ -130,13 +132,17 @@ def _canary_draw(name: str, s: ForgetSetConfig, seed: int) -> Callable[[int], tu
     return lambda n: tuple(next(canaries) for _ in range(n))
 
 
-def find_overlaps(sets: dict[str, Sequence[Example]]) -> list[tuple[str, str, str]]:
-    """List (set, other set, text) for every text that stands in two of ``sets``."""
+def _refuse_overlaps(datasets: Datasets) -> None:
+    """A text in two sets would make its exposure mean nothing."""
+    sets = {"retain": datasets.retain, "heldout": datasets.heldout}
+    for name, s in datasets.forget_sets.items():
+        sets |= {f"{name}.forget": s.forget, f"{name}.population": s.population, f"{name}.distractors": s.distractors}
     owner: dict[str, str] = {}
-    overlaps = []
     for name, examples in sets.items():
         for example in examples:
             first = owner.setdefault(example.text, name)
             if first != name:
-                overlaps.append((first, name, example.text))
-    return overlaps
+                raise UnlearningError(
+                    f"data: {example.example_id} stands in both '{first}' and '{name}'; "
+                    f"change data.seed, or use another canary for one of the forget sets"
+                )

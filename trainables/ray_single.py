@@ -18,20 +18,22 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     ``tune.with_parameters``."""
 
     def setup(self, config: dict[str, Any], *, workload: Workload, results: Results) -> None:
-        """Load the model once and start the first trial."""
+        """Load the model once. The trial starts with the first step: Tune may give an actor another trial before."""
         self._engine = Engine(workload)
         self._results = results
-        self._run = TrialRun(self._engine, config[TRIAL], results)
+        self._trial: Trial = config[TRIAL]
+        self._run: TrialRun | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Start the next trial in the same actor: the base weights are restored in place."""
-        self._run.interrupt()
-        trial: Trial = new_config[TRIAL]
-        self._run = TrialRun(self._engine, trial, self._results)
+        """Take the next trial in the same actor."""
+        self.cleanup()
+        self._trial = new_config[TRIAL]
         return True
 
     def step(self) -> dict[str, Any]:
         """Go on to the next evaluation."""
+        if self._run is None:
+            self._run = TrialRun(self._engine, self._trial, self._results)
         evaluation = self._run.advance()
         result: dict[str, Any] = {"done": self._run.outcome is not None}
         if evaluation is not None:
@@ -47,4 +49,6 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
     def cleanup(self) -> None:
         """Leave an interrupted trial in good order; a finished one is left as it is."""
-        self._run.interrupt()
+        if self._run is not None:
+            self._run.interrupt()
+            self._run = None

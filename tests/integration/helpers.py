@@ -1,0 +1,47 @@
+"""Run the command as a user would, and read a ledger as an outsider would."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+TINY = Path(__file__).with_name("tiny.yaml")
+COMMAND = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
+
+NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
+"""Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def unlearn_sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def rows(sweep: Path, table: str) -> list[dict[str, Any]]:
+    """Read a table with nothing of ours, deterministic columns only, in a fixed order."""
+    result = duckdb.sql(f"select * from read_parquet('{sweep}/{table}/*.parquet') order by all").to_arrow_table()
+    return [{k: v for k, v in row.items() if k not in NOT_DETERMINISTIC} for row in result.to_pylist()]
+
+
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], limit_s: float = 120) -> Any:
+    """Wait for an event of a running command; fail with its output if it ends before."""
+    deadline = time.monotonic() + limit_s
+    while not (result := condition()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the event never came: {process.communicate()}")
+        time.sleep(0.02)  # a poll of the file system, not a guess at a duration
+    return result

@@ -1,0 +1,78 @@
+"""Signals and dying workers: what was committed stands, and resuming ends where an unbroken run would have."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def committed(sweep: Path) -> list[Path]:
+    return list(sweep.glob("evaluations/*.parquet"))
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_stops_in_good_order_and_resume_completes_the_same_sweep(
+    tiny_sweep: Path, number: signal.Signals, exit_code: int
+) -> None:
+    name = f"stopped-by-{number.name}"
+    sweep = tiny_sweep.parent / name
+    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
+    wait_until(lambda: committed(sweep), process)
+    process.send_signal(number)
+    code, _, err = finish(process)
+    assert code == exit_code
+    assert f"unlearn-sweep resume {sweep}" in err
+    assert "Traceback" not in err
+    stopped = [trial for trial in rows(sweep, "trials") if trial["status"] == "stopped"]
+    assert stopped
+    assert {path.stem for path in sweep.glob("checkpoints/*")} == {trial["trial_id"] for trial in stopped}
+
+    again = unlearn_sweep("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
+    assert again.returncode == 2
+    assert "unlearn-sweep resume" in again.stderr
+
+    done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
+    assert done.returncode == 0, done.stderr
+    for table in ("trials", "evaluations", "examples"):
+        assert rows(sweep, table) == rows(tiny_sweep, table)
+    assert not list(sweep.glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize(("max_failures", "statuses"), [(2, {"completed"}), (0, {"completed", "failed"})])
+def test_a_killed_worker_restarts_its_trial_or_fails_it_and_the_sweep_goes_on(
+    tiny_sweep: Path, max_failures: int, statuses: set[str]
+) -> None:
+    name = f"killed-{max_failures}"
+    sweep = tiny_sweep.parent / name
+    setting = f"resources.max_failures={max_failures}"
+    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent), "--set", setting)
+    wait_until(lambda: committed(sweep), process)
+    workers = wait_until(lambda: trial_workers(process.pid), process)
+    workers[0].kill()
+    code, out, err = finish(process)
+    assert code == 0, err + out
+    assert {trial["status"] for trial in rows(sweep, "trials")} == statuses
+    if max_failures:
+        assert rows(sweep, "evaluations") == rows(tiny_sweep, "evaluations")
+    else:
+        assert [t["message"] for t in rows(sweep, "trials") if t["status"] == "failed"] != [None]
+
+
+def trial_workers(driver: int) -> list[psutil.Process]:
+    """Find the Ray actors of trials under a driver."""
+    return [
+        process
+        for process in psutil.Process(driver).children(recursive=True)
+        if any("AscentTrainable" in part or "_Inner" in part for part in process.cmdline()[:1])
+    ]

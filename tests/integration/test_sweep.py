@@ -1,0 +1,119 @@
+"""A sweep from spec to frontier, through Ray, Optuna and Accelerate, on real files."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestrator.ledger import Ledger
+from orchestrator.preparation import ModelCache, build_workload, model_tasks
+from orchestrator.search import SweepSearch
+from orchestrator.spec import load_spec
+from orchestrator.storage import LocalStorage
+from tests.integration.helpers import TINY, rows, unlearn_sweep
+from trainables.config import TrialConfig
+from trainables.forget_sets import build_datasets
+from trainables.trial import Engine, Trial, run_to_end
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_trial_is_evaluated_at_every_point_of_the_axis(tiny_sweep: Path) -> None:
+    spec = load_spec(TINY)
+    trials = rows(tiny_sweep, "trials")
+    assert len(trials) == 8
+    assert {trial["status"] for trial in trials} == {"completed"}
+    evaluations = rows(tiny_sweep, "evaluations")
+    for trial in trials:
+        assert [e["step"] for e in evaluations if e["trial_id"] == trial["trial_id"]] == list(spec.steps)
+    assert len(rows(tiny_sweep, "examples")) == len(evaluations) * 8
+
+
+def test_the_sweep_can_be_queried_by_the_command_and_by_plain_duckdb_alike(tiny_sweep: Path) -> None:
+    sql = "select forget_set, count(*) n, count(distinct trial_id) t from {} group by 1 order by 1"
+    done = unlearn_sweep("query", str(tiny_sweep), sql.format("evaluations"), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    plain = duckdb.sql(sql.format(f"read_parquet('{tiny_sweep}/evaluations/*.parquet')")).fetchall()
+    assert (
+        [tuple(row.values()) for row in json.loads(done.stdout)]
+        == plain
+        == [("personal_data", 32, 4), ("verses", 32, 4)]
+    )
+
+
+def test_frontier_prints_a_table_and_json(tiny_sweep: Path) -> None:
+    done = unlearn_sweep("frontier", str(tiny_sweep))
+    assert done.returncode == 0, done.stderr
+    assert "verses (in-distribution)" in done.stdout
+    assert "the price of mean exposure 0" in done.stdout
+    result = json.loads(unlearn_sweep("frontier", str(tiny_sweep), "--json", "--forget-set", "verses").stdout)
+    assert [f["forget_set"] for f in result] == ["verses"]
+    assert result[0]["points"]
+    assert result[0]["hypervolume"] > 0
+
+
+def test_the_manifest_says_what_was_run(tiny_sweep: Path) -> None:
+    manifest = json.loads((tiny_sweep / "sweep.json").read_text())
+    assert set(manifest["models"]) == {"base", "reference-0", "reference-1"}
+    assert manifest["threads_per_trial"] == 1
+    assert manifest["packages"]["ray"]
+    assert len(manifest["data_hash"]) == 64
+
+
+def test_base_exposes_its_forget_sets_and_references_do_not(tiny_sweep: Path) -> None:
+    found = duckdb.sql(f"from read_parquet('{tiny_sweep}/references/baselines.parquet')").df()
+    assert len(found) == 6
+    base = found[found.model == "base"].gen_ex
+    references = found[found.model != "base"].gen_ex
+    assert base.min() > references.max()
+
+
+def test_running_again_finds_nothing_left_to_do(tiny_sweep: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_sweep.rglob("*.parquet")}
+    done = unlearn_sweep("run", str(TINY), "--storage", str(tiny_sweep.parent))
+    assert done.returncode == 0, done.stderr
+    assert "nothing left to do: 8 trials" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in tiny_sweep.rglob("*.parquet")} == before
+
+
+def test_another_spec_under_the_same_name_is_refused_with_the_difference(tiny_sweep: Path) -> None:
+    done = unlearn_sweep("run", str(TINY), "--storage", str(tiny_sweep.parent), "--set", "search.trials=5")
+    assert done.returncode == 2
+    assert "-  trials: 4" in done.stderr
+    assert "+  trials: 5" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: Path, tmp_path: Path) -> None:
+    spec = load_spec(TINY)
+    datasets = build_datasets(spec.data)
+    cache = ModelCache(LocalStorage(tiny_sweep.parent))
+    models = {task.role: cache.load(task.key) for task in model_tasks(spec, datasets)}
+    workload, _ = build_workload(spec, datasets, {role: files for role, files in models.items() if files})
+    mine = Ledger(storage=LocalStorage(tmp_path), sweep="tiny")
+    for row in Ledger(storage=LocalStorage(tiny_sweep), sweep="tiny").trials():
+        trial = Trial(
+            trial_id=row["trial_id"],
+            forget_set=row["forget_set"],
+            seed=row["seed"],
+            config=TrialConfig.model_validate_json(row["config"]),
+            steps=spec.steps,
+            horizon=None,
+        )
+        mine.propose(
+            trial, number=row["number"], distribution=row["distribution"], proposal=json.loads(row["proposal"])
+        )
+        run_to_end(Engine(workload), trial, mine)
+    assert rows(tmp_path, "evaluations") == rows(tiny_sweep, "evaluations")
+    assert rows(tmp_path, "examples") == rows(tiny_sweep, "examples")
+
+
+def test_the_ledger_rebuilds_a_search_with_nothing_pending(tiny_sweep: Path) -> None:
+    manifest = json.loads((tiny_sweep / "sweep.json").read_text())
+    ledger = Ledger(storage=LocalStorage(tiny_sweep), sweep="tiny")
+    search = SweepSearch(load_spec(TINY), ledger, workload_hash=manifest["workload_hash"], concurrent_trials=2)
+    assert search.is_exhausted()
+    observed = sum(len(stratum.study.get_trials()) for stratum in search.strata.values())
+    assert observed == len(rows(tiny_sweep, "evaluations"))
+    assert all(t.state.is_finished() for s in search.strata.values() for t in s.study.get_trials())
