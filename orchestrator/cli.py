@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import optuna
@@ -98,6 +99,7 @@ def resume(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, worke
 def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     from orchestrator.frontier import frontiers
     from orchestrator.progress import RunProgress
+    from orchestrator.report import write_report
     from orchestrator.runner import run_sweep
     from orchestrator.tables import frontier_report
 
@@ -115,8 +117,10 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
     console.print(f"{lead}: {summary.trials} trials ({endings})\n", highlight=False)
-    console.print(frontier_report(frontiers(open_sweep(summary.uri))))
+    ledger = open_sweep(summary.uri)
+    console.print(frontier_report(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
+    console.print(f"report: {write_report(ledger)}", soft_wrap=True, highlight=False)
     console.print(
         f'ask it: unlearn-sweep query {summary.uri} "from evaluations limit 5"',
         soft_wrap=True,
@@ -188,6 +192,23 @@ def frontier(
 
     result = frontiers(open_sweep(sweep, storage), forget_set)
     _print_json([f.as_json() for f in result]) if as_json else _out().print(frontier_report(result))
+
+
+@app.command()
+def report(
+    sweep: SweepArgument,
+    out: Annotated[Path | None, typer.Option(help="Write the page here instead of into the sweep.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Write a sweep's frontiers as one self-contained HTML page."""
+    from orchestrator.report import render, write_report
+
+    ledger = open_sweep(sweep, storage)
+    if out is None:
+        typer.echo(write_report(ledger))
+    else:
+        out.write_text(render(ledger), encoding="utf-8")
+        typer.echo(str(out))
 
 
 def _write(result: Any, output: Format) -> None:
