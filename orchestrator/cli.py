@@ -1,6 +1,7 @@
 """The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
 
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -238,7 +239,16 @@ def _markdown(value: Any) -> str:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=str))
+    typer.echo(json.dumps(_plain(value), indent=2, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON can say: a number that is not finite is null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _out() -> Console:

@@ -107,9 +107,7 @@ def frontier_of(
 ) -> Frontier:
     """Compute one frontier from evaluation rows in (trial, step) order."""
     rows = list(rows)
-    candidates = [
-        row for row in rows if row["status"] == Status.COMPLETED and all(math.isfinite(v) for v in _values(row))
-    ]
+    candidates = [row for row in rows if row["status"] == Status.COMPLETED and _is_finite(row)]
     points = pareto(candidates)
     corner = None
     if base is not None:
@@ -180,6 +178,10 @@ def exposure(row: Row) -> float:
     if row["gen_ex"] is not None:
         return float(row["gen_ex"])
     return float(row["rel_ex"]) - EXPECTED_RELATIVE_EXPOSURE_BITS
+
+
+def _is_finite(row: Row) -> bool:
+    return all(value is not None and math.isfinite(value) for value in _values(row))
 
 
 def _values(row: Row) -> tuple[float, float]:

@@ -57,10 +57,18 @@ class Ledger:
             "horizon": trial.horizon,
             "target_step": trial.steps[-1],
             "config": canonical_json(trial.config.model_dump(mode="json")),
-            "proposal": canonical_json(proposal),
+            "proposals": canonical_json([proposal]),
             "started_at": self.now(),
             "host": socket.gethostname(),
         }
+        self._write("trials", trial.trial_id, [row])
+
+    def propose_again(self, trial: Trial, proposal: dict[str, Any]) -> None:
+        """Record that an ended trial was proposed once more; asked to go further, it is open again."""
+        row = self.trial(trial.trial_id)
+        row["proposals"] = canonical_json([*json.loads(row["proposals"]), proposal])
+        if row["status"] == Status.COMPLETED and trial.steps[-1] > row["target_step"]:
+            row |= {"target_step": trial.steps[-1], "status": None, "ended_at": None}
         self._write("trials", trial.trial_id, [row])
 
     def publish(

@@ -24,6 +24,9 @@ def query(ledgers: Sequence[Ledger], sql: str) -> pa.Table:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
-            return connection.execute(sql).to_arrow_table()
+            relation = connection.sql(sql)
+            if relation is None:
+                raise SweepError(f"query: the tables are read-only and this gives no rows; write one SELECT: {sql}")
+            return relation.to_arrow_table()
         except duckdb.Error as error:
             raise SweepError(f"query: {error}\n(tables: {', '.join(TABLES)})") from None

@@ -45,7 +45,7 @@ TRIALS = _table(
     ("last_step", WHOLE, "steps", "last evaluated step"),
     ("message", TEXT, "", "why the trial went no further"),
     ("config", TEXT, "JSON", "the trial's whole configuration"),
-    ("proposal", TEXT, "JSON", "what the sampler proposed, and its own notes: for replay"),
+    ("proposals", TEXT, "JSON", "every time the sampler proposed it: order, point and its own notes, for replay"),
     ("elapsed_s", REAL, "seconds", "wall time of the trial"),
     ("started_at", _TIME, "UTC", "when it was proposed"),
     ("ended_at", _TIME, "UTC", "when its outcome was published"),

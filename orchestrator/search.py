@@ -1,6 +1,7 @@
 """The Tune searcher: strata side by side, proposals into the ledger, every evaluated step back to its study."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from ray.tune.search import Searcher
 from orchestrator.identity import stratum_name, trial_key
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
-from orchestrator.strata import Observation, Proposal, Stratum
+from orchestrator.strata import DIVERGED_VALUES, Observation, Proposal, Stratum
 from trainables.ray_single import EVALUATION, OUTCOME, TRIAL
 from trainables.records import EvaluationRecord, Status
 from trainables.trial import Trial
@@ -45,6 +46,10 @@ class SweepSearch:
         self._at_once = -(-concurrent_trials // len(self.strata))
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
         self._unfinished: list[Assignment] = []
+        self._told: dict[str, set[int]] = {}
+        """Steps of each trial that its study knows: evidence counts once, however often a trial is proposed."""
+        self._reach: dict[str, int] = {}
+        """The last step that each trial was asked for."""
         self.statuses: dict[str, Status] = {}
         """Of every trial that ended, by trial id."""
         self._replay()
@@ -80,24 +85,32 @@ class SweepSearch:
             proposal = self.strata[name].propose()
             assignment = self._assign(name, proposal)
             trial_id = assignment.trial.trial_id
-            if trial_id in self.statuses:  # proposed again: the ledger has it already
-                self._tell_from_ledger(assignment)
-                continue
-            if trial_id in self._running[name]:
+            again = trial_id in self.statuses or trial_id in self._running[name]
+            if again and not self._goes_further(assignment):
+                if trial_id in self.statuses:
+                    self._ledger.propose_again(assignment.trial, proposal.as_json())
                 self.strata[name].finish(proposal, infeasible_beyond=False)
                 continue
-            self._ledger.propose(
-                assignment.trial,
-                number=proposal.number,
-                distribution=self._spec.data.forget_sets[assignment.trial.forget_set].distribution,
-                proposal=proposal.as_json(),
-            )
+            if again:
+                self._ledger.propose_again(assignment.trial, proposal.as_json())
+                del self.statuses[trial_id]
+            else:
+                self._ledger.propose(
+                    assignment.trial,
+                    number=proposal.number,
+                    distribution=self._spec.data.forget_sets[assignment.trial.forget_set].distribution,
+                    proposal=proposal.as_json(),
+                )
             self._running[name].add(trial_id)
+            self._reach[trial_id] = assignment.trial.steps[-1]
             return assignment
 
     def observe(self, assignment: Assignment, evaluation: Mapping[str, Any]) -> None:
-        """Tell the study of one committed evaluation."""
-        self.strata[assignment.stratum].observe(assignment.proposal, _observation(evaluation))
+        """Tell the study of one committed evaluation, unless it knows."""
+        told = self._told.setdefault(assignment.trial.trial_id, set())
+        if evaluation["step"] not in told:
+            told.add(evaluation["step"])
+            self.strata[assignment.stratum].observe(assignment.proposal, _observation(evaluation))
 
     def end(self, assignment: Assignment, status: Status) -> None:
         """Close a trial."""
@@ -113,12 +126,10 @@ class SweepSearch:
         trial_id = trial_key(trial, workload_hash=self._workload_hash)
         return Assignment(stratum=stratum, proposal=proposal, trial=replace(trial, trial_id=trial_id))
 
-    def _tell_from_ledger(self, assignment: Assignment) -> None:
-        evaluations, _ = self._ledger.published(assignment.trial.trial_id)
-        for evaluation in evaluations:
-            if evaluation.step in assignment.trial.steps:
-                self.observe(assignment, _summary(evaluation))
-        self.end(assignment, self.statuses[assignment.trial.trial_id])
+    def _goes_further(self, assignment: Assignment) -> bool:
+        """Tell whether an ended trial is asked for more steps than it has, and could take them."""
+        trial_id = assignment.trial.trial_id
+        return self.statuses.get(trial_id) is Status.COMPLETED and assignment.trial.steps[-1] > self._reach[trial_id]
 
     def _replay(self) -> None:
         """Rebuild every study from the ledger, in order of proposal."""
@@ -126,26 +137,41 @@ class SweepSearch:
         columns = ["trial_id", "step", "status", "unlearning_quality", "performance"]
         for row in self._ledger.table("evaluations").select(columns).to_pylist():
             evaluations.setdefault(row["trial_id"], []).append(row)
-        for row in self._ledger.trials():
-            if row["stratum"] not in self.strata:
-                continue
-            stored = _stored_proposal(row)
-            assignment = self._assign(row["stratum"], stored)
-            status = Status(row["status"]) if row["status"] is not None else None
-            ended = status in ENDED
+        proposals = [
+            (Proposal(**stored), is_last, row)
+            for row in self._ledger.trials()
+            if row["stratum"] in self.strata
+            for stored, is_last in _marking_last(json.loads(row["proposals"]))
+        ]
+        for proposal, is_last, row in sorted(proposals, key=lambda entry: entry[0].number):
+            trial_id = row["trial_id"]
+            assignment = self._assign(row["stratum"], proposal)
+            told = self._told.setdefault(trial_id, set())
+            own = [
+                evaluation
+                for evaluation in sorted(evaluations.get(trial_id, []), key=lambda e: e["step"])
+                if evaluation["step"] in assignment.trial.steps and evaluation["step"] not in told
+            ]
+            told.update(evaluation["step"] for evaluation in own)
+            status = Status(row["status"]) if row["status"] in ENDED else None
+            if status is None and not is_last:
+                status = Status.COMPLETED  # only a completed trial is asked to go further
+            repeated = trial_id in self.statuses and not own
             self.strata[row["stratum"]].replay(
-                stored,
-                [
-                    _observation(_summary(e))
-                    for e in sorted(evaluations.get(row["trial_id"], []), key=lambda e: e["step"])
-                ],
-                infeasible_beyond=status in _INFEASIBLE,
-                ended=ended,
+                proposal,
+                [_observation(_summary(evaluation)) for evaluation in own],
+                infeasible_beyond=None if status is None else status in _INFEASIBLE and not repeated,
             )
-            if status is not None and ended:
-                self.statuses[row["trial_id"]] = status
-            else:
+            self._reach[trial_id] = max(self._reach.get(trial_id, 0), assignment.trial.steps[-1])
+            if status is None:
+                self.statuses.pop(trial_id, None)
                 self._unfinished.append(assignment)
+            else:
+                self.statuses[trial_id] = status
+
+
+def _marking_last(proposals: list[dict[str, Any]]) -> list[tuple[dict[str, Any], bool]]:
+    return [(proposal, index == len(proposals) - 1) for index, proposal in enumerate(proposals)]
 
 
 def _summary(evaluation: EvaluationRecord | dict[str, Any]) -> dict[str, Any]:
@@ -160,16 +186,13 @@ def _summary(evaluation: EvaluationRecord | dict[str, Any]) -> dict[str, Any]:
 
 
 def _observation(evaluation: Mapping[str, Any]) -> Observation:
+    values = (evaluation["unlearning_quality"], evaluation["performance"])
+    finite = all(value is not None and math.isfinite(value) for value in values)
     return Observation(
         step=evaluation["step"],
-        values=(evaluation["unlearning_quality"], evaluation["performance"]),
-        feasible=evaluation["feasible"],
+        values=values if finite else DIVERGED_VALUES,
+        feasible=evaluation["feasible"] and finite,
     )
-
-
-def _stored_proposal(row: Mapping[str, Any]) -> Proposal:
-    stored = json.loads(row["proposal"])
-    return Proposal(number=row["number"], point=stored["point"], step_index=stored["step_index"], notes=stored["notes"])
 
 
 class TuneSearcher(Searcher):  # type: ignore[misc]  # Ray is not typed

@@ -68,7 +68,7 @@ class LocalStorage:
         """See ``Storage``."""
         try:
             return (self._root / path).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def list(self, folder: str, suffix: str) -> list[str]:

@@ -36,7 +36,12 @@ class Proposal:
 
     def as_json(self) -> dict[str, Any]:
         """Give what the ledger keeps of it."""
-        return {"point": dict(self.point), "step_index": self.step_index, "notes": dict(self.notes)}
+        return {
+            "number": self.number,
+            "point": dict(self.point),
+            "step_index": self.step_index,
+            "notes": dict(self.notes),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class Stratum:
         self._grid = list(_grid_points(spec)) if spec.search.sampler == "grid" else None
         self.budget = len(self._grid) if self._grid is not None else (spec.search.trials or 0)
         self.proposed = 0
-        self._asked: dict[int, optuna.Trial] = {}
+        self._open: dict[int, optuna.Trial | None] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study = optuna.create_study(study_name=name, directions=["minimize", "minimize"])
@@ -73,17 +78,25 @@ class Stratum:
         """Ask for the next trial. It stays pending until ``finish``."""
         number = self.proposed
         self.proposed += 1
+        fixed = None
         if self._grid is not None:
             point, step_index = self._grid[number]
-            self.study.enqueue_trial({**point, STEP_INDEX: step_index})
+            fixed = {**point, STEP_INDEX: step_index}
+        return self._ask(number, fixed, notes={})
+
+    def _ask(self, number: int, fixed: Mapping[str, Value] | None, *, notes: Mapping[str, Any]) -> Proposal:
+        """Ask the study, or have it take a point that is known already, with the sampler's notes of then."""
+        if fixed is not None:  # as study.enqueue_trial does, which cannot take notes
+            attributes = {"fixed_params": dict(fixed), **notes}
+            self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attributes))
         self.study.sampler = self._sampler(number)
         asked = self.study.ask()
         point = suggest(asked, self._space)
         step_index = asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
-        self._asked[number] = asked
+        self._open[number] = asked
         attributes = self.study.get_trials(deepcopy=False)[asked.number].system_attrs
-        notes = {key: value for key, value in attributes.items() if key.endswith(":generation")}
-        return Proposal(number=number, point=point, step_index=step_index, notes=notes)
+        kept = {key: value for key, value in attributes.items() if key.endswith(":generation")}
+        return Proposal(number=number, point=point, step_index=step_index, notes=kept)
 
     def config_of(self, proposal: Proposal) -> tuple[TrialConfig, tuple[int, ...], int | None]:
         """Turn a proposal into a trial's configuration, the steps to evaluate, and the horizon."""
@@ -96,65 +109,62 @@ class Stratum:
 
     def observe(self, proposal: Proposal, observation: Observation) -> None:
         """Tell the study of one evaluated step, at once."""
-        if self._axis.index(observation.step) == proposal.step_index and proposal.number in self._asked:
-            asked = self._asked.pop(proposal.number)
-            asked.set_constraint("feasible", _violation(observation.feasible))
-            self.study.tell(asked, observation.values)
+        step_index = self._axis.index(observation.step)
+        if step_index == proposal.step_index and proposal.number in self._open:
+            self._close(proposal, observation.values, feasible=observation.feasible)
         else:
-            self._add(proposal, self._axis.index(observation.step), observation.values, observation.feasible)
+            self._add(proposal, step_index, observation.values, feasible=observation.feasible)
 
     def finish(self, proposal: Proposal, *, infeasible_beyond: bool) -> None:
-        """Close a proposal. Nothing stays pending: the point it asked for was told, lies beyond the end, or failed."""
-        asked = self._asked.pop(proposal.number, None)
-        if asked is None:
-            return
-        if infeasible_beyond:
-            asked.set_constraint("feasible", _violation(False))
-            self.study.tell(asked, DIVERGED_VALUES)
-        else:
-            self.study.tell(asked, state=TrialState.FAIL)
+        """End a proposal. Nothing stays pending: the point it asked for was told, lies beyond the end, or failed."""
+        if proposal.number in self._open:
+            self._close(proposal, DIVERGED_VALUES if infeasible_beyond else None, feasible=False)
 
-    def replay(
-        self, proposal: Proposal, observations: list[Observation], *, infeasible_beyond: bool, ended: bool
-    ) -> None:
-        """Put a trial of the ledger back, as if it had just run. One that has not ended stays open for ``finish``."""
+    def replay(self, proposal: Proposal, observations: list[Observation], *, infeasible_beyond: bool | None) -> None:
+        """Put a trial of the ledger back as if it had just run, each point where it stood in the study's history.
+
+        Args:
+            proposal: what was proposed.
+            observations: its evaluated steps.
+            infeasible_beyond: as for ``finish``; None: the trial has not ended, and stays open.
+        """
         self.proposed = max(self.proposed, proposal.number + 1)
-        own = [o for o in observations if self._axis.index(o.step) == proposal.step_index]
-        if own:
-            self._add(proposal, proposal.step_index, own[0].values, own[0].feasible)
-        elif infeasible_beyond:
-            self._add(proposal, proposal.step_index, DIVERGED_VALUES, feasible=False)
-        elif ended:
-            self._add_failed(proposal)
+        if infeasible_beyond is None:
+            self._ask(proposal.number, {**proposal.point, STEP_INDEX: proposal.step_index}, notes=proposal.notes)
         else:
-            self.study.enqueue_trial({**proposal.point, STEP_INDEX: proposal.step_index})
-            self.study.sampler = RandomSampler(seed=0)
-            asked = self.study.ask()
-            suggest(asked, self._space)
-            asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
-            self._asked[proposal.number] = asked
+            self._open[proposal.number] = None
+            observations = sorted(observations, key=lambda o: self._axis.index(o.step) != proposal.step_index)
+            if not any(self._axis.index(o.step) == proposal.step_index for o in observations):
+                self.finish(proposal, infeasible_beyond=infeasible_beyond)
         for observation in observations:
-            if observation not in own:
-                self._add(proposal, self._axis.index(observation.step), observation.values, observation.feasible)
+            self.observe(proposal, observation)
 
-    def _add(self, proposal: Proposal, step_index: int, values: tuple[float, float], feasible: bool) -> None:
+    def _close(self, proposal: Proposal, values: tuple[float, float] | None, *, feasible: bool) -> None:
+        """Give the proposed point its values; None: it failed."""
+        asked = self._open.pop(proposal.number)
+        if asked is None:  # proposed by an earlier process
+            self._add(proposal, proposal.step_index, values, feasible=feasible)
+        elif values is None:
+            self.study.tell(asked, state=TrialState.FAIL)
+        else:
+            asked.set_constraint("feasible", _violation(feasible))
+            self.study.tell(asked, values)
+
+    def _add(self, proposal: Proposal, step_index: int, values: tuple[float, float] | None, *, feasible: bool) -> None:
+        """Add a finished observation; without values it failed. Parameters stand in the order ``suggest`` gives them.
+
+        Samplers draw by that order; a point that comes back from the ledger may have lost it.
+        """
+        space = self._distributions(proposal)
+        known = {**proposal.point, STEP_INDEX: step_index}
         self.study.add_trial(
             create_trial(
-                values=list(values),
-                params={**proposal.point, STEP_INDEX: step_index},
-                distributions=self._distributions(proposal),
+                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+                values=values,
+                params={name: known[name] for name in space},
+                distributions=space,
                 system_attrs=dict(proposal.notes),
-                constraints={"feasible": _violation(feasible)},
-            )
-        )
-
-    def _add_failed(self, proposal: Proposal) -> None:
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.FAIL,
-                params={**proposal.point, STEP_INDEX: proposal.step_index},
-                distributions=self._distributions(proposal),
-                system_attrs=dict(proposal.notes),
+                constraints=None if values is None else {"feasible": _violation(feasible)},
             )
         )
 
@@ -172,9 +182,20 @@ class Stratum:
                 case "tpe" if number >= self._search.startup_trials:
                     return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True)
                 case "nsga2":
-                    return NSGAIISampler(seed=seed, population_size=self._search.population_size)
+                    return _NSGA2(seed=seed, population_size=self._search.population_size)
                 case _:
                     return RandomSampler(seed=seed)
+
+
+class _NSGA2(NSGAIISampler):
+    """NSGA-II whose parents always stand in the order of their trials.
+
+    Optuna gives them by rank to the first trial of a generation and by number to the others, so that a rebuilt study
+    would draw otherwise than the live one.
+    """
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
 
 
 def _grid_points(spec: SweepSpec) -> list[tuple[dict[str, Value], int]]:

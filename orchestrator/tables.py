@@ -12,6 +12,7 @@ from orchestrator.frontier import Frontier
 from orchestrator.plan import Plan
 from orchestrator.progress import duration
 
+DISTRIBUTIONS = {"in": "in-distribution", "out": "out-of-distribution"}
 POINTS_SHOWN = 12
 """Frontier points of a forget set on the terminal; ``--json`` has all."""
 
@@ -55,7 +56,7 @@ def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
 
 def _frontier_table(frontier: Frontier) -> RenderableType:
     title = (
-        f"{frontier.forget_set} ({frontier.distribution}-distribution): {len(frontier.points)} Pareto points "
+        f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]}): {len(frontier.points)} Pareto points "
         f"of {frontier.evaluations} evaluations, {frontier.trials} trials"
     )
     table = Table(title=title, title_justify="left")

@@ -66,7 +66,7 @@ class Choice:
         values = [value for value, _ in self.options]
         if not values:
             raise SpaceError("a choice needs at least one value")
-        if len(set(map(repr, values))) < len(values):
+        if len(set(values)) < len(values):
             raise SpaceError(f"a choice names a value twice: {values}")
 
     def subspace(self, value: Value) -> "Space":
@@ -132,23 +132,29 @@ def _grid_of_one(dimension: Dimension, path: str) -> Iterator[dict[str, Value]]:
 
 
 def corners(space: Space, where: str = "") -> Iterator[dict[str, Value]]:
-    """Enumerate one point for every combination of choices, ranges at their low end: what validation must hold for."""
-    lowest = Space({name: _lowest(dimension) for name, dimension in space.dimensions.items()})
-    return grid(lowest, where)
+    """Enumerate, for every combination of choices, the low ends, the high ends and an inner point of all ranges.
+
+    Validate these before a trial is proposed. The inner point is no round number, so a whole-number setting refuses it.
+    """
+    for share in (0.0, 1.0, 0.618034):
+        yield from grid(_pinned(space, share), where)
 
 
-def _lowest(dimension: Dimension) -> Dimension:
+def _pinned(space: Space, share: float) -> Space:
+    """Put every range at one share of its way from low to high."""
+    return Space({name: _pinned_one(dimension, share) for name, dimension in space.dimensions.items()})
+
+
+def _pinned_one(dimension: Dimension, share: float) -> Dimension:
     match dimension:
         case Choice():
-            return Choice(
-                options=tuple(
-                    (value, Space({name: _lowest(inner) for name, inner in subspace.dimensions.items()}))
-                    for value, subspace in dimension.options
-                )
-            )
-        case Real() | Integer():
-            return Choice(options=((dimension.low, Space()),))
-        case _:
+            return Choice(options=tuple((value, _pinned(subspace, share)) for value, subspace in dimension.options))
+        case Real():
+            inner = dimension.low + share * (dimension.high - dimension.low)
+            return Choice(options=((min(inner, dimension.high), Space()),))
+        case Integer():
+            return Choice(options=((dimension.low + round(share * (dimension.high - dimension.low)), Space()),))
+        case Fixed():
             return dimension
 
 

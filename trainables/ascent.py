@@ -49,7 +49,7 @@ class Ascent:
             num_examples=len(forget), batch_size=config.batch_size, seed=derive_seed(seed, "forget")
         )
         self._retain_order = BatchOrder(
-            num_examples=len(retain), batch_size=config.batch_size, seed=derive_seed(seed, "retain")
+            num_examples=len(retain), batch_size=min(config.batch_size, len(forget)), seed=derive_seed(seed, "retain")
         )
         self.step = 0
         self.tokens_seen = 0
@@ -107,15 +107,16 @@ class Ascent:
     def _micro_batches(
         self, forget: npt.NDArray[np.int64], retain: npt.NDArray[np.int64]
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """Cut both batches into the same number of near-equal parts, each of at most ``micro_batch_size``."""
-        size = self._config.micro_batch_size or len(forget)
-        largest = max(len(forget), len(retain)) if self._objective.needs_retain else len(forget)
-        parts = min(-(-largest // size), len(forget), len(retain))
+        """Cut both batches into as many near-equal parts, each of at most ``micro_batch_size`` examples.
+
+        A retain set smaller than the forget batch leaves some of its parts empty.
+        """
+        parts = -(-len(forget) // (self._config.micro_batch_size or len(forget)))
         return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)
 
     def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
         self._optimizer.zero_grad(set_to_none=True)
-        return DivergedError(f"step {step}: {what} is {float(value)}")
+        return DivergedError(f"step {step}: {what} is {float(value.detach())}")
 
     def pack(self, elapsed_s: float) -> bytes:
         """Serialise the trajectory's state."""

@@ -96,11 +96,11 @@ def encode(
 def collate(
     encoded: EncodedSet, indices: Sequence[int] | npt.NDArray[np.int64], *, device: torch.device | str = "cpu"
 ) -> Batch:
-    """Pad the chosen examples on the right to the longest of them."""
+    """Pad the chosen examples on the right to the longest of them. No example: one row without targets."""
     lengths = [int(encoded.offsets[i + 1] - encoded.offsets[i]) for i in indices]
-    shape = (len(lengths), max(lengths))
+    shape = (max(1, len(lengths)), max(lengths, default=2))
     input_ids_BT = torch.zeros(shape, dtype=torch.long)
-    attention_mask_BT = torch.zeros(shape, dtype=torch.long)
+    attention_mask_BT = torch.full(shape, 0 if lengths else 1, dtype=torch.long)
     labels_BT = torch.full(shape, IGNORE, dtype=torch.long)
     for row, (i, length) in enumerate(zip(indices, lengths, strict=True)):
         tokens = torch.from_numpy(encoded.tokens[encoded.offsets[i] : encoded.offsets[i + 1]].copy())

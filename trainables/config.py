@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trainables.errors import nearest_name_hint
 
 PositiveInt = Annotated[int, Field(gt=0)]
+LearningRate = Annotated[float, Field(gt=0, le=1e6)]
+"""Bounded, so that a slip of the exponent fails at once and not as an overflow inside an optimizer."""
 Precision = Literal["fp32", "bf16"]
 Distribution = Literal["in", "out"]
 
@@ -129,7 +131,7 @@ class PreparationConfig(Config):
 
     epochs: PositiveInt
     batch_size: PositiveInt = 32
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: LearningRate
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -145,7 +147,7 @@ class TrialConfig(Config):
     objective_weights: dict[str, float] = {}
     """The objective's own weights, for example ``retain_weight``; unnamed ones take the objective's defaults."""
     optimizer: str = "adamw"
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: LearningRate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """SGD only."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

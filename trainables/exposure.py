@@ -8,6 +8,9 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 from scipy.stats import rankdata, skewnorm
 
+_STEEPEST = 1e3
+"""Largest skew-normal shape: beyond it the density is a half-normal to every digit that matters."""
+
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.signedinteger]
 
@@ -52,6 +55,7 @@ def relative_exposure_skew_normal(nll_per_token_N: Array, population_nll_per_tok
     if np.ptp(population_P) < 1e-12 * max(1.0, float(np.abs(population_P).max())):
         return np.where(np.asarray(nll_per_token_N) < population_P[0], 1074.0, 0.0)
     shape, location, scale = skewnorm.fit(population_P, method="MM")
+    shape = np.clip(shape, -_STEEPEST, _STEEPEST)  # infinite for a population more skewed than any skew-normal
     bits_N = -skewnorm.logcdf(nll_per_token_N, shape, location, scale) / np.log(2)
     return np.asarray(np.clip(np.nan_to_num(bits_N, nan=1074.0, posinf=1074.0), 0.0, 1074.0))
 

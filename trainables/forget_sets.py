@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from string import ascii_lowercase
 
 from faker import Faker
 
@@ -58,7 +59,7 @@ def personal_data(fake: Faker) -> tuple[str, str]:
 
 def random_characters(fake: Faker) -> tuple[str, str]:
     """Join seven random chunks of four lower-case letters; no prompt."""
-    return "", " ".join(fake.lexify("????") for _ in range(7))
+    return "", " ".join(fake.lexify("????", letters=ascii_lowercase) for _ in range(7))
 
 
 CANARIES: dict[str, CanaryGenerator] = {

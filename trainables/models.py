@@ -66,7 +66,7 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
         architecture = AutoConfig.for_model(**{**fields, **config.architecture, "vocab_size": len(tokenizer)})
         with torch_stream(seed, "initial_weights"):
             return AutoModelForCausalLM.from_config(architecture, dtype=torch.float32)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever building raises, the architecture given is its cause
         raise UnlearningError(
             f"model.architecture: Transformers cannot build {config.architecture}: {error}; "
             f"check model_type and its fields against the Transformers configuration of that model"

@@ -90,11 +90,11 @@ class TrialRun:
         self._clock = clock
         self._ascent = engine.start(trial)
         self._evaluations, self._examples = results.published(trial.trial_id)
-        self._elapsed_before_s = 0.0
+        self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
         self.outcome: Outcome | None = None
         payload = results.load_checkpoint(trial.trial_id)
         if payload is not None:
-            self._elapsed_before_s = self._ascent.unpack(payload).elapsed_s
+            self._elapsed_before_s = max(self._elapsed_before_s, self._ascent.unpack(payload).elapsed_s)
         self._started = self._last_checkpoint = clock()
 
     @property
@@ -114,9 +114,8 @@ class TrialRun:
         """
         done = {evaluation.step for evaluation in self._evaluations}
         waiting = [step for step in self._trial.steps if step not in done]
-        if not waiting or (self._evaluations and self._evaluations[-1].status is Status.COLLAPSED):
-            last = self._evaluations[-1]
-            self._finish(last.status)
+        if self._evaluations and self._ends(self._evaluations[-1], waiting):  # its outcome alone was lost
+            self._finish(*self._ending(self._evaluations[-1]))
             return None
         try:
             self._ascent.advance(waiting[0])
@@ -126,14 +125,8 @@ class TrialRun:
             return None
         self._evaluations.append(evaluation)
         self._examples.extend(examples)
-        if evaluation.status is Status.COLLAPSED:
-            limit = self._sets.max_heldout_nll
-            self._finish(
-                Status.COLLAPSED,
-                f"step {evaluation.step}: held-out NLL {evaluation.heldout_nll:.3f} is above the floor {limit:.3f}",
-            )
-        elif len(waiting) == 1:
-            self._finish(Status.COMPLETED)
+        if self._ends(evaluation, waiting[1:]):
+            self._finish(*self._ending(evaluation))
         else:
             self._results.publish(self._trial.trial_id, self._evaluations, self._examples, None)
             if self._clock() - self._last_checkpoint >= self._engine.workload.checkpoint.every_s:
@@ -150,6 +143,16 @@ class TrialRun:
         if self.outcome is None:
             self.checkpoint()
             self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
+
+    @staticmethod
+    def _ends(last: EvaluationRecord, waiting: list[int]) -> bool:
+        return not waiting or last.status is Status.COLLAPSED
+
+    def _ending(self, last: EvaluationRecord) -> tuple[Status, str | None]:
+        if last.status is not Status.COLLAPSED:
+            return Status.COMPLETED, None
+        limit = self._sets.max_heldout_nll
+        return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         self._publish_outcome(status, message)

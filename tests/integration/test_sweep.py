@@ -101,9 +101,7 @@ def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: 
             steps=spec.steps,
             horizon=None,
         )
-        mine.propose(
-            trial, number=row["number"], distribution=row["distribution"], proposal=json.loads(row["proposal"])
-        )
+        mine.propose(trial, number=row["number"], distribution=row["distribution"], proposal={})
         run_to_end(Engine(workload), trial, mine)
     assert rows(tmp_path, "evaluations") == rows(tiny_sweep, "evaluations")
     assert rows(tmp_path, "examples") == rows(tiny_sweep, "examples")

@@ -1,0 +1,78 @@
+"""The imports form the graph that DESIGN.md section 3 draws."""
+
+from graphlib import TopologicalSorter
+
+import grimp
+import pytest
+
+PACKAGES = ("search_spaces", "trainables", "orchestrator")
+RAY_WRAPPERS = {"trainables.ray_single", "trainables.ray_multi"}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph(*PACKAGES, include_external_packages=True, cache_dir=None)
+
+
+def importers(graph, external):
+    return {module for module in graph.modules if module != external and external in imported_roots(graph, module)}
+
+
+def imported_roots(graph, module):
+    return {name.partition(".")[0] for name in graph.find_modules_directly_imported_by(module)}
+
+
+@pytest.mark.parametrize("package", ["search_spaces", "trainables"])
+def test_the_lower_packages_import_no_other_package_of_ours(graph, package):
+    others = set(PACKAGES) - {package}
+    found = {
+        (module, other)
+        for module in graph.find_descendants(package) | {package}
+        for other in imported_roots(graph, module) & others
+    }
+    assert found == set()
+
+
+def test_the_orchestrator_composes_both(graph):
+    roots = set().union(*(imported_roots(graph, module) for module in graph.find_descendants("orchestrator")))
+    assert {"search_spaces", "trainables"} <= roots
+
+
+def test_inside_trainables_only_the_ray_wrappers_import_ray(graph):
+    found = {module for module in importers(graph, "ray") if module.startswith("trainables.")}
+    assert "trainables.ray_single" in found
+    assert found <= RAY_WRAPPERS
+
+
+@pytest.mark.parametrize("library", ["optuna", "pyarrow", "duckdb", "typer", "rich"])
+def test_trainables_know_no_sweep_library(graph, library):
+    assert library in graph.modules, "the check would be empty"
+    assert {module for module in importers(graph, library) if module.startswith("trainables")} == set()
+
+
+@pytest.mark.parametrize("library", ["ray", "torch", "pyarrow", "pydantic"])
+def test_search_spaces_stay_light(graph, library):
+    assert library in graph.modules, "the check would be empty"
+    assert {module for module in importers(graph, library) if module.startswith("search_spaces")} == set()
+
+
+def test_there_is_no_cycle(graph):
+    ours = {name for name in graph.modules if name.partition(".")[0] in PACKAGES}
+    edges = {module: graph.find_modules_directly_imported_by(module) & ours for module in ours}
+    order = list(TopologicalSorter(edges).static_order())  # raises CycleError, naming the cycle
+    assert set(order) == ours
+    assert len(ours) > 30
+
+
+def test_nobody_reaches_for_underscore_names_of_another_package(graph):
+    private = {
+        name for name in graph.modules if any(part.startswith("_") and part != "__main__" for part in name.split("."))
+    }
+    found = {
+        (module, name)
+        for module in graph.modules
+        if module.partition(".")[0] in PACKAGES
+        for name in graph.find_modules_directly_imported_by(module) & private
+        if name.partition(".")[0] != module.partition(".")[0]
+    }
+    assert found == set()

@@ -1,0 +1,214 @@
+"""Tiny specs, invented evaluations, and a loop that runs a search without Ray or a model."""
+
+import copy
+import math
+import uuid
+from dataclasses import dataclass, field
+
+from orchestrator.identity import trial_key
+from orchestrator.ledger import Ledger
+from orchestrator.search import Assignment, SweepSearch
+from orchestrator.spec import SweepSpec, dump_spec, validate_spec
+from orchestrator.storage import LocalStorage, ObjectStorage
+from trainables.config import TrialConfig
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status
+from trainables.trial import Trial
+
+WORKLOAD = "workload"
+FLOOR = 6.0
+"""Invented performance beyond which an invented trial is collapsed."""
+EXPLODES = 5e-3
+"""Learning rate from which an invented trial turns non-finite."""
+
+SPEC = {
+    "name": "tiny",
+    "model": {"architecture": {"model_type": "llama"}, "vocab_size": 300},
+    "data": {
+        "retain": 100,
+        "retain_evaluation": 10,
+        "heldout": 10,
+        "forget_sets": {
+            "verses": {"distribution": "in", "size": 4, "population": 8},
+            "people": {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8},
+        },
+    },
+    "preparation": {"epochs": 2, "batch_size": 10, "learning_rate": 1e-3},
+    "steps": [0, 2, 5, 9],
+    "seeds": [0],
+    "search": {
+        "sampler": "random",
+        "trials": 4,
+        "space": {
+            "batch_size": 4,
+            "optimizer": {
+                "choices": {
+                    "adamw": {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}},
+                    "sgd": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "momentum": [0.0, 0.9]},
+                }
+            },
+        },
+    },
+}
+
+FEW_POINTS = {"batch_size": 4, "learning_rate": [1e-4, 1e-3, 1e-2]}
+"""A space so small that every sampler repeats itself."""
+
+
+def spec_data(**sections):
+    """Copy the tiny spec as plain data; a mapping is merged into its section, anything else replaces it."""
+    data = copy.deepcopy(SPEC)
+    for name, value in sections.items():
+        data[name] = {**data[name], **value} if isinstance(value, dict) and name in data else value
+    return data
+
+
+def make_spec(**sections) -> SweepSpec:
+    return validate_spec(spec_data(**sections), "test")
+
+
+def memory_ledger() -> Ledger:
+    return Ledger(storage=ObjectStorage(f"memory://{uuid.uuid4().hex}"), sweep="tiny")
+
+
+def make_search(spec, ledger, *, concurrent_trials=1) -> SweepSearch:
+    return SweepSearch(spec, ledger, workload_hash=WORKLOAD, concurrent_trials=concurrent_trials)
+
+
+def make_trial(*, forget_set="verses", seed=0, steps=(0, 2, 5), horizon=None, workload_hash=WORKLOAD, **config):
+    config = TrialConfig(**({"learning_rate": 1e-3, "batch_size": 4} | config))
+    trial = Trial(trial_id="", forget_set=forget_set, seed=seed, config=config, steps=steps, horizon=horizon)
+    return Trial(**{**vars(trial), "trial_id": trial_key(trial, workload_hash=workload_hash)})
+
+
+def evaluation_record(step=0, *, quality=1.0, performance=3.0, gen_ex=None, rel_ex=2.0, status=Status.COMPLETED):
+    return EvaluationRecord(
+        step=step,
+        status=status,
+        forget_nll=1.5,
+        gen_ex=gen_ex,
+        gen_ex_abs=None if gen_ex is None else abs(gen_ex),
+        gen_ex_per_token=None if gen_ex is None else gen_ex / 8,
+        rel_ex=rel_ex,
+        rel_ex_skew_normal=2.5,
+        extraction_rate=0.25,
+        membership_auc=0.5,
+        retain_nll=2.0,
+        heldout_nll=performance,
+        heldout_perplexity=math.exp(min(performance, 88)),
+        unlearning_quality=quality,
+        performance=performance,
+        tokens_seen=step * 10,
+        elapsed_s=step * 0.5,
+    )
+
+
+def example_record(step=0, example_id="verses-000000", *, nll=1.5):
+    return ExampleRecord(
+        step=step,
+        example_id=example_id,
+        num_tokens=8,
+        nll=nll,
+        gen_ex=0.5,
+        rel_ex=2.0,
+        rel_ex_skew_normal=2.5,
+        extracted=False,
+        memorization=0.1,
+        difficulty=3.0,
+    )
+
+
+def outcome(status=Status.COMPLETED, *, last_step=9, message=None):
+    return Outcome(status=status, last_step=last_step, message=message, elapsed_s=4.5)
+
+
+def invent(trial: Trial) -> tuple[list[EvaluationRecord], Status]:
+    """Invent a whole trial as a function of its settings: exposure falls and loss grows with learning rate x step."""
+    records = []
+    for step in trial.steps:
+        if step > 2 and trial.config.learning_rate > EXPLODES:
+            return records, Status.DIVERGED
+        push = trial.config.learning_rate * 1e3 * step * (1 + trial.config.momentum)
+        exposure = 10 - push * (1 if trial.forget_set == "verses" else 2)
+        performance = 3 + push**2 / 100
+        collapsed = performance > FLOOR
+        status = Status.COLLAPSED if collapsed else Status.COMPLETED
+        records.append(
+            evaluation_record(step, quality=abs(exposure), performance=performance, gen_ex=exposure, status=status)
+        )
+        if collapsed:
+            return records, Status.COLLAPSED
+    return records, Status.COMPLETED
+
+
+class Crash(Exception):
+    """The driver died."""
+
+
+@dataclass
+class Driver:
+    """Runs a search's trials with invented numbers, and dies after ``crash_after`` events, if that is given.
+
+    An event is a proposal handed out, or an evaluation published.
+    """
+
+    search: SweepSearch
+    ledger: Ledger
+    crash_after: int | None = None
+    events: int = 0
+    started: list[Assignment] = field(default_factory=list)
+
+    def run(self) -> list[str]:
+        """Run to the end, one trial at a time; give trial ids in the order they started."""
+        while (assignment := self.search.next()) is not None:
+            self.start(assignment)
+            self.finish(assignment)
+        return [assignment.trial.trial_id for assignment in self.started]
+
+    def start(self, assignment: Assignment) -> None:
+        self.started.append(assignment)
+        self._tick()
+
+    def finish(self, assignment: Assignment) -> None:
+        """Publish and report every evaluation that the ledger lacks, then the outcome."""
+        trial = assignment.trial
+        records, status = invent(trial)
+        done = len(self.ledger.published(trial.trial_id)[0])
+        for count in range(done + 1, len(records) + 1):
+            last = outcome(status, last_step=records[-1].step) if count == len(records) else None
+            examples = [example_record(record.step) for record in records[:count]]
+            self.ledger.publish(trial.trial_id, records[:count], examples, last)
+            self.search.observe(assignment, told(records[count - 1]))
+            self._tick()
+        if done == len(records):
+            self.ledger.publish(trial.trial_id, records, [], outcome(status))
+        self.search.end(assignment, status)
+
+    def _tick(self) -> None:
+        self.events += 1
+        if self.events == self.crash_after:
+            raise Crash
+
+
+def told(record: EvaluationRecord) -> dict:
+    """What a worker reports to Tune of an evaluation."""
+    return {
+        "step": record.step,
+        "unlearning_quality": record.unlearning_quality,
+        "performance": record.performance,
+        "feasible": record.status is Status.COMPLETED,
+    }
+
+
+def write_sweep(folder, spec: SweepSpec) -> Ledger:
+    """Write a whole sweep of invented numbers under ``folder``."""
+    ledger = Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name)
+    ledger.create(dump_spec(spec), {"sweep": spec.name})
+    Driver(make_search(spec, ledger), ledger).run()
+    base = vars(evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0))
+    skip = ("step", "status", "tokens_seen", "elapsed_s")
+    metrics = {name: value for name, value in base.items() if name not in skip}
+    ledger.publish_baselines(
+        [{"model": "base", "forget_set": name, **metrics} for name in spec.data.forget_sets]
+        + [{"model": "reference-0", "forget_set": name, **metrics} for name in spec.data.forget_sets]
+    )
+    return ledger

@@ -1,0 +1,334 @@
+"""The ledger: round trips, schemas, plain readers at any moment, and writers that are killed."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.errors import SweepError
+from orchestrator.ledger import Ledger
+from orchestrator.schema import BASELINES, TABLES, VERSION_KEY, to_table
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, memory_ledger, outcome
+from trainables.records import Status
+
+REPOSITORY = Path(__file__).parents[2]
+CONTRACT = {
+    "evaluations": [
+        "sweep",
+        "trial_id",
+        "stratum",
+        "forget_set",
+        "distribution",
+        "seed",
+        "objective",
+        "optimizer",
+        "learning_rate",
+        "batch_size",
+        "step",
+        "status",
+        "forget_nll",
+        "gen_ex",
+        "gen_ex_abs",
+        "gen_ex_per_token",
+        "rel_ex",
+        "extraction_rate",
+        "membership_auc",
+        "retain_nll",
+        "heldout_nll",
+        "heldout_perplexity",
+        "bleu",
+        "chrf",
+        "unlearning_quality",
+        "performance",
+        "tokens_seen",
+        "elapsed_s",
+    ],
+    "examples": [
+        "trial_id",
+        "step",
+        "example_id",
+        "num_tokens",
+        "nll",
+        "gen_ex",
+        "rel_ex",
+        "memorization",
+        "difficulty",
+    ],
+}
+"""DESIGN.md section 5, copied by hand: readers outside rely on it."""
+
+
+def proposed(ledger, *, seed=0, number=0, **config):
+    trial = make_trial(seed=seed, **config)
+    ledger.propose(trial, number=number, distribution="in", proposal={"point": {"a": 1}, "step_index": 2, "notes": {}})
+    return trial
+
+
+def by_duckdb(folder, table):
+    query = f"select * from read_parquet('{folder}/{table}/*.parquet')"
+    return duckdb.sql(query).to_arrow_table().to_pylist()
+
+
+def by_pandas(folder, table):
+    frames = [pd.read_parquet(path) for path in sorted((Path(folder) / table).glob("*.parquet"))]
+    return pd.concat(frames).to_dict("records")
+
+
+def by_dataset(folder, table):
+    return ds.dataset(f"{folder}/{table}", format="parquet").to_table().to_pylist()
+
+
+READERS = [by_duckdb, by_pandas, by_dataset]
+
+
+def test_a_proposal_is_a_row_without_status(ledger):
+    trial = proposed(ledger, seed=3, number=7, optimizer="sgd", clip_norm=1.0)
+    (row,) = ledger.trials()
+    expected = {
+        "sweep": "tiny",
+        "trial_id": trial.trial_id,
+        "stratum": "verses/seed=3",
+        "forget_set": "verses",
+        "distribution": "in",
+        "seed": 3,
+        "number": 7,
+        "optimizer": "sgd",
+        "learning_rate": 1e-3,
+        "batch_size": 4,
+        "clip_norm": 1.0,
+        "target_step": 5,
+        "horizon": None,
+        "status": None,
+        "last_step": None,
+        "ended_at": None,
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert json.loads(row["config"]) == trial.config.model_dump(mode="json")
+    assert json.loads(row["proposals"]) == [{"point": {"a": 1}, "step_index": 2, "notes": {}}]
+
+
+def test_what_is_published_is_read_back(ledger):
+    trial = proposed(ledger)
+    evaluations = [evaluation_record(0, gen_ex=0.1), evaluation_record(2, status=Status.COLLAPSED, quality=1 / 3)]
+    examples = [example_record(0, "a"), example_record(2, "a", nll=1e-300)]
+    ledger.publish(trial.trial_id, evaluations, examples, None)
+    assert ledger.published(trial.trial_id) == (evaluations, examples)
+    assert ledger.trial(trial.trial_id)["status"] is None
+    (row, _) = sorted(ledger.table("evaluations").to_pylist(), key=lambda row: row["step"])
+    assert (row["sweep"], row["stratum"], row["learning_rate"]) == ("tiny", "verses/seed=0", 1e-3)
+
+
+def test_what_was_never_published_is_empty(ledger):
+    assert ledger.published("0" * 16) == ([], [])
+    assert ledger.trials() == []
+    assert ledger.table("examples").num_rows == 0
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_the_outcome_closes_the_row_and_keeps_the_proposal(ledger, status):
+    trial = proposed(ledger)
+    before = ledger.trial(trial.trial_id)
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(status, last_step=0, message="why"))
+    after = ledger.trial(trial.trial_id)
+    assert (after["status"], after["last_step"], after["message"], after["elapsed_s"]) == (status.value, 0, "why", 4.5)
+    assert after["ended_at"] >= after["started_at"] == before["started_at"]
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"status", "last_step", "message", "elapsed_s", "ended_at"}
+
+
+def test_a_failure_keeps_the_published_rows(ledger):
+    trial = proposed(ledger)
+    ledger.publish(trial.trial_id, [evaluation_record(0), evaluation_record(5)], [], None)
+    ledger.fail(trial.trial_id, "the worker died")
+    row = ledger.trial(trial.trial_id)
+    assert (row["status"], row["last_step"], row["message"], row["elapsed_s"]) == ("failed", 5, "the worker died", 2.5)
+    assert len(ledger.published(trial.trial_id)[0]) == 2
+
+
+def test_a_failure_before_the_first_evaluation(ledger):
+    trial = proposed(ledger)
+    ledger.fail(trial.trial_id, "no model")
+    assert (ledger.trial(trial.trial_id)["status"], ledger.trial(trial.trial_id)["last_step"]) == ("failed", 0)
+
+
+def test_trials_come_by_stratum_and_number(ledger):
+    for seed, number in ((1, 0), (0, 1), (1, 1), (0, 0)):
+        proposed(ledger, seed=seed, number=number, batch_size=number + 1)
+    assert [(r["seed"], r["number"]) for r in ledger.trials()] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("table", CONTRACT)
+def test_the_files_hold_every_column_of_the_contract(ledger, tmp_path, table):
+    trial = proposed(ledger)
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    names = pq.read_schema(tmp_path / "tiny" / table / f"{trial.trial_id}.parquet").names
+    assert set(CONTRACT[table]) <= set(names)
+
+
+@pytest.mark.parametrize("table", [*TABLES, "baselines"])
+def test_files_say_their_version_units_and_meanings(ledger, tmp_path, table):
+    trial = proposed(ledger)
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    ledger.publish_baselines([])
+    path = f"{table}/{trial.trial_id}.parquet" if table in TABLES else "references/baselines.parquet"
+    schema = pq.read_schema(tmp_path / "tiny" / path)
+    assert schema.metadata[VERSION_KEY] == b"1"
+    for column in schema:
+        assert column.metadata[b"meaning"], column.name
+        assert b"unit" in column.metadata, column.name
+        if re.search(r"_nll$|^nll$", column.name):
+            assert column.metadata[b"unit"] == b"nats/token"
+        if re.search(r"^(gen_ex|gen_ex_abs|rel_ex.*)$", column.name):
+            assert column.metadata[b"unit"] == b"bits"
+        if column.name.endswith("_s"):
+            assert column.metadata[b"unit"] == b"seconds"
+
+
+def test_a_column_that_the_schema_lacks_is_our_bug():
+    with pytest.raises(AssertionError, match="not in the schema: \\['oops'\\]"):
+        to_table(TABLES["trials"], [{"trial_id": "x", "oops": 1}])
+
+
+def test_baselines_read_back(ledger):
+    assert ledger.baselines() == []
+    row = {"model": "base", "forget_set": "verses", "gen_ex": 1.5, "performance": 3.0}
+    ledger.publish_baselines([row])
+    (read,) = ledger.baselines()
+    assert {name: read[name] for name in row} == row
+    assert set(read) == set(BASELINES.names)
+
+
+def test_a_sweep_exists_once_its_spec_does(ledger):
+    assert (ledger.spec_text(), ledger.manifest()) == (None, {})
+    order = []
+
+    class Watched(LocalStorage):
+        def publish(self, path, content):
+            order.append(path)
+            super().publish(path, content)
+
+    watched = Ledger(storage=Watched(Path(ledger.storage.uri)), sweep="tiny")
+    watched.create("name: tiny\n", {"b": 1, "a": 2})
+    assert order[-1] == "spec.yaml"
+    assert ledger.spec_text() == "name: tiny\n"
+    assert ledger.manifest() == {"a": 2, "b": 1}
+
+
+def test_the_outcome_is_published_after_the_rows_it_speaks_of():
+    """So that a trial seen as completed has all its rows."""
+    ledger = memory_ledger()
+    trial = proposed(ledger)
+    order = []
+    publish = ledger.storage.publish
+    ledger.storage.publish = lambda path, content: (order.append(path.partition("/")[0]), publish(path, content))
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome())
+    assert order == ["examples", "evaluations", "trials"]
+
+
+def test_checkpoints_are_replaced_and_discarded(ledger):
+    assert ledger.load_checkpoint("t") is None
+    ledger.save_checkpoint("t", b"one")
+    ledger.save_checkpoint("t", b"two")
+    assert ledger.load_checkpoint("t") == b"two"
+    ledger.discard_checkpoint("t")
+    ledger.discard_checkpoint("t")
+    assert ledger.load_checkpoint("t") is None
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_plain_reader_sees_every_row_once_while_a_trial_grows(ledger, tmp_path, read):
+    folder = tmp_path / "tiny"
+    trials = [proposed(ledger, seed=seed) for seed in range(2)]
+    (folder / "evaluations").mkdir(exist_ok=True)
+    expected = {"trials": {(t.trial_id,) for t in trials}, "evaluations": set(), "examples": set()}
+    for step in range(3):
+        for trial in trials:
+            evaluations = [evaluation_record(s, gen_ex=None if s else 1.0) for s in range(step + 1)]
+            examples = [example_record(s, f"e{i}") for s in range(step + 1) for i in range(2)]
+            ledger.publish(trial.trial_id, evaluations, examples, outcome(last_step=2) if step == 2 else None)
+            (folder / "evaluations" / ".x.parquet.0123abcd.tmp").write_bytes(b"PAR1 left by a crash")
+            expected["evaluations"].add((trial.trial_id, step))
+            expected["examples"] |= {(trial.trial_id, step, f"e{i}") for i in range(2)}
+            keys = {"trials": ("trial_id",), "evaluations": ("trial_id", "step")}
+            for table in TABLES:
+                names = keys.get(table, ("trial_id", "step", "example_id"))
+                seen = [tuple(row[name] for name in names) for row in read(folder, table)]
+                assert len(seen) == len(set(seen)), f"{table}: a row twice"
+                assert set(seen) == expected[table]
+
+
+def test_publishing_again_changes_no_byte(tmp_path):
+    ledger = Ledger(
+        storage=LocalStorage(tmp_path / "tiny"), sweep="tiny", now=lambda: datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    )
+    trial = proposed(ledger)
+    rows = ([evaluation_record(0), evaluation_record(2)], [example_record(0)], outcome(last_step=2))
+
+    def content():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    ledger.publish(trial.trial_id, *rows)
+    before = content()
+    ledger.publish(trial.trial_id, *rows)
+    assert content() == before
+    assert len(before) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda _: b"", lambda _: b"not parquet at all"])
+def test_a_damaged_file_is_named(ledger, tmp_path, damage):
+    trial = proposed(ledger)
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
+    path = tmp_path / "tiny" / "evaluations" / f"{trial.trial_id}.parquet"
+    path.write_bytes(damage(path.read_bytes()))
+    for read in (lambda: ledger.table("evaluations"), lambda: ledger.published(trial.trial_id)):
+        with pytest.raises(SweepError, match=f"{re.escape(str(path))}: not a readable Parquet file .*move it out"):
+            read()
+
+
+def test_a_file_of_another_table_is_named(ledger, tmp_path):
+    (tmp_path / "tiny" / "evaluations").mkdir(parents=True)
+    path = tmp_path / "tiny" / "evaluations" / "stray.parquet"
+    pq.write_table(pa.table({"learning_rate": ["text"]}), path)
+    with pytest.raises(SweepError, match=r"stray.parquet"):
+        ledger.table("evaluations")
+
+
+def test_a_killed_writer_leaves_only_whole_files(tmp_path):
+    """SIGKILL in the middle of publishing; readers look on all the time before, and after."""
+    command = [sys.executable, "-m", "tests.orchestrator.ledger_writer", str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            for _ in range(16):
+                assert writer.stdout.readline(), "the writer ended by itself"
+                check_whole(tmp_path)
+        finally:
+            writer.send_signal(signal.SIGKILL)
+    assert writer.returncode == -signal.SIGKILL
+    rows = check_whole(tmp_path)
+    for read in READERS:
+        assert len(read(tmp_path, "evaluations")) == rows
+    ledger = Ledger(storage=LocalStorage(tmp_path), sweep="killed")
+    for trial in ledger.trials():
+        evaluations, examples = ledger.published(trial["trial_id"])
+        assert {e.step for e in evaluations} <= {e.step for e in examples}, "examples are visible first"
+
+
+def check_whole(folder):
+    """Read every visible file whole; give the number of evaluations."""
+    for path in folder.glob("examples/*.parquet"):
+        assert pq.read_table(path).num_rows % 1500 == 0
+    for path in folder.glob("evaluations/*.parquet"):
+        steps = pq.read_table(path).column("step").to_pylist()
+        assert steps == list(range(len(steps)))
+    return duckdb.sql(f"select count(*) from read_parquet('{folder}/evaluations/*.parquet')").fetchall()[0][0]

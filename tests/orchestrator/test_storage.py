@@ -1,0 +1,139 @@
+"""One contract for every storage; and what only a local disk can get wrong."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SweepError
+from orchestrator.storage import LocalStorage, ObjectStorage, open_storage
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request, tmp_path):
+    if request.param == "local":
+        return LocalStorage(tmp_path / "not" / "yet" / "there")
+    return ObjectStorage(f"memory://{uuid.uuid4().hex}/not/yet/there")
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_is_published_is_read(storage):
+    storage.publish("folder/file.bin", b"\x00one\xff")
+    assert storage.read("folder/file.bin") == b"\x00one\xff"
+
+
+def test_an_empty_file_is_a_file(storage):
+    storage.publish("empty", b"")
+    assert storage.read("empty") == b""
+
+
+def test_publishing_again_replaces(storage):
+    storage.publish("a.txt", b"a long first content")
+    storage.publish("a.txt", b"short")
+    assert storage.read("a.txt") == b"short"
+
+
+def test_what_is_missing_is_none(storage):
+    assert storage.read("none.txt") is None
+    assert storage.read("no/folder/none.txt") is None
+
+
+def test_a_listing_is_sorted_by_path_of_one_folder_and_suffix(storage):
+    for path in ("t/b.parquet", "t/a.parquet", "t/c.txt", "t/deep/d.parquet", "other/e.parquet", "top.parquet"):
+        storage.publish(path, b"x")
+    assert storage.list("t", ".parquet") == ["t/a.parquet", "t/b.parquet"]
+
+
+def test_a_listing_of_nothing_is_empty(storage):
+    assert storage.list("none", ".parquet") == []
+
+
+def test_a_listing_hides_dot_files(storage):
+    storage.publish("t/.hidden.parquet", b"x")
+    storage.publish("t/seen.parquet", b"x")
+    assert storage.list("t", ".parquet") == ["t/seen.parquet"]
+
+
+def test_remove(storage):
+    storage.publish("t/a", b"x")
+    storage.remove("t/a")
+    assert storage.read("t/a") is None
+    storage.remove("t/a")
+    storage.remove("never/there")
+
+
+def test_a_child_is_the_same_files_one_folder_down(storage):
+    storage.child("inside").publish("t/a", b"x")
+    assert storage.read("inside/t/a") == b"x"
+    assert storage.child("inside").read("t/a") == b"x"
+    assert storage.child("inside").uri == f"{storage.uri}/inside"
+    assert storage.read("t/a") is None
+
+
+def test_a_storage_opened_by_its_uri_is_the_same(storage):
+    storage.publish("t/a", b"x")
+    assert open_storage(storage.uri).read("t/a") == b"x"
+
+
+@pytest.mark.parametrize("broken", [(os, "fsync"), (Path, "replace")])
+def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, broken):
+    storage = LocalStorage(tmp_path)
+    storage.publish("t/a", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(*broken, no_space)
+        with pytest.raises(OSError, match="No space left"):
+            storage.publish("t/a", b"new")
+    assert storage.read("t/a") == b"old"
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["a"]
+
+
+def test_content_is_on_disk_before_it_is_visible(tmp_path, monkeypatch):
+    """fsync of the file, then the rename, then fsync of the folder that holds the name."""
+    events = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(descriptor):
+        events.append("fsync " + Path(f"/proc/self/fd/{descriptor}").readlink().name.partition(".")[0])
+        fsync(descriptor)
+
+    def watched_replace(path, target):
+        events.append(f"rename to {Path(target).name}")
+        return replace(path, target)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    LocalStorage(tmp_path).publish("folder/a", b"x")
+    assert events == ["fsync ", "rename to a", "fsync folder"]
+
+
+def test_a_local_path_that_runs_through_a_file_reads_as_missing(tmp_path):
+    """So that ``status some_file`` says that there is no sweep."""
+    (tmp_path / "file").write_text("x")
+    assert LocalStorage(tmp_path / "file").read("spec.yaml") is None
+
+
+def test_a_file_uri_is_a_local_folder(tmp_path):
+    LocalStorage(tmp_path).publish("a", b"x")
+    opened = open_storage(f"file://{tmp_path}")
+    assert isinstance(opened, LocalStorage)
+    assert opened.read("a") == b"x"
+
+
+def test_a_relative_folder_stays_where_it_was_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage("here")
+    monkeypatch.chdir("/")
+    storage.publish("a", b"x")
+    assert (tmp_path / "here" / "a").read_bytes() == b"x"
+
+
+def test_an_unknown_scheme_is_answered():
+    with pytest.raises(SweepError, match=r"storage 'floppy://a/b': .*floppy.*give a folder, or a URI"):
+        open_storage("floppy://a/b")

@@ -1,0 +1,215 @@
+"""Shared by all tests: tiny models, data and workloads, an in-memory Results sink, a clock that only tests move.
+
+tiny_texts(count, seed=0)                         -> list[str], distinct
+tiny_examples(count, seed=0, prompts=False)       -> list[Example], distinct texts
+tiny_tokenizer()                                  -> a byte-level BPE tokenizer of 300 entries (cached)
+tiny_model(seed=0, dropout=0.0, tied=True)        -> a random Llama, hidden 16, 1 layer, 2 heads
+tiny_encoded(count, seed=0, shortest=4, longest=12, label="example") -> EncodedSet of random tokens
+tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, checkpoint_every_s=0.0) -> Workload, set "forget"
+tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
+MemoryResults()                                   -> implements trainables.trial.Results; copies all it is given
+FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
+deterministic(records)                            -> records as dictionaries without elapsed_s
+state_of(model)                                   -> {name: array}, a copy of all weights
+same_state(left, right)                           -> True where two such dictionaries are bit-identical
+PROPERTY                                          -> Hypothesis settings for property tests of this suite
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import numpy as np
+from hypothesis import settings
+
+from trainables.batching import EncodedSet
+from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrialConfig
+from trainables.corpora import Example
+from trainables.models import named_tensors, new_model, snapshot, train_tokenizer
+from trainables.prepare import evaluation_sets
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome
+from trainables.trial import Trial, Workload
+
+PROPERTY = settings(deadline=None, max_examples=40, derandomize=True, database=None)
+
+VOCAB_SIZE = 300
+WORDS = [
+    "and",
+    "the",
+    "lord",
+    "said",
+    "unto",
+    "him",
+    "go",
+    "forth",
+    "river",
+    "stone",
+    "bread",
+    "light",
+    "seven",
+    "mountain",
+    "king",
+    "servant",
+    "walked",
+]
+
+
+def tiny_texts(count: int, seed: int = 0) -> list[str]:
+    random = np.random.default_rng(seed)
+    return [f"{index} {' '.join(random.choice(WORDS, size=random.integers(3, 8)))}" for index in range(count)]
+
+
+def tiny_examples(count: int, seed: int = 0, prompts: bool = False) -> list[Example]:
+    return [
+        Example(example_id=f"example-{i}", prompt=f"number {i} says" if prompts else "", completion=f" {text}")
+        for i, text in enumerate(tiny_texts(count, seed))
+    ]
+
+
+@cache
+def tiny_tokenizer() -> Any:
+    return train_tokenizer(tiny_texts(50), VOCAB_SIZE)
+
+
+def tiny_architecture(dropout: float = 0.0, tied: bool = True) -> dict[str, Any]:
+    return {
+        "model_type": "llama",
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+        "attention_dropout": dropout,
+        "tie_word_embeddings": tied,
+        "initializer_range": 0.2,
+    }
+
+
+def tiny_model(seed: int = 0, dropout: float = 0.0, tied: bool = True) -> Any:
+    config = ModelConfig(architecture=tiny_architecture(dropout, tied), vocab_size=VOCAB_SIZE)
+    return new_model(config, tokenizer=tiny_tokenizer(), seed=seed)
+
+
+def tiny_encoded(count: int, seed: int = 0, shortest: int = 4, longest: int = 12, label: str = "example") -> EncodedSet:
+    random = np.random.default_rng(seed)
+    lengths = random.integers(shortest, longest + 1, size=count)
+    starts = np.array([random.integers(1, length - 1) for length in lengths])
+    return EncodedSet(
+        example_ids=tuple(f"{label}-{index}" for index in range(count)),
+        tokens=random.integers(2, VOCAB_SIZE, size=lengths.sum()),
+        offsets=np.cumsum([0, *lengths]),
+        target_starts_N=starts,
+        prefix_ends_N=np.array([random.integers(s, length) for s, length in zip(starts, lengths, strict=True)]),
+    )
+
+
+def tiny_workload(
+    forget: int = 6,
+    references: int = 2,
+    dropout: float = 0.0,
+    max_increase: float = 3.0,
+    checkpoint_every_s: float = 0.0,
+) -> Workload:
+    base = tiny_model(seed=0, dropout=dropout)
+    encoded = {
+        "forget": tiny_encoded(forget, seed=1, label="forget"),
+        "population": tiny_encoded(10, seed=2, label="population"),
+        "heldout": tiny_encoded(4, seed=3, label="heldout"),
+        "retain": tiny_encoded(4, seed=4, label="retain"),
+    }
+    sets = evaluation_sets(
+        encoded,
+        base=base.eval(),
+        references=[tiny_model(seed=100 + index).eval() for index in range(references)],
+        batch_size=16,
+        max_increase=max_increase,
+    )
+    return Workload(
+        base=snapshot(base),
+        evaluation_sets={"forget": sets},
+        retain=tiny_encoded(8, seed=5, label="retain"),
+        evaluation=EvaluationConfig(batch_size=16),
+        checkpoint=CheckpointConfig(every_s=checkpoint_every_s),
+        precision="fp32",
+        threads=1,
+    )
+
+
+def tiny_trial(
+    steps: tuple[int, ...] = (0, 2, 4),
+    trial_id: str = "trial",
+    seed: int = 7,
+    horizon: int | None = None,
+    **config: Any,
+) -> Trial:
+    settings_of_trial = {"optimizer": "sgd", "learning_rate": 0.01, "clip_norm": 1.0, "batch_size": 6, **config}
+    return Trial(
+        trial_id=trial_id,
+        forget_set="forget",
+        seed=seed,
+        config=TrialConfig(**settings_of_trial),
+        steps=steps,
+        horizon=horizon,
+    )
+
+
+class MemoryResults:
+    """Keeps rows and checkpoints in dictionaries, and a log of every call in ``calls``."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[list[EvaluationRecord], list[ExampleRecord]]] = {}
+        self.outcomes: dict[str, Outcome | None] = {}
+        self.checkpoints: dict[str, bytes] = {}
+        self.calls: list[tuple[str, Any]] = []
+        """("publish", (evaluations, outcome)), ("save", payload) and ("discard", None), in order."""
+
+    def publish(
+        self,
+        trial_id: str,
+        evaluations: list[EvaluationRecord],
+        examples: list[ExampleRecord],
+        outcome: Outcome | None,
+    ) -> None:
+        self.rows[trial_id] = (list(evaluations), list(examples))
+        self.outcomes[trial_id] = outcome
+        self.calls.append(("publish", (list(evaluations), outcome)))
+
+    def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
+        evaluations, examples = self.rows.get(trial_id, ([], []))
+        return list(evaluations), list(examples)
+
+    def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
+        self.checkpoints[trial_id] = payload
+        self.calls.append(("save", payload))
+
+    def load_checkpoint(self, trial_id: str) -> bytes | None:
+        return self.checkpoints.get(trial_id)
+
+    def discard_checkpoint(self, trial_id: str) -> None:
+        self.checkpoints.pop(trial_id, None)
+        self.calls.append(("discard", None))
+
+
+class FakeClock:
+    """Seconds that only the test moves."""
+
+    def __init__(self, now: float = 0.0, tick: float = 0.0) -> None:
+        self.now = now
+        self.tick = tick
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+def deterministic(records: Iterable[EvaluationRecord | ExampleRecord]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in asdict(record).items() if key != "elapsed_s"} for record in records]
+
+
+def state_of(model: Any) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in named_tensors(model).items()}
+
+
+def same_state(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    return left.keys() == right.keys() and all(left[name].tobytes() == right[name].tobytes() for name in left)

@@ -1,0 +1,15 @@
+"""One thread for all tests of the science: another number gives other roundings."""
+
+import gc
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # Accelerate collects garbage before every trial; let it not walk through every imported module
+    yield
+    gc.unfreeze()
