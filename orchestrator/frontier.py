@@ -20,6 +20,8 @@ from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
 from trainables.records import Status
 
 OBJECTIVES = ("unlearning_quality", "performance")
+UNEXPOSED = {"gen_ex": 0.0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
+"""What each measure of mean exposure reads where the model never saw the forget set, in bits."""
 
 Row = Mapping[str, Any]
 """A row of the evaluations table, or of the baselines."""
@@ -27,7 +29,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Crossing:
-    """Where a trial's mean exposure passes 0, between two evaluations, by linear interpolation."""
+    """Where a trial's mean exposure reaches ``UNEXPOSED``, between two evaluations, by linear interpolation."""
 
     trial_id: str
     optimizer: str
@@ -56,17 +58,18 @@ class Frontier:
     """Bits x nats per token between the frontier and the reference point."""
     base: Row | None
     references: Sequence[Row]
-    crossings: Sequence[Crossing]
-    """Trials that reach exposure 0, cheapest first."""
+    crossings: Mapping[str, Sequence[Crossing]]
+    """By measure of exposure: the trials that reach ``UNEXPOSED``, cheapest first."""
 
-    def steps_to_unlearn(self) -> dict[str, float]:
-        """Give the median steps to exposure 0, by optimizer."""
-        optimizers = sorted({crossing.optimizer for crossing in self.crossings})
-        return {name: median(c.steps for c in self.crossings if c.optimizer == name) for name in optimizers}
+    def steps_to_unlearn(self, measure: str) -> dict[str, float]:
+        """Give the median steps until the exposure is gone, by optimizer."""
+        crossings = self.crossings[measure]
+        optimizers = sorted({crossing.optimizer for crossing in crossings})
+        return {name: median(c.steps for c in crossings if c.optimizer == name) for name in optimizers}
 
     def as_json(self) -> dict[str, Any]:
         """Give plain data for ``--json``."""
-        return {**asdict(self), "steps_to_unlearn": self.steps_to_unlearn()}
+        return {**asdict(self), "steps_to_unlearn": {name: self.steps_to_unlearn(name) for name in self.crossings}}
 
 
 def frontiers(ledger: Ledger, forget_set: str | None = None) -> list[Frontier]:
@@ -117,7 +120,13 @@ def frontier_of(
     by_trial: dict[str, list[Row]] = {}
     for row in candidates:
         by_trial.setdefault(row["trial_id"], []).append(row)
-    crossings = [c for trial in by_trial.values() if (c := crossing_of(trial, base)) is not None]
+    crossings = {
+        measure: sorted(
+            (c for trial in by_trial.values() if (c := crossing_of(trial, base, measure)) is not None),
+            key=lambda c: (c.performance, c.trial_id),
+        )
+        for measure in UNEXPOSED
+    }
     return Frontier(
         forget_set=forget_set,
         distribution=distribution,
@@ -128,7 +137,7 @@ def frontier_of(
         hypervolume=hypervolume([_values(row) for row in points], corner) if corner is not None else None,
         base=base,
         references=references,
-        crossings=sorted(crossings, key=lambda c: (c.performance, c.trial_id)),
+        crossings=crossings,
     )
 
 
@@ -148,16 +157,15 @@ def hypervolume(points: Sequence[tuple[float, float]], reference_point: tuple[fl
     return float(moocore.hypervolume(np.array(points, dtype=float), ref=np.array(reference_point)))
 
 
-def crossing_of(trial: Sequence[Row], base: Row | None) -> Crossing | None:
-    """Find where one trial's mean exposure first passes from above 0 to 0 or below. None: it never does.
+def crossing_of(trial: Sequence[Row], base: Row | None, measure: str) -> Crossing | None:
+    """Find where one trial's mean exposure first comes down to ``UNEXPOSED``. None: it never does, or has no measure.
 
-    Exposure is GenEx, or RelEx less its expectation where there are no reference models. The base model counts as
-    step 0, where it was measured.
+    The base model counts as step 0, where it was measured.
     """
     start = [] if base is None or trial[0]["step"] == 0 else [{**base, "step": 0}]
-    path = [*start, *trial]
+    path = [row for row in (*start, *trial) if row[measure] is not None]
     for before, after in pairwise(path):
-        high, low = exposure(before), exposure(after)
+        high, low = (row[measure] - UNEXPOSED[measure] for row in (before, after))
         if high > 0 >= low:
             share = high / (high - low)
             performance = before["performance"] + share * (after["performance"] - before["performance"])
@@ -171,13 +179,6 @@ def crossing_of(trial: Sequence[Row], base: Row | None) -> Crossing | None:
                 cost=performance - base["performance"] if base is not None else None,
             )
     return None
-
-
-def exposure(row: Row) -> float:
-    """Give a row's signed mean exposure in bits: 0 is as if never trained."""
-    if row["gen_ex"] is not None:
-        return float(row["gen_ex"])
-    return float(row["rel_ex"]) - EXPECTED_RELATIVE_EXPOSURE_BITS
 
 
 def _is_finite(row: Row) -> bool:

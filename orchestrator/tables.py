@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.frontier import Frontier
+from orchestrator.frontier import UNEXPOSED, Frontier
 from orchestrator.plan import Plan
 from orchestrator.progress import duration
 
 DISTRIBUTIONS = {"in": "in-distribution", "out": "out-of-distribution"}
+PRICES = {
+    "gen_ex": "the price of mean GenEx 0, as likely as under the reference models",
+    "rel_ex": f"the price of mean RelEx {UNEXPOSED['rel_ex']:.2f}, ranked as never-trained examples are",
+}
 POINTS_SHOWN = 12
 """Frontier points of a forget set on the terminal; ``--json`` has all."""
 
@@ -46,35 +51,34 @@ def plan_table(plan: Plan) -> RenderableType:
 
 
 def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
-    """Show every frontier, then what it takes to reach exposure 0, side by side."""
+    """Show every frontier, then what it takes to end the exposure, side by side."""
     return Group(
         *(_frontier_table(frontier) for frontier in frontiers),
-        _crossing_table(frontiers),
+        *(_crossing_table(frontiers, measure) for measure in UNEXPOSED),
         _exposure_note(frontiers),
     )
 
 
 def _frontier_table(frontier: Frontier) -> RenderableType:
-    title = (
-        f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]}): {len(frontier.points)} Pareto points "
-        f"of {frontier.evaluations} evaluations, {frontier.trials} trials"
-    )
-    table = Table(title=title, title_justify="left")
-    for name in ("trial", "seed", "optimizer", "learning rate", "step"):
-        table.add_column(name, justify="left" if name in ("trial", "optimizer") else "right")
-    for name in ("|GenEx| bits", "GenEx bits", "RelEx bits", "extracted", "AUC", "held-out NLL", "lost"):
-        table.add_column(name, justify="right")
-    for row in _thin(frontier.points):
+    shown = _thin(frontier.points)
+    share = f"{len(shown)} of {len(frontier.points)}" if len(shown) < len(frontier.points) else str(len(shown))
+    title = f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]}): {share} Pareto points"
+    table = _table(title)
+    for name in ("trial", "optimizer, lr", "step"):
+        table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
+    for name in ("|GenEx|\nbits", "GenEx\nbits", "RelEx\nbits", "extr.", "AUC", "held-\nout\nNLL", "lost"):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in shown:
         lost = None if frontier.base is None else row["performance"] - frontier.base["performance"]
         table.add_row(
-            row["trial_id"][:8], str(row["seed"]), row["optimizer"], f"{row['learning_rate']:.2g}", str(row["step"]),
+            row["trial_id"][:8], f"{row['optimizer']} {row['learning_rate']:.2g}", str(row["step"]),
             _number(row["gen_ex_abs"], 2), _number(row["gen_ex"], 2), _number(row["rel_ex"], 2),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
             f"{row['heldout_nll']:.3f}", _number(lost, 3, sign=True),
         )  # fmt: skip
     if not frontier.points:
         return Group(table, Text("no completed evaluation yet", style="yellow"))
-    lines = []
+    lines = [f"from {frontier.evaluations} evaluations of {frontier.trials} trials"]
     if frontier.reference_point is not None:
         quality, performance = frontier.reference_point
         lines.append(
@@ -91,27 +95,20 @@ def _frontier_table(frontier: Frontier) -> RenderableType:
     return Group(table, *(Text(line, style="dim") for line in lines), Text(""))
 
 
-def _crossing_table(frontiers: Sequence[Frontier]) -> RenderableType:
-    table = Table(title="the price of mean exposure 0 (interpolated between evaluations)", title_justify="left")
-    for name in (
-        "forget set",
-        "distribution",
-        "trials that reach it",
-        "cheapest: lost nats/token",
-        "at step",
-        "with",
-        "median steps",
-    ):
-        table.add_column(name)
+def _crossing_table(frontiers: Sequence[Frontier], measure: str) -> RenderableType:
+    table = _table(f"{PRICES[measure]} (interpolated between evaluations)")
+    for name in ("forget set", "reached\nby", "lost,\nnats/token", "at step", "with", "median steps"):
+        table.add_column(name, overflow="fold")
     for frontier in frontiers:
-        best = frontier.crossings[0] if frontier.crossings else None
-        medians = ", ".join(f"{name} {steps:.0f}" for name, steps in frontier.steps_to_unlearn().items())
+        crossings = frontier.crossings[measure]
+        best = crossings[0] if crossings else None
+        medians = ", ".join(f"{name} {steps:.0f}" for name, steps in frontier.steps_to_unlearn(measure).items())
         table.add_row(
-            frontier.forget_set, frontier.distribution, f"{len(frontier.crossings)} of {frontier.trials}",
+            frontier.forget_set, f"{len(crossings)} of {frontier.trials}",
             _number(best.cost, 3, sign=True) if best else "-", f"{best.steps:.1f}" if best else "-",
             f"{best.optimizer} {best.learning_rate:.2g}" if best else "-", medians or "-",
         )  # fmt: skip
-    return table
+    return Group(table, Text(""))
 
 
 def _exposure_note(frontiers: Sequence[Frontier]) -> RenderableType:
@@ -129,6 +126,12 @@ def _exposure_note(frontiers: Sequence[Frontier]) -> RenderableType:
             Text(f"exposure of the base model, {what}: {listed} ({verdict})", style="dim" if matched else "yellow")
         )
     return Group(*lines)
+
+
+def _table(title: str) -> Table:
+    """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
+    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
+    return Table(title=title, title_justify="left", **layout)
 
 
 def _thin(points: Sequence[Any]) -> list[Any]:

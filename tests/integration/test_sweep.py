@@ -46,7 +46,8 @@ def test_frontier_prints_a_table_and_json(tiny_sweep: Path) -> None:
     done = unlearn_sweep("frontier", str(tiny_sweep))
     assert done.returncode == 0, done.stderr
     assert "verses (in-distribution)" in done.stdout
-    assert "the price of mean exposure 0" in done.stdout
+    assert "the price of mean GenEx 0" in done.stdout
+    assert "the price of mean RelEx 1.44" in done.stdout
     result = json.loads(unlearn_sweep("frontier", str(tiny_sweep), "--json", "--forget-set", "verses").stdout)
     assert [f["forget_set"] for f in result] == ["verses"]
     assert result[0]["points"]

@@ -100,40 +100,41 @@ def test_without_a_base_the_reference_point_is_the_worst_corner():
 
 def test_a_crossing_is_interpolated_between_two_evaluations():
     trial = [row(6, 3.0, step=2, gen_ex=6.0), row(3, 3.2, step=4, gen_ex=3.0), row(1, 4.0, step=8, gen_ex=-1.0)]
-    crossing = crossing_of(trial, row(9, 2.5, gen_ex=9.0))
+    crossing = crossing_of(trial, row(9, 2.5, gen_ex=9.0), "gen_ex")
     assert crossing.steps == pytest.approx(7.0)
     assert crossing.performance == pytest.approx(3.8)
     assert crossing.cost == pytest.approx(1.3)
-    assert crossing_of(trial, None).cost is None
+    assert crossing_of(trial, None, "gen_ex").cost is None
 
 
 def test_a_crossing_before_the_first_evaluation_starts_at_the_base():
-    crossing = crossing_of([row(2, 4.0, step=8, gen_ex=-2.0)], row(6, 3.0, gen_ex=6.0))
+    crossing = crossing_of([row(2, 4.0, step=8, gen_ex=-2.0)], row(6, 3.0, gen_ex=6.0), "gen_ex")
     assert (crossing.steps, crossing.performance, crossing.cost) == pytest.approx((6.0, 3.75, 0.75))
 
 
 def test_a_crossing_exactly_at_zero_and_only_the_first_counts():
     trial = [row(0, 3.0, step=s, gen_ex=g) for s, g in ((0, 4.0), (3, 0.0), (5, 2.0), (7, -2.0))]
-    assert crossing_of(trial, row(4, 2.0, gen_ex=4.0)).steps == 3.0
+    assert crossing_of(trial, row(4, 2.0, gen_ex=4.0), "gen_ex").steps == 3.0
 
 
 @pytest.mark.parametrize("path", [(4.0, 2.0, 0.1), (-1.0, -2.0), (0.0, -1.0)])
 def test_a_trial_that_never_passes_zero_has_no_crossing(path):
-    assert crossing_of([row(1, 3, step=s, gen_ex=g) for s, g in enumerate(path)], None) is None
+    assert crossing_of([row(1, 3, step=s, gen_ex=g) for s, g in enumerate(path)], None, "gen_ex") is None
 
 
-def test_without_reference_models_exposure_is_relative():
+def test_relative_exposure_is_gone_at_its_expectation_and_generalized_needs_reference_models():
     expected = EXPECTED_RELATIVE_EXPOSURE_BITS
     trial = [
         row(1, 3.0, step=0, gen_ex=None, rel_ex=expected + 1), row(1, 4.0, step=4, gen_ex=None, rel_ex=expected - 3)
     ]  # fmt: skip
-    crossing = crossing_of(trial, None)
+    crossing = crossing_of(trial, None, "rel_ex")
     assert (crossing.steps, crossing.performance) == pytest.approx((1.0, 3.25))
+    assert crossing_of(trial, None, "gen_ex") is None
 
 
 def test_a_collapsed_row_gives_no_crossing():
     trial = [row(4, 3.0, step=0, gen_ex=4.0), row(1, 9.0, step=2, gen_ex=-1.0, status="collapsed")]
-    assert whole(trial).crossings == []
+    assert whole(trial).crossings == {"gen_ex": [], "rel_ex": []}
 
 
 def test_crossings_come_cheapest_first_with_their_medians():
@@ -143,8 +144,8 @@ def test_crossings_come_cheapest_first_with_their_medians():
         for step, gen_ex in ((0, 1.0), (2, -1.0))
     ]
     frontier = whole(rows)
-    assert [crossing.trial_id for crossing in frontier.crossings] == ["cheap", "dear"]
-    assert frontier.steps_to_unlearn() == {"sgd": 1.0}
+    assert [crossing.trial_id for crossing in frontier.crossings["gen_ex"]] == ["cheap", "dear"]
+    assert frontier.steps_to_unlearn("gen_ex") == {"sgd": 1.0}
 
 
 def test_the_frontiers_of_a_sweep(written_sweeps):
