@@ -86,7 +86,7 @@ def test_a_recipe_that_explodes_says_what_to_lower():
     with pytest.raises(
         UnlearningError, match=r"the loss became \w+ at step \d+; lower preparation.learning_rate \(now"
     ):
-        train(learning_rate=1e36, epochs=50, warmup_steps=0)
+        train(learning_rate=1e6, weight_decay=1e9, epochs=50, warmup_steps=0)
 
 
 def test_the_forget_set_leaves_no_trace_in_the_tokenizer():
