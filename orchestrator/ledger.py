@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import SweepError
 from orchestrator.identity import canonical_json, stratum_name
-from orchestrator.schema import BASELINES, EVALUATIONS, TABLES, TRIALS, to_table
+from orchestrator.schema import BASELINES, EVALUATIONS, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status
 from trainables.trial import Trial
 
-SPEC, MANIFEST, BASELINES_FILE = "spec.yaml", "sweep.json", "references/baselines.parquet"
+SPEC, MANIFEST = "spec.yaml", "sweep.json"
+BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
 
 
 def _now() -> datetime:
@@ -174,6 +175,17 @@ class Ledger:
         content = self.storage.read(BASELINES_FILE)
         rows: list[dict[str, Any]] = self._parse(BASELINES_FILE, content, BASELINES).to_pylist() if content else []
         return rows
+
+    def publish_forget_examples(self, rows: list[dict[str, Any]]) -> None:
+        """Write the texts that are unlearned."""
+        self._publish_rows(FORGET_EXAMPLES_FILE, FORGET_EXAMPLES, rows)
+
+    def forget_examples(self) -> pa.Table:
+        """Read the texts that are unlearned; empty in a sweep that was written without them."""
+        content = self.storage.read(FORGET_EXAMPLES_FILE)
+        if content is None:
+            return FORGET_EXAMPLES.empty_table()
+        return self._parse(FORGET_EXAMPLES_FILE, content, FORGET_EXAMPLES)
 
     def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
         self._publish_rows(f"{name}/{trial_id}.parquet", TABLES[name], rows)
