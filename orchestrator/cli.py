@@ -1,7 +1,5 @@
 """The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
 
-import json
-import math
 import os
 import sys
 from collections import Counter
@@ -160,24 +158,36 @@ def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_js
 
 @app.command()
 def query(
-    arguments: Annotated[list[str], typer.Argument(metavar="SWEEP... SQL", help="One or more sweeps, then the SQL.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="SWEEP... SQL", help="One or more sweeps, then the SQL.")
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     storage: StorageOption = DEFAULT_STORAGE,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the columns: type, unit, meaning.")] = False,
 ) -> None:
-    """Run SQL (DuckDB) over the tables trials, evaluations and examples of one or more sweeps."""
+    """Run SQL (DuckDB) over the tables trials, evaluations, examples and baselines of one or more sweeps."""
+    from orchestrator.formats import FORMATS
     from orchestrator.query import query as run_query
+    from orchestrator.schema import described
     from orchestrator.tables import result_table
 
-    *sweeps, sql = arguments
-    if not sweeps:
-        raise SweepError(
-            'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"'
-        )
-    result = run_query([open_sweep(sweep, storage) for sweep in sweeps], sql)
-    if output is Format.TABLE:
-        _out().print(result_table(result))
+    *sweeps, sql = arguments or [""]
+    if schema:
+        result = described()
+    elif sweeps:
+        result = run_query([open_sweep(sweep, storage) for sweep in sweeps], sql)
     else:
-        _write(result, output)
+        raise SweepError(
+            'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"; '
+            "its columns: unlearn-sweep query --schema"
+        )
+    if output is Format.TABLE:
+        console = _out()
+        console.print(result_table(result, width=console.width))
+    elif output is Format.PARQUET and sys.stdout.isatty():
+        raise SweepError("query: Parquet is not for a terminal; send it to a file: --format parquet > rows.parquet")
+    else:
+        _write(FORMATS[output](result))
 
 
 @app.command()
@@ -212,43 +222,17 @@ def report(
         typer.echo(str(out))
 
 
-def _write(result: Any, output: Format) -> None:
-    """Write a query's result to standard output in a machine's format."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    if output is Format.JSON:
-        _print_json(result.to_pylist())
-    elif output is Format.MARKDOWN:
-        names = result.schema.names
-        lines = [
-            names,
-            ["---"] * len(names),
-            *([_markdown(v) for v in row.values()] for row in result.to_pylist()),
-        ]
-        typer.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    else:
-        buffer = pa.BufferOutputStream()
-        pa.csv.write_csv(result, buffer) if output is Format.CSV else pa.parquet.write_table(result, buffer)
-        sys.stdout.buffer.write(buffer.getvalue().to_pybytes())
-
-
-def _markdown(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+def _write(content: bytes) -> None:
+    """Write to standard output, byte for byte."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(_plain(value), indent=2, default=str, allow_nan=False))
+    from orchestrator.formats import as_json
 
-
-def _plain(value: Any) -> Any:
-    """Give what JSON can say: a number that is not finite is null."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    _write(f"{as_json(value)}\n".encode())
 
 
 def _out() -> Console:

@@ -1,4 +1,4 @@
-"""DuckDB over a sweep's tables: read-only views, locked down. Nothing but the sweep's own rows can be reached."""
+"""One SELECT over sweeps' tables, locked down: nothing but the sweeps' own rows can be reached, nothing written."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,57 @@ import pyarrow as pa
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.schema import TABLES
+from orchestrator.results import connect
+from orchestrator.schema import VIEWS
+
+READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
+"""Statements that may run. DuckDB takes ``PIVOT`` apart into ``MULTI``."""
+
+LOCKS = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
+"""DuckDB's settings against files, network and extensions, against Python's variables, and against undoing them."""
 
 
 def query(ledgers: Sequence[Ledger], sql: str) -> pa.Table:
-    """Run one SQL statement over the views ``trials``, ``evaluations`` and ``examples`` of all the sweeps.
+    """Run one SELECT over the ``VIEWS`` of all the sweeps. Of columns of one name the later get a number.
 
     Raises:
-        SweepError: the SQL is wrong, or asks for what is locked: other files, the network, extensions, settings.
+        SweepError: the SQL is wrong, or is more than one SELECT, or asks for what is locked: other files, the network,
+            extensions, settings.
     """
-    with duckdb.connect(":memory:") as connection:
-        for name in TABLES:
-            rows = pa.concat_tables([ledger.table(name) for ledger in ledgers])
-            connection.register(name, rows)
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+    with connect(ledgers) as connection:
+        for lock in LOCKS:
+            connection.execute(f"SET {lock}")
         try:
-            relation = connection.sql(sql)
-            if relation is None:
-                raise SweepError(f"query: the tables are read-only and this gives no rows; write one SELECT: {sql}")
-            return relation.to_arrow_table()
+            _require_one_select(connection, sql)
+            return _distinct_names(connection.sql(sql).to_arrow_table())
         except duckdb.Error as error:
-            raise SweepError(f"query: {error}\n(tables: {', '.join(TABLES)})") from None
+            raise SweepError(
+                f"query: {_located(connection, sql, error)}\n"
+                f"(tables: {', '.join(VIEWS)}; their columns: unlearn-sweep query --schema)"
+            ) from None
+
+
+def _require_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    statements = connection.extract_statements(sql)
+    if len(statements) == 1 and statements[0].type in READING:
+        return
+    found = ", ".join(statement.type.name for statement in statements) or "nothing"
+    raise SweepError(f"query: the tables are read-only; write one SELECT, found {found}: {sql}")
+
+
+def _located(connection: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> str:
+    """Give the error with its place in the SQL: a relation's error lacks the place that a statement's has."""
+    if "\nLINE " not in str(error):
+        try:
+            connection.execute(sql)
+        except duckdb.Error as located:
+            return str(located)
+    return str(error)
+
+
+def _distinct_names(table: pa.Table) -> pa.Table:
+    names: list[str] = []
+    for name in table.schema.names:
+        number = sum(taken == name for taken in table.schema.names[: len(names)])
+        names.append(f"{name}_{number}" if number else name)
+    return table.rename_columns(names)

@@ -23,6 +23,11 @@ from orchestrator.summary import (
     prices,
 )
 
+ROWS_SHOWN = 1000
+"""Rows of a query's result on the terminal."""
+TEXT_WIDTH = 24
+"""Characters from which a column of a query's result may fold."""
+
 
 def plan_table(plan: Plan) -> RenderableType:
     """Show what a sweep will cost."""
@@ -100,15 +105,34 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", **layout)
 
 
-def result_table(result: pa.Table) -> RenderableType:
-    """Show a query's result."""
-    table = Table(caption=f"{result.num_rows} rows", caption_justify="left")
-    for column in result.schema:
+def result_table(result: pa.Table, *, width: int) -> RenderableType:
+    """Show a query's result on ``width`` columns of text: what does not fit is left out, and the caption says so."""
+    rows = list(zip(*(column.to_pylist() for column in result.slice(0, ROWS_SHOWN).columns), strict=True))
+    cells = [[_cell(value) for value in row] for row in rows]
+    fitting = _columns_that_fit(result.schema.names, cells, width)
+    caption = [f"{result.num_rows} rows"]
+    if result.num_rows > ROWS_SHOWN:
+        caption = [f"{ROWS_SHOWN} of {result.num_rows} rows"]
+    if fitting < result.num_columns:
+        caption.append(f"{fitting} of {result.num_columns} columns: select fewer, or --format for all")
+    table = Table(caption=", ".join(caption), caption_justify="left")
+    for column in list(result.schema)[:fitting]:
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        table.add_column(column.name, justify="right" if numeric else "left", overflow="fold")
-    for row in result.to_pylist():
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_column(Text(column.name), justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row[:fitting]))
     return table
+
+
+def _columns_that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Count the columns, from the left, that have room; one has always. Long texts fold at ``TEXT_WIDTH``."""
+    taken = 1
+    for index, name in enumerate(names):
+        longest = max(len(name), *(len(row[index]) for row in cells)) if cells else len(name)
+        taken += min(longest, TEXT_WIDTH) + 3
+        if taken > width:
+            return max(index, 1)
+    return len(names)
 
 
 def _cell(value: Any) -> str:
