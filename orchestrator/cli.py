@@ -1,5 +1,6 @@
 """The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
 
+import math
 import os
 import sys
 from collections import Counter
@@ -97,10 +98,10 @@ def resume(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, worke
 
 def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     from orchestrator.frontier import frontiers
+    from orchestrator.frontier_tables import frontier_summary
     from orchestrator.progress import RunProgress
     from orchestrator.report import write_report
     from orchestrator.runner import run_sweep
-    from orchestrator.tables import frontier_report
 
     console = _out()
     try:
@@ -117,7 +118,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     lead = "nothing left to do" if summary.was_finished else "done"
     console.print(f"{lead}: {summary.trials} trials ({endings})\n", highlight=False)
     ledger = open_sweep(summary.uri)
-    console.print(frontier_report(frontiers(ledger)))
+    console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
     console.print(f"report: {write_report(ledger)}", soft_wrap=True, highlight=False)
     console.print(
@@ -194,14 +195,29 @@ def query(
 def frontier(
     sweep: SweepArgument,
     forget_set: Annotated[str | None, typer.Option(help="Only this forget set.")] = None,
+    objectives: Annotated[
+        tuple[str, str], typer.Option(metavar="X Y", help="Two numbers of an evaluation, both minimised.")
+    ] = ("unlearning_quality", "performance"),
+    exposure_at_most: Annotated[
+        list[float] | None, typer.Option(metavar="X", help="Say what reaches this exposure (bits); repeatable.")
+    ] = None,
+    performance_at_most: Annotated[
+        float, typer.Option(metavar="Y", help="... within this performance (nats/token).")
+    ] = math.inf,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
     """Show the Pareto frontier of unlearning against performance, by forget set."""
     from orchestrator.frontier import frontiers
-    from orchestrator.tables import frontier_report
+    from orchestrator.frontier_tables import frontier_report
 
-    result = frontiers(open_sweep(sweep, storage), forget_set)
+    result = frontiers(
+        open_sweep(sweep, storage),
+        forget_set,
+        objectives=objectives,
+        exposures_at_most=exposure_at_most or (),
+        performance_at_most=performance_at_most,
+    )
     _print_json([f.as_json() for f in result]) if as_json else _out().print(frontier_report(result))
 
 

@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 
 from orchestrator.frontier import frontiers
+from orchestrator.frontier_tables import frontier_report
 from orchestrator.ledger import Ledger
-from orchestrator.tables import frontier_report
 
 PAGE = "report/index.html"
 _WIDTH = 160

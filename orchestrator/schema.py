@@ -137,11 +137,20 @@ BASELINES = pa.schema(
 )
 """What base and reference models know before unlearning: ``references/baselines.parquet``."""
 
+MINIMISED = (*(c.name for c in _metrics()), "step", "tokens_seen", "elapsed_s")
+"""Numbers of an evaluation that a frontier can minimise. Higher BLEU and chrF are better: no use in minimising them."""
+
 VIEWS: Mapping[str, pa.Schema] = {
     **TABLES,
     "baselines": pa.schema([EVALUATIONS.field("sweep"), *BASELINES], metadata=BASELINES.metadata),
 }
 """What a query sees: the tables, and the baselines with the sweep they belong to."""
+
+
+def unit(column: str) -> str:
+    """Give the unit of a column of the evaluations; empty for a number without one."""
+    text: str = EVALUATIONS.field(column).metadata[b"unit"].decode()
+    return text
 
 
 def described() -> pa.Table:

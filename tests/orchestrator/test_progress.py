@@ -8,7 +8,7 @@ from rich.console import Console
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
 from orchestrator.sweeps import open_sweep
-from orchestrator.tables import frontier_report
+from orchestrator.frontier_tables import frontier_report
 
 
 @pytest.fixture
