@@ -15,6 +15,8 @@ from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
 UNEXPOSED = {"gen_ex": 0.0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
 """What each measure of mean exposure reads where the model never saw the forget set, in bits."""
 
+IDENTITY = ("trial_id", "optimizer", "learning_rate", "seed")
+
 Row = Mapping[str, Any]
 """A row of the evaluations table, or of the baselines."""
 
@@ -46,11 +48,12 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
         measure: ``gen_ex`` or ``rel_ex``.
     """
     path = ("step", "elapsed_s", "performance", measure)
+    evaluations = evaluations.select([*IDENTITY, *path])
     after_N4 = columns(evaluations, path)
     measured_N = np.isfinite(after_N4[:, 2:]).all(axis=1)
     rows = evaluations.filter(pa.array(measured_N))
     after_N4 = after_N4[measured_N]
-    trial_N = np.unique(rows.column("trial_id").to_numpy(), return_inverse=True)[1]
+    trial_N = rows.column("trial_id").combine_chunks().dictionary_encode().indices.to_numpy()
     starts_N = np.diff(trial_N, prepend=-1) != 0
     before_N4 = np.roll(after_N4, 1, axis=0)
     before_N4[starts_N] = np.nan if base is None else [0.0, 0.0, *_numbers(base, path[2:])]
@@ -60,7 +63,7 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
     first = passing[np.unique(trial_N[passing], return_index=True)[1]]
     share_C1 = (high_N[first] / (high_N[first] - low_N[first]))[:, None]
     at_C4 = before_N4[first] + share_C1 * (after_N4[first] - before_N4[first])
-    identity = rows.take(first).select(["trial_id", "optimizer", "learning_rate", "seed"]).to_pylist()
+    identity = rows.select(IDENTITY).take(first).to_pylist()
     crossings = [
         Crossing(
             **trial,

@@ -91,7 +91,7 @@ def interval_note(frontiers: Sequence[Frontier]) -> str:
         return "one seed: no intervals"
     few = "; so few seeds give little more than their range" if interval.seeds < FEW_SEEDS else ""
     return (
-        f"in brackets: {interval.level:.0%} bootstrap intervals over {interval.seeds} seeds, "
+        f"in brackets (none: one seed): {interval.level:.0%} bootstrap intervals over {interval.seeds} seeds, "
         f"{interval.resamples} resamples{few}"
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.crossings import Row
+from orchestrator.crossings import Row, columns
 from orchestrator.pareto import Numbers
 
 
@@ -31,11 +31,13 @@ def target_of(candidates: pa.Table, values_N2: Numbers, exposure_at_most: float,
     exposure_N, performance_N = values_N2.T
     (within,) = np.nonzero((exposure_N <= exposure_at_most) & (performance_N <= performance_at_most))
     exposure, performance = exposure_N[within], performance_N[within]
-    step = candidates.column("step").to_numpy()[within]
+    step = columns(candidates, ("step",))[within, 0]
 
     def first(*keys: Numbers) -> Row | None:
-        chosen = within[np.lexsort(keys[::-1])[:1]]
-        return next(iter(candidates.take(chosen).to_pylist()), None)
+        left = np.arange(len(within))
+        for key in keys:
+            left = left[key[left] == key[left].min(initial=np.inf)]
+        return next(iter(candidates.take(within[left[:1]]).to_pylist()), None)
 
     return Target(
         exposure_at_most=exposure_at_most,

@@ -49,10 +49,10 @@ def test_the_edges_of_hypervolume():
 
 
 def distance_below_chord(front, index):
-    """By the formula of the distance of a point from a line, on axes scaled to 0..1."""
+    """By the formula of the signed distance of a point from a line, on axes scaled to 0..1."""
     low, high = front.min(axis=0), front.max(axis=0)
     (x1, y1), (x2, y2), (x, y) = ((front[i] - low) / (high - low) for i in (0, -1, index))
-    return -((y2 - y1) * (x1 - x) - (x2 - x1) * (y1 - y)) / np.hypot(x2 - x1, y2 - y1) * -1
+    return ((y2 - y1) * x - (x2 - x1) * y + x2 * y1 - y2 * x1) / np.hypot(x2 - x1, y2 - y1)
 
 
 @given(points)
