@@ -46,6 +46,9 @@ def call(monkeypatch, capfdbinary, written_sweeps):
         (["status", "thrid"], "no sweep at sweeps/thrid"),
         (["resume", "nosuch"], "no sweep at sweeps/nosuch"),
         (["frontier", "first", "--forget-set", "verse"], "did you mean 'verses'?"),
+        (["frontier", "first", "--objectives", "gen_ex_abs", "retain_nl"], "did you mean 'retain_nll'?"),
+        (["frontier", "first", "--objectives", "gen_ex_abs"], "--objectives"),
+        (["query"], "query --schema"),
         (["query", "first", "select * form trials"], "query: "),
         (["query", "first", "select * from read_text('/etc/passwd')"], "query: "),
         (["query", "select 1"], "give a sweep, then the SQL"),
@@ -179,6 +182,15 @@ def test_frontier(call):
     assert [f["forget_set"] for f in json.loads(out)] == ["people"]
     code, out, _ = call("frontier", "first")
     assert (code, b"Pareto points" in out) == (0, True)
+
+
+def test_frontier_takes_objectives_and_bounds(call):
+    bounds = ["--exposure-at-most", "5", "--exposure-at-most", "1", "--performance-at-most", "3.5"]
+    code, out, _ = call("frontier", "first", "--objectives", "gen_ex_abs", "retain_nll", *bounds, "--json")
+    assert code == 0
+    for found in json.loads(out):
+        assert found["objectives"] == ["gen_ex_abs", "retain_nll"]
+        assert [(t["exposure_at_most"], t["performance_at_most"]) for t in found["targets"]] == [(5, 3.5), (1, 3.5)]
 
 
 def test_plan(call, tmp_path):
