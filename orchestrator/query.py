@@ -14,7 +14,8 @@ READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.Sta
 """Statements that may run. DuckDB takes ``PIVOT`` apart into ``MULTI``."""
 
 LOCKS = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
-"""DuckDB's settings against files, network and extensions, against Python's variables, and against undoing them."""
+"""DuckDB's settings against Python's variables (the next one covers them since DuckDB 2), against files, network and
+extensions, and against undoing them."""
 
 
 def query(ledgers: Sequence[Ledger], sql: str) -> pa.Table:

@@ -13,7 +13,7 @@ from orchestrator.query import query
 from orchestrator.sweeps import open_sweep
 
 outside = pa.table({"secret": [1]})
-"""DuckDB would find this variable by its name, were replacement scans on."""
+"""Stands where DuckDB would find it by its name, were replacement scans on."""
 
 
 @pytest.fixture
@@ -131,6 +131,7 @@ SEVERAL = [
 @pytest.mark.parametrize("sql", OTHER_FILES + WRITES + NETWORK_AND_EXTENSIONS + SETTINGS_AND_SURROUNDINGS + SEVERAL)
 def test_what_is_locked_stays_locked(sweep, tmp_path, monkeypatch, sql):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("orchestrator.query.outside", outside, raising=False)
     file = tmp_path / "secret.csv"
     file.write_text("a,b\n1,2\n")
     with pytest.raises(SweepError, match=r"^query: ") as caught:
