@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.identity import SCHEMA_VERSION, content_hash
+from orchestrator.identity import IDENTITY_VERSION, content_hash
 from orchestrator.preparation import ModelTask
+from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.spec import SweepSpec
 from trainables.forget_sets import Datasets
 
@@ -24,6 +25,7 @@ def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, wor
     return {
         "sweep": spec.name,
         "schema_version": SCHEMA_VERSION,
+        "identity_version": IDENTITY_VERSION,
         "spec_hash": content_hash(spec.model_dump(mode="json")),
         "workload_hash": workload,
         "data_hash": datasets.content_hash(),

@@ -76,6 +76,8 @@ def run_sweep(
     root = open_storage(storage)
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
     exists = _check_existing(ledger, spec)
+    if exists:
+        ledger.mend()
     datasets = build_datasets(spec.data)
     tasks = model_tasks(spec, datasets)
     workload_id = workload_hash(spec, datasets, tasks)
@@ -102,6 +104,7 @@ def run_sweep(
         trainable = tune.with_parameters(AscentTrainable, workload=workload, results=ledger)
         _fit(trainable, spec, search, ledger, concurrent=concurrent, events=events, interrupt=interrupt)
         interrupt.raise_if_set()
+    ledger.merge()
     return _summary(search, ledger, was_finished=False)
 
 
