@@ -34,7 +34,7 @@ def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTria
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableFileError(f"not a whole Parquet file ({error})") from None
     version = _version(table.schema)
     if version > SCHEMA_VERSION:

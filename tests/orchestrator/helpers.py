@@ -180,9 +180,9 @@ class Driver:
             self.search.observe(assignment, told(records[count - 1]))
             self._tick()
         if done == len(records):
-            self.ledger.publish(
-                trial.trial_id, *self.ledger.published(trial.trial_id), outcome(status, last_step=records[-1].step)
-            )
+            last_step = records[-1].step if records else 0
+            rows = self.ledger.published(trial.trial_id)
+            self.ledger.publish(trial.trial_id, *rows, outcome(status, last_step=last_step))
         self.search.end(assignment, status)
 
     def _tick(self) -> None:
