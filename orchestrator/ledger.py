@@ -200,8 +200,16 @@ class Ledger:
         content = self.storage.read(SPEC)
         return content.decode() if content is not None else None
 
-    def create(self, spec_text: str, manifest: dict[str, Any]) -> None:
-        """Write what the sweep is. The spec comes last: a sweep exists once its spec does."""
+    def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
+        """Write what the sweep is and what it runs on; a sweep that goes on notes the new session only.
+
+        The spec comes last: a sweep exists once its spec does.
+        """
+        before = self.manifest() if self.spec_text() is not None else {}
+        if before:
+            manifest = {**before, "resumed": [*before.get("resumed", []), session]}
+        else:
+            manifest = {**manifest, **session}
         self.storage.publish(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
         self.storage.publish(SPEC, spec_text.encode())
 

@@ -122,7 +122,7 @@ def main() -> None:
     say(f"{asked.trials} trials x {asked.steps} steps x {asked.examples} examples; Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(storage=LocalStorage(Path(folder)), sweep="bench")
-        ledger.create(SPEC, {})
+        ledger.create(SPEC, {}, {})
         committed = min(50, asked.trials // 2)
         times = fill(ledger, trials=asked.trials, steps=asked.steps, per_step=asked.examples, committed=committed)
         half = len(times) // 2

@@ -235,10 +235,16 @@ def test_a_sweep_exists_once_its_spec_does(ledger):
             super().publish(path, content)
 
     watched = Ledger(storage=Watched(Path(ledger.storage.uri)), sweep="tiny")
-    watched.create("name: tiny\n", {"b": 1, "a": 2})
+    watched.create("name: tiny\n", {"b": 1, "a": 2}, {"python": "3.11"})
     assert order[-1] == "spec.yaml"
     assert ledger.spec_text() == "name: tiny\n"
-    assert ledger.manifest() == {"a": 2, "b": 1}
+    assert ledger.manifest() == {"a": 2, "b": 1, "python": "3.11"}
+
+
+def test_a_sweep_that_goes_on_keeps_what_it_began_with_and_notes_each_session(ledger):
+    for number in range(3):
+        ledger.create("name: tiny\n", {"seed": 1}, {"session": number})
+    assert ledger.manifest() == {"seed": 1, "session": 0, "resumed": [{"session": 1}, {"session": 2}]}
 
 
 def test_the_outcome_is_published_after_the_rows_it_speaks_of():
