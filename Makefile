@@ -25,7 +25,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## measure, do not judge
-	$(BIN)/python -m tests.benchmarks.commits
+	$(BIN)/python -m tests.benchmarks.ledger
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import warnings
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from orchestrator.errors import SweepError, SweepInterruptedError
+from orchestrator.errors import LedgerWarning, SweepError, SweepInterruptedError
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep, stored_spec
 from search_spaces import SpaceError
 from trainables.errors import UnlearningError
@@ -222,6 +223,14 @@ def frontier(
 
 
 @app.command()
+def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Merge a sweep's small files into sorted copies that queries read faster. A finished run does it itself."""
+    ledger = open_sweep(sweep, storage)
+    ledger.merge()
+    typer.echo(f"{ledger.storage.uri}/merged")
+
+
+@app.command()
 def report(
     sweep: SweepArgument,
     out: Annotated[Path | None, typer.Option(help="Write the page here instead of into the sweep.")] = None,
@@ -261,9 +270,22 @@ def _err() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print our own warnings as messages, and leave the others to Python."""
+    if issubclass(category, LedgerWarning):
+        _err().print(f"unlearn-sweep: {message}", soft_wrap=True)
+    else:
+        _python_showwarning(message, category, *where, **more)
+
+
+_python_showwarning = warnings.showwarning
+
+
 def main() -> None:
     """Run the command. A user's mistake prints one message and exits with 2."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", LedgerWarning)
     try:
         app()
     except (SweepError, UnlearningError, SpaceError) as error:

@@ -5,6 +5,10 @@ class SweepError(Exception):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""
 
 
+class LedgerWarning(UserWarning):
+    """A file of the ledger could not be read: the message names it, and says where it was put."""
+
+
 class SweepInterruptedError(Exception):
     """The sweep was stopped by a signal after everything had been committed. Exit code 128 + the signal."""
 

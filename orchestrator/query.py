@@ -7,11 +7,14 @@ import pyarrow as pa
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.results import connect
+from orchestrator.results import Views
 from orchestrator.schema import VIEWS
 
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
 """Statements that may run. DuckDB takes ``PIVOT`` apart into ``MULTI``."""
+
+OF_THE_SQL = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
+"""Errors that have nothing to do with the files."""
 
 LOCKS = ("python_enable_replacements = false", "enable_external_access = false", "lock_configuration = true")
 """DuckDB's settings against Python's variables (the next one covers them since DuckDB 2), against files, network and
@@ -25,13 +28,24 @@ def query(ledgers: Sequence[Ledger], sql: str) -> pa.Table:
         SweepError: the SQL is wrong, or is more than one SELECT, or asks for what is locked: other files, the network,
             extensions, settings.
     """
-    with connect(ledgers) as connection:
+    try:
+        return _run(ledgers, sql, use_merged=True)
+    except duckdb.Error:  # perhaps of a damaged merged copy: its trials' files have every row
+        return _run(ledgers, sql, use_merged=False)
+
+
+def _run(ledgers: Sequence[Ledger], sql: str, *, use_merged: bool) -> pa.Table:
+    views = Views(ledgers, use_merged=use_merged)
+    with views.connection as connection:
         for lock in LOCKS:
             connection.execute(f"SET {lock}")
         try:
             _require_one_select(connection, sql)
+            views.open(sql)
             return _distinct_names(connection.sql(sql).to_arrow_table())
         except duckdb.Error as error:
+            if use_merged and not isinstance(error, OF_THE_SQL):
+                raise
             raise SweepError(
                 f"query: {_located(connection, sql, error)}\n"
                 f"(tables: {', '.join(VIEWS)}; their columns: unlearn-sweep query --schema)"

@@ -4,10 +4,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import SweepError
+from orchestrator.provenance import hardware
 from orchestrator.spec import ResourcesConfig
 
 _TUNE_ENVIRONMENT = {
@@ -42,6 +45,19 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
         yield
     finally:
         ray.shutdown()
+
+
+def workers_hardware() -> list[dict[str, Any]]:
+    """Describe every machine of the cluster."""
+    probes = [
+        ray.remote(num_cpus=0)(hardware)
+        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True))
+        .remote(has_gpus=node["Resources"].get("GPU", 0) > 0)
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    found: list[dict[str, Any]] = ray.get(probes)
+    return found
 
 
 def concurrent_trials(resources: ResourcesConfig, *, workers: int | None) -> int:

@@ -1,11 +1,10 @@
 """A sweep's tables in Python: DuckDB relations, which give Arrow, pandas and Polars. Reads only what is asked for."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
@@ -21,27 +20,28 @@ class Results:
     """
 
     def __init__(self, ledgers: Sequence[Ledger]) -> None:
-        self._connection = connect(ledgers)
+        self._views = Views(ledgers)
 
     def trials(self) -> duckdb.DuckDBPyRelation:
         """One row a trial."""
-        return self._connection.view("trials")
+        return self.sql("from trials")
 
     def evaluations(self) -> duckdb.DuckDBPyRelation:
         """One row a (trial, step)."""
-        return self._connection.view("evaluations")
+        return self.sql("from evaluations")
 
     def examples(self) -> duckdb.DuckDBPyRelation:
         """One row a (trial, step, forget example)."""
-        return self._connection.view("examples")
+        return self.sql("from examples")
 
     def baselines(self) -> duckdb.DuckDBPyRelation:
         """One row a (sweep, base or reference model, forget set): what it knows before unlearning."""
-        return self._connection.view("baselines")
+        return self.sql("from baselines")
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views ``trials``, ``evaluations``, ``examples`` and ``baselines``. It is not locked down."""
-        return self._connection.sql(query)
+        self._views.open(query)
+        return self._views.connection.sql(query)
 
 
 def open_results(*sweeps: str, storage: str = DEFAULT_STORAGE) -> Results:
@@ -55,34 +55,25 @@ def open_results(*sweeps: str, storage: str = DEFAULT_STORAGE) -> Results:
     return Results([open_sweep(sweep, storage) for sweep in sweeps])
 
 
-def connect(ledgers: Sequence[Ledger]) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB of its own, in memory, that has the ``VIEWS`` of the sweeps. Times are in UTC."""
-    connection = duckdb.connect(":memory:")
-    connection.execute("SET TimeZone = 'UTC'")
-    for name in VIEWS:
-        connection.register(name, _View(ledgers, name))
-    return connection
+class Views:
+    """A DuckDB of its own, in memory, with a sweep's tables as views. A table is opened when SQL first names it."""
 
-
-class _View:
-    """A table that is read when a query scans it (Arrow PyCapsule interface), and stays read."""
-
-    def __init__(self, ledgers: Sequence[Ledger], name: str) -> None:
+    def __init__(self, ledgers: Sequence[Ledger], *, use_merged: bool = True) -> None:
+        self.connection = duckdb.connect(":memory:")
+        self.connection.execute("SET TimeZone = 'UTC'")
         self._ledgers = ledgers
-        self._name = name
+        self._use_merged = use_merged
+        self._opened: set[str] = set()
 
-    def __arrow_c_schema__(self) -> Any:
-        return VIEWS[self._name].__arrow_c_schema__()
+    def open(self, sql: str) -> None:
+        """Open the tables that the SQL may name; all, where it names none (``show tables``)."""
+        named = {name for name in VIEWS if name in sql.lower()} or set(VIEWS)
+        for name in sorted(named - self._opened):
+            self.connection.register(name, self._source(name))
+        self._opened |= named
 
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return self._rows.__arrow_c_stream__(requested_schema)
-
-    @cached_property
-    def _rows(self) -> pa.Table:
-        return pa.concat_tables([_read(ledger, self._name) for ledger in self._ledgers])
-
-
-def _read(ledger: Ledger, name: str) -> pa.Table:
-    if name == "baselines":
-        return to_table(VIEWS[name], [{"sweep": ledger.sweep, **row} for row in ledger.baselines()])
-    return ledger.table(name)
+    def _source(self, name: str) -> ds.Dataset | pa.Table:
+        if name == "baselines":
+            rows = [{"sweep": ledger.sweep, **row} for ledger in self._ledgers for row in ledger.baselines()]
+            return to_table(VIEWS[name], rows)
+        return ds.dataset([ledger.dataset(name, use_merged=self._use_merged) for ledger in self._ledgers])

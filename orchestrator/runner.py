@@ -22,8 +22,8 @@ from orchestrator.preparation import (
     train_missing,
     workload_hash,
 )
-from orchestrator.provenance import manifest
-from orchestrator.ray_session import concurrent_trials, ray_session
+from orchestrator.provenance import manifest, session
+from orchestrator.ray_session import concurrent_trials, ray_session, workers_hardware
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch, TuneSearcher
 from orchestrator.spec import SweepSpec, dump_spec, parse_yaml
@@ -76,6 +76,8 @@ def run_sweep(
     root = open_storage(storage)
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
     exists = _check_existing(ledger, spec)
+    if exists:
+        ledger.mend()
     datasets = build_datasets(spec.data)
     tasks = model_tasks(spec, datasets)
     workload_id = workload_hash(spec, datasets, tasks)
@@ -96,13 +98,15 @@ def run_sweep(
         models = train_missing(spec, datasets, tasks, ModelCache(root), on_trained=events.model_ready, wait=wait)
         measure = ray.remote(num_cpus=spec.resources.cpus_per_trial)(build_workload)
         workload, baselines = ray.get(wait([measure.remote(spec, datasets, models)]))
-        ledger.create(dump_spec(spec), manifest(spec, datasets, tasks, workload=workload_id))
+        described = manifest(spec, datasets, tasks, workload=workload_id)
+        ledger.create(dump_spec(spec), described, session(workers_hardware()))
         ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         ledger.publish_forget_examples(_forget_example_rows(datasets))
         events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
         trainable = tune.with_parameters(AscentTrainable, workload=workload, results=ledger)
         _fit(trainable, spec, search, ledger, concurrent=concurrent, events=events, interrupt=interrupt)
         interrupt.raise_if_set()
+    ledger.merge()
     return _summary(search, ledger, was_finished=False)
 
 

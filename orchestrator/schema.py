@@ -1,12 +1,12 @@
-"""Arrow schemas of the ledger: column names, types, units and meanings, with a version."""
+"""Arrow schemas of the ledger: column names, types, units and meanings, with a version and migrations to it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.identity import SCHEMA_VERSION
-
+SCHEMA_VERSION = 2
+"""Of the tables. A change of a published column raises it, and ships a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 
 
@@ -33,6 +33,9 @@ _WHO = (
     ("learning_rate", REAL, "", "peak learning rate"),
     ("batch_size", WHOLE, "examples", "forget examples in a step"),
 )
+
+EXAMPLES_WHO = ("sweep", "forget_set", "seed", "optimizer", "learning_rate")
+"""Columns of the trial that its examples repeat, so that they are found and grouped without a join."""
 
 TRIALS = _table(
     *_WHO,
@@ -107,18 +110,39 @@ EXAMPLES = _table(
     ("extracted", pa.bool_(), "", "greedy decoding from the prefix gives the target exactly"),
     ("memorization", REAL, "nats/token", "counterfactual memorization before unlearning"),
     ("difficulty", REAL, "nats/token", "negative log-likelihood under the reference models"),
+    *(column for column in _WHO if column[0] in EXAMPLES_WHO),
 )
 
 TABLES: Mapping[str, pa.Schema] = {"trials": TRIALS, "evaluations": EVALUATIONS, "examples": EXAMPLES}
 
 
+def migrate(
+    name: str, table: pa.Table, version: int, *, find_trial: Callable[[str], Mapping[str, Any] | None]
+) -> pa.Table:
+    """Bring rows of an older schema version to the present one.
+
+    Args:
+        name: of the table.
+        table: rows as they were written.
+        version: that they were written in.
+        find_trial: gives a trial's row by id, None where there is none.
+    """
+    if version < 2 and name == "examples":
+        found = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
+        for column in EXAMPLES_WHO:
+            values = [found[trial_id].get(column) for trial_id in table["trial_id"].to_pylist()]
+            table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
+    return table
+
+
 def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Build an Arrow table; a column that a row does not name is null, a name that the schema lacks is our bug."""
     rows = list(rows)
+    known = set(schema.names)
     for row in rows:
-        unknown = row.keys() - set(schema.names)
-        assert not unknown, f"not in the schema: {sorted(unknown)}"
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        assert row.keys() <= known, f"not in the schema: {sorted(row.keys() - known)}"
+    columns = [pa.array([row.get(column.name) for row in rows], type=column.type) for column in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _metrics() -> list[pa.Field]:

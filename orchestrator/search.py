@@ -13,11 +13,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
 from orchestrator.strata import DIVERGED_VALUES, Observation, Proposal, Stratum
 from trainables.ray_single import EVALUATION, OUTCOME, TRIAL
-from trainables.records import EvaluationRecord, Status
+from trainables.records import ENDED, EvaluationRecord, Status
 from trainables.trial import Trial
 
-ENDED = frozenset({Status.COMPLETED, Status.DIVERGED, Status.COLLAPSED, Status.FAILED})
-"""Statuses of trials that are not run again; a stopped one, and one without status, goes on."""
 _INFEASIBLE = frozenset({Status.DIVERGED, Status.COLLAPSED})
 
 
@@ -46,6 +44,8 @@ class SweepSearch:
         self._at_once = -(-concurrent_trials // len(self.strata))
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
         self._unfinished: list[Assignment] = []
+        self._lost: dict[str, list[Proposal]] = {name: [] for name in self.strata}
+        """Proposals whose rows the ledger lost, asked for once more."""
         self._told: dict[str, set[int]] = {}
         """Steps of each trial that its study knows: evidence counts once, however often a trial is proposed."""
         self._reach: dict[str, int] = {}
@@ -61,7 +61,10 @@ class SweepSearch:
 
     def is_exhausted(self) -> bool:
         """Tell whether everything was proposed, and nothing that was interrupted waits to go on."""
-        return not self._unfinished and all(s.proposed >= s.budget for s in self.strata.values())
+        return not self._unfinished and not any(self._may_propose(name) for name in self.strata)
+
+    def _may_propose(self, name: str) -> bool:
+        return bool(self._lost[name]) or self.strata[name].proposed < self.strata[name].budget
 
     def next(self) -> Assignment | None:
         """Give the next trial to run; None: wait for one that is running (or stop, if exhausted).
@@ -75,14 +78,12 @@ class SweepSearch:
             return assignment
         while True:
             open_strata = [
-                name
-                for name, stratum in self.strata.items()
-                if stratum.proposed < stratum.budget and len(self._running[name]) < self._at_once
+                name for name in self.strata if self._may_propose(name) and len(self._running[name]) < self._at_once
             ]
             if not open_strata:
                 return None
             name = min(open_strata, key=lambda n: (len(self._running[n]), self.strata[n].proposed))
-            proposal = self.strata[name].propose()
+            proposal = self._lost[name].pop(0) if self._lost[name] else self.strata[name].propose()
             assignment = self._assign(name, proposal)
             trial_id = assignment.trial.trial_id
             again = trial_id in self.statuses or trial_id in self._running[name]
@@ -145,6 +146,9 @@ class SweepSearch:
         ]
         for proposal, is_last, row in sorted(proposals, key=lambda entry: entry[0].number):
             trial_id = row["trial_id"]
+            stratum = self.strata[row["stratum"]]
+            while stratum.next_number < proposal.number:
+                self._lost[row["stratum"]].append(stratum.propose())
             assignment = self._assign(row["stratum"], proposal)
             told = self._told.setdefault(trial_id, set())
             own = [
@@ -157,7 +161,7 @@ class SweepSearch:
             if status is None and not is_last:
                 status = Status.COMPLETED  # only a completed trial is asked to go further
             repeated = trial_id in self.statuses and not own
-            self.strata[row["stratum"]].replay(
+            stratum.replay(
                 proposal,
                 [_observation(_summary(evaluation)) for evaluation in own],
                 infeasible_beyond=None if status is None else status in _INFEASIBLE and not repeated,

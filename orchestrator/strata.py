@@ -4,6 +4,7 @@ The study is disposable. The sampler is seeded afresh for every proposal from (s
 proposal is a function of what the study has been told, not of how often the process was restarted.
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping
@@ -68,16 +69,26 @@ class Stratum:
         self._seed = derive_seed(spec.search.seed, "search", name)
         self._grid = list(_grid_points(spec)) if spec.search.sampler == "grid" else None
         self.budget = len(self._grid) if self._grid is not None else (spec.search.trials or 0)
-        self.proposed = 0
+        self._numbers: set[int] = set()
         self._open: dict[int, optuna.Trial | None] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study = optuna.create_study(study_name=name, directions=["minimize", "minimize"])
 
+    @property
+    def proposed(self) -> int:
+        """How many trials were proposed."""
+        return len(self._numbers)
+
+    @property
+    def next_number(self) -> int:
+        """The first number that was not proposed: the ledger may have lost one in the middle."""
+        return next(number for number in itertools.count() if number not in self._numbers)
+
     def propose(self) -> Proposal:
         """Ask for the next trial. It stays pending until ``finish``."""
-        number = self.proposed
-        self.proposed += 1
+        number = self.next_number
+        self._numbers.add(number)
         fixed = None
         if self._grid is not None:
             point, step_index = self._grid[number]
@@ -128,7 +139,7 @@ class Stratum:
             observations: its evaluated steps.
             infeasible_beyond: as for ``finish``; None: the trial has not ended, and stays open.
         """
-        self.proposed = max(self.proposed, proposal.number + 1)
+        self._numbers.add(proposal.number)
         if infeasible_beyond is None:
             self._ask(proposal.number, {**proposal.point, STEP_INDEX: proposal.step_index}, notes=proposal.notes)
         else:

@@ -18,6 +18,10 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+ENDED = frozenset({Status.COMPLETED, Status.DIVERGED, Status.COLLAPSED, Status.FAILED})
+"""Statuses of trials that are not run again; a stopped one, and one without status, goes on."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
     """One (trial, step): means over the forget set, and the model's performance."""

@@ -59,7 +59,18 @@ def test_the_manifest_says_what_was_run(tiny_sweep: Path) -> None:
     assert set(manifest["models"]) == {"base", "reference-0", "reference-1"}
     assert manifest["threads_per_trial"] == 1
     assert manifest["packages"]["ray"]
+    assert manifest["seeds"]["strata"] == [0]
+    (worker,) = manifest["workers"]
+    assert worker["cpu"]
+    assert worker["memory"] > 2**30
     assert len(manifest["data_hash"]) == 64
+
+
+def test_a_finished_sweep_is_merged(tiny_sweep: Path) -> None:
+    for table in ("trials", "evaluations", "examples"):
+        (merged,) = tiny_sweep.glob(f"merged/{table}-*.parquet")
+        count = duckdb.sql(f"select count(*) from '{merged}'").fetchall()[0][0]
+        assert count == len(rows(tiny_sweep, table))
 
 
 def test_base_exposes_its_forget_sets_and_references_do_not(tiny_sweep: Path) -> None:

@@ -180,7 +180,9 @@ class Driver:
             self.search.observe(assignment, told(records[count - 1]))
             self._tick()
         if done == len(records):
-            self.ledger.publish(trial.trial_id, records, [], outcome(status))
+            last_step = records[-1].step if records else 0
+            rows = self.ledger.published(trial.trial_id)
+            self.ledger.publish(trial.trial_id, *rows, outcome(status, last_step=last_step))
         self.search.end(assignment, status)
 
     def _tick(self) -> None:
@@ -202,7 +204,7 @@ def told(record: EvaluationRecord) -> dict:
 def write_sweep(folder, spec: SweepSpec) -> Ledger:
     """Write a whole sweep of invented numbers under ``folder``."""
     ledger = Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name)
-    ledger.create(dump_spec(spec), {"sweep": spec.name})
+    ledger.create(dump_spec(spec), {"sweep": spec.name}, {"python": "3.11"})
     Driver(make_search(spec, ledger), ledger).run()
     base = vars(evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0))
     skip = ("step", "status", "tokens_seen", "elapsed_s")

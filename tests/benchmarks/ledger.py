@@ -1,0 +1,160 @@
+"""What a big ledger costs: commits of one evaluation at a time, merging, and the readers after it.
+
+make bench, or: python -m tests.benchmarks.ledger --trials 10000 --steps 10 --examples 64
+"""
+
+import argparse
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from orchestrator.ledger import Ledger
+from orchestrator.storage import LocalStorage
+from trainables.config import TrialConfig
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status
+from trainables.trial import Trial
+
+SPEC = """
+name: bench
+model: {architecture: {model_type: llama}}
+data:
+  retain: 100
+  heldout: 10
+  forget_sets:
+    a: {distribution: in, size: 64, population: 64}
+    b: {distribution: out, canary: personal_data, size: 64, population: 64}
+preparation: {epochs: 1, learning_rate: 1.0e-3}
+steps: [1]
+seeds: [0, 1]
+search: {sampler: random, trials: 1, space: {batch_size: 4, learning_rate: {low: 1.0e-6, high: 1.0e-3, log: true}}}
+"""
+READERS = {
+    "frontier": "from orchestrator.frontier import frontiers; frontiers(ledger)",
+    "group-by of evaluations": (
+        "from orchestrator.query import query; "
+        "query([ledger], 'select forget_set, step, avg(gen_ex_abs), min(performance) from evaluations group by all')"
+    ),
+    "group-by of examples": (
+        "from orchestrator.query import query; "
+        "query([ledger], 'select forget_set, step, avg(gen_ex), quantile_cont(nll, 0.9) from examples group by all')"
+    ),
+    "filter on forget set, rate and step": (
+        'from orchestrator.query import query; query([ledger], "select avg(nll) from examples '
+        "where forget_set = 'a' and learning_rate between 1e-5 and 1.1e-5 and step = 10\")"
+    ),
+}
+READ = """
+import statistics, sys, time
+from orchestrator.ledger import Ledger
+from orchestrator.storage import LocalStorage
+from pathlib import Path
+ledger = Ledger(storage=LocalStorage(Path(sys.argv[1])), sweep="bench")
+times = []
+for _ in range(4):
+    start = time.perf_counter()
+    {code}
+    times.append(time.perf_counter() - start)
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+print(f"{{times[0]:.2f}} {{statistics.median(times[1:]):.2f}} {{peak:.0f}}")
+"""
+
+
+def evaluations(random: np.random.Generator, steps: int) -> list[EvaluationRecord]:
+    names = [name for name, kind in EvaluationRecord.__annotations__.items() if "float" in str(kind)]
+    return [
+        EvaluationRecord(
+            step=step,
+            status=Status.COMPLETED,
+            tokens_seen=step,
+            **dict(zip(names, random.random(len(names)).tolist(), strict=True)),
+        )
+        for step in range(1, steps + 1)
+    ]
+
+
+def examples(random: np.random.Generator, step: int, count: int) -> Iterator[ExampleRecord]:
+    names = [name for name, kind in ExampleRecord.__annotations__.items() if "float" in str(kind)]
+    for index, values in enumerate(random.random((count, len(names))).tolist()):
+        numbers = dict(zip(names, values, strict=True))
+        yield ExampleRecord(step=step, example_id=f"example-{index:06d}", num_tokens=24, extracted=False, **numbers)
+
+
+def fill(ledger: Ledger, *, trials: int, steps: int, per_step: int, committed: int) -> list[float]:
+    """Write the ledger; the first and last ``committed`` trials evaluation by evaluation. Give ms of those commits."""
+    random = np.random.default_rng(0)
+    times = []
+    for number in range(trials):
+        config = TrialConfig(learning_rate=float(10 ** random.uniform(-6, -3)), batch_size=32)
+        trial = Trial(
+            trial_id=f"{random.integers(2**63):016x}", forget_set="ab"[number % 2], seed=number // 2 % 2, config=config,
+            steps=tuple(range(1, steps + 1)), horizon=None,
+        )  # fmt: skip
+        ledger.propose(trial, number=number, distribution="in" if number % 2 else "out", proposal={})
+        evaluated = evaluations(random, steps)
+        explained = [list(examples(random, step, per_step)) for step in range(1, steps + 1)]
+        by_one = number < committed or number >= trials - committed
+        for count in range(1 if by_one else steps, steps + 1):
+            outcome = Outcome(status=Status.COMPLETED, last_step=steps, message=None, elapsed_s=1.0)
+            flat = [row for rows in explained[:count] for row in rows]
+            start = time.perf_counter()
+            ledger.publish(trial.trial_id, evaluated[:count], flat, outcome if count == steps else None)
+            if by_one:
+                times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--examples", type=int, default=64)
+    asked = parser.parse_args()
+    say = Console(highlight=False, soft_wrap=True).print
+    say(f"{asked.trials} trials x {asked.steps} steps x {asked.examples} examples; Python {platform.python_version()}")
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(storage=LocalStorage(Path(folder)), sweep="bench")
+        ledger.create(SPEC, {}, {})
+        committed = min(50, asked.trials // 2)
+        times = fill(ledger, trials=asked.trials, steps=asked.steps, per_step=asked.examples, committed=committed)
+        half = len(times) // 2
+        for label, part in (("first", times[:half]), ("last", times[half:])):
+            cuts = statistics.quantiles(part, n=10)
+            say(
+                f"commit, {label} {len(part)}: median {statistics.median(part):.1f} ms "
+                f"(10% to 90%: {cuts[0]:.1f} to {cuts[-1]:.1f})"
+            )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        files = list(Path(folder).rglob("*.parquet"))
+        weight = sum(path.stat().st_size for path in files)
+        say(
+            f"writer's peak memory {peak:.0f} MiB; {len(files)} files, "
+            f"{weight / asked.trials / asked.steps:.0f} bytes an evaluation"
+        )
+        report_readers(folder, "before merging", say)
+        start = time.perf_counter()
+        ledger.merge()
+        copies = sum(path.stat().st_size for path in Path(folder).glob("merged/*"))
+        say(f"merging {time.perf_counter() - start:.1f} s, {copies / 2**20:.0f} MiB of merged copies")
+        report_readers(folder, "merged", say)
+
+
+def report_readers(folder: str, when: str, say: object) -> None:
+    for label, code in READERS.items():
+        done = subprocess.run(
+            [sys.executable, "-c", READ.format(code=code), folder], capture_output=True, text=True, check=True
+        )
+        first, warm, peak = done.stdout.split()
+        say(f"{when}: {label}: first {first} s, warm {warm} s, peak memory {peak} MiB")  # type: ignore[operator]
+
+
+if __name__ == "__main__":
+    main()
