@@ -121,26 +121,23 @@ def _frontier_panel(
         scale=alt.Scale(domain=[0, top], nice=False),
     )
     colour = BY_DISTRIBUTION[frontier.distribution]
-    kinds = {kind: look for kind, look in _KINDS.items() if any(row["kind"] == kind for row in rows)}
-    domain = list(kinds)
-
-    def scale(index: int) -> alt.Scale:
-        return alt.Scale(domain=domain, range=[look[index] or colour for look in kinds.values()])
-
+    kinds = [kind for kind in _KINDS if any(row["kind"] == kind for row in rows)]
+    colours = [_KINDS[kind][0] or colour for kind in kinds]
+    shapes = [_KINDS[kind][1] for kind in kinds]
     legend = alt.Legend(title=None)
-    points = (
+    points = [
         alt.Chart()
-        .mark_point(filled=True, clip=True)
+        .transform_filter(alt.datum.kind == kind)
+        .mark_point(filled=True, opacity=1, fillOpacity=_KINDS[kind][3], size=_KINDS[kind][2], clip=True)
         .encode(
             x=x,
             y=y,
-            color=alt.Color("kind:N", scale=scale(0), legend=legend),
-            shape=alt.Shape("kind:N", scale=scale(1), legend=legend),
-            size=alt.Size("kind:N", scale=scale(2), legend=None),
-            opacity=alt.Opacity("kind:N", scale=scale(3), legend=None),
-            tooltip=_tooltip("forget_set", "model", *_SETTINGS, *_RESULTS),
+            color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours), legend=legend),
+            shape=alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=shapes), legend=legend),
+            tooltip=_tooltip(*_RESULTS) if kind in (_EVALUATION, _PARETO) else _model_tooltip(),
         )
-    )
+        for kind in kinds
+    ]
     line = (
         alt.Chart()
         .transform_filter(alt.datum.kind == _PARETO)
@@ -148,7 +145,7 @@ def _frontier_panel(
         .encode(x=x, y=y)
     )
     title = f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})"
-    return _layered(line, points, rows=rows, title=title, height=300, uri=data.uri)
+    return _layered(line, *points, rows=rows, title=title, height=300, uri=data.uri)
 
 
 def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
@@ -164,20 +161,18 @@ def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
     points = (
         alt.Chart()
         .transform_filter(alt.datum.kind != _PARETO)
-        .mark_point(filled=True, size=80)
+        .mark_point(filled=True, opacity=1, size=80)
         .encode(
             x=x,
             y=y,
             color=color,
             shape=alt.Shape("kind:N", scale=alt.Scale(domain=list(marks), range=list(marks.values())), legend=None),
-            tooltip=_tooltip("forget_set", "model", *_RESULTS),
+            tooltip=_model_tooltip(),
         )
     )
     pareto = alt.Chart().transform_filter(alt.datum.kind == _PARETO)
     line = pareto.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=color, strokeDash=dash)
-    hover = pareto.mark_circle(size=14).encode(
-        x=x, y=y, color=color, tooltip=_tooltip("forget_set", *_SETTINGS, *_RESULTS)
-    )
+    hover = pareto.mark_circle(size=14, opacity=1).encode(x=x, y=y, color=color, tooltip=_tooltip(*_RESULTS))
     rows = [{**row, "label": f"{row['forget_set']} ({row['distribution']})"} for row in rows]
     return _layered(line, hover, points, rows=rows, title="All frontiers on one scale", height=300, uri=data.uri)
 
@@ -216,15 +211,11 @@ def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, base: Row
     color = alt.Color(
         "learning_rate:Q",
         scale=alt.Scale(type="log", scheme="viridis"),
-        legend=alt.Legend(title="learning rate (log scale)", type="gradient", format=_RATE, values=_ends(values)),
+        legend=alt.Legend(title="learning rate (log scale)", format=_RATE, values=_ends(values), columns=3),
     )
-    line = (
-        alt.Chart()
-        .mark_line(strokeWidth=1.5, opacity=0.85, clip=True)
-        .encode(x=x, y=y, color=color, detail="trial_id:N")
-    )
+    line = alt.Chart().mark_line(strokeWidth=1.5, clip=True).encode(x=x, y=y, color=color, detail="trial_id:N")
     points = (
-        alt.Chart().mark_circle(size=22, clip=True).encode(x=x, y=y, color=color, tooltip=_tooltip(*_SETTINGS, measure))
+        alt.Chart().mark_circle(size=22, opacity=1, clip=True).encode(x=x, y=y, color=color, tooltip=_tooltip(measure))
     )
     level = UNEXPOSED.get(measure) if base is None or measure in UNEXPOSED else base[measure]
     layers = [line, points] if level is None else [line, points, _rule(level)]
@@ -346,7 +337,7 @@ def _examples_panel(examples: Examples, rows: Sequence[Row], name: str) -> Panel
         alt.Chart()
         .transform_fold(["before", "after"], as_=["when", "exposure"])
         .transform_calculate(when=f"datum.when == 'before' ? {json.dumps(before)} : {json.dumps(after)}")
-        .mark_circle(size=46, opacity=0.9)
+        .mark_circle(size=46, opacity=1)
         .encode(
             x=x,
             y=alt.Y("exposure:Q", title=y_title),
@@ -421,10 +412,19 @@ _TOOLTIPS: dict[str, Any] = {
 }
 
 
-def _tooltip(*names: str) -> list[alt.Tooltip]:
-    """List what hovering shows of a point, and the command to look it up."""
-    known = [alt.Tooltip(name, **({"type": "nominal", "title": name} | _TOOLTIPS.get(name, {}))) for name in names]
+def _tooltip(*results: str) -> list[alt.Tooltip]:
+    """List what hovering shows of an evaluation, and the command to look it up."""
+    known = [_tooltip_of(name) for name in (*_SETTINGS, *results)]
     return [*known, alt.Tooltip("command", type="nominal", title="look it up")]
+
+
+def _model_tooltip() -> list[alt.Tooltip]:
+    """List what hovering shows of a base or reference model."""
+    return [_tooltip_of(name) for name in ("model", "forget_set", *_RESULTS)]
+
+
+def _tooltip_of(name: str) -> alt.Tooltip:
+    return alt.Tooltip(name, **({"type": "nominal", "title": name} | _TOOLTIPS.get(name, {})))
 
 
 def _layered(

@@ -5,12 +5,11 @@ Charts are Vega-Lite, drawn in the page by its own JavaScript and to files by vl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import vl_convert
 
-ImageFormat = Literal["png", "svg"]
 Panel = alt.LayerChart
 
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8c8c8c", "#1a1a1a"
@@ -26,11 +25,12 @@ _CONFIG: dict[str, Any] = {
     "background": "white",
     "font": _FONT,
     "view": {"stroke": None, "continuousWidth": PANEL_WIDTH, "continuousHeight": 240},
-    "title": {"anchor": "start", "fontSize": 13, "fontWeight": 600, "color": INK, "offset": 10,
+    "title": {"anchor": "start", "frame": "group", "fontSize": 13, "fontWeight": 600, "color": INK, "offset": 10,
               "subtitleFontSize": 11, "subtitleColor": "#555", "subtitlePadding": 4},
     "axis": {
         "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": 400, "titleColor": "#444", "labelColor": "#444",
         "gridColor": "#ececec", "domainColor": "#999", "tickColor": "#999", "titlePadding": 8, "labelOverlap": True,
+        "labelSeparation": 8,
     },
     "legend": {
         "orient": "bottom", "direction": "horizontal", "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": 400,
@@ -57,16 +57,15 @@ class Figure:
         """Give each panel as Vega-Lite that fills the width it finds."""
         return [_styled(panel.properties(width="container")) for panel in self.panels]
 
-    def image(self, kind: ImageFormat) -> bytes:
-        """Draw all panels to one image; PNG at twice the resolution of a screen."""
+    def images(self) -> dict[str, bytes]:
+        """Draw all panels to one image, by file ending; PNG at twice the resolution of a screen."""
         panels = [panel.properties(width=PANEL_WIDTH) for panel in self.panels]
         chart = alt.concat(*panels, columns=self.columns, spacing=28).resolve_scale(
-            color="independent", shape="independent", strokeDash="independent", size="independent", y="independent"
+            color="independent", shape="independent", strokeDash="independent", y="independent"
         )
         spec = _styled(chart.properties(title=alt.TitleParams(self.title, fontSize=16, offset=18)))
-        if kind == "svg":
-            return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]).encode()
-        return vl_convert.vegalite_to_png(spec, scale=2, allowed_base_urls=[])
+        svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+        return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
 
 
 def javascript() -> str:

@@ -51,8 +51,8 @@ def write_report_to(ledger: Ledger, target: Storage, *, page: str, figures: str,
     drawn = draw(ledger, data)
     for figure in drawn:
         if figure.panels:
-            target.publish(f"{figures}/{figure.name}.png", figure.image("png"))
-            target.publish(f"{figures}/{figure.name}.svg", figure.image("svg"))
+            for ending, content in figure.images().items():
+                target.publish(f"{figures}/{figure.name}.{ending}", content)
     target.publish(page, render(ledger, data, drawn, redact=redact).encode())
     return f"{target.uri}/{page}"
 
