@@ -446,7 +446,8 @@ def _layered(
 
 
 def _rule(level: float) -> alt.Chart:
-    rule: alt.Chart = alt.Chart().mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1).encode(y=alt.datum(level))
+    once = alt.Chart(alt.InlineData(values=[{}]))
+    rule: alt.Chart = once.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1).encode(y=alt.datum(level))
     return rule
 
 

@@ -82,7 +82,7 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: b
         extremes=EXTREMES_SHOWN,
         endings=ENDINGS_SHOWN,
         redact=redact,
-        manifest=manifest,
+        packages=manifest.get("packages", {}),
         facts=_facts(manifest),
         manifest_text=json.dumps(manifest, indent=2, sort_keys=True),
         spec_text=ledger.spec_text() or "",
