@@ -21,7 +21,7 @@ from orchestrator import merged
 from orchestrator.errors import LedgerWarning
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
-from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, TABLES, TRIALS, to_table
+from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status
@@ -29,7 +29,9 @@ from trainables.trial import Trial
 
 FILES_AT_ONCE = 256
 """Trials' files that are read together."""
-SPEC, MANIFEST, BASELINES_FILE = "spec.yaml", "sweep.json", "references/baselines.parquet"
+SPEC, MANIFEST = "spec.yaml", "sweep.json"
+BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
+_SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES}
 
 
 def _now() -> datetime:
@@ -225,15 +227,17 @@ class Ledger:
 
     def baselines(self) -> list[dict[str, Any]]:
         """Read what base and reference models know before unlearning; empty where it was not measured."""
-        content = self.storage.read(BASELINES_FILE)
-        if content is None:
-            return []
-        try:
-            rows: list[dict[str, Any]] = self._decode("baselines", content, BASELINES).to_pylist()
-        except UnreadableFileError as error:
-            self._set_aside(BASELINES_FILE, str(error))
-            return []
-        return rows
+        rows = self._table("baselines", BASELINES_FILE)
+        return [] if rows is None else rows.to_pylist()
+
+    def publish_forget_examples(self, rows: list[dict[str, Any]]) -> None:
+        """Write the texts that are unlearned."""
+        self._publish_rows(FORGET_EXAMPLES_FILE, FORGET_EXAMPLES, rows)
+
+    def forget_examples(self) -> pa.Table:
+        """Read the texts that are unlearned; empty in a sweep that was written without them."""
+        rows = self._table("forget_sets", FORGET_EXAMPLES_FILE)
+        return FORGET_EXAMPLES.empty_table() if rows is None else rows
 
     def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
         self._publish_rows(_file(name, trial_id), TABLES[name], rows)
@@ -258,7 +262,7 @@ class Ledger:
         if content is None:
             return None
         try:
-            rows = self._decode(name, content, TABLES[name])
+            rows = self._decode(name, content)
         except UnreadableFileError as error:
             self._set_aside(path, str(error))
             return None
@@ -266,10 +270,11 @@ class Ledger:
             self.storage.publish(path, encode(rows))
         return rows
 
-    def _decode(self, name: str, content: bytes, schema: pa.Schema) -> pa.Table:
-        return decode(
-            content, name, schema, find_trial=lambda trial_id: next(iter(self._read("trials", trial_id)), None)
-        )
+    def _decode(self, name: str, content: bytes) -> pa.Table:
+        def find_trial(trial_id: str) -> dict[str, Any] | None:
+            return next(iter(self._read("trials", trial_id)), None)
+
+        return decode(content, name, _SCHEMAS[name], find_trial=find_trial)
 
     def _set_aside(self, path: str, reason: str) -> None:
         place = f"quarantine/{path}"

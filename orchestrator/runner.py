@@ -28,7 +28,7 @@ from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch, TuneSearcher
 from orchestrator.spec import SweepSpec, dump_spec, parse_yaml
 from orchestrator.storage import open_storage
-from trainables.forget_sets import build_datasets
+from trainables.forget_sets import Datasets, build_datasets
 from trainables.ray_single import EVALUATION, TRIAL, AscentTrainable
 from trainables.records import Status
 
@@ -101,6 +101,7 @@ def run_sweep(
         described = manifest(spec, datasets, tasks, workload=workload_id)
         ledger.create(dump_spec(spec), described, session(workers_hardware()))
         ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
+        ledger.publish_forget_examples(_forget_example_rows(datasets))
         events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
         trainable = tune.with_parameters(AscentTrainable, workload=workload, results=ledger)
         _fit(trainable, spec, search, ledger, concurrent=concurrent, events=events, interrupt=interrupt)
@@ -220,6 +221,19 @@ def _interruptible_wait(interrupt: Interrupt) -> Any:
 def _baseline_row(baseline: Baseline) -> dict[str, Any]:
     row = {"model": baseline.model, "forget_set": baseline.forget_set, **asdict(baseline.evaluation)}
     return {name: row[name] for name in BASELINES.names}
+
+
+def _forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:
+    return [
+        {
+            "forget_set": name,
+            "example_id": example.example_id,
+            "prompt": example.prompt,
+            "completion": example.completion,
+        }
+        for name, forget_set in datasets.forget_sets.items()
+        for example in forget_set.forget
+    ]
 
 
 def _summary(search: SweepSearch, ledger: Ledger, *, was_finished: bool) -> RunSummary:

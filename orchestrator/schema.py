@@ -160,3 +160,11 @@ BASELINES = pa.schema(
     metadata=EVALUATIONS.metadata,
 )
 """What base and reference models know before unlearning: ``references/baselines.parquet``."""
+
+FORGET_EXAMPLES = _table(
+    ("forget_set", TEXT, "", "name of the forget set"),
+    ("example_id", TEXT, "", "the forget example, as in the table of examples"),
+    ("prompt", TEXT, "", "what the target follows; empty where the whole text is the target"),
+    ("completion", TEXT, "", "the target: what is to be forgotten"),
+)
+"""The texts that are unlearned: ``references/forget_sets.parquet``."""

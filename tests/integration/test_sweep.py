@@ -81,6 +81,12 @@ def test_base_exposes_its_forget_sets_and_references_do_not(tiny_sweep: Path) ->
     assert base.min() > references.max()
 
 
+def test_the_texts_that_were_unlearned_stand_beside_their_numbers(tiny_sweep: Path) -> None:
+    texts = duckdb.sql(f"from read_parquet('{tiny_sweep}/references/forget_sets.parquet')").df()
+    assert set(texts.example_id) == {row["example_id"] for row in rows(tiny_sweep, "examples")}
+    assert texts.completion.str.len().min() > 0
+
+
 def test_running_again_finds_nothing_left_to_do(tiny_sweep: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_sweep.rglob("*.parquet")}
     done = unlearn_sweep("run", str(TINY), "--storage", str(tiny_sweep.parent))

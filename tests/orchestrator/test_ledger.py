@@ -192,12 +192,13 @@ def test_the_files_hold_every_column_of_the_contract(ledger, tmp_path, table):
     assert set(CONTRACT[table]) <= set(names)
 
 
-@pytest.mark.parametrize("table", [*TABLES, "baselines"])
+@pytest.mark.parametrize("table", [*TABLES, "baselines", "forget_sets"])
 def test_files_say_their_version_units_and_meanings(ledger, tmp_path, table):
     trial = proposed(ledger)
     ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     ledger.publish_baselines([])
-    path = f"{table}/{trial.trial_id}.parquet" if table in TABLES else "references/baselines.parquet"
+    ledger.publish_forget_examples([])
+    path = f"{table}/{trial.trial_id}.parquet" if table in TABLES else f"references/{table}.parquet"
     schema = pq.read_schema(tmp_path / "tiny" / path)
     assert schema.metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
     for column in schema:
@@ -223,6 +224,13 @@ def test_baselines_read_back(ledger):
     (read,) = ledger.baselines()
     assert {name: read[name] for name in row} == row
     assert set(read) == set(BASELINES.names)
+
+
+def test_the_texts_that_are_unlearned_read_back(ledger):
+    assert ledger.forget_examples().num_rows == 0
+    row = {"forget_set": "verses", "example_id": "verses-000000", "prompt": "", "completion": "<b>\u2028\0"}
+    ledger.publish_forget_examples([row])
+    assert ledger.forget_examples().to_pylist() == [row]
 
 
 def test_a_sweep_exists_once_its_spec_does(ledger):

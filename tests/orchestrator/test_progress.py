@@ -78,7 +78,7 @@ def shown(renderable):
 def test_an_empty_frontier_is_shown():
     empty = frontier_of([], forget_set="v", distribution="in", base=None, references=[], performance_floor=3.0)
     assert "no completed evaluation yet" in shown(frontier_report([empty]))
-    assert "price of mean GenEx" in shown(frontier_report([]))
+    assert "the price of mean GenEx 0" in shown(frontier_report([]))
 
 
 def test_frontiers_are_shown(written_sweeps):
