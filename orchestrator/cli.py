@@ -1,6 +1,5 @@
 """The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
 
-import json
 import math
 import os
 import sys
@@ -100,10 +99,10 @@ def resume(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, worke
 
 def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     from orchestrator.frontier import frontiers
+    from orchestrator.frontier_tables import frontier_summary
     from orchestrator.progress import RunProgress
     from orchestrator.report import write_report
     from orchestrator.runner import run_sweep
-    from orchestrator.tables import frontier_report
 
     console = _out()
     try:
@@ -120,7 +119,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     lead = "nothing left to do" if summary.was_finished else "done"
     console.print(f"{lead}: {summary.trials} trials ({endings})\n", highlight=False)
     ledger = open_sweep(summary.uri)
-    console.print(frontier_report(frontiers(ledger)))
+    console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
     console.print(f"report: {write_report(ledger)}", soft_wrap=True, highlight=False)
     console.print(
@@ -161,38 +160,65 @@ def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_js
 
 @app.command()
 def query(
-    arguments: Annotated[list[str], typer.Argument(metavar="SWEEP... SQL", help="One or more sweeps, then the SQL.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="SWEEP... SQL", help="One or more sweeps, then the SQL.")
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     storage: StorageOption = DEFAULT_STORAGE,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the columns: type, unit, meaning.")] = False,
 ) -> None:
-    """Run SQL (DuckDB) over the tables trials, evaluations and examples of one or more sweeps."""
+    """Run SQL (DuckDB) over the tables trials, evaluations, examples and baselines of one or more sweeps."""
+    from orchestrator.formats import FORMATS
     from orchestrator.query import query as run_query
+    from orchestrator.schema import described
     from orchestrator.tables import result_table
 
-    *sweeps, sql = arguments
-    if not sweeps:
-        raise SweepError(
-            'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"'
-        )
-    result = run_query([open_sweep(sweep, storage) for sweep in sweeps], sql)
-    if output is Format.TABLE:
-        _out().print(result_table(result))
+    *sweeps, sql = arguments or [""]
+    if schema:
+        result = described()
+    elif sweeps:
+        result = run_query([open_sweep(sweep, storage) for sweep in sweeps], sql)
     else:
-        _write(result, output)
+        raise SweepError(
+            'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"; '
+            "its columns: unlearn-sweep query --schema"
+        )
+    if output is Format.TABLE:
+        console = _out()
+        console.print(result_table(result, width=console.width))
+    elif output is Format.PARQUET and sys.stdout.isatty():
+        raise SweepError("query: Parquet is not for a terminal; send it to a file: --format parquet > rows.parquet")
+    else:
+        _write(FORMATS[output](result))
 
 
 @app.command()
 def frontier(
     sweep: SweepArgument,
     forget_set: Annotated[str | None, typer.Option(help="Only this forget set.")] = None,
+    objectives: Annotated[
+        tuple[str, str], typer.Option(metavar="X Y", help="Two numbers of an evaluation, both minimised.")
+    ] = ("unlearning_quality", "performance"),
+    exposure_at_most: Annotated[
+        list[float] | None, typer.Option(metavar="X", help="Say what reaches this exposure (bits); repeatable.")
+    ] = None,
+    performance_at_most: Annotated[
+        float, typer.Option(metavar="Y", help="... within this performance (nats/token).")
+    ] = math.inf,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
     """Show the Pareto frontier of unlearning against performance, by forget set."""
     from orchestrator.frontier import frontiers
-    from orchestrator.tables import frontier_report
+    from orchestrator.frontier_tables import frontier_report
 
-    result = frontiers(open_sweep(sweep, storage), forget_set)
+    result = frontiers(
+        open_sweep(sweep, storage),
+        forget_set,
+        objectives=objectives,
+        exposures_at_most=exposure_at_most or (),
+        performance_at_most=performance_at_most,
+    )
     _print_json([f.as_json() for f in result]) if as_json else _out().print(frontier_report(result))
 
 
@@ -223,43 +249,17 @@ def report(
         typer.echo(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
 
 
-def _write(result: Any, output: Format) -> None:
-    """Write a query's result to standard output in a machine's format."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    if output is Format.JSON:
-        _print_json(result.to_pylist())
-    elif output is Format.MARKDOWN:
-        names = result.schema.names
-        lines = [
-            names,
-            ["---"] * len(names),
-            *([_markdown(v) for v in row.values()] for row in result.to_pylist()),
-        ]
-        typer.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    else:
-        buffer = pa.BufferOutputStream()
-        pa.csv.write_csv(result, buffer) if output is Format.CSV else pa.parquet.write_table(result, buffer)
-        sys.stdout.buffer.write(buffer.getvalue().to_pybytes())
-
-
-def _markdown(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+def _write(content: bytes) -> None:
+    """Write to standard output, byte for byte."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(_plain(value), indent=2, default=str, allow_nan=False))
+    from orchestrator.formats import as_json
 
-
-def _plain(value: Any) -> Any:
-    """Give what JSON can say: a number that is not finite is null."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    _write(f"{as_json(value)}\n".encode())
 
 
 def _out() -> Console:

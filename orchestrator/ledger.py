@@ -208,10 +208,8 @@ class Ledger:
         The spec comes last: a sweep exists once its spec does.
         """
         before = self.manifest() if self.spec_text() is not None else {}
-        if before:
-            manifest = {**before, "resumed": [*before.get("resumed", []), session]}
-        else:
-            manifest = {**manifest, **session}
+        noted = {**before, "resumed": [*before.get("resumed", []), session]}
+        manifest = noted if before else {**manifest, **session}
         self.storage.publish(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
         self.storage.publish(SPEC, spec_text.encode())
 

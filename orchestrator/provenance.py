@@ -15,6 +15,7 @@ from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.spec import SweepSpec
 from trainables.forget_sets import Datasets
 
+
 def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
     """Describe a sweep: what its numbers follow from."""
     return {
@@ -55,7 +56,7 @@ def hardware(*, has_gpus: bool) -> dict[str, Any]:
     """Describe the machine that this runs on. Memory is in bytes."""
     gpus = []
     if has_gpus:
-        import torch
+        import torch  # noqa: PLC0415  # heavy, and without GPUs not needed
 
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

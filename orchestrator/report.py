@@ -97,10 +97,11 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     commit = code.get("commit")
     state = " with uncommitted changes" if code.get("dirty") else ""
     facts = {
-        "created": manifest.get("created_at"),
+        "created": manifest.get("started_at"),
         "git commit": f"{commit}{state}" if commit else None,
         "machine": manifest.get("platform"),
-        "CPUs": manifest.get("cpus"),
+        "workers": "; ".join(_worker(worker) for worker in manifest.get("workers", [])) or None,
+        "went on": ", ".join(session["started_at"] for session in manifest.get("resumed", [])) or None,
         "threads a trial": manifest.get("threads_per_trial"),
         "Python": manifest.get("python"),
         "spec hash": manifest.get("spec_hash"),
@@ -109,3 +110,8 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
         **{f"{role} (model)": model["key"] for role, model in manifest.get("models", {}).items()},
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    gpus = "".join(f", {gpu['name']}" for gpu in worker["gpus"])
+    return f"{worker['host']}: {worker['cpus']} x {worker['cpu']}, {worker['memory'] / 2**30:.0f} GiB{gpus}"

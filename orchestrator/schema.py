@@ -161,6 +161,32 @@ BASELINES = pa.schema(
 )
 """What base and reference models know before unlearning: ``references/baselines.parquet``."""
 
+MINIMISED = (*(c.name for c in _metrics()), "step", "tokens_seen", "elapsed_s")
+"""Numbers of an evaluation that a frontier can minimise. Higher BLEU and chrF are better: no use in minimising them."""
+
+VIEWS: Mapping[str, pa.Schema] = {
+    **TABLES,
+    "baselines": pa.schema([EVALUATIONS.field("sweep"), *BASELINES], metadata=BASELINES.metadata),
+}
+"""What a query sees: the tables, and the baselines with the sweep they belong to."""
+
+
+def unit(column: str) -> str:
+    """Give the unit of a column of the evaluations; empty for a number without one."""
+    text: str = EVALUATIONS.field(column).metadata[b"unit"].decode()
+    return text
+
+
+def described() -> pa.Table:
+    """List every column of ``VIEWS``: its table, type, unit and meaning."""
+    rows = []
+    for table, schema in VIEWS.items():
+        for column in schema:
+            notes = {key.decode(): value.decode() for key, value in column.metadata.items()}
+            rows.append({"table": table, "column": column.name, "type": str(column.type), **notes})
+    return pa.Table.from_pylist(rows)
+
+
 FORGET_EXAMPLES = _table(
     ("forget_set", TEXT, "", "name of the forget set"),
     ("example_id", TEXT, "", "the forget example, as in the table of examples"),

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.bootstrap import Interval
 from orchestrator.frontier import UNEXPOSED, Crossing, Frontier, Row
+from orchestrator.schema import unit
 
 DISTRIBUTIONS = {"in": "in-distribution", "out": "out-of-distribution"}
 PRICES = {
@@ -12,6 +14,8 @@ PRICES = {
 }
 POINTS_SHOWN = 12
 """Frontier points of a forget set in a table; ``frontier --json`` has all."""
+FEW_SEEDS = 5
+"""Fewer seeds than these, and a bootstrap interval over them is hardly more than their range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +26,16 @@ class Price:
     reached: int
     """Trials that end it."""
     trials: int
+    exposed: bool
+    """Whether the base model was exposed by this measure; where it was not measured it is taken to be."""
     cheapest: Crossing | None
     median_steps: str
-    """Median steps until it ends, by optimizer; ``-`` where no trial ends it."""
+    """Median steps until it ends and their interval, by optimizer; ``-`` where no trial ends it."""
+
+    @property
+    def reached_by(self) -> str:
+        """Say how many trials end it, or that there was nothing to end."""
+        return f"{self.reached} of {self.trials}" if self.exposed else "was not exposed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +53,14 @@ def prices(frontiers: Sequence[Frontier], measure: str) -> list[Price]:
             forget_set=frontier.forget_set,
             reached=len(frontier.crossings[measure]),
             trials=frontier.trials,
+            exposed=frontier.base is None
+            or frontier.base[measure] is None
+            or frontier.base[measure] > UNEXPOSED[measure],
             cheapest=next(iter(frontier.crossings[measure]), None),
-            median_steps=", ".join(f"{name} {steps:.0f}" for name, steps in frontier.steps_to_unlearn(measure).items())
+            median_steps=", ".join(
+                f"{name} {steps:.0f}{_range(frontier.steps_intervals[measure][name], 0)}"
+                for name, steps in frontier.steps_to_unlearn(measure).items()
+            )
             or "-",
         )
         for frontier in frontiers
@@ -65,14 +82,36 @@ def exposure_notes(frontiers: Sequence[Frontier]) -> list[ExposureNote]:
     return notes
 
 
+def interval_note(frontiers: Sequence[Frontier]) -> str:
+    """Say what the ranges in brackets are, or why there are none. No candidate: nothing."""
+    if not any(frontier.points for frontier in frontiers):
+        return ""
+    interval = next((f.hypervolume_by_seed for f in frontiers if f.hypervolume_by_seed is not None), None)
+    if interval is None:
+        return "one seed: no intervals"
+    few = "; so few seeds give little more than their range" if interval.seeds < FEW_SEEDS else ""
+    return (
+        f"in brackets (none: one seed): {interval.level:.0%} bootstrap intervals over {interval.seeds} seeds, "
+        f"{interval.resamples} resamples{few}"
+    )
+
+
 def frontier_notes(frontier: Frontier) -> list[str]:
-    """Say what a frontier rests on: how many evaluations, what its hypervolume is, where base and references stand."""
+    """Say what a frontier rests on: evaluations, hypervolume, knee, where base and reference models stand."""
     lines = [f"from {frontier.evaluations} evaluations of {frontier.trials} trials"]
+    x, y = frontier.objectives
     if frontier.reference_point is not None:
-        quality, performance = frontier.reference_point
+        origin = ", ".join(dict.fromkeys(frontier.reference_origin))
+        corner = f"({_measured(frontier.reference_point[0], x)}, {_measured(frontier.reference_point[1], y)})"
+        product = " x ".join(unit(name) or name for name in frontier.objectives)
+        lines.append(f"hypervolume {frontier.hypervolume:.2f} {product} below {corner}: {origin}")
+    if frontier.hypervolume_by_seed is not None:
+        interval = frontier.hypervolume_by_seed
+        lines[-1] += f"; of one seed on average {interval.estimate:.2f}{_range(interval, 2)}"
+    if frontier.knee is not None:
+        row = frontier.knee
         lines.append(
-            f"hypervolume {frontier.hypervolume:.2f} bits x nats/token below "
-            f"({quality:.2f} bits, {performance:.3f} nats/token): no unlearning, performance at the floor"
+            f"knee: {row['trial_id'][:8]} at step {row['step']}, {_measured(row[x], x)}, {_measured(row[y], y)}"
         )
     if frontier.base is not None:
         references = ", ".join(f"{row['performance']:.3f}" for row in frontier.references) or "none"
@@ -84,17 +123,17 @@ def frontier_notes(frontier: Frontier) -> list[str]:
     return lines
 
 
-def points_shown(frontier: Frontier) -> list[Row]:
-    """Keep at most ``POINTS_SHOWN`` points of a frontier, both ends among them."""
+def points_shown(frontier: Frontier, most: int = POINTS_SHOWN) -> list[Row]:
+    """Keep at most ``most`` points of a frontier, both ends among them."""
     points = frontier.points
-    if len(points) <= POINTS_SHOWN:
+    if len(points) <= most:
         return list(points)
-    return [points[round(i * (len(points) - 1) / (POINTS_SHOWN - 1))] for i in range(POINTS_SHOWN)]
+    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
-def points_title(frontier: Frontier) -> str:
+def points_title(frontier: Frontier, most: int = POINTS_SHOWN) -> str:
     """Name a table of ``points_shown``."""
-    shown, count = len(points_shown(frontier)), len(frontier.points)
+    shown, count = len(points_shown(frontier, most)), len(frontier.points)
     share = f"{shown} of {count}" if shown < count else str(count)
     return f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]}): {share} Pareto points"
 
@@ -110,3 +149,12 @@ def number(value: float | None, digits: int, *, sign: bool = False) -> str:
     if value is None:
         return "-"
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def _range(interval: Interval | None, digits: int) -> str:
+    return "" if interval is None else f" ({interval.low:.{digits}f}-{interval.high:.{digits}f})"
+
+
+def _measured(value: float, column: str) -> str:
+    digits = 2 if unit(column) == "bits" else 3
+    return f"{value:.{digits}f} {unit(column) or column}"

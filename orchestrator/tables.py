@@ -1,27 +1,20 @@
-"""Terminal tables: plans, frontiers, query results. Only formatting lives here."""
+"""Terminal tables of plans and query results. Only formatting lives here."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.frontier import Frontier
 from orchestrator.plan import Plan
 from orchestrator.progress import duration
-from orchestrator.summary import (
-    PRICES,
-    exposure_notes,
-    frontier_notes,
-    lost,
-    number,
-    points_shown,
-    points_title,
-    prices,
-)
+
+ROWS_SHOWN = 1000
+"""Rows of a query's result on the terminal."""
+TEXT_WIDTH = 24
+"""Characters from which a column of a query's result may fold."""
 
 
 def plan_table(plan: Plan) -> RenderableType:
@@ -52,63 +45,34 @@ def plan_table(plan: Plan) -> RenderableType:
     return Group(table, *notes)
 
 
-def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
-    """Show every frontier, then what it takes to end the exposure, side by side."""
-    notes = exposure_notes(frontiers)
-    return Group(
-        *(_frontier_table(frontier) for frontier in frontiers),
-        *(_price_table(frontiers, measure) for measure in PRICES),
-        *(Text(note.text, style="dim" if note.matched else "yellow") for note in notes),
-    )
-
-
-def _frontier_table(frontier: Frontier) -> RenderableType:
-    table = _table(points_title(frontier))
-    for name in ("trial", "optimizer, lr", "step"):
-        table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
-    for name in ("|GenEx|\nbits", "GenEx\nbits", "RelEx\nbits", "extr.", "AUC", "held-\nout\nNLL", "lost"):
-        table.add_column(name, justify="right", overflow="fold")
-    for row in points_shown(frontier):
-        table.add_row(
-            row["trial_id"][:8], f"{row['optimizer']} {row['learning_rate']:.2g}", str(row["step"]),
-            number(row["gen_ex_abs"], 2), number(row["gen_ex"], 2), number(row["rel_ex"], 2),
-            f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
-            f"{row['heldout_nll']:.3f}", number(lost(row, frontier), 3, sign=True),
-        )  # fmt: skip
-    if not frontier.points:
-        return Group(table, Text("no completed evaluation yet", style="yellow"))
-    return Group(table, *(Text(line, style="dim") for line in frontier_notes(frontier)), Text(""))
-
-
-def _price_table(frontiers: Sequence[Frontier], measure: str) -> RenderableType:
-    table = _table(f"{PRICES[measure]} (interpolated between evaluations)")
-    for name in ("forget set", "reached\nby", "lost,\nnats/token", "at step", "with", "median steps"):
-        table.add_column(name, overflow="fold")
-    for price in prices(frontiers, measure):
-        best = price.cheapest
-        table.add_row(
-            price.forget_set, f"{price.reached} of {price.trials}",
-            number(best.cost, 3, sign=True) if best else "-", f"{best.steps:.1f}" if best else "-",
-            f"{best.optimizer} {best.learning_rate:.2g}" if best else "-", price.median_steps,
-        )  # fmt: skip
-    return Group(table, Text(""))
-
-
-def _table(title: str) -> Table:
-    """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
-    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
-    return Table(title=title, title_justify="left", **layout)
-
-
-def result_table(result: pa.Table) -> RenderableType:
-    """Show a query's result."""
-    table = Table(caption=f"{result.num_rows} rows", caption_justify="left")
-    for column in result.schema:
+def result_table(result: pa.Table, *, width: int) -> RenderableType:
+    """Show a query's result on ``width`` columns of text: what does not fit is left out, and the caption says so."""
+    rows = list(zip(*(column.to_pylist() for column in result.slice(0, ROWS_SHOWN).columns), strict=True))
+    cells = [[_cell(value) for value in row] for row in rows]
+    fitting = _columns_that_fit(result.schema.names, cells, width)
+    caption = [f"{result.num_rows} rows"]
+    if result.num_rows > ROWS_SHOWN:
+        caption = [f"{ROWS_SHOWN} of {result.num_rows} rows"]
+    if fitting < result.num_columns:
+        caption.append(f"{fitting} of {result.num_columns} columns: select fewer, or --format for all")
+    table = Table(caption=", ".join(caption), caption_justify="left")
+    for column in list(result.schema)[:fitting]:
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        table.add_column(column.name, justify="right" if numeric else "left", overflow="fold")
-    for row in result.to_pylist():
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_column(Text(column.name), justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row[:fitting]))
     return table
+
+
+def _columns_that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Count the columns, from the left, that have room; one has always. Long texts fold at ``TEXT_WIDTH``."""
+    taken = 1
+    for index, name in enumerate(names):
+        longest = max(len(name), *(len(row[index]) for row in cells)) if cells else len(name)
+        taken += min(longest, TEXT_WIDTH) + 3
+        if taken > width:
+            return max(index, 1)
+    return len(names)
 
 
 def _cell(value: Any) -> str:

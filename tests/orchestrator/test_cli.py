@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rich.console import Console
 
 from orchestrator.cli import main
+from orchestrator.schema import VIEWS
 from tests.orchestrator.helpers import spec_data
 
 
@@ -44,6 +46,9 @@ def call(monkeypatch, capfdbinary, written_sweeps):
         (["status", "thrid"], "no sweep at sweeps/thrid"),
         (["resume", "nosuch"], "no sweep at sweeps/nosuch"),
         (["frontier", "first", "--forget-set", "verse"], "did you mean 'verses'?"),
+        (["frontier", "first", "--objectives", "gen_ex_abs", "retain_nl"], "did you mean 'retain_nll'?"),
+        (["frontier", "first", "--objectives", "gen_ex_abs"], "--objectives"),
+        (["query"], "query --schema"),
         (["query", "first", "select * form trials"], "query: "),
         (["query", "first", "select * from read_text('/etc/passwd')"], "query: "),
         (["query", "select 1"], "give a sweep, then the SQL"),
@@ -123,11 +128,50 @@ def test_query_as_parquet(call):
     assert pq.read_table(pa.BufferReader(out)).column("n").to_pylist() == [4, 4]
 
 
+def test_the_schema_needs_no_sweep(call):
+    code, out, err = call("query", "--schema", "--format", "json")
+    rows = json.loads(out)
+    assert (code, err) == (0, "")
+    assert [(row["table"], row["column"]) for row in rows] == [
+        (table, column) for table, schema in VIEWS.items() for column in schema.names
+    ]
+    (heldout_nll,) = (r for r in rows if (r["table"], r["column"]) == ("evaluations", "heldout_nll"))
+    assert (heldout_nll["type"], heldout_nll["unit"]) == ("double", "nats/token")
+    assert all(row["meaning"] for row in rows)
+    code, out, _ = call("query", "--schema", "--format", "markdown")
+    assert (code, out.decode().splitlines()[0]) == (0, "| table | column | type | unit | meaning |")
+    code, out, _ = call("query", "--schema")
+    assert (code, b"held-out outputs; null for causal models" in out) == (0, True)
+
+
+@pytest.mark.parametrize("output", ["table", "csv"])
+def test_a_reader_that_goes_away_is_no_error_to_shout_about(written_sweeps, output):
+    code = "from orchestrator.cli import main; main()"
+    command = [sys.executable, "-c", code, "query", "first", "from examples, range(3000)", "--format", output]
+    with subprocess.Popen(
+        command, cwd=written_sweeps.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_query_as_a_table(call):
     code, out, _ = call("query", "first", SQL)
     assert code == 0
     assert b"people/seed=0" in out
     assert b"2 rows" in out
+
+
+def test_a_table_shows_the_columns_that_fit(call, monkeypatch):
+    monkeypatch.setattr("orchestrator.cli._out", lambda: Console(width=80))
+    code, out, _ = call("query", "first", "from evaluations limit 3")
+    text = out.decode()
+    assert code == 0
+    assert max(map(len, text.splitlines())) <= 80
+    assert "trial_id" in text
+    assert "3 rows, 6 of 29 columns: select fewer, or --format for all" in text
+    assert b"2 rows" in call("query", "first", SQL)[1]
 
 
 def test_frontier(call):
@@ -138,6 +182,15 @@ def test_frontier(call):
     assert [f["forget_set"] for f in json.loads(out)] == ["people"]
     code, out, _ = call("frontier", "first")
     assert (code, b"Pareto points" in out) == (0, True)
+
+
+def test_frontier_takes_objectives_and_bounds(call):
+    bounds = ["--exposure-at-most", "5", "--exposure-at-most", "1", "--performance-at-most", "3.5"]
+    code, out, _ = call("frontier", "first", "--objectives", "gen_ex_abs", "retain_nll", *bounds, "--json")
+    assert code == 0
+    for found in json.loads(out):
+        assert found["objectives"] == ["gen_ex_abs", "retain_nll"]
+        assert [(t["exposure_at_most"], t["performance_at_most"]) for t in found["targets"]] == [(5, 3.5), (1, 3.5)]
 
 
 def test_plan(call, tmp_path):

@@ -1,30 +1,40 @@
-"""Pareto sets and hypervolume against brute force; crossings against hand-made examples."""
+"""Frontiers: candidates, reference point, targets, intervals. Crossings against hand-made examples."""
 
-import itertools
 import json
 import math
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from orchestrator.frontier import crossing_of, frontier_of, frontiers, hypervolume, pareto
+from orchestrator.crossings import crossings_of
+from orchestrator.errors import SweepError
+from orchestrator.formats import as_json
+from orchestrator.frontier import frontier_of, frontiers
+from orchestrator.ledger import Ledger
+from orchestrator.schema import EVALUATIONS, MINIMISED, to_table
 from orchestrator.sweeps import open_sweep
+from tests.orchestrator.helpers import make_spec, write_sweep
 from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
 
-points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
-
-def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_ex=1.0, rel_ex=2.0):
+def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_ex=1.0, rel_ex=2.0, **more):
     return {
         "trial_id": trial_id, "step": step, "status": status, "unlearning_quality": quality,
         "performance": performance, "gen_ex": gen_ex, "rel_ex": rel_ex, "optimizer": "sgd",
-        "learning_rate": 0.1, "seed": 0,
+        "learning_rate": 0.1, "seed": 0, "elapsed_s": step / 2, **more,
     }  # fmt: skip
 
 
-def whole(rows, *, base=None, floor=3.0):
-    return frontier_of(rows, forget_set="verses", distribution="in", base=base, references=[], performance_floor=floor)
+def whole(rows, *, base=None, floor=3.0, **options):
+    return frontier_of(
+        to_table(EVALUATIONS, rows),
+        forget_set="verses",
+        distribution="in",
+        base=base,
+        references=[],
+        performance_floor=floor,
+        **options,
+    )
 
 
 def values(rows):
@@ -35,44 +45,38 @@ def dominates(a, b):
     return a[0] <= b[0] and a[1] <= b[1] and a != b
 
 
-@given(points)
-def test_pareto_is_brute_force_dominance(candidates):
-    expected = sorted({p for p in candidates if not any(dominates(q, p) for q in candidates)})
-    assert values(pareto([row(*p) for p in candidates])) == expected
-
-
-@given(points)
-def test_of_equal_rows_the_first_stays(candidates):
-    rows = [row(*p, step=index) for index, p in enumerate(candidates)]
-    for kept in pareto(rows):
-        first = next(r for r in rows if values([r]) == values([kept]))
-        assert kept["step"] == first["step"]
-
-
-@given(points, st.tuples(st.integers(0, 6), st.integers(0, 6)))
-def test_hypervolume_counts_unit_squares(candidates, corner):
-    squares = sum(
-        any(p[0] <= x and p[1] <= y for p in candidates)
-        for x, y in itertools.product(range(corner[0]), range(corner[1]))
-    )
-    assert hypervolume(candidates, corner) == pytest.approx(squares)
-
-
-def test_the_edges_of_hypervolume():
-    assert hypervolume([], (1.0, 1.0)) == 0.0
-    assert hypervolume([(1.0, 1.0)], (1.0, 1.0)) == 0.0
-    assert hypervolume([(0.5, 0.25)], (1.0, 1.0)) == pytest.approx(0.375)
-    assert hypervolume([(2.0, 0.0)], (1.0, 1.0)) == 0.0
+def crossing_of(trial, base, measure):
+    return next(iter(crossings_of(to_table(EVALUATIONS, trial), base, measure)), None)
 
 
 def test_no_row_is_an_empty_frontier():
     frontier = whole([])
     assert (frontier.points, frontier.evaluations, frontier.trials, frontier.hypervolume) == ([], 0, 0, None)
-    assert json.loads(json.dumps(frontier.as_json()))["points"] == []
+    assert (frontier.knee, frontier.reference_point, frontier.hypervolume_by_seed) == (None, None, None)
+    assert all(target.cheapest is target.best is None for target in frontier.targets)
+    assert json.loads(as_json(frontier.as_json()))["points"] == []
+
+
+def test_no_row_but_a_base_has_nothing_below_the_reference_point():
+    frontier = whole([], base=row(10.0, 3.0))
+    assert (frontier.reference_point, frontier.hypervolume) == ((10.0, 6.0), 0.0)
 
 
 def test_one_row_is_its_own_frontier():
-    assert values(whole([row(1.0, 3.0)]).points) == [(1.0, 3.0)]
+    frontier = whole([row(1.0, 3.0)])
+    assert values(frontier.points) == [(1.0, 3.0)]
+    assert (frontier.knee, frontier.hypervolume) == (None, 0.0)
+
+
+def test_of_equal_rows_the_first_trial_and_step_stays_whatever_their_order():
+    rows = [row(1.0, 3.0, trial_id=name, step=step) for name in ("b", "a") for step in (5, 2)]
+    (point,) = whole(rows).points
+    assert (point["trial_id"], point["step"]) == ("a", 2)
+
+
+def test_the_knee_is_a_point():
+    frontier = whole([row(x, y, step=step) for step, (x, y) in enumerate([(0, 4), (1, 1), (4, 0), (5, 5)])])
+    assert values([frontier.knee]) == [(1, 1)]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, None])
@@ -91,11 +95,94 @@ def test_only_completed_rows_are_candidates(status):
 def test_the_reference_point_is_no_unlearning_and_the_floor():
     frontier = whole([row(2.0, 3.5)], base=row(10.0, 3.0), floor=2.0)
     assert frontier.reference_point == (10.0, 5.0)
+    assert frontier.reference_origin == ("no unlearning", "performance at the floor")
     assert frontier.hypervolume == pytest.approx(8.0 * 1.5)
 
 
 def test_without_a_base_the_reference_point_is_the_worst_corner():
-    assert whole([row(1.0, 4.0), row(2.0, 3.0, step=2)]).reference_point == (2.0, 4.0)
+    frontier = whole([row(1.0, 4.0), row(2.0, 3.0, step=2)])
+    assert (frontier.reference_point, set(frontier.reference_origin)) == ((2.0, 4.0), {"the worst evaluation"})
+
+
+@pytest.mark.parametrize(
+    ("objectives", "corner"),
+    [
+        (("gen_ex_abs", "heldout_nll"), (8.0, 6.0)),
+        (("membership_auc", "retain_nll"), (0.9, 5.0)),
+        (("unlearning_quality", "step"), (10.0, 4.0)),
+    ],
+)
+def test_other_objectives_have_a_reference_point_of_their_own(objectives, corner):
+    shared = {"gen_ex_abs": 8.0, "heldout_nll": 3.0, "membership_auc": 0.9, "retain_nll": 1.0}
+    base = {name: value for name, value in row(10.0, 3.0, **shared).items() if name != "step"}
+    rows = [row(2.0, 3.5, step=4, **shared | {"retain_nll": 5.0})]
+    assert whole(rows, base=base, objectives=objectives).reference_point == corner
+
+
+def test_other_objectives_make_other_frontiers():
+    rows = [
+        row(1.0, 9.0, step=1, retain_nll=1.0, membership_auc=0.5),
+        row(9.0, 1.0, step=2, retain_nll=2.0, membership_auc=0.6),
+    ]
+    assert [r["step"] for r in whole(rows).points] == [1, 2]
+    assert [r["step"] for r in whole(rows, objectives=("membership_auc", "retain_nll")).points] == [1]
+
+
+def test_a_column_that_was_not_measured_has_no_frontier():
+    assert whole([row(1.0, 3.0)], objectives=("gen_ex_abs", "performance")).points == []
+
+
+TARGETS = [
+    row(9.0, 3.0, step=1), row(4.0, 3.5, step=2), row(4.0, 3.2, step=4), row(2.0, 3.2, step=9), row(0.5, 4.0, step=9),
+    row(2.0, 3.9, step=4, trial_id="u"), row(2.0, 3.2, step=9, trial_id="u"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("exposure", "performance", "cheapest", "best"),
+    [
+        (9.0, math.inf, ("t", 1), ("t", 1)),
+        (5.0, math.inf, ("t", 2), ("t", 4)),  # equal performance: fewer steps
+        (2.0, math.inf, ("u", 4), ("t", 9)),  # equal in all: the first trial
+        (2.0, 3.5, ("t", 9), ("t", 9)),
+        (0.5, math.inf, ("t", 9), ("t", 9)),
+        (0.5, 3.5, None, None),
+        (0.4, math.inf, None, None),
+        (math.inf, 2.9, None, None),
+    ],
+)
+def test_targets(exposure, performance, cheapest, best):
+    (target,) = whole(TARGETS, exposures_at_most=[exposure], performance_at_most=performance).targets
+    found = [None if r is None else (r["trial_id"], r["step"]) for r in (target.cheapest, target.best)]
+    assert found == [cheapest, best]
+
+
+def test_a_target_says_what_it_costs():
+    (target,) = whole(TARGETS, exposures_at_most=[5.0]).targets
+    assert (target.cheapest["step"], target.cheapest["elapsed_s"]) == (2, 1.0)
+
+
+def test_targets_have_bounds_in_bits_by_default_and_none_in_other_units():
+    assert [target.exposure_at_most for target in whole(TARGETS).targets] == [16.0, 8.0, 4.0, 2.0]
+    assert whole(TARGETS, objectives=("forget_nll", "performance")).targets == []
+
+
+def test_one_seed_has_no_interval():
+    frontier = whole([row(1.0, 3.0, gen_ex=-1.0)], base=row(10.0, 3.0))
+    assert frontier.hypervolume_by_seed is None
+    assert frontier.steps_to_unlearn("gen_ex") == {"sgd": 0.5}
+    assert frontier.steps_intervals["gen_ex"] == {"sgd": None}
+
+
+def test_intervals_are_over_seeds():
+    rows = [row(4.0 + seed, 3.0, trial_id=f"t{seed}", step=8, seed=seed, gen_ex=-2.0 * seed) for seed in range(3)]
+    frontier = whole(rows, base=row(10.0, 3.0, gen_ex=4.0), floor=1.0)
+    by_seed = frontier.hypervolume_by_seed
+    assert frontier.hypervolume == 6.0
+    assert (by_seed.low, by_seed.estimate, by_seed.high) == pytest.approx((4.0, 5.0, 6.0))
+    assert frontier.steps_to_unlearn("gen_ex") == {"sgd": pytest.approx(16 / 3)}
+    steps = frontier.steps_intervals["gen_ex"]["sgd"]
+    assert (steps.low, steps.high, steps.seeds) == (pytest.approx(4.0), pytest.approx(8.0), 3)
 
 
 def test_a_crossing_is_interpolated_between_two_evaluations():
@@ -104,12 +191,25 @@ def test_a_crossing_is_interpolated_between_two_evaluations():
     assert crossing.steps == pytest.approx(7.0)
     assert crossing.performance == pytest.approx(3.8)
     assert crossing.cost == pytest.approx(1.3)
+    assert crossing.elapsed_s == pytest.approx(3.5)
     assert crossing_of(trial, None, "gen_ex").cost is None
 
 
 def test_a_crossing_before_the_first_evaluation_starts_at_the_base():
     crossing = crossing_of([row(2, 4.0, step=8, gen_ex=-2.0)], row(6, 3.0, gen_ex=6.0), "gen_ex")
     assert (crossing.steps, crossing.performance, crossing.cost) == pytest.approx((6.0, 3.75, 0.75))
+
+
+def test_what_is_not_a_number_is_passed_over():
+    trial = [row(1, 3.0, step=step, gen_ex=gen_ex) for step, gen_ex in ((0, 4.0), (2, math.nan), (3, None), (4, -4.0))]
+    assert crossing_of(trial, None, "gen_ex").steps == 2.0
+    assert crossing_of(trial, row(1, 3.0, gen_ex=None), "gen_ex").steps == 2.0
+
+
+def test_no_crossing_joins_two_trials():
+    trials = [row(1, 3.0, trial_id=name, step=2, gen_ex=gen_ex) for name, gen_ex in (("a", 4.0), ("b", -4.0))]
+    assert crossing_of(trials, None, "gen_ex") is None
+    assert crossing_of(trials, row(1, 3.0, gen_ex=4.0), "gen_ex").trial_id == "b"
 
 
 def test_a_crossing_exactly_at_zero_and_only_the_first_counts():
@@ -159,5 +259,43 @@ def test_the_frontiers_of_a_sweep(written_sweeps):
         assert values(frontier.points) == sorted({p for p in alive if not any(dominates(q, p) for q in alive)})
         assert frontier.base["model"] == "base"
         assert [r["model"] for r in frontier.references] == ["reference-0"]
-        assert json.loads(json.dumps(frontier.as_json(), allow_nan=False))["trials"] == frontier.trials == 4
+        assert json.loads(as_json(frontier.as_json()))["trials"] == frontier.trials == 4
     assert [f.forget_set for f in frontiers(ledger, "people")] == ["people"]
+
+
+def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatch):
+    ledger = write_sweep(tmp_path, make_spec(seeds=[0, 1]))
+    read = []
+    table = Ledger.table
+    monkeypatch.setattr(Ledger, "table", lambda self, name: read.append(name) or table(self, name))
+    (verses,) = frontiers(ledger, "verses")
+    assert read == ["evaluations"]
+    plain = json.loads(as_json(verses.as_json()))
+    assert set(plain) == {
+        "forget_set", "distribution", "objectives", "trials", "evaluations", "points", "reference_point",
+        "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "crossings",
+        "steps_intervals", "steps_to_unlearn",
+    }  # fmt: skip
+    assert plain["objectives"] == ["unlearning_quality", "performance"]
+    assert plain["hypervolume_by_seed"]["seeds"] == 2
+    assert plain["targets"][0]["performance_at_most"] is None
+    assert frontiers(ledger, "verses") == [verses]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "said"),
+    [
+        (("gen_ex_abs", "performence"), "did you mean 'performance'"),
+        (("optimizer", "performance"), "'optimizer' is no number that can be minimised"),
+        (("bleu", "performance"), "'bleu' is no number that can be minimised"),
+        (("step", "step"), "twice"),
+    ],
+)
+def test_wrong_objectives_are_named(written_sweeps, objectives, said):
+    with pytest.raises(SweepError, match=said):
+        frontiers(open_sweep("first", str(written_sweeps)), objectives=objectives)
+
+
+def test_every_measure_is_a_number_of_an_evaluation():
+    assert all(pa.types.is_primitive(EVALUATIONS.field(name).type) for name in MINIMISED)
+    assert {"unlearning_quality", "performance", "membership_auc", "elapsed_s"} <= set(MINIMISED)

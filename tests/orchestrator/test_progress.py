@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from orchestrator.frontier import frontier_of, frontiers
+from orchestrator.frontier_tables import frontier_report
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
+from orchestrator.schema import EVALUATIONS
 from orchestrator.sweeps import open_sweep
-from orchestrator.tables import frontier_report
 
 
 @pytest.fixture
@@ -76,7 +77,9 @@ def shown(renderable):
 
 
 def test_an_empty_frontier_is_shown():
-    empty = frontier_of([], forget_set="v", distribution="in", base=None, references=[], performance_floor=3.0)
+    empty = frontier_of(
+        EVALUATIONS.empty_table(), forget_set="v", distribution="in", base=None, references=[], performance_floor=3.0
+    )
     assert "no completed evaluation yet" in shown(frontier_report([empty]))
     assert "the price of mean GenEx 0" in shown(frontier_report([]))
 

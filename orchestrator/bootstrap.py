@@ -1,0 +1,56 @@
+"""How far a number may owe itself to the seeds that were run: percentile bootstrap intervals over seeds.
+
+Seeds are what is resampled, whole, with all their trials: trials of one seed share their batch order and their study,
+and are no independent observations (Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 and 13).
+
+What the interval cannot say: with few seeds it is much too narrow. Two seeds have three distinct resamples, three have
+ten; below about five the interval is hardly more than the range of the seeds, and covers less than its level. It knows
+nothing of what the seeds do not vary: the draw of the data, the base model, the reference models.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+Group = TypeVar("Group")
+
+RESAMPLES = 1000
+LEVEL = 0.95
+STREAM = 0
+"""Seed of the resampling: the same rows give the same interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A percentile bootstrap interval over seeds."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    seeds: int
+    resamples: int
+
+
+def seed_interval(by_seed: Sequence[Group], statistic: Callable[[Sequence[Group]], float]) -> Interval | None:
+    """Resample the seeds with replacement and take the percentiles of the statistic.
+
+    None: fewer than two seeds, which say nothing of the spread.
+    """
+    if len(by_seed) < 2:
+        return None
+    count = len(by_seed)
+    draws = np.random.default_rng(STREAM).integers(count, size=(RESAMPLES, count))
+    distinct, times = np.unique(np.sort(draws, axis=1), axis=0, return_counts=True)
+    values = np.repeat([statistic([by_seed[seed] for seed in draw]) for draw in distinct], times)
+    low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(
+        estimate=statistic(by_seed),
+        low=float(low),
+        high=float(high),
+        level=LEVEL,
+        seeds=count,
+        resamples=RESAMPLES,
+    )

@@ -1,0 +1,100 @@
+"""What the terminal shows of frontiers: within 80 columns, markers without colour, and honest when there is nothing."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from orchestrator.frontier_plot import HEIGHT, WIDTH, frontier_plot
+from orchestrator.frontier_tables import POINTS_IN_SUMMARY, frontier_report, frontier_summary
+from tests.orchestrator.test_frontier import row, whole
+
+METRICS = {
+    "gen_ex_per_token": 1.0,
+    "gen_ex_abs": 5.0,
+    "extraction_rate": 0.0,
+    "membership_auc": 0.5,
+    "heldout_nll": 3.0,
+}
+BASE = row(10.0, 3.0, gen_ex=10.0, rel_ex=5.0, **METRICS)
+
+
+def curve(points=20, **more):
+    rows = [row(points - step, 3 + step / 10, step=step, **METRICS | more) for step in range(points)]
+    return whole(rows, base=BASE)
+
+
+def frontier(forget_set, distribution, **more):
+    return replace(curve(**more), forget_set=forget_set, distribution=distribution)
+
+
+def shown(renderable, width=80):
+    console = Console(width=width, file=StringIO())
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_the_plot_tells_distributions_apart_without_colour():
+    text = frontier_plot([frontier("verses", "in"), frontier("people", "out"), frontier("more", "out")])
+    lines = text.splitlines()
+    assert lines[0] == "performance [nats/token], against unlearning_quality [bits]; lower is better"
+    assert lines[1] == "o verses (in-distribution)   x people (out-of-distribution)   * more (out-of-distribution)"
+    assert len(lines) <= HEIGHT + 2 <= 15
+    assert max(map(len, lines[2:])) <= WIDTH < 80
+    assert "\x1b" not in text
+    assert "*" in "".join(lines[2:])
+
+
+@pytest.mark.parametrize("points", [1, 2, 6])
+def test_every_point_is_drawn(points):
+    text = frontier_plot([curve(points)])
+    canvas = "\n".join(line for line in text.splitlines()[2:] if "│" in line)
+    assert canvas.count("o") == points
+
+
+def test_no_point_is_said():
+    assert frontier_plot([]) == frontier_plot([whole([])]) == "nothing to plot: no frontier has a point yet"
+    assert "nothing to plot" in shown(frontier_summary([whole([])]))
+    assert "no completed evaluation yet" in shown(frontier_report([whole([])]))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("show", [frontier_report, frontier_summary])
+def test_it_fits_the_terminal(show, width):
+    text = shown(show([frontier("verses", "in"), frontier("personal_data", "out")]), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "personal_data (out-of-distribution)" in text
+    assert "the price of mean GenEx 0" in text
+
+
+def test_the_end_of_a_run_is_shorter():
+    full, short = shown(frontier_report([curve()])), shown(frontier_summary([curve()]))
+    assert "12 of 20 Pareto points" in full
+    assert f"{POINTS_IN_SUMMARY} of 20 Pareto points" in short
+    assert "what reaches a given unlearning_quality" in full
+    assert "what reaches a given" not in short
+
+
+def test_what_was_not_exposed_is_said_so():
+    base = BASE | {"gen_ex": -0.5}
+    text = shown(frontier_summary([whole([row(1.0, 3.0, gen_ex=-1.0, **METRICS)], base=base)]))
+    assert "was not exposed" in text
+    assert "0 of 1" in text  # by RelEx it was, and stays so
+
+
+def test_objectives_that_no_column_shows_get_one():
+    rows = [row(1.0, 3.0, retain_nll=2.5, **METRICS)]
+    text = shown(frontier_report([whole(rows, base=BASE, objectives=("rel_ex", "retain_nll"))]), 100)
+    assert "retain_nll" in text
+    assert "2.500" in text
+
+
+def test_one_seed_says_that_it_has_no_interval_and_several_what_they_are():
+    assert "one seed: no intervals" in shown(frontier_summary([curve()]))
+    rows = [row(5.0, 3.0 + seed, seed=seed, trial_id=f"t{seed}", gen_ex=-1.0 - seed, **METRICS) for seed in (0, 1)]
+    text = shown(frontier_summary([whole(rows, base=BASE)]), 200)
+    assert (
+        "95% bootstrap intervals over 2 seeds, 1000 resamples; so few seeds give little more than their range" in text
+    )
+    assert "sgd 1 (1-1)" in text
