@@ -234,17 +234,19 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
 def report(
     sweep: SweepArgument,
     out: Annotated[Path | None, typer.Option(help="Write the page here instead of into the sweep.")] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Leave the texts of the examples out.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Write a sweep's frontiers as one self-contained HTML page."""
-    from orchestrator.report import render, write_report
+    """Write a sweep's report: one self-contained HTML page, and its figures as PNG and SVG beside it."""
+    from orchestrator.report import write_report, write_report_to
+    from orchestrator.storage import LocalStorage
 
     ledger = open_sweep(sweep, storage)
     if out is None:
-        typer.echo(write_report(ledger))
+        typer.echo(write_report(ledger, redact=redact))
     else:
-        out.write_text(render(ledger), encoding="utf-8")
-        typer.echo(str(out))
+        target = LocalStorage(out.absolute().parent)
+        typer.echo(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
 
 
 def _write(content: bytes) -> None:

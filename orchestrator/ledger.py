@@ -31,6 +31,7 @@ FILES_AT_ONCE = 256
 """Trials' files that are read together."""
 SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
+_SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES}
 
 
 def _now() -> datetime:
@@ -207,10 +208,8 @@ class Ledger:
         The spec comes last: a sweep exists once its spec does.
         """
         before = self.manifest() if self.spec_text() is not None else {}
-        if before:
-            manifest = {**before, "resumed": [*before.get("resumed", []), session]}
-        else:
-            manifest = {**manifest, **session}
+        noted = {**before, "resumed": [*before.get("resumed", []), session]}
+        manifest = noted if before else {**manifest, **session}
         self.storage.publish(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
         self.storage.publish(SPEC, spec_text.encode())
 
@@ -226,15 +225,8 @@ class Ledger:
 
     def baselines(self) -> list[dict[str, Any]]:
         """Read what base and reference models know before unlearning; empty where it was not measured."""
-        content = self.storage.read(BASELINES_FILE)
-        if content is None:
-            return []
-        try:
-            rows: list[dict[str, Any]] = self._decode("baselines", content, BASELINES).to_pylist()
-        except UnreadableFileError as error:
-            self._set_aside(BASELINES_FILE, str(error))
-            return []
-        return rows
+        rows = self._table("baselines", BASELINES_FILE)
+        return [] if rows is None else rows.to_pylist()
 
     def publish_forget_examples(self, rows: list[dict[str, Any]]) -> None:
         """Write the texts that are unlearned."""
@@ -242,14 +234,8 @@ class Ledger:
 
     def forget_examples(self) -> pa.Table:
         """Read the texts that are unlearned; empty in a sweep that was written without them."""
-        content = self.storage.read(FORGET_EXAMPLES_FILE)
-        if content is None:
-            return FORGET_EXAMPLES.empty_table()
-        try:
-            return self._decode("forget_sets", content, FORGET_EXAMPLES)
-        except UnreadableFileError as error:
-            self._set_aside(FORGET_EXAMPLES_FILE, str(error))
-            return FORGET_EXAMPLES.empty_table()
+        rows = self._table("forget_sets", FORGET_EXAMPLES_FILE)
+        return FORGET_EXAMPLES.empty_table() if rows is None else rows
 
     def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
         self._publish_rows(_file(name, trial_id), TABLES[name], rows)
@@ -274,7 +260,7 @@ class Ledger:
         if content is None:
             return None
         try:
-            rows = self._decode(name, content, TABLES[name])
+            rows = self._decode(name, content)
         except UnreadableFileError as error:
             self._set_aside(path, str(error))
             return None
@@ -282,10 +268,11 @@ class Ledger:
             self.storage.publish(path, encode(rows))
         return rows
 
-    def _decode(self, name: str, content: bytes, schema: pa.Schema) -> pa.Table:
-        return decode(
-            content, name, schema, find_trial=lambda trial_id: next(iter(self._read("trials", trial_id)), None)
-        )
+    def _decode(self, name: str, content: bytes) -> pa.Table:
+        def find_trial(trial_id: str) -> dict[str, Any] | None:
+            return next(iter(self._read("trials", trial_id)), None)
+
+        return decode(content, name, _SCHEMAS[name], find_trial=find_trial)
 
     def _set_aside(self, path: str, reason: str) -> None:
         place = f"quarantine/{path}"

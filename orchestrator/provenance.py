@@ -56,7 +56,7 @@ def hardware(*, has_gpus: bool) -> dict[str, Any]:
     """Describe the machine that this runs on. Memory is in bytes."""
     gpus = []
     if has_gpus:
-        import torch
+        import torch  # noqa: PLC0415  # heavy, and without GPUs not needed
 
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

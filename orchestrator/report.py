@@ -1,26 +1,117 @@
-"""The report of a sweep: its frontiers as one self-contained HTML page."""
+"""The report of a sweep: one self-contained HTML page, and each of its figures as PNG and SVG beside it."""
 
-import io
+import json
+from pathlib import PurePosixPath
+from typing import Any
 
-from rich.console import Console
+import jinja2
 
-from orchestrator.frontier import frontiers
-from orchestrator.frontier_tables import frontier_report
+from orchestrator import summary
+from orchestrator.figures import (
+    examples_figure,
+    frontier_figure,
+    heatmap_figure,
+    importance_figure,
+    trajectory_figure,
+)
+from orchestrator.importances import importances
 from orchestrator.ledger import Ledger
+from orchestrator.plotting import Figure, javascript
+from orchestrator.report_data import ReportData, look_up, read_report_data
+from orchestrator.storage import Storage
 
 PAGE = "report/index.html"
-_WIDTH = 160
+EXTREMES_SHOWN = 8
+"""Examples of a forget set in the page, from each end."""
+ENDINGS_SHOWN = 50
+"""Trials in the page that ended with a message."""
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("orchestrator"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
 
 
-def render(ledger: Ledger) -> str:
-    """Render the page: the tables of ``frontier``, as they stand on a terminal. Text is escaped."""
-    console = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(f"sweep {ledger.sweep}\n", markup=False)
-    console.print(frontier_report(frontiers(ledger)))
-    return console.export_html(inline_styles=True)
+def write_report(ledger: Ledger, *, redact: bool = False) -> str:
+    """Publish the report in the sweep's folder and give its place.
+
+    Args:
+        ledger: the sweep.
+        redact: leave the examples' texts out.
+    """
+    return write_report_to(ledger, ledger.storage, page=PAGE, figures=str(PurePosixPath(PAGE).parent), redact=redact)
 
 
-def write_report(ledger: Ledger) -> str:
-    """Publish the page in the sweep's folder and give its place."""
-    ledger.storage.publish(PAGE, render(ledger).encode())
-    return f"{ledger.storage.uri}/{PAGE}"
+def write_report_to(ledger: Ledger, target: Storage, *, page: str, figures: str, redact: bool = False) -> str:
+    """Publish the report elsewhere: the page as ``page``, figures in the folder ``figures``. The page comes last."""
+    data = read_report_data(ledger)
+    drawn = draw(ledger, data)
+    for figure in drawn:
+        if figure.panels:
+            for ending, content in figure.images().items():
+                target.publish(f"{figures}/{figure.name}.{ending}", content)
+    target.publish(page, render(ledger, data, drawn, redact=redact).encode())
+    return f"{target.uri}/{page}"
+
+
+def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
+    """Draw every figure of the report."""
+    return [
+        frontier_figure(data),
+        trajectory_figure(data),
+        heatmap_figure(data),
+        examples_figure(data),
+        importance_figure(*importances(ledger), data.forget_sets),
+    ]
+
+
+def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: bool) -> str:
+    """Render the page. Text of the data is escaped, by Jinja in HTML and by its ``tojson`` in scripts."""
+    manifest = ledger.manifest()
+    return _TEMPLATES.get_template("report.html.j2").render(
+        data=data,
+        figures=figures,
+        frontiers=data.frontiers,
+        prices={measure: summary.prices(data.frontiers, measure) for measure in summary.PRICES},
+        notes=summary.exposure_notes(data.frontiers),
+        summary=summary,
+        look_up=look_up,
+        extremes=EXTREMES_SHOWN,
+        endings=ENDINGS_SHOWN,
+        redact=redact,
+        packages=manifest.get("packages", {}),
+        facts=_facts(manifest),
+        manifest_text=json.dumps(manifest, indent=2, sort_keys=True),
+        spec_text=ledger.spec_text() or "",
+        written_at=ledger.now().strftime("%Y-%m-%d %H:%M UTC"),
+        javascript=javascript(),
+    )
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, str]:
+    """List what a reader looks for first in ``sweep.json``; the whole stands below it."""
+    code = manifest.get("code") or {}
+    commit = code.get("commit")
+    state = " with uncommitted changes" if code.get("dirty") else ""
+    facts = {
+        "created": manifest.get("started_at"),
+        "git commit": f"{commit}{state}" if commit else None,
+        "machine": manifest.get("platform"),
+        "workers": "; ".join(_worker(worker) for worker in manifest.get("workers", [])) or None,
+        "went on": ", ".join(session["started_at"] for session in manifest.get("resumed", [])) or None,
+        "threads a trial": manifest.get("threads_per_trial"),
+        "Python": manifest.get("python"),
+        "spec hash": manifest.get("spec_hash"),
+        "data hash": manifest.get("data_hash"),
+        "workload hash": manifest.get("workload_hash"),
+        **{f"{role} (model)": model["key"] for role, model in manifest.get("models", {}).items()},
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    gpus = "".join(f", {gpu['name']}" for gpu in worker["gpus"])
+    return f"{worker['host']}: {worker['cpus']} x {worker['cpu']}, {worker['memory'] / 2**30:.0f} GiB{gpus}"

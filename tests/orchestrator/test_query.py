@@ -52,6 +52,8 @@ OTHER_FILES = [
     "select * from read_text('{file}')",
     "select * from read_blob('{file}')",
     "select * from read_csv('{file}')",
+    "select * from read_csv('{folder}/nosuch.csv')",
+    "select * from read_parquet(['{file}'])",
     "select * from read_csv_auto('{file}')",
     "select * from read_json('{file}')",
     "select * from read_parquet('{file}')",
@@ -136,6 +138,8 @@ def test_what_is_locked_stays_locked(sweep, tmp_path, monkeypatch, sql):
     with pytest.raises(SweepError, match=r"^query: ") as caught:
         query([sweep], sql.format(file=file, folder=tmp_path, sweep=sweep.storage.uri))
     assert "Internal Error" not in str(caught.value)
+    if "read_" in sql or "://" in sql or "glob(" in sql:  # nobody so much as looks whether it is there
+        assert "disabled by configuration" in str(caught.value)
     assert os.listdir(tmp_path) == ["secret.csv"]  # noqa: PTH208
 
 

@@ -1,0 +1,219 @@
+"""Figures: units on every axis, what is drawn and what is thinned, and sweeps that have little to draw."""
+
+import json
+import math
+import re
+
+import pyarrow as pa
+import pytest
+
+from orchestrator import report_data
+from orchestrator.figures import (
+    EXAMPLES_DRAWN,
+    examples_figure,
+    frontier_figure,
+    heatmap_figure,
+    importance_figure,
+    trajectory_figure,
+)
+from orchestrator.importances import Importance, importances
+from orchestrator.report_data import Examples, look_up, point_after, read_report_data
+from orchestrator.sweeps import open_sweep
+from tests.orchestrator.helpers import make_spec, write_sweep
+
+UNITS = re.compile(r"bits|nats/token|steps|learning rate|share of 1")
+
+
+@pytest.fixture(scope="module")
+def sweep(written_sweeps):
+    return open_sweep("first", str(written_sweeps))
+
+
+@pytest.fixture(scope="module")
+def data(sweep):
+    return read_report_data(sweep)
+
+
+@pytest.fixture(scope="module")
+def figures(sweep, data):
+    shares = [Importance(forget_set="verses", setting="step", objective="performance", share=1.0)]
+    drawn = [frontier_figure(data), trajectory_figure(data), heatmap_figure(data), examples_figure(data)]
+    return {figure.name: figure for figure in [*drawn, importance_figure(shares, [], data.forget_sets)]}
+
+
+def nodes(value):
+    """Walk a specification: every mapping in it."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        yield from nodes(inner)
+
+
+def encodings(spec, channel):
+    return [node["encoding"][channel] for node in nodes(spec) if channel in node.get("encoding", {})]
+
+
+def values(spec):
+    return spec["datasets"][spec["data"]["name"]]
+
+
+def test_every_figure_has_panels_of_the_pages_width(figures):
+    assert set(figures) == {"frontier", "trajectories", "heatmap", "examples", "importances"}
+    for figure in figures.values():
+        specs = figure.page_specs()
+        assert specs
+        assert all(spec["width"] == "container" for spec in specs)
+        json.dumps(specs, allow_nan=False)
+
+
+def test_every_axis_has_units(figures):
+    for figure in figures.values():
+        for spec in figure.page_specs():
+            for channel in ("x", "y"):
+                titled = [e for e in encodings(spec, channel) if e.get("field") not in (None, "setting")]
+                assert all(UNITS.search(e["title"]) for e in titled), (figure.name, titled)
+                assert titled or (figure.name, channel) == ("importances", "y")
+
+
+def test_images_are_drawn_without_a_browser(figures):
+    images = figures["heatmap"].images()
+    assert images["png"].startswith(b"\x89PNG")
+    assert images["svg"].startswith(b"<svg")
+    assert b"median of mean |GenEx|, bits" in images["svg"]
+
+
+def test_the_frontier_marks_base_and_references_and_tells_the_distributions_apart(data, figures):
+    verses, people, together = figures["frontier"].page_specs()
+    assert {row["kind"] for row in values(verses)} == {"evaluation", "Pareto point", "base model", "reference model"}
+    pareto = [row for row in values(verses) if row["kind"] == "Pareto point"]
+    assert len(pareto) == len(data.frontiers[0].points)
+    colours = [encodings(spec, "color")[0]["scale"]["range"][1] for spec in (verses, people)]
+    assert len(set(colours)) == 2
+    (dashes,) = {json.dumps(e["scale"]["range"]) for e in encodings(together, "strokeDash")}
+    assert dashes == "[[1, 0], [5, 3]]"
+
+
+def test_hovering_tells_trial_settings_and_command(data, figures):
+    for name in ("frontier", "trajectories"):
+        spec = figures[name].page_specs()[0]
+        shown = [{entry["field"] for entry in tooltip} for tooltip in encodings(spec, "tooltip")]
+        assert any({"trial_id", "optimizer", "learning_rate", "seed", "step", "command"} <= fields for fields in shown)
+        (command,) = (t["calculate"] for t in spec["transform"] if t.get("as") == "command")
+        assert "unlearn-sweep query" in command
+        assert "datum.trial_id" in command
+
+
+def test_the_command_can_be_typed_as_it_stands():
+    assert (
+        look_up("a b", "ab", 3)
+        == """unlearn-sweep query 'a b' "from evaluations where trial_id = 'ab' and step = 3\""""
+    )
+
+
+def test_learning_rates_are_coloured_on_a_log_scale_and_the_unexposed_level_is_ruled(figures):
+    gen_ex, rel_ex, performance = figures["trajectories"].page_specs()[:3]
+    assert encodings(gen_ex, "color")[0]["scale"]["type"] == "log"
+    levels = [[e["datum"] for e in encodings(spec, "y") if "datum" in e] for spec in (gen_ex, rel_ex, performance)]
+    assert levels == [[0.0], [pytest.approx(math.log2(math.e))], [3.0]]
+
+
+def test_a_heatmap_cell_is_the_median_of_its_bin(data, sweep):
+    rows = sweep.table("evaluations").to_pylist()
+    for cell in data.heatmap:
+        own = [
+            row["unlearning_quality"]
+            for row in rows
+            if all(row[name] == cell[name] for name in ("forget_set", "optimizer", "step"))
+            and cell["rate_from"] <= row["learning_rate"] <= cell["rate_to"]
+        ]
+        assert own
+        middle = sorted(own)
+        expected = (middle[(len(own) - 1) // 2] + middle[len(own) // 2]) / 2
+        assert cell["quality"] == pytest.approx(expected)
+
+
+def test_many_learning_rates_share_rows(tmp_path, monkeypatch):
+    data = read_report_data(write_sweep(tmp_path, make_spec(name="many", search={"trials": 30})))
+    for forget_set in data.forget_sets:
+        for optimizer in ("adamw", "sgd"):
+            rows = {
+                c["rate_from"] for c in data.heatmap if (c["forget_set"], c["optimizer"]) == (forget_set, optimizer)
+            }
+            assert 2 <= len(rows) <= report_data.RATE_BINS
+
+
+def test_large_sweeps_are_thinned_but_keep_whole_trials(tmp_path, monkeypatch):
+    ledger = write_sweep(tmp_path, make_spec(name="large", search={"trials": 30}))
+    for name, limit in (("EVALUATIONS_DRAWN", 20), ("TRAJECTORIES_DRAWN", 5)):
+        for query in ("_DRAWN", "_TRAJECTORIES"):
+            text = getattr(report_data, query).replace(str(getattr(report_data, name)), str(limit))
+            monkeypatch.setattr(report_data, query, text)
+    data = read_report_data(ledger)
+    for forget_set in data.forget_sets:
+        assert 0 < sum(row["forget_set"] == forget_set for row in data.evaluations) <= 20
+    drawn = {row["trial_id"] for row in data.trajectories}
+    assert 0 < len(drawn) <= 2 * 2 * 5
+    rows = ledger.table("evaluations").to_pylist()
+    assert sum(row["trial_id"] in drawn for row in rows) == len(data.trajectories)
+    assert f"{len(drawn)} of 60 trials are drawn" in trajectory_figure(data).caption
+    assert "every n-th is drawn" in frontier_figure(data).caption
+
+
+def test_exposure_before_unlearning_follows_from_memorization(data):
+    examples = data.examples[0]
+    row = examples.rows[0]
+    assert row["before"] == pytest.approx(row["memorization"] * row["num_tokens"] / math.log(2))
+    assert (row["before"], row["after"]) == (pytest.approx(0.1 * 8 / math.log(2)), 0.5)
+
+
+def test_after_is_the_step_nearest_to_the_cheapest_crossing(data, sweep):
+    frontier = data.frontiers[0]
+    crossing = frontier.crossings["gen_ex"][0]
+    trial_id, step, choice = point_after(frontier, sweep.table("evaluations"))
+    assert trial_id == crossing.trial_id
+    assert abs(step - crossing.steps) == min(abs(s - crossing.steps) for s in (0, 2, 5, 9))
+    assert "GenEx 0" in choice
+
+
+def test_a_trial_that_never_crosses_gives_the_least_exposed_point(data, sweep):
+    frontier = data.frontiers[0]
+    never = type(frontier)(**{**vars(frontier), "crossings": {"gen_ex": [], "rel_ex": []}})
+    evaluations = sweep.table("evaluations")
+    assert point_after(never, evaluations)[:2] == (frontier.points[0]["trial_id"], frontier.points[0]["step"])
+    assert point_after(type(frontier)(**{**vars(never), "points": []}), evaluations) is None
+
+
+def test_many_examples_are_thinned(data):
+    row = data.examples[0].rows[0]
+    rows = [{**row, "example_id": str(index)} for index in range(1000)]
+    many = Examples(forget_set="verses", trial_id="t", step=5, choice="c", rows=rows)
+    figure = examples_figure(type(data)(**{**vars(data), "examples": [many]}))
+    assert len(values(figure.page_specs()[0])) <= EXAMPLES_DRAWN
+    assert "250 of 1000 examples drawn" in figure.caption
+
+
+def test_importances_are_shares_of_each_objective(sweep, tmp_path):
+    found, notes = importances(write_sweep(tmp_path, make_spec(name="many", search={"trials": 12})))
+    assert notes == []
+    assert {i.setting for i in found} >= {"step", "optimizer", "learning_rate (adamw)", "momentum (sgd)"}
+    for forget_set in ("verses", "people"):
+        for objective in ("unlearning_quality", "performance"):
+            shares = [i.share for i in found if (i.forget_set, i.objective) == (forget_set, objective)]
+            assert sum(shares) == pytest.approx(1)
+
+
+def test_too_few_trials_have_no_importances_but_a_note(tmp_path):
+    ledger = write_sweep(tmp_path, make_spec(name="few", search={"trials": 2}))
+    found, notes = importances(ledger)
+    assert found == []
+    assert len(notes) == 2
+    figure = importance_figure(found, notes, ["verses", "people"])
+    assert figure.panels == []
+    assert "verses: 2 settings have results, of 4 needed" in figure.caption
+
+
+def test_a_number_that_is_not_finite_reaches_no_figure():
+    table = pa.table(
+        {"unlearning_quality": [1.0, math.inf, 2.0], "performance": [1.0, 1.0, math.nan], "x": [math.nan] * 3}
+    )
+    assert report_data._finite(table).to_pylist() == [{"unlearning_quality": 1.0, "performance": 1.0, "x": None}]

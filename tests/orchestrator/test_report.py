@@ -1,0 +1,195 @@
+"""The report's page: what it says, what it hides, and that text of the data stays text. ``test_page`` looks at it."""
+
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.ledger import Ledger
+from orchestrator.report import write_report
+from orchestrator.spec import dump_spec
+from orchestrator.storage import LocalStorage
+from orchestrator.sweeps import open_sweep
+from tests.orchestrator.helpers import (
+    evaluation_record,
+    example_record,
+    make_spec,
+    make_trial,
+    outcome,
+    write_sweep,
+)
+from trainables.records import Status
+
+CANARY = "<script>alert(1)</script><!--"
+FIGURES = ("frontier", "trajectories", "heatmap", "examples", "importances")
+
+
+class Page(HTMLParser):
+    """Splits a page into its visible text and its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.scripts, self.links = "", [], []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self._inside = tag
+        self.links += [value for name, value in attributes if name in ("src", "href") and tag != "a"]
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+
+def publish(ledger, records, status=Status.COMPLETED, *, message=None, **trial):
+    made = make_trial(**trial)
+    proposal = {"number": 0, "point": {}, "step_index": 0, "notes": {}}
+    ledger.propose(made, number=0, distribution="in", proposal=proposal)
+    examples = [example_record(record.step) for record in records]
+    ledger.publish(made.trial_id, records, examples, outcome(status, message=message))
+    return made.trial_id
+
+
+def new_sweep(folder):
+    """A sweep without trials, whose only points are those of a space that needs no proposal."""
+    spec = make_spec(search={"space": {"batch_size": 4, "learning_rate": 1e-3}})
+    ledger = Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
+    ledger.create(dump_spec(spec), {"sweep": "tiny"})
+    return ledger
+
+
+def page_of(ledger, **options):
+    write_report(ledger, **options)
+    return Page(ledger.storage.read("report/index.html").decode())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A whole sweep with texts, one of them hostile, and its page."""
+    ledger = write_sweep(tmp_path_factory.mktemp("report"), make_spec(name="whole", search={"trials": 8}))
+    text = {"forget_set": "verses", "example_id": "verses-000000"}
+    ledger.publish_forget_examples([{**text, "prompt": "In the beginning", "completion": CANARY}])
+    ledger.fail(ledger.trials()[0]["trial_id"], CANARY)
+    return ledger, page_of(ledger)
+
+
+def test_the_page_stands_with_png_and_svg_of_each_figure(written):
+    ledger, _ = written
+    for name in FIGURES:
+        assert ledger.storage.read(f"report/{name}.png").startswith(b"\x89PNG")
+        assert b"</svg>" in ledger.storage.read(f"report/{name}.svg")
+
+
+def test_the_page_says_what_the_terminal_says_and_more(written):
+    ledger, page = written
+    for said in (
+        "The price of mean GenEx 0", "matched within 10%", "Pareto points", "Hypervolume", "spec.yaml"[:4],
+        f"unlearn-sweep query {ledger.storage.uri}", "PED-ANOVA", "The resolved spec", "sampler: random", "sweep.json",
+    ):  # fmt: skip
+        assert said in page.text, said
+
+
+def test_the_page_loads_nothing(written):
+    _, page = written
+    assert page.links == ["data:,"]
+
+
+def test_hostile_text_stays_text(written):
+    ledger, page = written
+    assert page.text.count(CANARY) == 2
+    assert not [script for script in page.scripts if script.startswith("alert")]
+    raw = ledger.storage.read("report/index.html").decode()
+    assert "<script>alert" not in raw
+    assert raw.count("<!--") == 0
+
+
+def test_specifications_in_scripts_cannot_end_them(tmp_path):
+    ledger = new_sweep(tmp_path / CANARY.replace("/", "_"))
+    publish(ledger, [evaluation_record(step) for step in (0, 2)])
+    page = page_of(ledger)
+    specifications = [script for script in page.scripts if "$schema" in script and script.startswith("{")]
+    assert specifications
+    assert all("<" not in script for script in specifications)
+
+
+def test_redaction_hides_texts_and_keeps_numbers(written):
+    ledger, before = written
+    page = page_of(ledger, redact=True)
+    assert "In the beginning" in before.text
+    assert "In the beginning" not in page.text + "".join(page.scripts)
+    assert "redacted" in page.text
+    assert "verses-000000" in page.text
+
+
+def test_a_sweep_without_texts_says_nothing_of_them(written_sweeps):
+    page = page_of(open_sweep("second", str(written_sweeps)))
+    assert "verses-000000" in page.text
+    assert "completion" not in page.text.split("Most and least exposed examples")[1].split("Trials that ended")[0]
+
+
+def test_no_evaluation_at_all(tmp_path):
+    page = page_of(new_sweep(tmp_path))
+    assert "none yet" in page.text
+    assert "No completed evaluation yet" in page.text
+    assert page.text.count("Nothing to draw") == len(FIGURES)
+
+
+def test_one_evaluation(tmp_path):
+    ledger = new_sweep(tmp_path)
+    trial_id = publish(ledger, [evaluation_record(2, gen_ex=1.0)], steps=(2,))
+    page = page_of(ledger)
+    assert trial_id in page.text
+    assert "verses (in-distribution): 1 Pareto points" in page.text
+    assert "1 settings have results, of 4 needed" in page.text
+
+
+def test_without_reference_models_exposure_is_relative(tmp_path):
+    ledger = new_sweep(tmp_path)
+    publish(ledger, [evaluation_record(s, rel_ex=3.0 - s / 2, quality=abs(1.56 - s / 2)) for s in (0, 2, 5)])
+    page = page_of(ledger)
+    assert "GenEx is missing: the sweep has no reference models" in page.text
+    assert any("mean |RelEx" in script for script in page.scripts)
+    assert not any("mean |GenEx" in script for script in page.scripts)
+
+
+def test_only_collapsed_trials(tmp_path):
+    ledger = new_sweep(tmp_path)
+    collapsed = [evaluation_record(2, performance=9.0, gen_ex=-50.0, quality=50.0, status=Status.COLLAPSED)]
+    publish(ledger, collapsed, Status.COLLAPSED, message="step 2: held-out NLL 9 is above the floor 6")
+    page = page_of(ledger)
+    assert "No completed evaluation yet" in page.text
+    assert "step 2: held-out NLL 9 is above the floor 6" in page.text
+
+
+def test_numbers_that_are_not_finite_are_left_out(tmp_path):
+    ledger = new_sweep(tmp_path)
+    records = [
+        evaluation_record(0, gen_ex=5.0, quality=5.0),
+        evaluation_record(2, gen_ex=float("nan"), quality=float("inf")),
+    ]
+    publish(ledger, records, Status.DIVERGED)
+    page = page_of(ledger)
+    assert not any(re.search(r"\bNaN\b|Infinity", script) for script in page.scripts if script.startswith("{"))
+
+
+def test_the_command_writes_elsewhere(written_sweeps, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["unlearn-sweep", "report", str(written_sweeps / "first"), "--out", "mine.html", "--redact"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert capsys.readouterr().out.strip() == str(tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").stat().st_size > 100_000
+    assert (tmp_path / "mine_files" / "frontier.svg").stat().st_size > 1000
+    assert not (written_sweeps / "first" / "report").exists()
