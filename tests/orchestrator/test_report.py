@@ -64,7 +64,7 @@ def new_sweep(folder):
     """A sweep without trials, whose only points are those of a space that needs no proposal."""
     spec = make_spec(search={"space": {"batch_size": 4, "learning_rate": 1e-3}})
     ledger = Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
-    ledger.create(dump_spec(spec), {"sweep": "tiny"})
+    ledger.create(dump_spec(spec), {"sweep": "tiny"}, {"started_at": "2026-01-01"})
     return ledger
 
 
