@@ -121,7 +121,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
-    console.print(f"report: {write_report(ledger)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {write_report(ledger, images=False)}", soft_wrap=True, highlight=False)
     console.print(
         f'ask it: unlearn-sweep query {summary.uri} "from evaluations limit 5"',
         soft_wrap=True,

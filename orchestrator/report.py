@@ -35,22 +35,24 @@ _TEMPLATES = jinja2.Environment(
 _TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
 
 
-def write_report(ledger: Ledger, *, redact: bool = False) -> str:
+def write_report(ledger: Ledger, *, redact: bool = False, images: bool = True) -> str:
     """Publish the report in the sweep's folder and give its place.
 
     Args:
         ledger: the sweep.
         redact: leave the examples' texts out.
+        images: write each figure as PNG and SVG too, which takes longer than the page.
     """
-    return write_report_to(ledger, ledger.storage, page=PAGE, figures=str(PurePosixPath(PAGE).parent), redact=redact)
+    figures = str(PurePosixPath(PAGE).parent) if images else None
+    return write_report_to(ledger, ledger.storage, page=PAGE, figures=figures, redact=redact)
 
 
-def write_report_to(ledger: Ledger, target: Storage, *, page: str, figures: str, redact: bool = False) -> str:
-    """Publish the report elsewhere: the page as ``page``, figures in the folder ``figures``. The page comes last."""
+def write_report_to(ledger: Ledger, target: Storage, *, page: str, figures: str | None, redact: bool = False) -> str:
+    """Publish the report elsewhere: the page as ``page``, images in the folder ``figures``. The page comes last."""
     data = read_report_data(ledger)
     drawn = draw(ledger, data)
     for figure in drawn:
-        if figure.panels:
+        if figure.panels and figures is not None:
             for ending, content in figure.images().items():
                 target.publish(f"{figures}/{figure.name}.{ending}", content)
     target.publish(page, render(ledger, data, drawn, redact=redact).encode())

@@ -38,10 +38,6 @@ def test_one_signal_stops_in_good_order_and_resume_completes_the_same_sweep(
     assert stopped
     assert {path.stem for path in sweep.glob("checkpoints/*")} == {trial["trial_id"] for trial in stopped}
 
-    again = unlearn_sweep("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
-    assert again.returncode == 2
-    assert "unlearn-sweep resume" in again.stderr
-
     done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
     assert done.returncode == 0, done.stderr
     for table in ("trials", "evaluations", "examples"):
@@ -62,7 +58,8 @@ def test_a_killed_worker_restarts_its_trial_or_fails_it_and_the_sweep_goes_on(
     workers[0].kill()
     code, out, err = finish(process)
     assert code == 0, err + out
-    assert {trial["status"] for trial in rows(sweep, "trials")} == statuses
+    trials = rows(sweep, "trials")
+    assert {trial["status"] for trial in trials} == statuses, [trial["message"] for trial in trials]
     if max_failures:
         assert rows(sweep, "evaluations") == rows(tiny_sweep, "evaluations")
     else:
