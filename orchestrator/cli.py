@@ -9,12 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import optuna
 import typer
 from rich.console import Console
 
 from orchestrator.errors import LedgerWarning, SweepError, SweepInterruptedError
-from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep, stored_spec
+from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import UnlearningError
 
@@ -62,6 +61,7 @@ def plan(
     from orchestrator.spec import load_spec
     from orchestrator.tables import plan_table
 
+    _quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ()))
     fits = int((os.cpu_count() or 1) // loaded.resources.cpus_per_trial)
     at_once = workers or loaded.resources.concurrent_trials or max(1, fits)
@@ -92,6 +92,8 @@ def run(
 @app.command()
 def resume(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, workers: WorkersOption = None) -> None:
     """Continue an interrupted sweep from what its ledger holds."""
+    from orchestrator.spec import stored_spec
+
     ledger = open_sweep(sweep, storage)
     parent = ledger.storage.uri.rstrip("/").rpartition("/")[0]
     _run(stored_spec(ledger), storage=parent, workers=workers, resume=True)
@@ -104,6 +106,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
     from orchestrator.report import write_report
     from orchestrator.runner import run_sweep
 
+    _quiet_optuna()
     console = _out()
     try:
         with RunProgress(console).live() as progress:
@@ -132,8 +135,10 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
 @app.command()
 def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
     """Show how far a sweep has come, from its ledger."""
+    from orchestrator.spec import stored_spec
     from orchestrator.strata import Stratum
 
+    _quiet_optuna()
     ledger = open_sweep(sweep, storage)
     spec = stored_spec(ledger)
     rows = ledger.trials()
@@ -241,6 +246,7 @@ def report(
     from orchestrator.report import write_report, write_report_to
     from orchestrator.storage import LocalStorage
 
+    _quiet_optuna()
     ledger = open_sweep(sweep, storage)
     if out is None:
         typer.echo(write_report(ledger, redact=redact))
@@ -272,6 +278,13 @@ def _err() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 
 
+def _quiet_optuna() -> None:
+    """Leave what Optuna says of every study and trial to our own progress."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print our own warnings as messages, and leave the others to Python."""
     if issubclass(category, LedgerWarning):
@@ -285,7 +298,6 @@ _python_showwarning = warnings.showwarning
 
 def main() -> None:
     """Run the command. A user's mistake prints one message and exits with 2."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", LedgerWarning)
     try:

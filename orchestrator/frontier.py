@@ -27,7 +27,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.pareto import Numbers, hypervolume, knee, nondominated
 from orchestrator.schema import MINIMISED, unit
-from orchestrator.sweeps import stored_spec
+from orchestrator.spec import stored_spec
 from orchestrator.targets import Target, target_of
 from trainables.errors import nearest_name_hint
 from trainables.records import Status

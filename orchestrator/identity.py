@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainables.trial import Trial
+from trainables.records import Trial
 
 IDENTITY_VERSION = 1
 """Of what a trial's settings mean. It rises when the same settings come to give other numbers; a change of the ledger's

@@ -18,8 +18,8 @@ from orchestrator.frontier import OBJECTIVES
 from orchestrator.identity import stratum_name
 from orchestrator.ledger import Ledger
 from orchestrator.search import SweepSearch
+from orchestrator.spec import stored_spec
 from orchestrator.strata import STEP_INDEX
-from orchestrator.sweeps import stored_spec
 
 SETTINGS_NEEDED = 4
 """Distinct settings of a forget set, the step aside, below which nothing is said."""

@@ -24,8 +24,7 @@ from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdate
 from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
-from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status
-from trainables.trial import Trial
+from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 
 FILES_AT_ONCE = 256
 """Trials' files that are read together."""

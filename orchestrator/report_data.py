@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from orchestrator.frontier import Frontier, Row, frontiers
 from orchestrator.ledger import Ledger
-from orchestrator.sweeps import stored_spec
+from orchestrator.spec import stored_spec
 
 EVALUATIONS_DRAWN = 1500
 """Evaluations of a forget set that a figure draws; of more, every n-th."""

@@ -13,8 +13,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
 from orchestrator.strata import DIVERGED_VALUES, Observation, Proposal, Stratum
 from trainables.ray_single import EVALUATION, OUTCOME, TRIAL
-from trainables.records import ENDED, EvaluationRecord, Status
-from trainables.trial import Trial
+from trainables.records import ENDED, EvaluationRecord, Status, Trial
 
 _INFEASIBLE = frozenset({Status.DIVERGED, Status.COLLAPSED})
 

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orchestrator.errors import SweepError
+from orchestrator.ledger import SPEC, Ledger
 from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
 from trainables.config import (
     CheckpointConfig,
@@ -219,6 +220,12 @@ def validate_spec(data: object, where: str) -> SweepSpec:
     except ValidationError as error:
         lines = "\n".join(f"  {_describe(entry)}" for entry in error.errors())
         raise SweepError(f"{where}: not a valid sweep spec\n{lines}") from None
+
+
+def stored_spec(ledger: Ledger) -> SweepSpec:
+    """Read a sweep's resolved spec back."""
+    where = f"{ledger.storage.uri}/{SPEC}"
+    return validate_spec(parse_yaml(ledger.spec_text() or "", where), where)
 
 
 def dump_spec(spec: SweepSpec) -> str:

@@ -17,7 +17,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.spec import SearchConfig, SweepSpec, trial_config
-from search_spaces import Value, distributions, grid, settings, suggest
+from search_spaces import Value, grid, settings
+from search_spaces.optuna_space import distributions, suggest
 from trainables.config import TrialConfig
 from trainables.optimizers import SCHEDULES
 from trainables.seeding import derive_seed

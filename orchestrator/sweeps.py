@@ -1,8 +1,9 @@
-"""Find a sweep where the user says it is."""
+"""Find a sweep where the user says it is. Light: reading results waits for no model library."""
+
+import yaml
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
-from orchestrator.spec import SweepSpec, parse_yaml, validate_spec
 from orchestrator.storage import open_storage
 
 DEFAULT_STORAGE = "sweeps"
@@ -19,14 +20,15 @@ def open_sweep(sweep: str, storage: str = DEFAULT_STORAGE) -> Ledger:
         folder = open_storage(place)
         text = folder.read(SPEC)
         if text is not None:
-            return Ledger(storage=folder, sweep=validate_spec(parse_yaml(text.decode(), place), place).name)
+            return Ledger(storage=folder, sweep=_name(text, f"{folder.uri}/{SPEC}"))
     raise SweepError(
         f"no sweep at {' or '.join(places)}: there is no {SPEC}; "
         f"give a sweep's name, with --storage if it is not in {DEFAULT_STORAGE}/, or its own folder or URI"
     )
 
 
-def stored_spec(ledger: Ledger) -> SweepSpec:
-    """Read a sweep's resolved spec back."""
-    where = f"{ledger.storage.uri}/{SPEC}"
-    return validate_spec(parse_yaml(ledger.spec_text() or "", where), where)
+def _name(text: bytes, where: str) -> str:
+    try:
+        return str(yaml.safe_load(text)["name"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise SweepError(f"{where}: not the spec of a sweep, which has a name ({error!r}); is it damaged?") from None

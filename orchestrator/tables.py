@@ -1,15 +1,17 @@
 """Terminal tables of plans and query results. Only formatting lives here."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.plan import Plan
 from orchestrator.progress import duration
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan  # it loads PyTorch, and a query's result needs none
 
 ROWS_SHOWN = 1000
 """Rows of a query's result on the terminal."""
@@ -17,7 +19,7 @@ TEXT_WIDTH = 24
 """Characters from which a column of a query's result may fold."""
 
 
-def plan_table(plan: Plan) -> RenderableType:
+def plan_table(plan: "Plan") -> RenderableType:
     """Show what a sweep will cost."""
     table = Table(title=f"plan of sweep '{plan.sweep}'", show_header=False)
     table.add_row("trials", f"{plan.trials}  ({plan.strata} strata x {plan.trials_per_stratum})")

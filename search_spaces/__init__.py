@@ -1,4 +1,7 @@
-"""What may vary in a sweep: typed dimensions, YAML spaces, Optuna distributions and the shipped sweep specs."""
+"""What may vary in a sweep: typed dimensions, YAML spaces and the shipped sweep specs.
+
+Their Optuna distributions are in ``search_spaces.optuna_space``, so that reading results does not load Optuna.
+"""
 
 from search_spaces.dimensions import (
     Choice,
@@ -13,7 +16,6 @@ from search_spaces.dimensions import (
     settings,
 )
 from search_spaces.loader import parse_space, shipped_specs
-from search_spaces.optuna_space import distributions, suggest
 
 __all__ = [
     "Choice",
@@ -24,10 +26,8 @@ __all__ = [
     "SpaceError",
     "Value",
     "corners",
-    "distributions",
     "grid",
     "parse_space",
     "settings",
     "shipped_specs",
-    "suggest",
 ]

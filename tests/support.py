@@ -28,8 +28,8 @@ from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, T
 from trainables.corpora import Example
 from trainables.models import named_tensors, new_model, snapshot, train_tokenizer
 from trainables.prepare import evaluation_sets
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome
-from trainables.trial import Trial, Workload
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.trial import Workload
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True, database=None)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from ray import tune
 
-from trainables.records import Status
-from trainables.trial import Engine, Results, Trial, TrialRun, Workload
+from trainables.records import Status, Trial
+from trainables.trial import Engine, Results, TrialRun, Workload
 
 TRIAL = "trial"
 """Key of the trial in Tune's config; its value is a ``Trial``."""

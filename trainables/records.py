@@ -1,4 +1,4 @@
-"""What the science layer hands to the outside: row types, statuses and the ``RowSink`` protocol.
+"""What the science layer is asked for and hands to the outside: trials, row types, statuses, the ``RowSink`` protocol.
 
 Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``None`` is "not measured".
 """
@@ -6,6 +6,8 @@ Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``No
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from trainables.config import TrialConfig
 
 
 class Status(StrEnum):
@@ -20,6 +22,20 @@ class Status(StrEnum):
 
 ENDED = frozenset({Status.COMPLETED, Status.DIVERGED, Status.COLLAPSED, Status.FAILED})
 """Statuses of trials that are not run again; a stopped one, and one without status, goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What one trial is, beside the workload it shares with the others."""
+
+    trial_id: str
+    forget_set: str
+    seed: int
+    config: TrialConfig
+    steps: tuple[int, ...]
+    """The step values to evaluate at, increasing; 0 is the base model."""
+    horizon: int | None
+    """Total steps, for a schedule that looks at it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,26 +14,12 @@ from accelerate import Accelerator
 from trainables.ascent import Ascent, DivergedError
 from trainables.batching import EncodedSet
 from trainables.checkpoints import CheckpointStore
-from trainables.config import CheckpointConfig, EvaluationConfig, Precision, TrialConfig
+from trainables.config import CheckpointConfig, EvaluationConfig, Precision
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
 from trainables.models import WeightsSnapshot
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink, Status
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink, Status, Trial
 
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What one trial is, beside the workload it shares with the others."""
-
-    trial_id: str
-    forget_set: str
-    seed: int
-    config: TrialConfig
-    steps: tuple[int, ...]
-    """The step values to evaluate at, increasing; 0 is the base model."""
-    horizon: int | None
-    """Total steps, for a schedule that looks at it."""
 
 
 @dataclass(frozen=True, kw_only=True)

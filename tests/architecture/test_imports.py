@@ -1,5 +1,7 @@
 """The imports form the graph that DESIGN.md section 3 draws."""
 
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 
 import grimp
@@ -54,6 +56,15 @@ def test_trainables_know_no_sweep_library(graph, library):
 def test_search_spaces_stay_light(graph, library):
     assert library in graph.modules, "the check would be empty"
     assert {module for module in importers(graph, library) if module.startswith("search_spaces")} == set()
+
+
+def test_reading_results_loads_no_model_library():
+    """Whoever asks a ledger waits for DuckDB and Arrow, not for PyTorch, Transformers, Ray or Optuna."""
+    reading = "orchestrator.cli, orchestrator.query, orchestrator.results, orchestrator.formats, orchestrator.tables"
+    heavy = "{'torch', 'transformers', 'accelerate', 'ray', 'optuna', 'scipy'}"
+    code = f"import sys, {reading}; print(*sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_there_is_no_cycle(graph):

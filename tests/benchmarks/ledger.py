@@ -20,8 +20,7 @@ from rich.console import Console
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from trainables.config import TrialConfig
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status
-from trainables.trial import Trial
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 
 SPEC = """
 name: bench

@@ -14,7 +14,8 @@ from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY, rows, unlearn_sweep
 from trainables.config import TrialConfig
 from trainables.forget_sets import build_datasets
-from trainables.trial import Engine, Trial, run_to_end
+from trainables.records import Trial
+from trainables.trial import Engine, run_to_end
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,7 @@ from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec, validate_spec
 from orchestrator.storage import LocalStorage, ObjectStorage
 from trainables.config import TrialConfig
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status
-from trainables.trial import Trial
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 
 WORKLOAD = "workload"
 FLOOR = 6.0
