@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections import Counter
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from orchestrator.errors import LedgerWarning, SweepError, SweepInterruptedError
+from orchestrator.errors import (
+    LedgerWarning,
+    StorageError,
+    SweepError,
+    SweepExistsError,
+    SweepInterruptedError,
+)
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import UnlearningError
@@ -35,6 +42,15 @@ SetOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option(help="Name of the sweep, in place of the spec's.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Trials at once; none: as many as fit.")]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Run failed trials again, from their checkpoints.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Go on although settings, data, models or code have changed.")
+]
+TakeOverOption = Annotated[
+    bool, typer.Option("--take-over", help="Go on although another process, not known to be dead, drives the sweep.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -76,30 +92,65 @@ def run(
     storage: StorageOption = DEFAULT_STORAGE,
     workers: WorkersOption = None,
     overrides: SetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep if it exists unfinished.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the sweep if it exists, with what this spec adds to it.")
+    ] = False,
+    retry_failed: RetryFailedOption = False,
+    force: ForceOption = False,
+    take_over: TakeOverOption = False,
 ) -> None:
     """Run a sweep on this machine, or on the cluster that RAY_ADDRESS names."""
+    from orchestrator.runner import RunOptions
     from orchestrator.spec import load_spec
 
-    _run(
-        load_spec(spec, overrides=tuple(overrides or ()), name=name),
-        storage=storage,
-        workers=workers,
-        resume=resume,
-    )
+    loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name)
+    options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over)
+    try:
+        _run(loaded, storage=storage, workers=workers, options=options)
+    except SweepExistsError as error:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        _say(f"unlearn-sweep: {error}")
+        if not typer.confirm("Go on with it?", err=True):
+            raise typer.Exit(2) from None
+        _run(loaded, storage=storage, workers=workers, options=replace(options, resume=True))
 
 
 @app.command()
-def resume(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, workers: WorkersOption = None) -> None:
-    """Continue an interrupted sweep from what its ledger holds."""
-    from orchestrator.spec import stored_spec
+def resume(
+    sweep: SweepArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: WorkersOption = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of each stratum: more than before.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="80,100", help="Further points of the step axis, beyond its last.")
+    ] = None,
+    overrides: SetOption = None,
+    retry_failed: RetryFailedOption = False,
+    force: ForceOption = False,
+    take_over: TakeOverOption = False,
+) -> None:
+    """Go on with an interrupted sweep from what its ledger holds, or extend a finished one."""
+    from orchestrator.runner import RunOptions
+    from orchestrator.spec import amend_spec, stored_spec
 
     ledger = open_sweep(sweep, storage)
-    parent = ledger.storage.uri.rstrip("/").rpartition("/")[0]
-    _run(stored_spec(ledger), storage=parent, workers=workers, resume=True)
+    parent, _, folder = ledger.storage.uri.rstrip("/").rpartition("/")
+    if folder != ledger.sweep:
+        raise SweepError(
+            f"{ledger.storage.uri}: the folder was renamed: its sweep is '{ledger.sweep}'; name it so to go on with it"
+        )
+    before = stored_spec(ledger)
+    changes = list(overrides or ())
+    if trials is not None:
+        changes.append(f"search.trials={trials}")
+    if steps is not None:
+        changes.append(f"steps=[{', '.join(map(str, before.steps))}, {steps}]")
+    options = RunOptions(resume=True, retry_failed=retry_failed, force=force, take_over=take_over)
+    _run(amend_spec(before, changes), storage=parent, workers=workers, options=options)
 
 
-def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
+def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     from orchestrator.frontier import frontiers
     from orchestrator.frontier_tables import frontier_summary
     from orchestrator.progress import RunProgress
@@ -108,16 +159,19 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
 
     _quiet_optuna()
     console = _out()
+    uri = f"{storage.rstrip('/')}/{spec.name}"
     try:
         with RunProgress(console).live() as progress:
-            summary = run_sweep(spec, storage=storage, events=progress, workers=workers, resume=resume)
+            summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
     except SweepInterruptedError as error:
-        uri = f"{storage.rstrip('/')}/{spec.name}"
-        _err().print(
-            f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}",
-            soft_wrap=True,
-        )
+        _say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
         raise typer.Exit(128 + error.signal_number) from None
+    except StorageError as error:
+        _say(
+            f"unlearn-sweep: {error}\nstopped; what was committed before stands. Once the storage is well again: "
+            f"unlearn-sweep resume {uri}"
+        )
+        raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
     console.print(f"{lead}: {summary.trials} trials ({endings})\n", highlight=False)
@@ -135,11 +189,13 @@ def _run(spec: Any, *, storage: str, workers: int | None, resume: bool) -> None:
 @app.command()
 def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
     """Show how far a sweep has come, from its ledger."""
+    from orchestrator.lease import current_driver
     from orchestrator.spec import stored_spec
     from orchestrator.strata import Stratum
 
     _quiet_optuna()
     ledger = open_sweep(sweep, storage)
+    driver = current_driver(ledger.storage)
     spec = stored_spec(ledger)
     rows = ledger.trials()
     strata = len(spec.data.forget_sets) * len(spec.seeds)
@@ -151,6 +207,7 @@ def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_js
         "proposed": len(rows),
         "statuses": dict(counts),
         "evaluations": ledger.table("evaluations").num_rows,
+        "driver": asdict(driver) if driver is not None and driver.drives else None,
     }
     if as_json:
         _print_json(result)
@@ -158,7 +215,8 @@ def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_js
     endings = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none yet"
     _out().print(
         f"{result['sweep']}: {result['proposed']} of {result['trials']} trials proposed ({endings}), "
-        f"{result['evaluations']} evaluations\n{result['uri']}",
+        f"{result['evaluations']} evaluations\n{result['uri']}\n"
+        f"{f'driven by {driver}' if result['driver'] else 'nobody drives it now'}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
 
@@ -274,6 +332,10 @@ def _out() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
+def _say(message: str) -> None:
+    _err().print(message, soft_wrap=True)
+
+
 def _err() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 
@@ -288,7 +350,7 @@ def _quiet_optuna() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print our own warnings as messages, and leave the others to Python."""
     if issubclass(category, LedgerWarning):
-        _err().print(f"unlearn-sweep: {message}", soft_wrap=True)
+        _say(f"unlearn-sweep: {message}")
     else:
         _python_showwarning(message, category, *where, **more)
 
@@ -303,8 +365,11 @@ def main() -> None:
     try:
         app()
     except (SweepError, UnlearningError, SpaceError) as error:
-        _err().print(f"unlearn-sweep: {error}", soft_wrap=True)
+        _say(f"unlearn-sweep: {error}")
         sys.exit(2)
+    except StorageError as error:
+        _say(f"unlearn-sweep: {error}")
+        sys.exit(1)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
         _err().print(f"unlearn-sweep:{place} {error.strerror or error}", soft_wrap=True)

@@ -1,8 +1,21 @@
 """Errors of the sweep layer that a user can act on."""
 
+from trainables.errors import ResultsError
+
 
 class SweepError(Exception):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""
+
+
+class StorageError(ResultsError):
+    """A disk or an object store did not do what was asked: the message says where, what, and what the system said.
+
+    What was published before stands. Carries its message alone, so it travels between processes. Exit code 1.
+    """
+
+
+class SweepExistsError(SweepError):
+    """The sweep is there already, and nobody said that it should go on."""
 
 
 class LedgerWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag: the first one asks the sweep to stop in good order, the second one ends it at once."""
+"""Why a run has to stop: the first SIGINT or SIGTERM, or what a thread found out; the second signal ends it at once."""
 
 import signal
 import threading
@@ -10,27 +10,38 @@ from orchestrator.errors import SweepInterruptedError
 
 
 class Interrupt:
-    """Which signal asked to stop, if any."""
+    """The first reason to stop, if there is one. Whoever waits for something looks here; any thread may set it."""
 
     def __init__(self) -> None:
-        self.signal_number: int | None = None
+        self.reason: Exception | None = None
+
+    def stop(self, reason: Exception) -> None:
+        """Ask the run to stop in good order; the first reason stands."""
+        self.reason = self.reason or reason
 
     def raise_if_set(self) -> None:
         """Leave what is being waited for.
 
         Raises:
-            SweepInterruptedError: a signal has come.
+            Exception: the reason to stop.
         """
-        if self.signal_number is not None:
-            raise SweepInterruptedError(self.signal_number)
+        if self.reason is not None:
+            raise self.reason
+
+    @contextmanager
+    def on(self, *kinds: type[Exception]) -> Iterator[None]:
+        """Take errors of these kinds as the reason to stop, where raising them would end Tune's loop in disorder."""
+        try:
+            yield
+        except kinds as error:
+            self.stop(error)
 
 
 @contextmanager
-def catch_signals() -> Iterator[Interrupt]:
-    """Watch for signals while the block runs (main thread only; elsewhere nothing is caught)."""
-    interrupt = Interrupt()
+def catch_signals(interrupt: Interrupt) -> Iterator[None]:
+    """Let the first signal ask to stop while the block runs (main thread only; elsewhere nothing is caught)."""
     if threading.current_thread() is not threading.main_thread():
-        yield interrupt
+        yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -39,12 +50,12 @@ def catch_signals() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
     def note(number: int, _: FrameType | None) -> None:
-        interrupt.signal_number = number
+        interrupt.stop(SweepInterruptedError(number))
         restore()
 
     for number in before:
         signal.signal(number, note)
     try:
-        yield interrupt
+        yield
     finally:
         restore()

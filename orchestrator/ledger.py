@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 from orchestrator import merged
 from orchestrator.errors import LedgerWarning
 from orchestrator.identity import canonical_json, stratum_name
+from orchestrator.lease import is_stopping
 from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
 from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
@@ -44,6 +45,8 @@ class Ledger:
     storage: Storage
     sweep: str
     now: Callable[[], datetime] = _now
+    driver: int | None = None
+    """Number of the driver (``lease``) that trials run for; None: for nobody who could ask them to stop."""
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
         """Record a trial before it starts; its status is null until it ends."""
@@ -77,6 +80,29 @@ class Ledger:
         if row["status"] == Status.COMPLETED and trial.steps[-1] > row["target_step"]:
             row |= {"target_step": trial.steps[-1], "status": None, "ended_at": None}
         self._write("trials", trial.trial_id, [row])
+
+    def reopen(self, trial: Trial) -> None:
+        """Record that a trial goes on: after an interruption, or to a step that it was not asked for before."""
+        row = self.trial(trial.trial_id)
+        opened = {**row, "target_step": trial.steps[-1], "status": None, "message": None, "ended_at": None}
+        if opened != row:
+            self._write("trials", trial.trial_id, [opened])
+
+    def reopen_failed(self) -> None:
+        """Record that failed trials are to go on."""
+        for row in self.trials():
+            if row["status"] == Status.FAILED:
+                opened = {**row, "status": None, "message": None, "ended_at": None}
+                self._write("trials", row["trial_id"], [opened])
+
+    def give_up(self, trial_id: str, reason: str) -> None:
+        """Record that an unfinished trial will not go on; the rows it had published stand."""
+        self._write("trials", trial_id, [{**self.trial(trial_id), "status": Status.STOPPED, "message": reason}])
+        self.discard_checkpoint(trial_id)
+
+    def stopping(self) -> bool:
+        """Tell a trial whether its sweep's driver has asked to stop, or has been followed by another."""
+        return self.driver is not None and is_stopping(self.storage, self.driver)
 
     def publish(
         self,
@@ -202,12 +228,12 @@ class Ledger:
         return content.decode() if content is not None else None
 
     def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
-        """Write what the sweep is and what it runs on; a sweep that goes on notes the new session only.
+        """Write what the sweep is and what it runs on; one that goes on keeps its first session, and notes the new one.
 
         The spec comes last: a sweep exists once its spec does.
         """
         before = self.manifest() if self.spec_text() is not None else {}
-        noted = {**before, "resumed": [*before.get("resumed", []), session]}
+        noted = {**before, **manifest, "resumed": [*before.get("resumed", []), session]}
         manifest = noted if before else {**manifest, **session}
         self.storage.publish(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
         self.storage.publish(SPEC, spec_text.encode())

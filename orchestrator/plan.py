@@ -13,7 +13,6 @@ from search_spaces import corners, settings
 from trainables.batching import EncodedSet, collate
 from trainables.likelihood import score_batch, score_set
 from trainables.models import new_model
-from trainables.optimizers import SCHEDULES
 from trainables.prepare import train_steps
 
 _TYPICAL_TOKENS = 24
@@ -62,9 +61,7 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, estimate: bool = True
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
     per_stratum = Stratum(spec, "plan").budget
     trials = per_stratum * len(names)
-    dependent = {
-        SCHEDULES[trial_config(settings(spec.space, corner)).schedule].needs_horizon for corner in corners(spec.space)
-    }
+    dependent = spec.looks_at_total
     alone = spec.search.sampler == "grid" and dependent == {True}
     points = [spec.steps[i % len(spec.steps)] for i in range(trials)] if alone else []
     ascent_steps = sum(points) if alone else trials * spec.steps[-1]

@@ -125,7 +125,7 @@ def train_missing(
     cache: ModelCache,
     *,
     on_trained: Callable[[str], None],
-    wait: Callable[[list[Any]], Any],
+    wait: Callable[[Mapping[Any, ModelTask]], Any],
 ) -> dict[str, Files]:
     """Load every model, training those that the cache lacks as parallel Ray tasks.
 
@@ -135,7 +135,7 @@ def train_missing(
         tasks: its models.
         cache: where they are kept.
         on_trained: called with the role of each model as it becomes available.
-        wait: given Ray references, waits for one and returns it (and is where an interruption is noticed).
+        wait: given the tasks by Ray reference, waits for one and returns its reference (and notices an interruption).
     """
     models: dict[str, Files] = {}
     pending: dict[Any, ModelTask] = {}
@@ -148,7 +148,7 @@ def train_missing(
         else:
             pending[train.remote(spec, datasets, task)] = task
     while pending:
-        done = wait(list(pending))
+        done = wait(pending)
         task = pending.pop(done)
         models[task.role] = ray.get(done)
         cache.store(task.key, models[task.role])

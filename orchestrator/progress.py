@@ -73,6 +73,13 @@ class RunProgress:
         self._done += 1
         self._show(self._sweep_note())
 
+    def trial_retried(self, *, trial_id: str, message: str) -> None:
+        """See ``runner.Events``."""
+        reason = message.strip().splitlines()[-1] if message.strip() else "its worker died"
+        self._console.print(
+            f"trial {trial_id[:8]} goes on from its checkpoint: {reason}", highlight=False, markup=False
+        )
+
     def eta_s(self) -> float | None:
         """Estimate the seconds left from the trials of this run; None before the first has ended."""
         done = self._done - self._ended_before

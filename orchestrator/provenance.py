@@ -4,12 +4,13 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.identity import IDENTITY_VERSION, content_hash
+from orchestrator.identity import IDENTITY_VERSION, content_hash, file_hash
 from orchestrator.preparation import ModelTask
 from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.spec import SweepSpec
@@ -44,10 +45,10 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
     """
     return {
         "started_at": datetime.now(UTC).isoformat(),
-        "packages": {dist.name: dist.version for dist in sorted(distributions(), key=lambda dist: dist.name.lower())},
+        "packages": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "code": _git_state(),
+        "code": code_state(),
         "workers": workers,
     }
 
@@ -80,8 +81,11 @@ def _cpu_model() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
-def _git_state() -> dict[str, Any]:
-    """Give commit and dirty flag of the checkout that this code runs from; nothing where it is none."""
+def code_state() -> dict[str, Any]:
+    """Describe this code: its version, a hash of the sources that numbers and proposals follow from, where it is from.
+
+    Commit and dirty flag are those of the checkout that it runs from; None where it is none.
+    """
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -94,4 +98,35 @@ def _git_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", Path(__file__).name) else None
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain")) if commit else None}
+    sources = {f"{path.parent.name}/{path.name}": file_hash(path) for path in _sources(folder.parent)}
+    return {
+        "version": version("unlearn-sweep"),
+        "sources": content_hash(sources),
+        "commit": commit,
+        "dirty": bool(git("status", "--porcelain")) if commit else None,
+    }
+
+
+def _sources(root: Path) -> list[Path]:
+    """List the modules that a trial's numbers and a search's proposals follow from."""
+    searching = [root / "orchestrator" / f"{name}.py" for name in ("identity", "search", "strata")]
+    return sorted([*root.glob("trainables/*.py"), *root.glob("search_spaces/*.py"), *searching])
+
+
+def last_session(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what ``sweep.json`` says of the last run of this code: see ``session``."""
+    return dict(([recorded, *recorded.get("resumed", [])])[-1])
+
+
+def version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say which packages that numbers follow from have another version now. Their last digits may differ."""
+    return [
+        f"{name} was {before[name]}, is {now.get(name, 'missing')}"
+        for name in ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scipy", "optuna")
+        if name in before and before[name] != now.get(name)
+    ]
+
+
+def package_versions() -> dict[str, str]:
+    """List the version of every installed package."""
+    return {dist.name: dist.version for dist in sorted(distributions(), key=lambda dist: dist.name.lower())}

@@ -22,6 +22,9 @@ _TUNE_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+PROBE_LIMIT_S = 60.0
+"""Seconds that the machines of a cluster have to say what they are; one that is silent is left out of sweep.json."""
+
 
 @contextmanager
 def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[None]:
@@ -32,7 +35,13 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
         yield
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise SweepError(
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: cannot connect to a cluster there ({error}); "
+                f"start one ('ray start --head', 'ray up cluster.yaml'), or unset RAY_ADDRESS to use this machine"
+            ) from error
     else:
         asked = (workers or resources.concurrent_trials or 1) * resources.cpus_per_trial
         ray.init(
@@ -48,7 +57,7 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
 
 
 def workers_hardware() -> list[dict[str, Any]]:
-    """Describe every machine of the cluster."""
+    """Describe every machine of the cluster that answers within ``PROBE_LIMIT_S``."""
     probes = [
         ray.remote(num_cpus=0)(hardware)
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True))
@@ -56,7 +65,8 @@ def workers_hardware() -> list[dict[str, Any]]:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    found: list[dict[str, Any]] = ray.get(probes)
+    answered, _ = ray.wait(probes, num_returns=len(probes), timeout=PROBE_LIMIT_S)
+    found: list[dict[str, Any]] = ray.get(answered)
     return found
 
 

@@ -1,39 +1,41 @@
-"""Build, run and continue a sweep: prepare models, hand the trials to Ray Tune, commit, stop in good order."""
+"""Run a sweep, or go on with one: check what is there, prepare models, run the trials, stop in good order."""
 
-import difflib
-import tempfile
+import time
+import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 
-from orchestrator.errors import SweepError
-from orchestrator.identity import canonical_json
+from orchestrator import provenance
+from orchestrator.changes import Changes, compare
+from orchestrator.errors import LedgerWarning, SweepError, SweepExistsError
 from orchestrator.interrupt import Interrupt, catch_signals
-from orchestrator.ledger import SPEC, Ledger
+from orchestrator.lease import Lease, lease
+from orchestrator.ledger import Ledger
 from orchestrator.preparation import (
     Baseline,
     ModelCache,
+    ModelTask,
     build_workload,
     model_tasks,
     train_missing,
     workload_hash,
 )
-from orchestrator.provenance import manifest, session
 from orchestrator.ray_session import concurrent_trials, ray_session, workers_hardware
 from orchestrator.schema import BASELINES
-from orchestrator.search import SweepSearch, TuneSearcher
-from orchestrator.spec import SweepSpec, dump_spec, parse_yaml
-from orchestrator.storage import open_storage
+from orchestrator.search import SweepSearch
+from orchestrator.spec import SweepSpec, dump_spec, stored_spec
+from orchestrator.storage import Storage, open_storage
+from orchestrator.tuning import TrialEvents, run_trials
 from trainables.forget_sets import Datasets, build_datasets
-from trainables.ray_single import EVALUATION, TRIAL, AscentTrainable
-from trainables.records import Status
+from trainables.ray_single import AscentTrainable
 
 
-class Events(Protocol):
+class Events(TrialEvents, Protocol):
     """What a run tells whoever watches it."""
 
     def preparing(self, roles: list[str]) -> None:
@@ -45,11 +47,19 @@ class Events(Protocol):
     def sweeping(self, *, total: int, ended: int, concurrent: int) -> None:
         """Say that trials start: how many there are, how many ended in an earlier run, how many run at once."""
 
-    def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
-        """Report one committed evaluation."""
 
-    def trial_ended(self, *, status: str) -> None:
-        """Report one ended trial."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to go on with a sweep that exists."""
+
+    resume: bool = False
+    """Go on with it; without it, an existing sweep that is not finished is refused."""
+    retry_failed: bool = False
+    """Run its failed trials again, from their checkpoints."""
+    force: bool = False
+    """Go on although settings, data, models or code have changed."""
+    take_over: bool = False
+    """Go on although another process says that it drives the sweep, and is not known to be dead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,157 +75,170 @@ class RunSummary:
 
 
 def run_sweep(
-    spec: SweepSpec, *, storage: str, events: Events, workers: int | None = None, resume: bool = False
+    spec: SweepSpec,
+    *,
+    storage: str,
+    events: Events,
+    workers: int | None = None,
+    options: RunOptions | None = None,
 ) -> RunSummary:
     """Run a sweep to its end, or what is left of it.
 
     Raises:
-        SweepError: the sweep exists with another spec, or unfinished without ``resume``, or does not fit the cluster.
+        SweepExistsError: it exists and is not finished, and ``resume`` is not asked for.
+        SweepError: it exists with other settings, data, models or code; another process drives it; it does not fit the
+            cluster; or something was waited for too long.
+        StorageError: the disk or the object store failed; what was committed stands, and the sweep can go on later.
         SweepInterruptedError: a signal came; everything evaluated is committed.
     """
+    options = options or RunOptions()
     root = open_storage(storage)
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
-    exists = _check_existing(ledger, spec)
-    if exists:
-        ledger.mend()
-    datasets = build_datasets(spec.data)
-    tasks = model_tasks(spec, datasets)
-    workload_id = workload_hash(spec, datasets, tasks)
-    search = SweepSearch(spec, ledger, workload_hash=workload_id, concurrent_trials=1)
-    if exists and search.is_exhausted():
-        return _summary(search, ledger, was_finished=True)
-    if exists and not resume:
-        raise SweepError(
-            f"sweep '{spec.name}' is at {ledger.storage.uri}: {len(search.statuses)} of {search.total} trials ended; "
-            f"continue it with 'unlearn-sweep resume {ledger.storage.uri}', or choose another --name"
-        )
-    # in this order: ray.init puts a SIGTERM handler of its own in place
-    with ray_session(spec.resources, workers=workers), catch_signals() as interrupt:
-        concurrent = concurrent_trials(spec.resources, workers=workers)
-        search = SweepSearch(spec, ledger, workload_hash=workload_id, concurrent_trials=concurrent)
-        events.preparing([task.role for task in tasks])
-        wait = _interruptible_wait(interrupt)
-        models = train_missing(spec, datasets, tasks, ModelCache(root), on_trained=events.model_ready, wait=wait)
-        measure = ray.remote(num_cpus=spec.resources.cpus_per_trial)(build_workload)
-        workload, baselines = ray.get(wait([measure.remote(spec, datasets, models)]))
-        described = manifest(spec, datasets, tasks, workload=workload_id)
-        ledger.create(dump_spec(spec), described, session(workers_hardware()))
-        ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
-        ledger.publish_forget_examples(_forget_example_rows(datasets))
-        events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
-        trainable = tune.with_parameters(AscentTrainable, workload=workload, results=ledger)
-        _fit(trainable, spec, search, ledger, concurrent=concurrent, events=events, interrupt=interrupt)
-        interrupt.raise_if_set()
-    ledger.merge()
+    inputs = _Inputs.of(spec)
+    changes = _changes(ledger, inputs)
+    if changes is not None:
+        changes.require_allowed(ledger.storage.uri, force=options.force)
+    interrupt = Interrupt()
+    with lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
+        ledger = replace(ledger, driver=held.number)
+        if changes is not None:
+            ledger.mend()
+            if options.retry_failed:
+                ledger.reopen_failed()
+            search = inputs.search(ledger, concurrent=1)
+            if search.is_exhausted():
+                return _summary(search, ledger, was_finished=True)
+            if not options.resume:
+                raise _exists(ledger, search, changes)
+        run = _Run(spec, root, ledger, inputs, events, interrupt, held)
+        search = run.to_the_end(workers=workers, changes=changes)
+        ledger.merge()
     return _summary(search, ledger, was_finished=False)
 
 
-def _fit(
-    trainable: Any,
-    spec: SweepSpec,
-    search: SweepSearch,
-    ledger: Ledger,
-    *,
-    concurrent: int,
-    events: Events,
-    interrupt: Interrupt,
-) -> None:
-    resources = {"CPU": spec.resources.cpus_per_trial, "GPU": spec.resources.gpus_per_trial}
-    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-tune-") as scratch:
-        Tuner(
-            tune.with_resources(trainable, resources),
-            tune_config=TuneConfig(
-                search_alg=TuneSearcher(search),
-                num_samples=-1,
-                max_concurrent_trials=concurrent,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: trial.config[TRIAL].trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=RunConfig(
-                name=spec.name,
-                storage_path=scratch,
-                verbose=0,
-                stop=_StopOnInterrupt(interrupt),
-                callbacks=[_Watch(ledger, events)],
-                failure_config=FailureConfig(max_failures=spec.resources.max_failures),
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
-            ),
-        ).fit()
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What a sweep's numbers follow from."""
+
+    spec: SweepSpec
+    datasets: Datasets
+    tasks: list[ModelTask]
+    workload_hash: str
+
+    @staticmethod
+    def of(spec: SweepSpec) -> "_Inputs":
+        datasets = build_datasets(spec.data)
+        tasks = model_tasks(spec, datasets)
+        return _Inputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash=workload_hash(spec, datasets, tasks))
+
+    def manifest(self) -> dict[str, Any]:
+        return provenance.manifest(self.spec, self.datasets, self.tasks, workload=self.workload_hash)
+
+    def search(self, ledger: Ledger, *, concurrent: int) -> SweepSearch:
+        return SweepSearch(self.spec, ledger, workload_hash=self.workload_hash, concurrent_trials=concurrent)
 
 
-class _Disposable:
-    """Tune pickles what it is given into snapshots that nobody reads: leave them empty."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _StopOnInterrupt(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed
-    """Ends Tune's loop when a signal has come; each actor's ``cleanup`` then saves its trial."""
-
-    def __init__(self, interrupt: Interrupt) -> None:
-        self._interrupt = interrupt
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self._interrupt.signal_number is not None
-
-
-class _Watch(_Disposable, Callback):  # type: ignore[misc]  # Ray is not typed
-    """Passes on what Tune hears, and records the failures that no worker is left to record."""
-
-    def __init__(self, ledger: Ledger, events: Events) -> None:
-        self._ledger = ledger
-        self._events = events
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if EVALUATION in result:
-            self._events.evaluated(forget_set=trial.config[TRIAL].forget_set, evaluation=result[EVALUATION])
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        row = self._ledger.trial(trial.config[TRIAL].trial_id)
-        self._events.trial_ended(status=row["status"] or Status.STOPPED)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        message = str(trial.get_error() or "the worker died").strip()
-        self._ledger.fail(trial.config[TRIAL].trial_id, message)
-        self._events.trial_ended(status=Status.FAILED)
-
-
-def _check_existing(ledger: Ledger, spec: SweepSpec) -> bool:
-    """Tell whether the sweep exists.
-
-    Raises:
-        SweepError: it does, with another spec; with what differs.
-    """
-    before = ledger.spec_text()
-    if before is None:
-        return False
-    now = dump_spec(spec)
-    if canonical_json(parse_yaml(before, SPEC)) != canonical_json(parse_yaml(now, SPEC)):
-        diff = difflib.unified_diff(
-            before.splitlines(), now.splitlines(), "the sweep's spec", "this spec", n=0, lineterm=""
+def _changes(ledger: Ledger, inputs: _Inputs) -> Changes | None:
+    """Compare the sweep with what it would go on with; None: there is no sweep yet."""
+    if ledger.spec_text() is None:
+        return None
+    recorded = ledger.manifest()
+    last = provenance.last_session(recorded)
+    other_versions = provenance.version_notes(last.get("packages", {}), provenance.package_versions())
+    if other_versions:
+        warnings.warn(
+            f"{ledger.storage.uri}: {'; '.join(other_versions)}; the last digits of new rows may differ",
+            LedgerWarning,
+            stacklevel=2,
         )
-        raise SweepError(
-            f"sweep '{spec.name}' at {ledger.storage.uri} was made with another spec:\n"
-            + "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
-            + "\ngive this spec another --name, or put the settings back"
+    present = {**inputs.manifest(), "code": provenance.code_state()}
+    return compare(stored_spec(ledger), inputs.spec, {**recorded, "code": last.get("code")}, present)
+
+
+def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExistsError:
+    added = "".join(f"\n  {line}" for line in changes.additions)
+    return SweepExistsError(
+        f"sweep '{ledger.sweep}' is at {ledger.storage.uri}: {len(search.statuses)} of {search.total} trials ended"
+        f"{'; this spec adds to it:' + added if added else ''}"
+        f"\ngo on with it: add --resume, or run 'unlearn-sweep resume {ledger.storage.uri}'; or choose another --name"
+    )
+
+
+@dataclass
+class _Run:
+    """One session of a sweep, with the right to drive it."""
+
+    spec: SweepSpec
+    root: Storage
+    ledger: Ledger
+    inputs: _Inputs
+    events: Events
+    interrupt: Interrupt
+    lease: Lease
+
+    def to_the_end(self, *, workers: int | None, changes: Changes | None) -> SweepSearch:
+        resources = self.spec.resources
+        # in this order: ray.init puts a SIGTERM handler of its own in place
+        with ray_session(resources, workers=workers), catch_signals(self.interrupt):
+            concurrent = concurrent_trials(resources, workers=workers)
+            session = provenance.session(workers_hardware())
+            if changes:
+                session["changes"] = asdict(changes)
+            self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), session)
+            search = self.inputs.search(self.ledger, concurrent=concurrent)
+            for trial_id in search.superseded:
+                self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
+            trainable = self._prepare()
+            self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
+            run_trials(
+                trainable,
+                search,
+                name=self.spec.name,
+                resources=resources,
+                concurrent=concurrent,
+                events=self.events,
+                interrupt=self.interrupt,
+                stop_trials=self.lease.stop_trials,
+            )
+            self.interrupt.raise_if_set()
+        return search
+
+    def _prepare(self) -> Any:
+        """Train what the cache lacks, measure what the models know, and give the trainable of all trials."""
+        spec, inputs = self.spec, self.inputs
+        self.events.preparing([task.role for task in inputs.tasks])
+        wait = self._waiting(spec.resources.training_limit_s)
+        models = train_missing(
+            spec,
+            inputs.datasets,
+            inputs.tasks,
+            ModelCache(self.root),
+            on_trained=self.events.model_ready,
+            wait=lambda tasks: wait(list(tasks), f"the models {', '.join(task.role for task in tasks.values())}"),
         )
-    return True
+        measure = ray.remote(num_cpus=spec.resources.cpus_per_trial)(build_workload)
+        measuring = measure.remote(spec, inputs.datasets, models)
+        workload, baselines = ray.get(wait([measuring], "what base and reference models know"))
+        self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
+        self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
+        return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
 
+    def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:
+        """Make a wait for the first of some Ray references that a signal can end, and time does."""
 
-def _interruptible_wait(interrupt: Interrupt) -> Any:
-    def wait(references: list[Any]) -> Any:
-        while True:
-            interrupt.raise_if_set()
-            done, _ = ray.wait(references, timeout=0.5)
-            if done:
-                return done[0]
+        def wait(references: list[Any], what: str) -> Any:
+            deadline = time.monotonic() + limit_s
+            while time.monotonic() < deadline:
+                self.interrupt.raise_if_set()
+                done, _ = ray.wait(references, timeout=0.5)
+                if done:
+                    return done[0]
+            raise SweepError(
+                f"waited {limit_s:.0f} s (resources.training_limit_s) for {what}; see whether the cluster has a worker "
+                f"for them ('ray status'), raise the limit if they need longer, then resume"
+            )
 
-    return wait
+        return wait
 
 
 def _baseline_row(baseline: Baseline) -> dict[str, Any]:

@@ -1,18 +1,16 @@
-"""The Tune searcher: strata side by side, proposals into the ledger, every evaluated step back to its study."""
+"""What a sweep runs next: strata side by side, proposals into the ledger, every evaluated step back to its study."""
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-
-from ray.tune.search import Searcher
 
 from orchestrator.identity import stratum_name, trial_key
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
 from orchestrator.strata import DIVERGED_VALUES, Observation, Proposal, Stratum
-from trainables.ray_single import EVALUATION, OUTCOME, TRIAL
 from trainables.records import ENDED, EvaluationRecord, Status, Trial
 
 _INFEASIBLE = frozenset({Status.DIVERGED, Status.COLLAPSED})
@@ -43,6 +41,11 @@ class SweepSearch:
         self._at_once = -(-concurrent_trials // len(self.strata))
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
         self._unfinished: list[Assignment] = []
+        """Trials to go on with: interrupted ones, ones whose worker died, ones that a longer step axis opens again."""
+        self._failures: Counter[str] = Counter()
+        """How often each trial's worker died in this process."""
+        self.superseded: list[str] = []
+        """Unfinished trials of another model, other data or another space: new ones take their place."""
         self._lost: dict[str, list[Proposal]] = {name: [] for name in self.strata}
         """Proposals whose rows the ledger lost, asked for once more."""
         self._told: dict[str, set[int]] = {}
@@ -62,6 +65,11 @@ class SweepSearch:
         """Tell whether everything was proposed, and nothing that was interrupted waits to go on."""
         return not self._unfinished and not any(self._may_propose(name) for name in self.strata)
 
+    @property
+    def running(self) -> list[str]:
+        """The trials that were handed out and have not ended."""
+        return sorted(trial_id for running in self._running.values() for trial_id in running)
+
     def _may_propose(self, name: str) -> bool:
         return bool(self._lost[name]) or self.strata[name].proposed < self.strata[name].budget
 
@@ -73,6 +81,7 @@ class SweepSearch:
         """
         if self._unfinished:
             assignment = self._unfinished.pop(0)
+            self._ledger.reopen(assignment.trial)
             self._running[assignment.stratum].add(assignment.trial.trial_id)
             return assignment
         while True:
@@ -119,6 +128,26 @@ class SweepSearch:
         if status in ENDED:
             self.statuses[assignment.trial.trial_id] = status
 
+    def fail(self, assignment: Assignment, message: str) -> Status | None:
+        """Take note that a trial's worker died: the trial goes on from its checkpoint, or has failed once too often.
+
+        None: it goes on. A worker may have died after it published, and before it told anybody.
+        """
+        trial_id = assignment.trial.trial_id
+        for evaluation in self._ledger.published(trial_id)[0]:
+            self.observe(assignment, _summary(evaluation))
+        status = self._ledger.trial(trial_id)["status"]
+        self._failures[trial_id] += 1
+        if status not in ENDED and self._failures[trial_id] <= self._spec.resources.max_failures:
+            self._running[assignment.stratum].discard(trial_id)
+            self._unfinished.append(assignment)
+            return None
+        if status not in ENDED:
+            self._ledger.fail(trial_id, message)
+            status = Status.FAILED
+        self.end(assignment, Status(status))
+        return Status(status)
+
     def _assign(self, stratum: str, proposal: Proposal) -> Assignment:
         config, steps, horizon = self.strata[stratum].config_of(proposal)
         forget_set, seed = self._forget_set_seed[stratum]
@@ -144,33 +173,54 @@ class SweepSearch:
             for stored, is_last in _marking_last(json.loads(row["proposals"]))
         ]
         for proposal, is_last, row in sorted(proposals, key=lambda entry: entry[0].number):
-            trial_id = row["trial_id"]
             stratum = self.strata[row["stratum"]]
+            assignment = self._assign(row["stratum"], proposal) if stratum.admits(proposal) else None
+            if assignment is None or assignment.trial.trial_id != row["trial_id"]:
+                self._pass_over(proposal, row)
+                continue
             while stratum.next_number < proposal.number:
                 self._lost[row["stratum"]].append(stratum.propose())
-            assignment = self._assign(row["stratum"], proposal)
-            told = self._told.setdefault(trial_id, set())
-            own = [
-                evaluation
-                for evaluation in sorted(evaluations.get(trial_id, []), key=lambda e: e["step"])
-                if evaluation["step"] in assignment.trial.steps and evaluation["step"] not in told
-            ]
-            told.update(evaluation["step"] for evaluation in own)
-            status = Status(row["status"]) if row["status"] in ENDED else None
-            if status is None and not is_last:
-                status = Status.COMPLETED  # only a completed trial is asked to go further
-            repeated = trial_id in self.statuses and not own
-            stratum.replay(
-                proposal,
-                [_observation(_summary(evaluation)) for evaluation in own],
-                infeasible_beyond=None if status is None else status in _INFEASIBLE and not repeated,
-            )
-            self._reach[trial_id] = max(self._reach.get(trial_id, 0), assignment.trial.steps[-1])
-            if status is None:
-                self.statuses.pop(trial_id, None)
-                self._unfinished.append(assignment)
-            else:
-                self.statuses[trial_id] = status
+            self._replay_one(assignment, is_last, row, evaluations.get(row["trial_id"], []))
+
+    def _pass_over(self, proposal: Proposal, row: Mapping[str, Any]) -> None:
+        """Leave a trial of another model, other data or another space as it is: no study can learn from it.
+
+        If it has ended its number stays taken; if not, a new trial takes its place.
+        """
+        if row["status"] in ENDED:
+            self.strata[row["stratum"]].skip(proposal)
+            self.statuses[row["trial_id"]] = Status(row["status"])
+        else:
+            self.superseded.append(row["trial_id"])
+
+    def _replay_one(
+        self, assignment: Assignment, is_last: bool, row: Mapping[str, Any], evaluations: list[dict[str, Any]]
+    ) -> None:
+        trial_id = assignment.trial.trial_id
+        told = self._told.setdefault(trial_id, set())
+        own = [
+            evaluation
+            for evaluation in sorted(evaluations, key=lambda e: e["step"])
+            if evaluation["step"] in assignment.trial.steps and evaluation["step"] not in told
+        ]
+        told.update(evaluation["step"] for evaluation in own)
+        status = Status(row["status"]) if row["status"] in ENDED else None
+        if status is None and not is_last:
+            status = Status.COMPLETED  # only a completed trial is asked to go further
+        elif status is Status.COMPLETED and is_last and assignment.trial.steps[-1] > row["target_step"]:
+            status = None  # the step axis has grown
+        repeated = trial_id in self.statuses and not own
+        self.strata[assignment.stratum].replay(
+            assignment.proposal,
+            [_observation(_summary(evaluation)) for evaluation in own],
+            infeasible_beyond=None if status is None else status in _INFEASIBLE and not repeated,
+        )
+        self._reach[trial_id] = max(self._reach.get(trial_id, 0), assignment.trial.steps[-1])
+        if status is None:
+            self.statuses.pop(trial_id, None)
+            self._unfinished.append(assignment)
+        else:
+            self.statuses[trial_id] = status
 
 
 def _marking_last(proposals: list[dict[str, Any]]) -> list[tuple[dict[str, Any], bool]]:
@@ -196,42 +246,3 @@ def _observation(evaluation: Mapping[str, Any]) -> Observation:
         values=values if finite else DIVERGED_VALUES,
         feasible=evaluation["feasible"] and finite,
     )
-
-
-class TuneSearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
-    """Lets Ray Tune ask ``SweepSearch`` and tells it what Tune heard."""
-
-    def __init__(self, search: SweepSearch) -> None:
-        super().__init__()
-        self._search = search
-        self._assignments: dict[str, Assignment] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Give Tune a config, nothing for now, or the end."""
-        assignment = self._search.next()
-        if assignment is None:
-            return Searcher.FINISHED if self._search.is_exhausted() else None
-        self._assignments[trial_id] = assignment
-        return {TRIAL: assignment.trial}
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass an evaluation on. Tune flattens results."""
-        evaluation = {
-            key.removeprefix(f"{EVALUATION}/"): v for key, v in result.items() if key.startswith(f"{EVALUATION}/")
-        }
-        if evaluation:
-            self._search.observe(self._assignments[trial_id], evaluation)
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Close a trial: with its last result, or as failed, or as stopped where Tune gives no result."""
-        status = Status.FAILED if error else Status.STOPPED
-        if result and OUTCOME in result:
-            self.on_trial_result(trial_id, result)
-            status = Status(result[OUTCOME])
-        self._search.end(self._assignments.pop(trial_id), status)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write nothing: the search is rebuilt from the ledger."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Read nothing: the search is rebuilt from the ledger."""

@@ -1,5 +1,6 @@
 """YAML to a validated ``SweepSpec``: the one description that everything else follows from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -62,7 +63,15 @@ class ResourcesConfig(Config):
     threads_per_trial: PositiveInt = 1
     """Intra-op threads of PyTorch, pinned: another number gives other roundings."""
     max_failures: Annotated[int, Field(ge=0)] = 2
-    """How often a trial whose worker died is started again, from its checkpoint."""
+    """How often a trial whose worker died goes on from its checkpoint; once more, and it has ``failed``."""
+    stop_grace_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long a stopped run waits for its trials to save where they are. Spot machines are taken 30 to 120 s after
+    they are told."""
+    silence_limit_s: Annotated[float, Field(gt=0)] = 3600.0
+    """How long all running trials together may give no sign of life (an evaluation, a checkpoint, some seconds of
+    ascent) before the run stops and says so."""
+    training_limit_s: Annotated[float, Field(gt=0)] = 7 * 86_400.0
+    """How long the run waits for a base or reference model to be trained, and for the baselines to be measured."""
 
 
 class SweepSpec(Config):
@@ -151,14 +160,19 @@ class SweepSpec(Config):
         return parse_space(self.search.space, "search.space")
 
     @property
+    def looks_at_total(self) -> frozenset[bool]:
+        """Of the schedules that may come up: whether they look at the total number of steps."""
+        return frozenset(
+            SCHEDULES[trial_config(settings(self.space, corner)).schedule].needs_horizon
+            for corner in corners(self.space)
+        )
+
+    @property
     def horizons_per_point(self) -> int:
         """Trials that one grid point costs: 1, or one for each step value where the schedule depends on the total."""
-        dependent = {
-            SCHEDULES[trial_config(settings(self.space, c)).schedule].needs_horizon for c in corners(self.space)
-        }
-        if dependent == {True, False}:
+        if len(self.looks_at_total) > 1:
             raise ValueError("search.space.schedule: a grid cannot mix schedules that depend on the total with others")
-        return len(self.steps) if dependent == {True} else 1
+        return len(self.steps) if True in self.looks_at_total else 1
 
 
 def trial_config(values: dict[str, Value]) -> TrialConfig:
@@ -207,6 +221,18 @@ def load_spec(
     if name is not None:
         data["name"] = name
     return validate_spec(data, where)
+
+
+def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
+    """Change settings of a spec, each ``key.path=value``.
+
+    Raises:
+        SweepError: a key or a value is wrong.
+    """
+    data = spec.model_dump(mode="json")
+    for override in overrides:
+        _override(data, override)
+    return validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
 
 
 def validate_spec(data: object, where: str) -> SweepSpec:

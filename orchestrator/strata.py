@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.spec import SearchConfig, SweepSpec, trial_config
-from search_spaces import Value, grid, settings
+from search_spaces import Value, contains, grid, settings
 from search_spaces.optuna_space import distributions, suggest
 from trainables.config import TrialConfig
 from trainables.optimizers import SCHEDULES
@@ -85,6 +85,14 @@ class Stratum:
     def next_number(self) -> int:
         """The first number that was not proposed: the ledger may have lost one in the middle."""
         return next(number for number in itertools.count() if number not in self._numbers)
+
+    def admits(self, proposal: Proposal) -> bool:
+        """Tell whether a proposal could be one of this search: its point in the space, its step on the axis."""
+        return contains(self._space, proposal.point) and proposal.step_index < len(self._axis)
+
+    def skip(self, proposal: Proposal) -> None:
+        """Take a proposal's number without learning from it."""
+        self._numbers.add(proposal.number)
 
     def propose(self) -> Proposal:
         """Ask for the next trial. It stays pending until ``finish``."""

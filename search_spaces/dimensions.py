@@ -170,3 +170,29 @@ def settings(space: Space, point: Mapping[str, Value], where: str = "") -> dict[
         if isinstance(dimension, Choice):
             result |= settings(dimension.subspace(point[path]), point, f"{path}={point[path]}/")
     return result
+
+
+def contains(space: Space, point: Mapping[str, Value]) -> bool:
+    """Tell whether a point (by path) is one of the space: no dimension too few or too many, each value allowed."""
+    return _remainder(space, dict(point), "") == {}
+
+
+def _remainder(space: Space, point: dict[str, Value], where: str) -> dict[str, Value] | None:
+    """Take the space's dimensions out of the point and give what is left; None: one is missing, or not allowed."""
+    left: dict[str, Value] | None = point
+    for name, dimension in space.dimensions.items():
+        if isinstance(dimension, Fixed):
+            continue
+        path = where + name
+        if left is None or path not in left:
+            return None
+        value = left.pop(path)
+        match dimension:
+            case Choice():
+                if value not in [option for option, _ in dimension.options]:
+                    return None
+                left = _remainder(dimension.subspace(value), left, f"{path}={value}/")
+            case Real() | Integer():
+                if isinstance(value, str | None) or not dimension.low <= value <= dimension.high:
+                    return None
+    return left

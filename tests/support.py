@@ -5,7 +5,8 @@ tiny_examples(count, seed=0, prompts=False)       -> list[Example], distinct tex
 tiny_tokenizer()                                  -> a byte-level BPE tokenizer of 300 entries (cached)
 tiny_model(seed=0, dropout=0.0, tied=True)        -> a random Llama, hidden 16, 1 layer, 2 heads
 tiny_encoded(count, seed=0, shortest=4, longest=12, label="example") -> EncodedSet of random tokens
-tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, checkpoint_every_s=0.0) -> Workload, set "forget"
+tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, **checkpoint) -> Workload, set "forget"
+                                                  checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
 MemoryResults()                                   -> implements trainables.trial.Results; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
@@ -109,7 +110,7 @@ def tiny_workload(
     references: int = 2,
     dropout: float = 0.0,
     max_increase: float = 3.0,
-    checkpoint_every_s: float = 0.0,
+    **checkpoint: Any,
 ) -> Workload:
     base = tiny_model(seed=0, dropout=dropout)
     encoded = {
@@ -130,7 +131,7 @@ def tiny_workload(
         evaluation_sets={"forget": sets},
         retain=tiny_encoded(8, seed=5, label="retain"),
         evaluation=EvaluationConfig(batch_size=16),
-        checkpoint=CheckpointConfig(every_s=checkpoint_every_s),
+        checkpoint=CheckpointConfig(**{"every_s": 0.0, **checkpoint}),
         precision="fp32",
         threads=1,
     )
@@ -161,6 +162,7 @@ class MemoryResults:
         self.rows: dict[str, tuple[list[EvaluationRecord], list[ExampleRecord]]] = {}
         self.outcomes: dict[str, Outcome | None] = {}
         self.checkpoints: dict[str, bytes] = {}
+        self.stop = False
         self.calls: list[tuple[str, Any]] = []
         """("publish", (evaluations, outcome)), ("save", payload) and ("discard", None), in order."""
 
@@ -189,6 +191,9 @@ class MemoryResults:
     def discard_checkpoint(self, trial_id: str) -> None:
         self.checkpoints.pop(trial_id, None)
         self.calls.append(("discard", None))
+
+    def stopping(self) -> bool:
+        return self.stop
 
 
 class FakeClock:

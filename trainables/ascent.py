@@ -123,6 +123,11 @@ class Ascent:
         progress = checkpoints.Progress(step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s)
         return checkpoints.pack(self._model, self._optimizer.optimizer, progress)
 
+    @property
+    def state_bytes(self) -> int:
+        """How large ``pack`` would make it, about."""
+        return checkpoints.state_bytes(self._model, self._optimizer.optimizer)
+
     def unpack(self, payload: bytes) -> checkpoints.Progress:
         """Go back to a packed state."""
         progress = checkpoints.unpack(payload, self._model, self._optimizer.optimizer)

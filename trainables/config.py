@@ -178,7 +178,15 @@ class EvaluationConfig(Config):
 
 
 class CheckpointConfig(Config):
-    """How often an unfinished trajectory is saved. Only the last checkpoint of a trial is kept."""
+    """How often an unfinished trajectory is saved, and what is kept of a finished one. A trial has one file at most.
+
+    A trial that is cut off repeats at most the steps since its last checkpoint, never an evaluation.
+    """
 
     every_s: Annotated[float, Field(ge=0)] = 60.0
-    """Least seconds between two checkpoints of a trial; they are taken after an evaluation."""
+    """A checkpoint is taken after the step at which this many seconds have passed since the last one; ..."""
+    every_steps: PositiveInt | None = None
+    """... or after this many steps, whichever comes first. None: by time alone."""
+    keep_mib: Annotated[float, Field(ge=0)] = 8.0
+    """The last state of a completed trial stays, for a longer step axis to go on from, if it is no larger than this;
+    0: never. Where it went, a longer axis ascends from the base model again, without evaluating again."""

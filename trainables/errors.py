@@ -1,4 +1,4 @@
-"""The error for a user's mistake inside the science layer."""
+"""The errors of the science layer: a user's mistake, and results that cannot be kept."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class UnlearningError(ValueError):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next."""
+
+
+class ResultsError(Exception):
+    """Rows or checkpoints cannot be kept where they should go. Nothing is wrong with the trial: it can go on later."""
 
 
 def nearest_name_hint(found: str, allowed: Iterable[str]) -> str:

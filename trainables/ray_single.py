@@ -4,13 +4,15 @@ from typing import Any
 
 from ray import tune
 
+from trainables.errors import ResultsError
 from trainables.records import Status, Trial
 from trainables.trial import Engine, Results, TrialRun, Workload
 
 TRIAL = "trial"
 """Key of the trial in Tune's config; its value is a ``Trial``."""
-EVALUATION, OUTCOME = "evaluation", "outcome"
-"""Keys of a Tune result: the evaluation's numbers (absent where the trial ended without one), the ending status."""
+EVALUATION, OUTCOME, WARNING, STORAGE_ERROR = "evaluation", "outcome", "warning", "storage_error"
+"""Keys of a Tune result, each where there is one: the evaluation's numbers, the ending status, what was made good, and
+why the trial could not go on although nothing is wrong with it."""
 
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
@@ -31,11 +33,20 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         return True
 
     def step(self) -> dict[str, Any]:
-        """Go on to the next evaluation."""
+        """Go on towards the next evaluation."""
+        try:
+            return self._advance()
+        except ResultsError as error:
+            self._run = None
+            return {"done": True, STORAGE_ERROR: str(error)}
+
+    def _advance(self) -> dict[str, Any]:
+        result: dict[str, Any] = {}
         if self._run is None:
             self._run = TrialRun(self._engine, self._trial, self._results)
+            if self._run.warning is not None:
+                result[WARNING] = self._run.warning
         evaluation = self._run.advance()
-        result: dict[str, Any] = {"done": self._run.outcome is not None}
         if evaluation is not None:
             result[EVALUATION] = {
                 "step": evaluation.step,
@@ -45,7 +56,7 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
             }
         if self._run.outcome is not None:
             result[OUTCOME] = self._run.outcome.status.value
-        return result
+        return {"done": self._run.outcome is not None, **result}
 
     def cleanup(self) -> None:
         """Leave an interrupted trial in good order; a finished one is left as it is."""

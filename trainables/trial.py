@@ -13,13 +13,16 @@ from accelerate import Accelerator
 
 from trainables.ascent import Ascent, DivergedError
 from trainables.batching import EncodedSet
-from trainables.checkpoints import CheckpointStore
+from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
 from trainables.config import CheckpointConfig, EvaluationConfig, Precision
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
 from trainables.models import WeightsSnapshot
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink, Status, Trial
 
 Clock = Callable[[], float]
+
+SLICE_S = 5.0
+"""Seconds of ascent after which ``TrialRun.advance`` returns, so that a trial can stop between evaluations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,13 @@ class Workload:
 
 
 class Results(RowSink, CheckpointStore, Protocol):
-    """Where a trial's rows and checkpoints go."""
+    """Where a trial's rows and checkpoints go, and whether it should go on at all.
+
+    Every method raises ``ResultsError`` where rows or checkpoints cannot be kept or read.
+    """
+
+    def stopping(self) -> bool:
+        """Tell whether whoever drives the sweep has asked its trials to stop, or is followed by another."""
 
 
 class Engine:
@@ -78,10 +87,24 @@ class TrialRun:
         self._evaluations, self._examples = results.published(trial.trial_id)
         self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
         self.outcome: Outcome | None = None
-        payload = results.load_checkpoint(trial.trial_id)
-        if payload is not None:
-            self._elapsed_before_s = max(self._elapsed_before_s, self._ascent.unpack(payload).elapsed_s)
+        self.warning: str | None = None
+        """What went wrong on the way, and was made good."""
+        self._restore()
         self._started = self._last_checkpoint = clock()
+        self._checkpoint_step = self._ascent.step
+
+    def _restore(self) -> None:
+        """Go on from the checkpoint; without a sound one, from the base model, which ends in the same numbers."""
+        payload = self._results.load_checkpoint(self._trial.trial_id)
+        if payload is None:
+            return
+        try:
+            progress = self._ascent.unpack(payload)
+        except DamagedCheckpointError as error:
+            self._results.discard_checkpoint(self._trial.trial_id)
+            self.warning = f"trial {self._trial.trial_id}: its checkpoint is damaged ({error}); it ascends anew"
+        else:
+            self._elapsed_before_s = max(self._elapsed_before_s, progress.elapsed_s)
 
     @property
     def evaluations(self) -> list[EvaluationRecord]:
@@ -94,17 +117,23 @@ class TrialRun:
         return self._elapsed_before_s + self._clock() - self._started
 
     def advance(self) -> EvaluationRecord | None:
-        """Go on to the next point of the step axis and publish its evaluation; None where there is none any more.
+        """Go on to the next point of the step axis and publish its evaluation.
 
-        The outcome is published with the evaluation that ends the trial.
+        None: there is no point any more, or it is still ahead and whoever drives may look up: after a checkpoint, and
+        every ``SLICE_S``. The outcome is published with the evaluation that ends the trial. Asked to stop, the trial is
+        left in good order instead (``interrupt``).
         """
+        if self._results.stopping():
+            self.interrupt()
+            return None
         done = {evaluation.step for evaluation in self._evaluations}
         waiting = [step for step in self._trial.steps if step not in done]
         if self._evaluations and self._ends(self._evaluations[-1], waiting):  # its outcome alone was lost
             self._finish(*self._ending(self._evaluations[-1]))
             return None
         try:
-            self._ascent.advance(waiting[0])
+            if not self._reach(waiting[0]):
+                return None
             evaluation, examples = self._evaluate()
         except (DivergedError, NonFiniteEvaluationError) as error:
             self._finish(Status.DIVERGED, str(error))
@@ -115,14 +144,35 @@ class TrialRun:
             self._finish(*self._ending(evaluation))
         else:
             self._results.publish(self._trial.trial_id, self._evaluations, self._examples, None)
-            if self._clock() - self._last_checkpoint >= self._engine.workload.checkpoint.every_s:
+            if self._checkpoint_is_due():
                 self.checkpoint()
         return evaluation
+
+    def _reach(self, step: int) -> bool:
+        """Ascend towards ``step``; False: not there yet."""
+        look_up = self._clock() + SLICE_S
+        while self._ascent.step < step:
+            self._ascent.advance(self._ascent.step + 1)
+            if self._ascent.step < step and self._checkpoint_is_due():
+                self.checkpoint()
+                return False
+            if self._clock() >= look_up:
+                return self._ascent.step == step
+        return True
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self._engine.workload.checkpoint
+        steps = self._ascent.step - self._checkpoint_step
+        return steps > 0 and (
+            self._clock() - self._last_checkpoint >= every.every_s
+            or (every.every_steps is not None and steps >= every.every_steps)
+        )
 
     def checkpoint(self) -> None:
         """Save the trajectory where it stands."""
         self._results.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s))
         self._last_checkpoint = self._clock()
+        self._checkpoint_step = self._ascent.step
 
     def interrupt(self) -> None:
         """Stop an unfinished trial in good order: a checkpoint, and the status ``stopped``."""
@@ -141,8 +191,19 @@ class TrialRun:
         return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
 
     def _finish(self, status: Status, message: str | None = None) -> None:
+        keeps = status is Status.COMPLETED and self._keep_last_state()
         self._publish_outcome(status, message)
-        self._results.discard_checkpoint(self._trial.trial_id)
+        if not keeps:
+            self._results.discard_checkpoint(self._trial.trial_id)
+
+    def _keep_last_state(self) -> bool:
+        """Save where a trial ended that a longer step axis may go on from, unless that takes too much room."""
+        most = self._engine.workload.checkpoint.keep_mib * 2**20
+        if self._trial.horizon is not None or self._ascent.state_bytes > most:
+            return False
+        if self._ascent.step > self._checkpoint_step:
+            self.checkpoint()
+        return True
 
     def _publish_outcome(self, status: Status, message: str | None) -> None:
         self.outcome = Outcome(

@@ -1,11 +1,14 @@
 """A trial's life: what is published when, checkpoints, interruption, and going on where it stopped."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from tests.support import FakeClock, MemoryResults, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from trainables import checkpoints
 from trainables import trial as trial_module
+from trainables.ascent import Ascent
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun, run_to_end
 
@@ -35,6 +38,12 @@ def evaluated(monkeypatch):
     return steps
 
 
+def to_next_evaluation(run):
+    while (evaluation := run.advance()) is None and run.outcome is None:
+        pass
+    return evaluation
+
+
 def publications(results):
     return [content for call, content in results.calls if call == "publish"]
 
@@ -51,38 +60,143 @@ def test_published_rows_only_grow_and_the_outcome_comes_last(engine):
     assert run.evaluations == evaluations
 
 
-def test_the_checkpoint_is_discarded_after_the_outcome_is_published(engine):
+@pytest.fixture
+def saved(monkeypatch):
+    """The step of every checkpoint, and the seconds it says."""
+    found, real = [], checkpoints.pack
+
+    def noting(model, optimizer, progress):
+        found.append((progress.step, progress.elapsed_s))
+        return real(model, optimizer, progress)
+
+    monkeypatch.setattr(checkpoints, "pack", noting)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        ({"every_s": 0.0}, [1, 2, 3, 4, 5]),
+        ({"every_s": 1e9, "every_steps": 1}, [1, 2, 3, 4, 5]),
+        ({"every_s": 1e9, "every_steps": 3}, [3]),
+        ({"every_s": 1e9, "every_steps": 4}, [4]),
+        ({"every_s": 1e9}, []),
+    ],
+)
+def test_a_checkpoint_comes_after_the_steps_asked_for_between_evaluations_too(every, expected, saved):
+    run_to_end(Engine(tiny_workload(**every, keep_mib=0)), TRIAL, MemoryResults())
+    assert [step for step, _ in saved][: len(expected)] == expected
+    assert len(saved) == len(expected)
+
+
+def test_a_checkpoint_comes_after_the_seconds_asked_for(saved):
+    clock = FakeClock(tick=1.0)
+    run_to_end(Engine(tiny_workload(every_s=6.0, keep_mib=0)), TRIAL, MemoryResults(), clock=clock)
+    times = [0.0, *(elapsed_s for _, elapsed_s in saved)]
+    assert len(times) > 1
+    assert all(later - earlier >= 6.0 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_long_ascent_lets_its_driver_look_up(engine):
+    clock = FakeClock(tick=trial_module.SLICE_S / 2)
+    run = TrialRun(Engine(tiny_workload(every_s=1e9)), tiny_trial(steps=(50,)), MemoryResults(), clock=clock)
+    looks = 0
+    while run.advance() is None:
+        looks += 1
+    assert looks >= 10
+    assert run.outcome.status is Status.COMPLETED
+
+
+def test_the_last_state_of_a_completed_trial_stays_if_it_is_small(engine):
     results = MemoryResults()
     run_to_end(engine, TRIAL, results)
-    assert [call for call, _ in results.calls] == ["publish", "save"] * 3 + ["publish", "discard"]
-    assert results.checkpoints == {}
+    calls = [call for call, _ in results.calls]
+    assert calls[-2:] == ["save", "publish"], "the outcome comes last"
+    assert "discard" not in calls
+
+    large = MemoryResults()
+    run_to_end(Engine(tiny_workload(keep_mib=1e-3)), TRIAL, large)
+    assert [call for call, _ in large.calls][-2:] == ["publish", "discard"]
+    assert large.checkpoints == {}
 
 
-def test_a_checkpoint_waits_for_its_interval():
-    clock, results = FakeClock(), MemoryResults()
-    run = TrialRun(Engine(tiny_workload(checkpoint_every_s=10.0)), TRIAL, results, clock=clock)
-    clock.now = 9.0
-    run.advance()
+@pytest.mark.parametrize("keep_mib", [8, 0])
+def test_a_longer_axis_goes_on_where_the_trial_ended_and_ends_bit_identical(keep_mib, evaluated, monkeypatch):
+    further = replace(TRIAL, steps=(*TRIAL.steps, 7, 9))
+    workload = tiny_workload(keep_mib=keep_mib, dropout=0.2)
+    whole, whole_results = Engine(workload), MemoryResults()
+    run_to_end(whole, further, whole_results)
+
+    engine, results = Engine(workload), MemoryResults()
+    run_to_end(engine, TRIAL, results)
+    evaluated.clear()
+    taken = count_steps(monkeypatch)
+    run_to_end(engine, further, results)
+    assert evaluated == [7, 9]
+    assert len(taken) == (3 if keep_mib else 9)
+    assert same_state(state_of(engine.model), state_of(whole.model))
+    assert deterministic(results.published("trial")[0]) == deterministic(whole_results.published("trial")[0])
+
+
+def count_steps(monkeypatch):
+    taken, real = [], Ascent.advance
+
+    def noting(self, to_step):
+        taken.append(to_step)
+        real(self, to_step)
+
+    monkeypatch.setattr(Ascent, "advance", noting)
+    return taken
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit flipped in the header", "bit flipped in a weight", "foreign"])
+def test_a_damaged_checkpoint_is_named_and_its_trial_ascends_from_the_start(workload, evaluated, damage):
+    whole_results = MemoryResults()
+    run_to_end(Engine(workload), TRIAL, whole_results)
+    evaluated.clear()
+    results = MemoryResults()
+    run = TrialRun(Engine(workload), TRIAL, results)
+    while len(run.evaluations) < 3:
+        run.advance()
+    payload = bytearray(results.checkpoints["trial"])
+    if damage == "truncated":
+        del payload[-7:]
+    elif damage == "foreign":
+        payload[:] = b"PK not a checkpoint"
+    else:
+        payload[30 if "header" in damage else -1] ^= 0x10
+    results.checkpoints["trial"] = bytes(payload)
+
+    again = TrialRun(Engine(workload), TRIAL, results)
+    assert "trial trial: its checkpoint is damaged (" in again.warning
     assert results.checkpoints == {}
-    clock.now = 10.0
-    run.advance()
-    assert list(results.checkpoints) == ["trial"]
-    saved = results.checkpoints["trial"]
-    clock.now = 19.0
-    run.advance()
-    assert results.checkpoints["trial"] is saved
+    while again.outcome is None:
+        again.advance()
+    assert evaluated == [0, 2, 4, 6]
+    for found, expected in zip(results.published("trial"), whole_results.published("trial"), strict=True):
+        assert deterministic(found) == deterministic(expected)
 
 
 def test_interrupting_leaves_a_checkpoint_and_the_status_stopped(engine):
     results = MemoryResults()
     run = TrialRun(engine, TRIAL, results)
-    run.advance()
-    run.advance()
+    to_next_evaluation(run)
+    to_next_evaluation(run)
     run.interrupt()
     assert results.outcomes["trial"].status is Status.STOPPED
     assert results.outcomes["trial"].last_step == 2
     assert list(results.checkpoints) == ["trial"]
     assert [e.step for e in results.published("trial")[0]] == [0, 2]
+
+
+def test_a_trial_that_is_asked_to_stop_does_so_at_its_next_look(engine):
+    results = MemoryResults()
+    run = TrialRun(engine, TRIAL, results)
+    to_next_evaluation(run)
+    results.stop = True
+    assert run.advance() is None
+    assert results.outcomes["trial"].status is Status.STOPPED
+    assert list(results.checkpoints) == ["trial"]
 
 
 def test_interrupting_a_finished_trial_changes_nothing(engine):
@@ -114,7 +228,7 @@ def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload
     run = TrialRun(engine, TRIAL, results)
     for _ in range(after):
         earlier = results.load_checkpoint("trial")
-        run.advance()
+        to_next_evaluation(run)
     if how == "interrupted":
         run.interrupt()
     elif how == "killed, checkpoint lost":
@@ -144,7 +258,7 @@ def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increa
     assert replace(again.outcome, elapsed_s=0.0) == replace(first.outcome, elapsed_s=0.0)
     assert again.outcome.elapsed_s >= rows[0][-1].elapsed_s > 0.0
     assert results.published("trial") == rows
-    assert results.checkpoints == {}
+    assert list(results.checkpoints) == ([] if first.outcome.status is Status.COLLAPSED else ["trial"])
 
 
 def test_elapsed_time_is_the_injected_clocks_and_goes_on_after_an_interruption(engine):
@@ -159,7 +273,7 @@ def test_elapsed_time_is_the_injected_clocks_and_goes_on_after_an_interruption(e
     clock.now = 1000.0
     resumed = TrialRun(engine, TRIAL, results, clock=clock)
     clock.now = 1002.0
-    assert resumed.advance().elapsed_s == 7.0
+    assert to_next_evaluation(resumed).elapsed_s == 7.0
     while resumed.outcome is None:
         resumed.advance()
     assert resumed.outcome.elapsed_s == 7.0

@@ -1,0 +1,99 @@
+"""What differs between a sweep as it was started and as it would go on, and whether it may.
+
+Three kinds of difference: those that change no number (how many trials at once, how often to checkpoint), those that
+add to the sweep (more trials, a longer step axis, more seeds), and those after which old and new rows are not of one
+kind: another space, model, data or code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import SweepError
+from orchestrator.spec import SweepSpec
+
+_FREE = ("description", "checkpoint.", "resources.")
+"""Settings that change no number, ..."""
+_NOT_FREE = ("resources.threads_per_trial",)
+"""... but these."""
+_SAME_NUMBERS = ("identity_version", "data_hash", "models.")
+"""What ``sweep.json`` says of the data and the models that the rows follow from."""
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """The differences, one line each: where, what it was, what it would be."""
+
+    free: tuple[str, ...]
+    additions: tuple[str, ...]
+    breaking: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.free or self.additions or self.breaking)
+
+    def require_allowed(self, where: str, *, force: bool) -> None:
+        """Refuse to mix rows of two kinds, unless that is what is wanted.
+
+        Raises:
+            SweepError: with every breaking difference.
+        """
+        if self.breaking and not force:
+            lines = "\n".join(f"  {line}" for line in self.breaking)
+            raise SweepError(
+                f"{where}: the sweep was made with other settings, data, models or code:\n{lines}\n"
+                f"put them back, or start another sweep (--name); with --force it goes on: the trials that ended stay "
+                f"as they are, the rest runs as things are now, and sweep.json notes it"
+            )
+
+
+def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], present: Mapping[str, Any]) -> Changes:
+    """Compare two specs, and what ``sweep.json`` recorded of data, models and code with what they are at present."""
+    free, additions, breaking = [], [], []
+    for path, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
+        line = f"{path}: was {old}, is {new}"
+        if path.startswith(_FREE) and path not in _NOT_FREE:
+            free.append(line)
+        elif _adds(path, old, new) and not (path == "steps" and True in now.looks_at_total):
+            additions.append(line)
+        else:
+            breaking.append(line)
+    for path, old, new in _differences(recorded, present):
+        if path.startswith(_SAME_NUMBERS) and old != _MISSING:
+            breaking.append(f"{path}: was {old}, is {new}")
+    breaking += _code_difference(recorded.get("code") or {}, present.get("code") or {})
+    return Changes(free=tuple(free), additions=tuple(additions), breaking=tuple(breaking))
+
+
+def _code_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if "sources" not in before or all(before.get(key) == now.get(key) for key in ("version", "sources")):
+        return []
+    was, present = (
+        f"version {code.get('version')}, commit {str(code.get('commit'))[:12]}, sources {str(code.get('sources'))[:12]}"
+        for code in (before, now)
+    )
+    return [f"code of trials and search: was {was}, is {present}"]
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    old, new = _flat(before), _flat(now)
+    pairs = [(path, old.get(path, _MISSING), new.get(path, _MISSING)) for path in sorted(old.keys() | new.keys())]
+    return [(path, was, present) for path, was, present in pairs if was != present]
+
+
+def _adds(path: str, old: Any, new: Any) -> bool:
+    """Tell whether the new value only adds to the old: a higher number of trials, a list that goes on."""
+    if path == "search.trials":
+        return isinstance(old, int) and isinstance(new, int) and new > old
+    return path in ("steps", "seeds") and isinstance(old, list) and list(new[: len(old)]) == old
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name every value by its path; lists are values."""
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found

@@ -1,0 +1,226 @@
+"""Who drives a sweep: at most one process at a time, by the files ``drivers/<number>.json``.
+
+The driver is whoever made the file of the highest number, and making it is exclusive (``Storage.create``), so that of
+any number of processes that want to follow a dead or finished driver exactly one does. A driver renews its file while
+it lives, and stops when it finds a higher number: somebody took the sweep over.
+
+Two drivers would not tear a ledger (rows are named by their content and published whole), but would spend everything
+twice and tell their studies different stories.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from orchestrator.errors import StorageError, SweepError
+from orchestrator.interrupt import Interrupt
+from orchestrator.storage import Storage
+
+FOLDER = "drivers"
+Clock = Callable[[], datetime]
+RENEW_EVERY_S = 10.0
+SAME_START_S = 2.0
+"""Processes of one number whose starts differ by more are two processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """A process that drives a sweep, or did."""
+
+    host: str
+    machine: str
+    """Of one boot and one process namespace, where process numbers mean the same."""
+    pid: int
+    process_started: float
+    """Seconds since the epoch."""
+    since: str
+    renewed_at: str
+    stopping: bool = False
+    """It has asked its trials to stop."""
+    ended_at: str | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Tell whether it is known to have gone without saying so. Of another machine's processes nothing is known."""
+        if self.machine != _machine():
+            return False
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.process_started) > SAME_START_S
+        except psutil.NoSuchProcess:
+            return True
+
+    @property
+    def drives(self) -> bool:
+        """Tell whether it still has the sweep, as far as can be known from here."""
+        return self.ended_at is None and not self.is_dead
+
+    def __str__(self) -> str:
+        return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
+
+
+class LeaseLostError(SweepError):
+    """Another process took the sweep over: this one has stopped."""
+
+
+class Lease:
+    """The right to drive a sweep, for as long as it is renewed and nobody took it over."""
+
+    def __init__(self, storage: Storage, number: int, driver: Driver, now: Clock) -> None:
+        self.number = number
+        self._storage = storage
+        self._driver = driver
+        self._now = now
+        self._writing = threading.Lock()
+
+    def renew(self) -> None:
+        """Show a sign of life.
+
+        Raises:
+            LeaseLostError: somebody took the sweep over.
+        """
+        last, other = _last(self._storage)
+        if last > self.number:
+            raise LeaseLostError(f"{self._storage.uri}: the sweep was taken over by {other}; this run has stopped")
+        self._write()
+
+    def stop_trials(self) -> None:
+        """Ask the sweep's trials to stop in good order. They look at every evaluation, and every few seconds."""
+        if not self._driver.stopping:
+            self._write(stopping=True)
+
+    def end(self) -> None:
+        """Give the sweep up. A store that is gone frees it later, as a dead process does."""
+        with contextlib.suppress(StorageError):
+            self._write(stopping=True, ended_at=_moment(self._now))
+
+    def _write(self, **changes: Any) -> None:
+        with self._writing:
+            self._driver = replace(self._driver, renewed_at=_moment(self._now), **changes)
+            self._storage.publish(_path(self.number), _encode(self._driver))
+
+
+@contextmanager
+def lease(
+    storage: Storage,
+    sweep: str,
+    interrupt: Interrupt,
+    *,
+    take_over: bool = False,
+    renew_every_s: float = RENEW_EVERY_S,
+    now: Clock = lambda: datetime.now(UTC),
+) -> Iterator[Lease]:
+    """Drive the sweep while the block runs; renew in a thread, which asks ``interrupt`` to stop if the lease is lost.
+
+    Args:
+        storage: the sweep's folder.
+        sweep: its name, for messages.
+        interrupt: what the run looks at while it waits.
+        take_over: follow a driver that has not ended and is not known to be dead.
+        renew_every_s: seconds between two signs of life.
+        now: the clock of what is written.
+
+    Raises:
+        SweepError: another process drives it; the message names it, and says how to take over.
+    """
+    held = _acquire(storage, sweep, take_over=take_over, now=now)
+    done = threading.Event()
+
+    def renew() -> None:
+        with interrupt.on(SweepError, StorageError):
+            while not done.wait(renew_every_s):
+                held.renew()
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        done.set()
+        thread.join()
+        if not isinstance(interrupt.reason, LeaseLostError):
+            held.end()
+
+
+def current_driver(storage: Storage) -> Driver | None:
+    """Read who drives the sweep, or did last; None: nobody ever has."""
+    return _last(storage)[1]
+
+
+def is_stopping(storage: Storage, number: int) -> bool:
+    """Tell a trial whether its driver has asked to stop, or has been followed by another."""
+    content = storage.read(_path(number))
+    return content is None or _decode(content, _path(number)).stopping
+
+
+def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Lease:
+    while True:
+        last, holder = _last(storage)
+        if holder is not None and holder.drives and not take_over:
+            raise SweepError(
+                f"sweep '{sweep}' at {storage.uri} is driven by {holder}; stop that process first (kill -TERM "
+                f"{holder.pid}). If it is dead, or must not go on: unlearn-sweep resume {storage.uri} --take-over"
+            )
+        moment = _moment(now)
+        mine = Driver(
+            host=socket.gethostname(),
+            machine=_machine(),
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+            since=moment,
+            renewed_at=moment,
+        )
+        if storage.create(_path(last + 1), _encode(mine)):
+            for path in storage.files(FOLDER, ".json"):
+                if path < _path(last + 1):
+                    storage.remove(path)
+            return Lease(storage, last + 1, mine, now)
+        take_over = False  # somebody was faster, and is alive
+
+
+def _last(storage: Storage) -> tuple[int, Driver | None]:
+    """Find the highest number, and its driver. A file that vanishes as it is read has made way for a higher one."""
+    while True:
+        paths = list(storage.files(FOLDER, ".json"))
+        if not paths:
+            return 0, None
+        content = storage.read(paths[-1])
+        if content is not None:
+            return int(Path(paths[-1]).stem), _decode(content, f"{storage.uri}/{paths[-1]}")
+
+
+def _moment(now: Clock) -> str:
+    return now().isoformat(timespec="seconds")
+
+
+def _path(number: int) -> str:
+    return f"{FOLDER}/{number:06d}.json"
+
+
+def _encode(driver: Driver) -> bytes:
+    return json.dumps(asdict(driver), indent=2).encode() + b"\n"
+
+
+def _decode(content: bytes, where: str) -> Driver:
+    try:
+        return Driver(**json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise SweepError(f"{where}: does not say who drives the sweep ({error}); remove it if nobody does") from None
+
+
+def _machine() -> str:
+    """Name the machine as of this boot, and the namespace of its process numbers."""
+    parts = [socket.gethostname()]
+    for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
+        with contextlib.suppress(OSError):
+            parts.append(str(source.readlink()) if source.is_symlink() else source.read_text().strip())
+    return " ".join(parts)

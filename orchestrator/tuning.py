@@ -1,0 +1,224 @@
+"""Ray Tune's side of a sweep: hands trials to reused actors, and passes on what it hears. It decides nothing.
+
+Tune's own retries are off: it does not retry a trial whose worker dies before its first result. Its snapshots are
+written to a scratch folder that nobody reads.
+"""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune.search import Searcher
+
+from orchestrator.errors import LedgerWarning, StorageError, SweepError
+from orchestrator.interrupt import Interrupt
+from orchestrator.search import Assignment, SweepSearch
+from orchestrator.spec import ResourcesConfig
+from trainables.ray_single import EVALUATION, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
+from trainables.records import Status
+
+_DISORDERS = (StorageError, SweepError)
+"""Errors that end a run, and must not end Tune's loop where they happen."""
+
+
+class TrialEvents(Protocol):
+    """What is told of trials as they run."""
+
+    def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
+        """Report one committed evaluation."""
+
+    def trial_ended(self, *, status: str) -> None:
+        """Report one ended trial."""
+
+    def trial_retried(self, *, trial_id: str, message: str) -> None:
+        """Report that a trial's worker died, and that the trial goes on from its checkpoint."""
+
+
+def run_trials(
+    trainable: Any,
+    search: SweepSearch,
+    *,
+    name: str,
+    resources: ResourcesConfig,
+    concurrent: int,
+    events: TrialEvents,
+    interrupt: Interrupt,
+    stop_trials: Callable[[], None],
+) -> None:
+    """Run what ``search`` proposes until there is nothing left, or ``interrupt`` has a reason to stop.
+
+    Args:
+        trainable: ``AscentTrainable`` with its parameters.
+        search: what to run.
+        name: of the sweep.
+        resources: of a trial.
+        concurrent: trials at once.
+        events: told of every evaluation and ending.
+        interrupt: the reason to stop; errors of the storage become one.
+        stop_trials: asks the running trials to stop in good order.
+    """
+    exchange = _Exchange(search, events, interrupt)
+    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-tune-", ignore_cleanup_errors=True) as scratch:
+        Tuner(
+            tune.with_resources(trainable, {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}),
+            tune_config=TuneConfig(
+                search_alg=_Asker(exchange),
+                num_samples=-1,
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config[TRIAL].trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=scratch,
+                verbose=0,
+                stop=_Ending(exchange, stop_trials, resources),
+                callbacks=[_Listener(exchange)],
+                failure_config=FailureConfig(max_failures=0),
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            ),
+        ).fit()
+
+
+class _Exchange:
+    """Between Tune's trials and the search's assignments."""
+
+    def __init__(self, search: SweepSearch, events: TrialEvents, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
+        self.last_heard = time.monotonic()
+        self._search = search
+        self._events = events
+        self._assignments: dict[str, Assignment] = {}
+
+    @property
+    def running(self) -> list[str]:
+        return self._search.running
+
+    def suggest(self, tune_id: str) -> dict[str, Any] | str | None:
+        """Give Tune a config, nothing for now, or the end; with trials running it is never the end: one may fail."""
+        assignment = None
+        if self.interrupt.reason is None:
+            with self.interrupt.on(*_DISORDERS):
+                assignment = self._search.next()
+        if assignment is not None:
+            self._assignments[tune_id] = assignment
+            self.last_heard = time.monotonic()
+            return {TRIAL: assignment.trial}
+        over = self.interrupt.reason is not None or self._search.is_exhausted()
+        return Searcher.FINISHED if over and not self.running else None
+
+    def heard(self, tune_id: str, result: dict[str, Any]) -> None:
+        """Take a result, as Tune gives it to callbacks."""
+        self.last_heard = time.monotonic()
+        if WARNING in result:
+            warnings.warn(result[WARNING], LedgerWarning, stacklevel=2)
+        if STORAGE_ERROR in result:
+            self.interrupt.stop(StorageError(result[STORAGE_ERROR]))
+        assignment = self._assignments.get(tune_id)
+        if assignment is not None and EVALUATION in result:
+            self._search.observe(assignment, result[EVALUATION])
+            self._events.evaluated(forget_set=assignment.trial.forget_set, evaluation=result[EVALUATION])
+
+    def ended(self, tune_id: str, result: dict[str, Any]) -> None:
+        """Close a trial with its last result; Tune also says so of trials that it stopped itself."""
+        assignment = self._assignments.pop(tune_id, None)
+        if assignment is not None:
+            status = Status(result.get(OUTCOME, Status.STOPPED))
+            self._search.end(assignment, status)
+            self._events.trial_ended(status=status)
+
+    def failed(self, tune_id: str, message: str) -> None:
+        """Take note of a worker that died."""
+        assignment = self._assignments.pop(tune_id, None)
+        if assignment is None or self.interrupt.reason is not None:
+            return
+        with self.interrupt.on(*_DISORDERS):
+            status = self._search.fail(assignment, message)
+            if status is None:
+                self._events.trial_retried(trial_id=assignment.trial.trial_id, message=message)
+            else:
+                self._events.trial_ended(status=status)
+
+
+class _Disposable:
+    """Tune pickles what it is given into snapshots that nobody reads: leave them empty."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Asker(Searcher):  # type: ignore[misc]  # Ray is not typed
+    """Lets Tune ask what to run. What it hears comes by ``_Listener``, which is told the cause of a failure too."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        super().__init__()
+        self._exchange = exchange
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self._exchange.suggest(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the search is rebuilt from the ledger."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing: the search is rebuilt from the ledger."""
+
+
+class _Listener(_Disposable, Callback):  # type: ignore[misc]  # Ray is not typed
+    """Passes on what Tune hears of its trials."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self._exchange.heard(trial.trial_id, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._exchange.ended(trial.trial_id, trial.last_result or {})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._exchange.failed(trial.trial_id, str(trial.get_error() or "the worker died").strip())
+
+
+class _Ending(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed
+    """Asks the trials to stop when there is a reason to, and ends Tune's loop if they do not within the grace period.
+
+    Nothing that cannot be saved is waited for, and nothing is waited for in silence for ever.
+    """
+
+    def __init__(self, exchange: _Exchange, stop_trials: Callable[[], None], resources: ResourcesConfig) -> None:
+        self._exchange = exchange
+        self._stop_trials = stop_trials
+        self._grace_s = resources.stop_grace_s
+        self._silence_limit_s = resources.silence_limit_s
+        self._asked_at: float | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        interrupt = self._exchange.interrupt
+        now = time.monotonic()
+        silence = now - self._exchange.last_heard
+        if self._exchange.running and silence > self._silence_limit_s:
+            interrupt.stop(
+                SweepError(
+                    f"no sign of life for {silence:.0f} s (resources.silence_limit_s) from the running trials "
+                    f"{', '.join(self._exchange.running)}; see whether the cluster still has their workers, then resume"
+                )
+            )
+        if interrupt.reason is None:
+            return False
+        if self._asked_at is None:
+            self._asked_at = now
+            with interrupt.on(*_DISORDERS):
+                self._stop_trials()
+        return isinstance(interrupt.reason, _DISORDERS) or now - self._asked_at > self._grace_s
