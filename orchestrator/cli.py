@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from orchestrator.errors import LedgerWarning, SweepError, SweepInterruptedError
+from orchestrator.errors import LedgerWarning, StorageError, SweepError, SweepInterruptedError
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import UnlearningError
@@ -305,6 +305,9 @@ def main() -> None:
     except (SweepError, UnlearningError, SpaceError) as error:
         _err().print(f"unlearn-sweep: {error}", soft_wrap=True)
         sys.exit(2)
+    except StorageError as error:
+        _err().print(f"unlearn-sweep: {error}", soft_wrap=True)
+        sys.exit(1)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
         _err().print(f"unlearn-sweep:{place} {error.strerror or error}", soft_wrap=True)

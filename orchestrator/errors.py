@@ -5,6 +5,13 @@ class SweepError(Exception):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""
 
 
+class StorageError(Exception):
+    """A disk or an object store did not do what was asked: the message says where, what, and what the system said.
+
+    What was published before stands. Carries its message alone, so it travels between processes. Exit code 1.
+    """
+
+
 class LedgerWarning(UserWarning):
     """A file of the ledger could not be read: the message names it, and says where it was put."""
 
