@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from orchestrator import merged
-from orchestrator.errors import LedgerWarning
+from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping
 from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
@@ -304,8 +304,8 @@ class Ledger:
         try:
             self.storage.move(path, place)
             done = f"set aside as {place}; resuming the sweep runs its trial again"
-        except OSError as error:
-            done = f"skipped, for it could not be moved to {place} ({error.strerror or error})"
+        except StorageError as error:
+            done = f"skipped, for it could not be moved ({error})"
         warnings.warn(f"{self.storage.uri}/{path}: {reason}; {done}", LedgerWarning, stacklevel=2)
 
 

@@ -101,6 +101,7 @@ def run_sweep(
     interrupt = Interrupt()
     with lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
+        ledger.storage.remove_leftovers()
         if changes is not None:
             ledger.mend()
             if options.retry_failed:

@@ -1,11 +1,14 @@
 """The command line: exit codes, messages instead of tracebacks, and output that a machine reads."""
 
 import csv
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -212,3 +215,13 @@ def test_the_installed_command_exits_with_2_without_a_traceback(written_sweeps):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("unlearn-sweep: no sweep at sweeps/nosuch")
     assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fails_is_one_message_and_exit_code_1(call, monkeypatch, written_sweeps):
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    code, out, err = call("status", "first")
+    path = written_sweeps / "first" / "spec.yaml"
+    assert (code, out, err) == (1, "", f"unlearn-sweep: {path}: cannot read: Input/output error\n")

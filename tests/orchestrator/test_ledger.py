@@ -366,7 +366,7 @@ def test_a_foreign_file_is_set_aside_and_what_cannot_be_moved_is_skipped(ledger,
     folder = tmp_path / "tiny" / "evaluations"
     pq.write_table(pa.table({"learning_rate": ["text"]}), folder / "stray.parquet")
     (folder / "trials.parquet").write_bytes((tmp_path / "tiny" / "trials" / f"{trial.trial_id}.parquet").read_bytes())
-    monkeypatch.setattr(LocalStorage, "move", no_permission)
+    monkeypatch.setattr(Path, "replace", no_permission)
     with pytest.warns(LedgerWarning) as warned:
         assert ledger.table("evaluations").num_rows == 1
     messages = sorted(str(warning.message) for warning in warned)

@@ -1,13 +1,16 @@
 """One contract for every storage; and what only a local disk can get wrong."""
 
 import errno
+import multiprocessing
 import os
+import pickle
+import re
 import uuid
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import StorageError, SweepError
 from orchestrator.storage import LocalStorage, ObjectStorage, open_storage
 
 
@@ -94,6 +97,54 @@ def test_remove(storage):
     storage.remove("never/there")
 
 
+def test_a_file_is_created_once(storage):
+    assert storage.create("t/lock", b"first")
+    assert not storage.create("t/lock", b"second")
+    assert storage.read("t/lock") == b"first"
+    storage.remove("t/lock")
+    assert storage.create("t/lock", b"third")
+    assert storage.files("t", "") == storage.files("t", "lock") != {}
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/x", "../x", "t/../../x", "t//x", "./x", "t/.", "t/", "t\\x", "..\\x", "t\0x"]
+)
+def test_no_path_leads_out_of_the_folder(storage, path):
+    uses = [
+        lambda: storage.publish(path, b"x"),
+        lambda: storage.create(path, b"x"),
+        lambda: storage.read(path),
+        lambda: storage.files(path, ""),
+        lambda: storage.remove(path),
+        lambda: storage.move(path, "t/a"),
+        lambda: storage.move("t/a", path),
+        lambda: storage.child(path),
+    ]
+    storage.publish("t/a", b"x")
+    for use in uses:
+        with pytest.raises(SweepError, match=re.escape(f"path {path!r}: it could lead out of its folder")):
+            use()
+    assert storage.read("t/a") == b"x"
+
+
+def test_leftovers_are_removed_and_nothing_else_is(storage):
+    for path in ("t/a.parquet", "t/.hidden", "t/x.tmp", ".deep/er/.kept.tmp"):
+        storage.publish(path, b"x")
+    if isinstance(storage, LocalStorage):
+        for folder in ("t", ".deep/er"):
+            (Path(storage.uri) / folder / ".a.parquet.0123abcd.tmp").write_bytes(b"half")
+    storage.remove_leftovers()
+    assert [storage.read(path) for path in ("t/a.parquet", "t/.hidden", "t/x.tmp", ".deep/er/.kept.tmp")] == [b"x"] * 4
+    if isinstance(storage, LocalStorage):
+        assert not list(Path(storage.uri).rglob("*.0123abcd.tmp"))
+    storage.child("never").child("there").remove_leftovers()
+
+
+def test_a_storage_travels_between_processes(storage):
+    storage.publish("t/a", b"x")
+    assert pickle.loads(pickle.dumps(storage)).read("t/a") == b"x"
+
+
 def test_a_child_is_the_same_files_one_folder_down(storage):
     storage.child("inside").publish("t/a", b"x")
     assert storage.read("inside/t/a") == b"x"
@@ -113,14 +164,14 @@ def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch,
     storage.publish("t/a", b"old")
     with monkeypatch.context() as patch:
         patch.setattr(*broken, no_space)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StorageError, match=r"t/a: cannot write: No space left on device$"):
             storage.publish("t/a", b"new")
     assert storage.read("t/a") == b"old"
     assert [path.name for path in (tmp_path / "t").iterdir()] == ["a"]
 
 
 def test_content_is_on_disk_before_it_is_visible(tmp_path, monkeypatch):
-    """fsync of the file, then the rename, then fsync of the folder that holds the name."""
+    """fsync of a new folder's name, of the file, then the rename, then fsync of the folder that holds the name."""
     events = []
     fsync, replace = os.fsync, Path.replace
 
@@ -137,7 +188,7 @@ def test_content_is_on_disk_before_it_is_visible(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     LocalStorage(tmp_path).publish("folder/a", b"x")
-    assert events == ["fsync ", "rename to a", "fsync folder"]
+    assert events == [f"fsync {tmp_path.name}", "fsync ", "rename to a", "fsync folder"]
 
 
 def test_a_local_path_that_runs_through_a_file_reads_as_missing(tmp_path):
@@ -164,3 +215,30 @@ def test_a_relative_folder_stays_where_it_was_opened(tmp_path, monkeypatch):
 def test_an_unknown_scheme_is_answered():
     with pytest.raises(SweepError, match=r"storage 'floppy://a/b': .*floppy.*give a folder, or a URI"):
         open_storage("floppy://a/b")
+
+
+def create(folder, name, start, won):
+    start.wait()
+    won.put(name if LocalStorage(folder).create("lock", name.encode()) else None)
+
+
+def test_of_many_processes_that_create_one_file_one_does(tmp_path):
+    context = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        start, won = context.Event(), context.Queue()
+        names = [f"process {number}" for number in range(8)]
+        processes = [context.Process(target=create, args=(tmp_path / str(attempt), n, start, won)) for n in names]
+        for process in processes:
+            process.start()
+        start.set()
+        (winner,) = [name for name in [won.get(timeout=60) for _ in processes] if name]
+        for process in processes:
+            process.join()
+        assert (tmp_path / str(attempt) / "lock").read_text() == winner
+        assert [path.name for path in (tmp_path / str(attempt)).iterdir()] == ["lock"]
+
+
+def test_a_storage_error_travels_between_processes():
+    error = StorageError("/sweeps/demo/trials/ab.parquet: cannot write: No space left on device")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (StorageError, str(error))

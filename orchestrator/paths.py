@@ -1,0 +1,17 @@
+"""Paths inside a storage: relative, POSIX, and unable to leave it, whatever spec or file they were read from."""
+
+from orchestrator.errors import SweepError
+
+
+def checked(path: str) -> str:
+    """Give the path back, if it stays inside the folder it is relative to.
+
+    Raises:
+        SweepError: it is absolute, or has an empty, ``.`` or ``..`` segment, a backslash or a null character.
+    """
+    if "\\" in path or "\0" in path or any(segment in {"", ".", ".."} for segment in path.split("/")):
+        raise SweepError(
+            f"path {path!r}: it could lead out of its folder; "
+            "give a relative path of plain names between single slashes, like 'trials/0123.parquet'"
+        )
+    return path
