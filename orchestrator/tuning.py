@@ -152,7 +152,7 @@ class _Disposable:
         return {}
 
 
-class _Asker(Searcher):  # type: ignore[misc]  # Ray is not typed
+class _Asker(_Disposable, Searcher):  # type: ignore[misc]  # Ray is not typed
     """Lets Tune ask what to run. What it hears comes by ``_Listener``, which is told the cause of a failure too."""
 
     def __init__(self, exchange: _Exchange) -> None:

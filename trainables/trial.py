@@ -84,7 +84,9 @@ class TrialRun:
         self._results = results
         self._clock = clock
         self._ascent = engine.start(trial)
-        self._evaluations, self._examples = results.published(trial.trial_id)
+        self._evaluations, examples = results.published(trial.trial_id)
+        committed = {evaluation.step for evaluation in self._evaluations}
+        self._examples = [example for example in examples if example.step in committed]  # examples are published first
         self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
         self.outcome: Outcome | None = None
         self.warning: str | None = None

@@ -248,6 +248,19 @@ def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload
         assert deterministic(found) == deterministic(expected)
 
 
+def test_examples_whose_evaluation_was_not_published_are_not_published_twice(workload):
+    whole = MemoryResults()
+    run_to_end(Engine(workload), TRIAL, whole)
+    results = MemoryResults()
+    run = TrialRun(Engine(workload), TRIAL, results)
+    to_next_evaluation(run)
+    evaluations, _ = results.published("trial")
+    to_next_evaluation(run)
+    results.rows["trial"] = (evaluations, results.published("trial")[1])  # killed between the two files
+    run_to_end(Engine(workload), TRIAL, results)
+    assert deterministic(results.published("trial")[1]) == deterministic(whole.published("trial")[1])
+
+
 @pytest.mark.parametrize("max_increase", [3.0, -0.5], ids=["completed", "collapsed"])
 def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increase, evaluated):
     engine, results = Engine(tiny_workload(max_increase=max_increase)), MemoryResults()

@@ -1,0 +1,174 @@
+"""Sweeps that can be killed: a process that is warm, and forks a driver for every sweep it is asked for.
+
+A driver runs the real search, ledger, lease, ascent and checkpoints, one process without Ray, and kills itself by
+SIGKILL at the event it is told: an ascent step, or just before or after a change of the storage. What it did is in a
+log that survives it.
+
+    python -m tests.faults.sweeper    # reads requests, writes answers, a line of JSON each
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from orchestrator.interrupt import Interrupt
+from orchestrator.lease import lease
+from orchestrator.ledger import Ledger
+from orchestrator.search import SweepSearch
+from orchestrator.spec import SweepSpec, dump_spec, parse_yaml, validate_spec
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import told
+from tests.support import tiny_workload
+from trainables import trial as trial_module
+from trainables.ascent import Ascent
+from trainables.trial import Engine, TrialRun
+
+CHECKPOINT_STEPS = 3
+CHANGES = ("publish", "create", "remove", "move")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A sweep to run to its end, or to the event at which its driver dies."""
+
+    folder: str
+    spec: str
+    at_once: int = 1
+    die_at: int | None = None
+
+
+@dataclass
+class Sweeper:
+    """The warm process, from outside."""
+
+    process: subprocess.Popen[str]
+
+    @staticmethod
+    def start() -> "Sweeper":
+        command = [sys.executable, "-m", "tests.faults.sweeper"]
+        return Sweeper(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+
+    def run(self, folder: Path, spec: SweepSpec, *, at_once: int = 1, die_at: int | None = None) -> bool:
+        """Run a driver; False where it died as it was told. It went wrong otherwise: an AssertionError."""
+        request = Request(folder=str(folder), spec=dump_spec(spec), at_once=at_once, die_at=die_at)
+        self.process.stdin.write(json.dumps(asdict(request)) + "\n")
+        self.process.stdin.flush()
+        code = json.loads(self.process.stdout.readline())["code"]
+        assert code in (0, -signal.SIGKILL), f"the driver ended with {code}"
+        return code == 0
+
+    def stop(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def events(folder: Path) -> Counter[tuple[str, ...]]:
+    """Count what the drivers of a sweep did: ("step", trial, n), ("evaluate", trial, n), ("change", what)."""
+    return Counter(tuple(line.split()) for line in (folder / "log").read_text().splitlines())
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    workload = tiny_workload(every_s=1e9, every_steps=CHECKPOINT_STEPS, dropout=0.1)
+    for line in sys.stdin:
+        request = Request(**json.loads(line))
+        child = os.fork()
+        if child == 0:
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the answers are the parent's
+            code = 1
+            try:
+                _drive(request, workload)
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)  # noqa: T201
+
+
+def _drive(request: Request, workload: Any) -> None:
+    folder, spec = Path(request.folder), validate_spec(parse_yaml(request.spec, "request"), "request")
+    folder.mkdir(exist_ok=True)
+    _watch(folder / "log", request.die_at)
+    ledger = Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name)
+    with lease(ledger.storage, spec.name, Interrupt()) as held:
+        ledger = replace(ledger, driver=held.number)
+        ledger.storage.remove_leftovers()
+        ledger.mend()
+        ledger.create(request.spec, {}, {})
+        search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=request.at_once)
+        engines = [Engine(workload) for _ in range(request.at_once)]
+        running: dict[int, tuple[Any, TrialRun]] = {}
+        while True:
+            for index, engine in enumerate(engines):
+                if index not in running and (assignment := search.next()) is not None:
+                    running[index] = (assignment, TrialRun(engine, assignment.trial, ledger))
+            if not running:
+                break
+            for index, (assignment, run) in list(running.items()):
+                evaluation = run.advance()
+                if evaluation is not None:
+                    search.observe(assignment, told(evaluation))
+                if run.outcome is not None:
+                    search.end(assignment, run.outcome.status)
+                    del running[index]
+        assert search.is_exhausted()
+    ledger.merge()
+
+
+def _watch(log: Path, die_at: int | None) -> None:
+    """Note every event in the log, and die at one of them."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    count = 0
+
+    def event(*what: object) -> None:
+        nonlocal count
+        os.write(descriptor, (" ".join(map(str, what)) + "\n").encode())
+        count += 1
+        if count == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for name in CHANGES:
+        setattr(LocalStorage, name, _noting(getattr(LocalStorage, name), event))
+
+    real_run, real_advance, real_evaluate = TrialRun.__init__, Ascent.advance, trial_module.evaluate
+
+    def init(self: TrialRun, engine: Engine, trial: Any, *args: Any, **kwargs: Any) -> None:
+        engine.trial_id = trial.trial_id  # type: ignore[attr-defined]
+        engine.model.trial_id = trial.trial_id
+        real_run(self, engine, trial, *args, **kwargs)
+
+    def advance(self: Ascent, to_step: int) -> None:
+        event("step", self._model.trial_id, to_step)
+        real_advance(self, to_step)
+
+    def evaluate(model: Any, *args: Any, **kwargs: Any) -> Any:
+        event("evaluate", model.trial_id, kwargs["step"])
+        return real_evaluate(model, *args, **kwargs)
+
+    TrialRun.__init__ = init  # type: ignore[method-assign]
+    Ascent.advance = advance  # type: ignore[method-assign]
+    trial_module.evaluate = evaluate
+
+
+def _noting(real: Any, event: Any) -> Any:
+    def change(self: LocalStorage, path: str, *args: Any) -> Any:
+        event("change", f"before-{real.__name__}", path)
+        result = real(self, path, *args)
+        event("change", f"after-{real.__name__}", path)
+        return result
+
+    return change
+
+
+if __name__ == "__main__":
+    main()

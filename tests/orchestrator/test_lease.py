@@ -1,0 +1,188 @@
+"""One driver a sweep: exactly one of many proceeds, the others learn who, a dead one is followed, a lost one stops."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+from orchestrator import lease as lease_module
+from orchestrator.errors import SweepError
+from orchestrator.interrupt import Interrupt
+from orchestrator.lease import LeaseLostError, current_driver, is_stopping, lease
+from orchestrator.storage import LocalStorage
+
+HOLD = """
+import sys
+from pathlib import Path
+from orchestrator.interrupt import Interrupt
+from orchestrator.lease import lease
+from orchestrator.storage import LocalStorage
+with lease(LocalStorage(Path(sys.argv[1])), "tiny", Interrupt()):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return LocalStorage(tmp_path / "tiny")
+
+
+@pytest.fixture
+def holder(storage):
+    """A process that drives the sweep until its standard input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, storage.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def hold(storage, **options):
+    return lease(storage, "tiny", Interrupt(), **options)
+
+
+def written(storage):
+    (path,) = storage.files("drivers", ".json")
+    return path, json.loads(storage.read(path))
+
+
+def rewrite(storage, **changes):
+    path, content = written(storage)
+    storage.publish(path, json.dumps({**content, **changes}).encode())
+
+
+def test_a_second_driver_is_told_who_the_first_is_and_how_to_take_over(storage, holder):
+    with pytest.raises(SweepError) as caught, hold(storage):
+        pass
+    message = str(caught.value)
+    driver = current_driver(storage)
+    assert driver.pid == holder.pid
+    for part in (f"process {holder.pid}", f"host {driver.host}", f"since {driver.since}", "--take-over"):
+        assert part in message
+
+
+def test_a_driver_that_ended_is_followed(storage):
+    with hold(storage) as first:
+        assert current_driver(storage).drives
+    assert not current_driver(storage).drives
+    with hold(storage) as second:
+        assert second.number == first.number + 1
+        assert written(storage)[1]["pid"] == os.getpid()
+
+
+def test_a_driver_that_was_killed_is_followed(storage, holder):
+    holder.kill()
+    holder.wait()
+    assert not current_driver(storage).drives
+    with hold(storage):
+        assert current_driver(storage).pid == os.getpid()
+
+
+def test_a_process_number_that_another_process_got_since_is_a_dead_driver(storage):
+    with hold(storage):
+        rewrite(storage, process_started=psutil.Process().create_time() - 3600)
+        assert current_driver(storage).is_dead
+
+
+def test_of_another_machine_nothing_is_known_and_only_taking_over_helps(storage):
+    with hold(storage):
+        rewrite(storage, machine="elsewhere", host="elsewhere", pid=2**22 + 1)
+        assert current_driver(storage).drives
+        with pytest.raises(SweepError, match="host elsewhere"), hold(storage):
+            pass
+
+
+def test_whoever_is_taken_over_stops_and_leaves_the_lease_alone(storage):
+    interrupt, other = Interrupt(), Interrupt()
+    with lease(storage, "tiny", interrupt, renew_every_s=0.01) as first:
+        with lease(storage, "tiny", other, take_over=True) as second:
+            noticed = threading.Event()
+            while interrupt.reason is None:
+                noticed.wait(0.01)  # a poll of the other thread
+            assert isinstance(interrupt.reason, LeaseLostError)
+            assert "taken over" in str(interrupt.reason)
+            assert is_stopping(storage, first.number)
+            assert not is_stopping(storage, second.number)
+        assert other.reason is None
+    assert written(storage)[0] == f"drivers/{second.number:06d}.json"
+
+
+def test_of_many_that_follow_a_dead_driver_exactly_one_proceeds(storage, holder):
+    holder.kill()
+    holder.wait()
+    start = threading.Barrier(8)
+    release = threading.Event()
+    outcomes = []
+
+    def follow(_):
+        start.wait()
+        try:
+            with hold(storage):
+                outcomes.append("drives")
+                release.wait(timeout=60)
+        except SweepError:
+            outcomes.append("refused")
+            if outcomes.count("refused") == 7:
+                release.set()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(follow, range(8)))
+    assert sorted(outcomes) == ["drives"] + ["refused"] * 7
+
+
+def test_the_lease_is_renewed_while_it_is_held(storage):
+    moments = iter(range(1000))
+    renewed = threading.Event()
+
+    def now():
+        second = next(moments)
+        if second > 3:
+            renewed.set()
+        return datetime(2026, 1, 1, 0, second // 60, second % 60, tzinfo=UTC)
+
+    with hold(storage, renew_every_s=0.01, now=now):
+        assert renewed.wait(timeout=60)
+        driver = current_driver(storage)
+        assert driver.since < driver.renewed_at
+
+
+def test_trials_are_asked_to_stop_through_the_lease(storage):
+    with hold(storage) as held:
+        assert not is_stopping(storage, held.number)
+        held.stop_trials()
+        assert is_stopping(storage, held.number)
+
+
+def test_a_damaged_driver_file_is_named(storage):
+    storage.publish("drivers/000001.json", b"{}")
+    with pytest.raises(SweepError, match=r"drivers/000001\.json: does not say who drives"), hold(storage):
+        pass
+
+
+def test_only_the_last_driver_is_kept(storage):
+    for _ in range(3):
+        with hold(storage):
+            pass
+    assert list(storage.files("drivers", ".json")) == ["drivers/000003.json"]
+
+
+def test_a_machine_is_named_by_boot_and_process_namespace():
+    assert lease_module._machine() == lease_module._machine()
+    with_other_boot = replace(_driver(), machine=lease_module._machine() + "x")
+    assert not with_other_boot.is_dead
+
+
+def _driver():
+    return lease_module.Driver(
+        host="h", machine=lease_module._machine(), pid=2**22 + 1, process_started=0.0, since="", renewed_at=""
+    )
