@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench soak clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ types: $(STAMP)
 
 bench: $(STAMP)  ## measure, do not judge
 	$(BIN)/python -m tests.benchmarks.ledger
+
+soak: $(STAMP)  ## kill sweeps at random moments, beside plain Ray Tune; prints a table
+	$(BIN)/python -m tests.faults.soak
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

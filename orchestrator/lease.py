@@ -25,6 +25,7 @@ import psutil
 from orchestrator.errors import StorageError, SweepError
 from orchestrator.interrupt import Interrupt
 from orchestrator.storage import Storage
+from trainables.errors import ResultsError
 
 FOLDER = "drivers"
 Clock = Callable[[], datetime]
@@ -68,8 +69,8 @@ class Driver:
         return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
 
 
-class LeaseLostError(SweepError):
-    """Another process took the sweep over: this one has stopped."""
+class LeaseLostError(SweepError, ResultsError):
+    """Another process took the sweep over: this one, and its trials, must write nothing more."""
 
 
 class Lease:
@@ -88,9 +89,7 @@ class Lease:
         Raises:
             LeaseLostError: somebody took the sweep over.
         """
-        last, other = _last(self._storage)
-        if last > self.number:
-            raise LeaseLostError(f"{self._storage.uri}: the sweep was taken over by {other}; this run has stopped")
+        require_lease(self._storage, self.number)
         self._write()
 
     def stop_trials(self) -> None:
@@ -156,10 +155,27 @@ def current_driver(storage: Storage) -> Driver | None:
     return _last(storage)[1]
 
 
+def require_lease(storage: Storage, number: int) -> None:
+    """Make sure that a driver has not been followed by another.
+
+    Raises:
+        LeaseLostError: it has; with who follows.
+    """
+    next_one = storage.read(_path(number + 1))
+    if next_one is not None:
+        other = _decode(next_one, f"{storage.uri}/{_path(number + 1)}")
+        raise LeaseLostError(f"{storage.uri}: the sweep was taken over by {other}; this run has stopped")
+
+
 def is_stopping(storage: Storage, number: int) -> bool:
-    """Tell a trial whether its driver has asked to stop, or has been followed by another."""
+    """Tell a trial whether its driver has asked to stop.
+
+    Raises:
+        LeaseLostError: the driver has been followed by another.
+    """
+    require_lease(storage, number)
     content = storage.read(_path(number))
-    return content is None or _decode(content, _path(number)).stopping
+    return content is None or _decode(content, f"{storage.uri}/{_path(number)}").stopping
 
 
 def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Lease:
@@ -180,22 +196,17 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Le
             renewed_at=moment,
         )
         if storage.create(_path(last + 1), _encode(mine)):
-            for path in storage.files(FOLDER, ".json"):
-                if path < _path(last + 1):
-                    storage.remove(path)
             return Lease(storage, last + 1, mine, now)
         take_over = False  # somebody was faster, and is alive
 
 
 def _last(storage: Storage) -> tuple[int, Driver | None]:
-    """Find the highest number, and its driver. A file that vanishes as it is read has made way for a higher one."""
-    while True:
-        paths = list(storage.files(FOLDER, ".json"))
-        if not paths:
-            return 0, None
-        content = storage.read(paths[-1])
-        if content is not None:
-            return int(Path(paths[-1]).stem), _decode(content, f"{storage.uri}/{paths[-1]}")
+    """Find the highest number, and its driver."""
+    paths = list(storage.files(FOLDER, ".json"))
+    content = storage.read(paths[-1]) if paths else None
+    if content is None:
+        return 0, None
+    return int(Path(paths[-1]).stem), _decode(content, f"{storage.uri}/{paths[-1]}")
 
 
 def _moment(now: Clock) -> str:

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from orchestrator import merged
 from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.identity import canonical_json, stratum_name
-from orchestrator.lease import is_stopping
+from orchestrator.lease import is_stopping, require_lease
 from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
 from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
@@ -46,7 +46,8 @@ class Ledger:
     sweep: str
     now: Callable[[], datetime] = _now
     driver: int | None = None
-    """Number of the driver (``lease``) that trials run for; None: for nobody who could ask them to stop."""
+    """Number of the driver (``lease``) that this ledger is written for, in its own process and in its trials'; once
+    another driver follows, every write raises ``LeaseLostError``. None: nobody watches."""
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
         """Record a trial before it starts; its status is null until it ends."""
@@ -101,7 +102,7 @@ class Ledger:
         self.discard_checkpoint(trial_id)
 
     def stopping(self) -> bool:
-        """Tell a trial whether its sweep's driver has asked to stop, or has been followed by another."""
+        """Tell a trial whether its sweep's driver has asked to stop."""
         return self.driver is not None and is_stopping(self.storage, self.driver)
 
     def publish(
@@ -212,6 +213,8 @@ class Ledger:
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Replace the trial's checkpoint."""
+        if self.driver is not None:
+            require_lease(self.storage, self.driver)
         self.storage.publish(_checkpoint(trial_id), payload)
 
     def load_checkpoint(self, trial_id: str) -> bytes | None:
@@ -263,6 +266,8 @@ class Ledger:
         return FORGET_EXAMPLES.empty_table() if rows is None else rows
 
     def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
+        if self.driver is not None:
+            require_lease(self.storage, self.driver)
         self._publish_rows(_file(name, trial_id), TABLES[name], rows)
 
     def _publish_rows(self, path: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:

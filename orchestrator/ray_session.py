@@ -45,6 +45,7 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
     else:
         asked = (workers or resources.concurrent_trials or 1) * resources.cpus_per_trial
         ray.init(
+            address="local",  # not a cluster that happens to run on this machine
             num_cpus=max(os.cpu_count() or 1, int(-(-asked // 1))),
             include_dashboard=False,
             logging_level=logging.ERROR,

@@ -199,7 +199,7 @@ class _Run:
                 concurrent=concurrent,
                 events=self.events,
                 interrupt=self.interrupt,
-                stop_trials=self.lease.stop_trials,
+                lease=self.lease,
             )
             self.interrupt.raise_if_set()
         return search

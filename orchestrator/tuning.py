@@ -7,7 +7,6 @@ written to a scratch folder that nobody reads.
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from ray import tune
@@ -16,6 +15,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.errors import LedgerWarning, StorageError, SweepError
 from orchestrator.interrupt import Interrupt
+from orchestrator.lease import Lease
 from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import ResourcesConfig
 from trainables.ray_single import EVALUATION, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
@@ -47,7 +47,7 @@ def run_trials(
     concurrent: int,
     events: TrialEvents,
     interrupt: Interrupt,
-    stop_trials: Callable[[], None],
+    lease: Lease,
 ) -> None:
     """Run what ``search`` proposes until there is nothing left, or ``interrupt`` has a reason to stop.
 
@@ -59,9 +59,9 @@ def run_trials(
         concurrent: trials at once.
         events: told of every evaluation and ending.
         interrupt: the reason to stop; errors of the storage become one.
-        stop_trials: asks the running trials to stop in good order.
+        lease: by which the running trials are asked to stop in good order.
     """
-    exchange = _Exchange(search, events, interrupt)
+    exchange = _Exchange(search, events, interrupt, lease)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-tune-", ignore_cleanup_errors=True) as scratch:
         Tuner(
             tune.with_resources(trainable, {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}),
@@ -77,7 +77,7 @@ def run_trials(
                 name=name,
                 storage_path=scratch,
                 verbose=0,
-                stop=_Ending(exchange, stop_trials, resources),
+                stop=_Ending(exchange, resources),
                 callbacks=[_Listener(exchange)],
                 failure_config=FailureConfig(max_failures=0),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
@@ -88,8 +88,9 @@ def run_trials(
 class _Exchange:
     """Between Tune's trials and the search's assignments."""
 
-    def __init__(self, search: SweepSearch, events: TrialEvents, interrupt: Interrupt) -> None:
+    def __init__(self, search: SweepSearch, events: TrialEvents, interrupt: Interrupt, lease: Lease) -> None:
         self.interrupt = interrupt
+        self.lease = lease
         self.last_heard = time.monotonic()
         self._search = search
         self._events = events
@@ -118,6 +119,8 @@ class _Exchange:
         if WARNING in result:
             warnings.warn(result[WARNING], LedgerWarning, stacklevel=2)
         if STORAGE_ERROR in result:
+            with self.interrupt.on(*_DISORDERS):
+                self.lease.renew()  # perhaps it is lost, and nothing is wrong with the storage
             self.interrupt.stop(StorageError(result[STORAGE_ERROR]))
         assignment = self._assignments.get(tune_id)
         if assignment is not None and EVALUATION in result:
@@ -194,9 +197,8 @@ class _Ending(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed
     Nothing that cannot be saved is waited for, and nothing is waited for in silence for ever.
     """
 
-    def __init__(self, exchange: _Exchange, stop_trials: Callable[[], None], resources: ResourcesConfig) -> None:
+    def __init__(self, exchange: _Exchange, resources: ResourcesConfig) -> None:
         self._exchange = exchange
-        self._stop_trials = stop_trials
         self._grace_s = resources.stop_grace_s
         self._silence_limit_s = resources.silence_limit_s
         self._asked_at: float | None = None
@@ -219,6 +221,7 @@ class _Ending(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed
             return False
         if self._asked_at is None:
             self._asked_at = now
-            with interrupt.on(*_DISORDERS):
-                self._stop_trials()
+            if not isinstance(interrupt.reason, _DISORDERS):
+                with interrupt.on(*_DISORDERS):
+                    self._exchange.lease.stop_trials()
         return isinstance(interrupt.reason, _DISORDERS) or now - self._asked_at > self._grace_s

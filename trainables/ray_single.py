@@ -1,5 +1,6 @@
 """The narrow trial: a Ray Tune class trainable whose actor is reused and keeps the model resident."""
 
+import contextlib
 from typing import Any
 
 from ray import tune
@@ -59,7 +60,8 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         return {"done": self._run.outcome is not None, **result}
 
     def cleanup(self) -> None:
-        """Leave an interrupted trial in good order; a finished one is left as it is."""
+        """Leave an interrupted trial in good order, if it can be kept; a finished one is left as it is."""
         if self._run is not None:
-            self._run.interrupt()
+            with contextlib.suppress(ResultsError):
+                self._run.interrupt()
             self._run = None

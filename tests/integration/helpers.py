@@ -17,8 +17,9 @@ NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
 """Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+def start(*arguments: str, cluster: bool = False) -> subprocess.Popen[str]:
+    """Start the command: on this machine, or on the ``cluster`` that RAY_ADDRESS names."""
+    environment = {name: value for name, value in os.environ.items() if cluster or name != "RAY_ADDRESS"}
     return subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )

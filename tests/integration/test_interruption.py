@@ -1,5 +1,6 @@
 """Signals and dying workers: what was committed stands, and resuming ends where an unbroken run would have."""
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -14,6 +15,11 @@ pytestmark = pytest.mark.slow
 
 def committed(sweep: Path) -> list[Path]:
     return list(sweep.glob("evaluations/*.parquet"))
+
+
+def assert_same_rows(sweep: Path, whole: Path) -> None:
+    for table in ("trials", "evaluations", "examples"):
+        assert rows(sweep, table) == rows(whole, table)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -36,16 +42,59 @@ def test_one_signal_stops_in_good_order_and_resume_completes_the_same_sweep(
     assert "Traceback" not in err
     stopped = [trial for trial in rows(sweep, "trials") if trial["status"] == "stopped"]
     assert stopped
-    assert {path.stem for path in sweep.glob("checkpoints/*")} == {trial["trial_id"] for trial in stopped}
+    assert {path.stem for path in sweep.glob("checkpoints/*")} >= {trial["trial_id"] for trial in stopped}
 
     done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
     assert done.returncode == 0, done.stderr
-    for table in ("trials", "evaluations", "examples"):
-        assert rows(sweep, table) == rows(tiny_sweep, table)
-    assert not list(sweep.glob("checkpoints/*"))
+    assert_same_rows(sweep, tiny_sweep)
 
 
-@pytest.mark.parametrize(("max_failures", "statuses"), [(5, {"completed"}), (0, {"completed", "failed"})])
+def test_a_killed_driver_leaves_a_sweep_that_goes_on_as_if_nothing_had_happened(tiny_sweep: Path) -> None:
+    name = "killed-driver"
+    sweep = tiny_sweep.parent / name
+    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
+    wait_until(lambda: committed(sweep), process)
+    process.kill()
+    process.communicate(timeout=120)
+
+    done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
+    assert done.returncode == 0, done.stderr
+    assert_same_rows(sweep, tiny_sweep)
+    assert not list(sweep.rglob(".*.tmp"))
+    status = json.loads(unlearn_sweep("status", str(sweep), "--json").stdout)
+    assert (status["statuses"], status["evaluations"], status["driver"]) == ({"completed": 8}, 64, None)
+
+
+def test_a_second_driver_is_refused_by_name_and_disturbs_nothing(tiny_sweep: Path) -> None:
+    name = "driven-once"
+    sweep = tiny_sweep.parent / name
+    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
+    wait_until(lambda: committed(sweep), process)
+    refused = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
+    assert refused.returncode == 2
+    assert f"process {process.pid}" in refused.stderr
+    assert "--take-over" in refused.stderr
+    code, _, err = finish(process)
+    assert code == 0, err
+    assert_same_rows(sweep, tiny_sweep)
+
+
+def test_whoever_takes_over_goes_on_and_the_other_stops(tiny_sweep: Path) -> None:
+    name = "taken-over"
+    sweep = tiny_sweep.parent / name
+    first = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
+    wait_until(lambda: committed(sweep), first)
+    first.send_signal(signal.SIGSTOP)  # it hangs
+    done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent), "--take-over")
+    assert done.returncode == 0, done.stderr
+    first.send_signal(signal.SIGCONT)
+    code, _, err = finish(first)
+    assert code == 2
+    assert "taken over" in err
+    assert_same_rows(sweep, tiny_sweep)
+
+
+@pytest.mark.parametrize(("max_failures", "statuses"), [(1, {"completed"}), (0, {"completed", "failed"})])
 def test_a_killed_worker_restarts_its_trial_or_fails_it_and_the_sweep_goes_on(
     tiny_sweep: Path, max_failures: int, statuses: set[str]
 ) -> None:

@@ -96,14 +96,6 @@ def test_running_again_finds_nothing_left_to_do(tiny_sweep: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tiny_sweep.rglob("*.parquet")} == before
 
 
-def test_another_spec_under_the_same_name_is_refused_with_the_difference(tiny_sweep: Path) -> None:
-    done = unlearn_sweep("run", str(TINY), "--storage", str(tiny_sweep.parent), "--set", "search.trials=5")
-    assert done.returncode == 2
-    assert "-  trials: 4" in done.stderr
-    assert "+  trials: 5" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: Path, tmp_path: Path) -> None:
     spec = load_spec(TINY)
     datasets = build_datasets(spec.data)

@@ -16,7 +16,9 @@ from orchestrator import lease as lease_module
 from orchestrator.errors import SweepError
 from orchestrator.interrupt import Interrupt
 from orchestrator.lease import LeaseLostError, current_driver, is_stopping, lease
+from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
 
 HOLD = """
 import sys
@@ -52,7 +54,7 @@ def hold(storage, **options):
 
 
 def written(storage):
-    (path,) = storage.files("drivers", ".json")
+    path = list(storage.files("drivers", ".json"))[-1]
     return path, json.loads(storage.read(path))
 
 
@@ -111,7 +113,8 @@ def test_whoever_is_taken_over_stops_and_leaves_the_lease_alone(storage):
                 noticed.wait(0.01)  # a poll of the other thread
             assert isinstance(interrupt.reason, LeaseLostError)
             assert "taken over" in str(interrupt.reason)
-            assert is_stopping(storage, first.number)
+            with pytest.raises(LeaseLostError, match="taken over"):
+                is_stopping(storage, first.number)
             assert not is_stopping(storage, second.number)
         assert other.reason is None
     assert written(storage)[0] == f"drivers/{second.number:06d}.json"
@@ -169,11 +172,35 @@ def test_a_damaged_driver_file_is_named(storage):
         pass
 
 
-def test_only_the_last_driver_is_kept(storage):
-    for _ in range(3):
-        with hold(storage):
+def test_whoever_lost_a_sweep_can_tell_however_late(storage):
+    with hold(storage) as first:
+        pass
+    for _ in range(2):
+        with hold(storage) as last:
             pass
-    assert list(storage.files("drivers", ".json")) == ["drivers/000003.json"]
+    first.end()  # it writes its own file only
+    with pytest.raises(LeaseLostError):
+        first.renew()
+    last.renew()
+
+
+def test_a_ledger_of_a_lost_sweep_writes_nothing(storage):
+    with hold(storage) as first:
+        pass
+    ledger = Ledger(storage=storage, sweep="tiny", driver=first.number)
+    trial = make_trial()
+    ledger.propose(trial, number=0, distribution="in", proposal={})
+    with hold(storage):
+        for write in (
+            lambda: ledger.propose(trial, number=0, distribution="in", proposal={}),
+            lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None),
+            lambda: ledger.fail(trial.trial_id, "died"),
+            lambda: ledger.save_checkpoint(trial.trial_id, b""),
+        ):
+            with pytest.raises(LeaseLostError):
+                write()
+    assert storage.files("evaluations", ".parquet") == {}
+    assert ledger.trial(trial.trial_id)["status"] is None
 
 
 def test_a_machine_is_named_by_boot_and_process_namespace():
