@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections import Counter
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -207,7 +208,7 @@ def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_js
         "proposed": len(rows),
         "statuses": dict(counts),
         "evaluations": ledger.table("evaluations").num_rows,
-        "driver": asdict(driver) if driver is not None and driver.drives else None,
+        "driver": asdict(driver) if driver is not None and driver.drives(datetime.now(UTC)) else None,
     }
     if as_json:
         _print_json(result)

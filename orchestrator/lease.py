@@ -2,7 +2,8 @@
 
 The driver is whoever made the file of the highest number, and making it is exclusive (``Storage.create``), so that of
 any number of processes that want to follow a dead or finished driver exactly one does. A driver renews its file while
-it lives, and stops when it finds a higher number: somebody took the sweep over.
+it lives, and stops when it finds a higher number: somebody took the sweep over. No file is ever removed, so that who
+lost a sweep can tell by one look, however late.
 
 Two drivers would not tear a ledger (rows are named by their content and published whole), but would spend everything
 twice and tell their studies different stories.
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from trainables.errors import ResultsError
 FOLDER = "drivers"
 Clock = Callable[[], datetime]
 RENEW_EVERY_S = 10.0
+EXPIRES_AFTER = timedelta(minutes=15)
+"""Without a sign of life, a driver on another machine is taken to be dead after this; whether one on this machine lives
+is seen at once. Longer than clocks differ."""
 SAME_START_S = 2.0
 """Processes of one number whose starts differ by more are two processes."""
 
@@ -50,20 +54,21 @@ class Driver:
     """It has asked its trials to stop."""
     ended_at: str | None = None
 
-    @property
-    def is_dead(self) -> bool:
-        """Tell whether it is known to have gone without saying so. Of another machine's processes nothing is known."""
-        if self.machine != _machine():
-            return False
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) > SAME_START_S
-        except psutil.NoSuchProcess:
-            return True
+    def drives(self, now: datetime) -> bool:
+        """Tell whether it still has the sweep, as far as can be known from here: see ``EXPIRES_AFTER``."""
+        return self.ended_at is None and (
+            self._process_lives()
+            if self.machine == _machine()
+            else now - datetime.fromisoformat(self.renewed_at) < EXPIRES_AFTER
+        )
 
-    @property
-    def drives(self) -> bool:
-        """Tell whether it still has the sweep, as far as can be known from here."""
-        return self.ended_at is None and not self.is_dead
+    def _process_lives(self) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.process_started) <= SAME_START_S
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
     def __str__(self) -> str:
         return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
@@ -181,10 +186,10 @@ def is_stopping(storage: Storage, number: int) -> bool:
 def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Lease:
     while True:
         last, holder = _last(storage)
-        if holder is not None and holder.drives and not take_over:
+        if holder is not None and holder.drives(now()) and not take_over:
             raise SweepError(
-                f"sweep '{sweep}' at {storage.uri} is driven by {holder}; stop that process first (kill -TERM "
-                f"{holder.pid}). If it is dead, or must not go on: unlearn-sweep resume {storage.uri} --take-over"
+                f"sweep '{sweep}' at {storage.uri} is driven by {holder}; to stop it: kill -TERM {holder.pid} on that "
+                f"host. If it is dead, or must not go on: unlearn-sweep resume {storage.uri} --take-over"
             )
         moment = _moment(now)
         mine = Driver(

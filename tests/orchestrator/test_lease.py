@@ -6,16 +6,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import psutil
 import pytest
 
-from orchestrator import lease as lease_module
 from orchestrator.errors import SweepError
 from orchestrator.interrupt import Interrupt
-from orchestrator.lease import LeaseLostError, current_driver, is_stopping, lease
+from orchestrator.lease import EXPIRES_AFTER, LeaseLostError, current_driver, is_stopping, lease
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
@@ -49,6 +47,10 @@ def holder(storage):
     process.communicate()
 
 
+def now():
+    return datetime.now(UTC)
+
+
 def hold(storage, **options):
     return lease(storage, "tiny", Interrupt(), **options)
 
@@ -75,8 +77,8 @@ def test_a_second_driver_is_told_who_the_first_is_and_how_to_take_over(storage, 
 
 def test_a_driver_that_ended_is_followed(storage):
     with hold(storage) as first:
-        assert current_driver(storage).drives
-    assert not current_driver(storage).drives
+        assert current_driver(storage).drives(now())
+    assert not current_driver(storage).drives(now())
     with hold(storage) as second:
         assert second.number == first.number + 1
         assert written(storage)[1]["pid"] == os.getpid()
@@ -85,7 +87,7 @@ def test_a_driver_that_ended_is_followed(storage):
 def test_a_driver_that_was_killed_is_followed(storage, holder):
     holder.kill()
     holder.wait()
-    assert not current_driver(storage).drives
+    assert not current_driver(storage).drives(now())
     with hold(storage):
         assert current_driver(storage).pid == os.getpid()
 
@@ -93,15 +95,31 @@ def test_a_driver_that_was_killed_is_followed(storage, holder):
 def test_a_process_number_that_another_process_got_since_is_a_dead_driver(storage):
     with hold(storage):
         rewrite(storage, process_started=psutil.Process().create_time() - 3600)
-        assert current_driver(storage).is_dead
+        assert not current_driver(storage).drives(now())
 
 
 def test_of_another_machine_nothing_is_known_and_only_taking_over_helps(storage):
     with hold(storage):
         rewrite(storage, machine="elsewhere", host="elsewhere", pid=2**22 + 1)
-        assert current_driver(storage).drives
+        assert current_driver(storage).drives(now())
         with pytest.raises(SweepError, match="host elsewhere"), hold(storage):
             pass
+        with hold(storage, take_over=True):
+            assert current_driver(storage).host != "elsewhere"
+
+
+def test_a_driver_of_another_machine_that_is_long_silent_is_followed(storage):
+    with hold(storage):
+        rewrite(storage, machine="elsewhere", renewed_at=(now() - EXPIRES_AFTER).isoformat())
+        with hold(storage):
+            assert current_driver(storage).pid == os.getpid()
+
+
+def test_a_driver_that_was_killed_and_not_yet_buried_is_followed(storage, holder):
+    holder.kill()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+    with hold(storage):
+        pass
 
 
 def test_whoever_is_taken_over_stops_and_leaves_the_lease_alone(storage):
@@ -147,13 +165,13 @@ def test_the_lease_is_renewed_while_it_is_held(storage):
     moments = iter(range(1000))
     renewed = threading.Event()
 
-    def now():
+    def ticking():
         second = next(moments)
         if second > 3:
             renewed.set()
         return datetime(2026, 1, 1, 0, second // 60, second % 60, tzinfo=UTC)
 
-    with hold(storage, renew_every_s=0.01, now=now):
+    with hold(storage, renew_every_s=0.01, now=ticking):
         assert renewed.wait(timeout=60)
         driver = current_driver(storage)
         assert driver.since < driver.renewed_at
@@ -201,15 +219,3 @@ def test_a_ledger_of_a_lost_sweep_writes_nothing(storage):
                 write()
     assert storage.files("evaluations", ".parquet") == {}
     assert ledger.trial(trial.trial_id)["status"] is None
-
-
-def test_a_machine_is_named_by_boot_and_process_namespace():
-    assert lease_module._machine() == lease_module._machine()
-    with_other_boot = replace(_driver(), machine=lease_module._machine() + "x")
-    assert not with_other_boot.is_dead
-
-
-def _driver():
-    return lease_module.Driver(
-        host="h", machine=lease_module._machine(), pid=2**22 + 1, process_started=0.0, since="", renewed_at=""
-    )
