@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.frontier import OBJECTIVES
 from orchestrator.identity import stratum_name
 from orchestrator.ledger import Ledger
+from orchestrator.samplers import STEP_INDEX
 from orchestrator.search import SweepSearch
 from orchestrator.spec import stored_spec
-from orchestrator.strata import STEP_INDEX
 
 SETTINGS_NEEDED = 4
 """Distinct settings of a forget set, the step aside, below which nothing is said."""

@@ -109,7 +109,8 @@ def code_state() -> dict[str, Any]:
 
 def _sources(root: Path) -> list[Path]:
     """List the modules that a trial's numbers and a search's proposals follow from."""
-    searching = [root / "orchestrator" / f"{name}.py" for name in ("identity", "search", "strata")]
+    names = ("gaussian_process", "identity", "samplers", "search", "strata")
+    searching = [root / "orchestrator" / f"{name}.py" for name in names]
     return sorted([*root.glob("trainables/*.py"), *root.glob("search_spaces/*.py"), *searching])
 
 

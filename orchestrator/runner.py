@@ -12,8 +12,9 @@ from ray import tune
 
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
-from orchestrator.errors import LedgerWarning, SweepError, SweepExistsError
+from orchestrator.errors import LedgerWarning, StorageError, SweepError, SweepExistsError
 from orchestrator.interrupt import Interrupt, catch_signals
+from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import Ledger
 from orchestrator.preparation import (
@@ -201,6 +202,8 @@ class _Run:
                 interrupt=self.interrupt,
                 lease=self.lease,
             )
+            if not isinstance(self.interrupt.reason, StorageError | SweepError):
+                export_journal(self.ledger.storage, search.strata)
             self.interrupt.raise_if_set()
         return search
 

@@ -27,17 +27,34 @@ from trainables.forget_sets import CANARIES
 from trainables.objectives import OBJECTIVES, check_objective
 from trainables.optimizers import SCHEDULES, check_optimizer
 
-Sampler = Literal["grid", "random", "tpe", "nsga2"]
+Sampler = Literal["grid", "random", "qmc", "tpe", "nsga2", "gp"]
 
 
 class SearchConfig(Config):
-    """What varies within a stratum, and who proposes it."""
+    """What varies within a stratum, and who proposes it.
+
+    ``grid``, ``random`` and ``qmc`` do not look at results: a longer search repeats a shorter one and goes on, and many
+    trials at once propose what one at a time would. ``tpe``, ``nsga2`` and ``gp`` learn from what the study was told
+    by then, so that many at once may propose otherwise.
+    """
 
     sampler: Sampler = "tpe"
+    """Who proposes. Where a choice opens settings of its own, each is right for these too.
+
+    - ``grid``: every combination of listed values; few dimensions, tables for a paper.
+    - ``random``: independent draws; the baseline (Bergstra & Bengio 2012).
+    - ``qmc``: a scrambled Sobol sequence; covers every range evenly with few trials (Owen 1998).
+    - ``tpe``: models good and other settings apart; cheap, many dimensions and choices; groups of settings that exist
+      together are modelled together (Bergstra et al. 2011; Watanabe 2023, arXiv 2304.11127).
+    - ``nsga2``: evolves a population towards the whole frontier; hundreds of observations (Deb et al. 2002).
+    - ``gp``: a Gaussian process and expected hypervolume improvement; few, expensive trials of few dimensions (Daulton
+      et al. 2020, arXiv 2006.05078). Settings of branches that were not taken stand at their middle. It models at
+      most 100 observations, the frontier among them, and takes seconds to propose.
+    """
     trials: PositiveInt | None = None
     """Trials of each stratum; a grid may leave it out and run whole."""
     startup_trials: PositiveInt = 4
-    """Random trials before TPE starts to model (a trial gives one observation a step, so few are enough)."""
+    """Random trials before TPE or GP starts to model (a trial gives one observation a step, so few are enough)."""
     population_size: Annotated[int, Field(ge=2)] = 20
     """Observations in a generation of NSGA-II."""
     extent: Literal["axis", "sampled"] = "axis"

@@ -6,25 +6,22 @@ proposal is a function of what the study has been told, not of how often the pro
 
 import itertools
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
+from orchestrator import gaussian_process
+from orchestrator.samplers import STEP_INDEX, Candidate, grid_points, quasi_random_point, study_sampler
 from orchestrator.spec import SearchConfig, SweepSpec, trial_config
-from search_spaces import Value, contains, grid, settings
+from search_spaces import Value, contains, settings
 from search_spaces.optuna_space import distributions, suggest
 from trainables.config import TrialConfig
 from trainables.optimizers import SCHEDULES
 from trainables.seeding import derive_seed
-
-STEP_INDEX = "step_index"
-"""The study's own dimension: which point of the step axis an observation is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +65,11 @@ class Stratum:
         self._space = spec.space
         self._name = name
         self._seed = derive_seed(spec.search.seed, "search", name)
-        self._grid = list(_grid_points(spec)) if spec.search.sampler == "grid" else None
-        self.budget = len(self._grid) if self._grid is not None else (spec.search.trials or 0)
+        self._grid = grid_points(spec) if spec.search.sampler == "grid" else []
+        self.budget = len(self._grid) or spec.search.trials or 0
         self._numbers: set[int] = set()
         self._open: dict[int, optuna.Trial | None] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study = optuna.create_study(study_name=name, directions=["minimize", "minimize"])
+        self.study = optuna.create_study(study_name=name, directions=["minimize", "minimize"])
 
     @property
     def proposed(self) -> int:
@@ -98,18 +93,33 @@ class Stratum:
         """Ask for the next trial. It stays pending until ``finish``."""
         number = self.next_number
         self._numbers.add(number)
-        fixed = None
-        if self._grid is not None:
-            point, step_index = self._grid[number]
-            fixed = {**point, STEP_INDEX: step_index}
+        candidate = self._candidate(number)
+        fixed = None if candidate is None else {**candidate[0], STEP_INDEX: candidate[1]}
         return self._ask(number, fixed, notes={})
+
+    def _candidate(self, number: int) -> Candidate | None:
+        """Give the point that the study is to take; None: its sampler chooses."""
+        match self._search.sampler:
+            case "grid":
+                return self._grid[number]
+            case "qmc":
+                seed = derive_seed(self._seed, "sequence")
+                return quasi_random_point(self._space, len(self._axis), seed=seed, number=number)
+            case "gp" if number >= self._search.startup_trials:
+                seed = self._sampler_seed(number)
+                return gaussian_process.propose(self.study, self._space, len(self._axis), seed=seed)
+            case _:
+                return None
+
+    def _sampler_seed(self, number: int) -> int:
+        return derive_seed(self._seed, "sampler", number) % 2**32
 
     def _ask(self, number: int, fixed: Mapping[str, Value] | None, *, notes: Mapping[str, Any]) -> Proposal:
         """Ask the study, or have it take a point that is known already, with the sampler's notes of then."""
         if fixed is not None:  # as study.enqueue_trial does, which cannot take notes
             attributes = {"fixed_params": dict(fixed), **notes}
             self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attributes))
-        self.study.sampler = self._sampler(number)
+        self.study.sampler = study_sampler(self._search, number, seed=self._sampler_seed(number))
         asked = self.study.ask()
         point = suggest(asked, self._space)
         step_index = asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
@@ -193,35 +203,6 @@ class Stratum:
             **distributions(self._space, proposal.point),
             STEP_INDEX: IntDistribution(0, len(self._axis) - 1),
         }
-
-    def _sampler(self, number: int) -> BaseSampler:
-        seed = derive_seed(self._seed, "sampler", number) % 2**32
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            match self._search.sampler:
-                case "tpe" if number >= self._search.startup_trials:
-                    return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True)
-                case "nsga2":
-                    return _NSGA2(seed=seed, population_size=self._search.population_size)
-                case _:
-                    return RandomSampler(seed=seed)
-
-
-class _NSGA2(NSGAIISampler):
-    """NSGA-II whose parents always stand in the order of their trials.
-
-    Optuna gives them by rank to the first trial of a generation and by number to the others, so that a rebuilt study
-    would draw otherwise than the live one.
-    """
-
-    def get_parent_population(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
-        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
-
-
-def _grid_points(spec: SweepSpec) -> list[tuple[dict[str, Value], int]]:
-    """List a grid's points; the step axis is one of its dimensions only where the schedule depends on the total."""
-    indices = range(len(spec.steps)) if spec.horizons_per_point > 1 else [len(spec.steps) - 1]
-    return [(point, index) for point in grid(spec.space) for index in indices]
 
 
 def _violation(feasible: bool) -> float:

@@ -17,6 +17,7 @@ from search_spaces.dimensions import (
     settings,
 )
 from search_spaces.loader import parse_space, shipped_specs
+from search_spaces.unit_cube import all_dimensions, point_at, value_at
 
 __all__ = [
     "Choice",
@@ -26,10 +27,13 @@ __all__ = [
     "Space",
     "SpaceError",
     "Value",
+    "all_dimensions",
     "contains",
     "corners",
     "grid",
     "parse_space",
+    "point_at",
     "settings",
     "shipped_specs",
+    "value_at",
 ]

@@ -91,9 +91,3 @@ def test_another_commit_of_the_same_sources_is_no_change():
 def test_a_sweep_from_before_sources_were_recorded_may_go_on():
     spec = make_spec()
     assert not compare(spec, spec, {**MANIFEST, "code": {"commit": "c"}}, MANIFEST)
-
-
-def test_a_longer_axis_is_another_kind_where_a_schedule_looks_at_the_total():
-    spec = make_spec(steps=[2, 5], search={"space": {"batch_size": 4, "learning_rate": 1e-3, "schedule": "linear"}})
-    found = compare(spec, amend_spec(spec, ["steps=[2, 5, 9]"]), MANIFEST, MANIFEST)
-    assert found.breaking == ("steps: was [2, 5], is [2, 5, 9]",)

@@ -9,7 +9,7 @@ import math
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.strata import STEP_INDEX
+from orchestrator.samplers import STEP_INDEX
 from search_spaces import grid, settings
 from tests.orchestrator.helpers import (
     FEW_POINTS,
@@ -25,7 +25,7 @@ from tests.orchestrator.helpers import (
 )
 from trainables.records import Status
 
-SAMPLERS = ("grid", "random", "tpe", "nsga2")
+SAMPLERS = ("grid", "random", "qmc", "tpe", "nsga2", "gp")
 LISTS = {
     "batch_size": [2, 4],
     "optimizer": {
@@ -41,7 +41,8 @@ def spec_for(sampler, **search):
     """Two strata, and enough trials that TPE models and NSGA-II breeds generations."""
     if sampler == "grid":
         return make_spec(search={"sampler": "grid", "trials": None, "space": LISTS, **search})
-    defaults = {"sampler": sampler, "trials": 7, "startup_trials": 2, "population_size": 4}
+    trials = 4 if sampler == "gp" else 7  # a proposal of the Gaussian process takes a second
+    defaults = {"sampler": sampler, "trials": trials, "startup_trials": 2, "population_size": 4}
     return make_spec(search=defaults | search)
 
 

@@ -1,0 +1,58 @@
+"""A space as a cube: every dimension of every branch takes a share in [0, 1) and gives a value.
+
+Quasi-random points and models of the whole tree need a fixed number of dimensions, whichever branch a point lies in.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from search_spaces.dimensions import Choice, Fixed, Integer, Real, Space, Value
+
+
+def all_dimensions(space: Space, where: str = "") -> Iterator[tuple[str, Real | Integer | Choice]]:
+    """Enumerate what varies in any branch, by path, in a fixed order."""
+    for name, dimension in space.dimensions.items():
+        if isinstance(dimension, Fixed):
+            continue
+        path = where + name
+        yield path, dimension
+        if isinstance(dimension, Choice):
+            for value, subspace in dimension.options:
+                yield from all_dimensions(subspace, f"{path}={value}/")
+
+
+def value_at(dimension: Real | Integer | Choice, share: float) -> Value:
+    """Give the value that stands at a share in [0, 1) of a dimension; equal shares are equally likely values.
+
+    Choices have equal shares. A range is cut as Optuna's random sampler cuts it: an integer has the share of
+    [integer - 1/2, integer + 1/2), of the logarithm if the range is logarithmic.
+    """
+    match dimension:
+        case Choice():
+            return dimension.options[int(share * len(dimension.options))][0]
+        case Integer():
+            whole = round(_between(dimension.low - 0.5, dimension.high + 0.5, share, log=dimension.log))
+            return min(max(whole, dimension.low), dimension.high)
+        case Real():
+            return min(
+                max(_between(dimension.low, dimension.high, share, log=dimension.log), dimension.low), dimension.high
+            )
+
+
+def point_at(space: Space, shares: Mapping[str, float], where: str = "") -> dict[str, Value]:
+    """Give the point, by path, at the shares of all dimensions; those of branches that are not taken do not matter."""
+    point: dict[str, Value] = {}
+    for name, dimension in space.dimensions.items():
+        if isinstance(dimension, Fixed):
+            continue
+        path = where + name
+        point[path] = value_at(dimension, shares[path])
+        if isinstance(dimension, Choice):
+            point |= point_at(dimension.subspace(point[path]), shares, f"{path}={point[path]}/")
+    return point
+
+
+def _between(low: float, high: float, share: float, *, log: bool) -> float:
+    if log:
+        return math.exp(_between(math.log(low), math.log(high), share, log=False))
+    return low + share * (high - low)

@@ -1,0 +1,66 @@
+"""The journal opens with Optuna's own file backend, and holds what the studies hold, finished trials only."""
+
+import math
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from orchestrator.journal import JOURNAL, export_journal
+from tests.orchestrator.helpers import Driver, make_search, make_spec, memory_ledger
+
+
+@pytest.fixture
+def sweep():
+    """A search of two strata, its ledger, and whoever runs it."""
+    rates = {"low": 4e-3, "high": 7e-3}  # most diverge
+    space = {"batch_size": 4, "learning_rate": rates}
+    spec = make_spec(search={"sampler": "nsga2", "trials": 6, "population_size": 3, "space": space})
+    ledger = memory_ledger()
+    search = make_search(spec, ledger, concurrent_trials=4)
+    return search, ledger, Driver(search, ledger)
+
+
+def opened(ledger, tmp_path):
+    """The published journal, as optuna-dashboard opens it."""
+    path = tmp_path / "journal.log"
+    path.write_bytes(ledger.storage.read(JOURNAL))
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def described(trials):
+    return [(t.params, t.distributions, t.values, t.state, t.constraints, t.user_attrs, t.system_attrs) for t in trials]
+
+
+def test_a_finished_search_is_in_the_journal_trial_by_trial(sweep, tmp_path):
+    search, ledger, driver = sweep
+    driver.run()
+    assert export_journal(ledger.storage, search.strata) == JOURNAL
+    storage = opened(ledger, tmp_path)
+    assert set(optuna.get_all_study_names(storage)) == set(search.strata)
+    for name, stratum in search.strata.items():
+        study = optuna.load_study(study_name=name, storage=storage)
+        assert study.directions == stratum.study.directions
+        assert [trial.number for trial in study.trials] == [trial.number for trial in stratum.study.trials]
+        assert described(study.trials) == described(stratum.study.trials)
+        assert described(study.best_trials) == described(stratum.study.best_trials)
+    values = [tuple(t.values) for stratum in search.strata.values() for t in stratum.study.trials if t.values]
+    assert (math.inf, math.inf) in values, "the check would be empty"
+
+
+def test_what_runs_is_left_out_and_a_later_export_replaces_an_earlier_one(sweep, tmp_path):
+    search, ledger, driver = sweep
+    running = [search.next() for _ in range(4)]
+    export_journal(ledger.storage, search.strata)
+    assert all(not s.n_trials for s in optuna.get_all_study_summaries(opened(ledger, tmp_path)))
+    driver.finish(running.pop(0))
+    for _ in range(2):
+        export_journal(ledger.storage, search.strata)
+    storage = opened(ledger, tmp_path)
+    for name, stratum in search.strata.items():
+        live = stratum.study.trials
+        assert any(trial.state is TrialState.RUNNING for trial in live), "the check would be empty"
+        finished = [trial for trial in live if trial.state.is_finished()]
+        assert described(optuna.load_study(study_name=name, storage=storage).trials) == described(finished)
