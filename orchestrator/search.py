@@ -42,6 +42,8 @@ class SweepSearch:
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
         self._unfinished: list[Assignment] = []
         """Trials to go on with: interrupted ones, ones whose worker died, ones that a longer step axis opens again."""
+        self._repeats: dict[str, list[Assignment]] = {}
+        """Proposals of trials that run, which wait until these have ended."""
         self._failures: Counter[str] = Counter()
         """How often each trial's worker died in this process."""
         self.superseded: list[str] = []
@@ -79,12 +81,7 @@ class SweepSearch:
         Interrupted trials come first. Then the stratum with the fewest running trials, so that the studies, which
         know nothing of each other, each learn from as many finished trials as possible.
         """
-        if self._unfinished:
-            assignment = self._unfinished.pop(0)
-            self._ledger.reopen(assignment.trial)
-            self._running[assignment.stratum].add(assignment.trial.trial_id)
-            return assignment
-        while True:
+        while not self._unfinished:
             open_strata = [
                 name for name in self.strata if self._may_propose(name) and len(self._running[name]) < self._at_once
             ]
@@ -94,15 +91,10 @@ class SweepSearch:
             proposal = self._lost[name].pop(0) if self._lost[name] else self.strata[name].propose()
             assignment = self._assign(name, proposal)
             trial_id = assignment.trial.trial_id
-            again = trial_id in self.statuses or trial_id in self._running[name]
-            if again and not self._goes_further(assignment):
-                if trial_id in self.statuses:
-                    self._ledger.propose_again(assignment.trial, proposal.as_json())
-                self.strata[name].finish(proposal, infeasible_beyond=False)
-                continue
-            if again:
-                self._ledger.propose_again(assignment.trial, proposal.as_json())
-                del self.statuses[trial_id]
+            if trial_id in self._running[name]:
+                self._repeats.setdefault(trial_id, []).append(assignment)
+            elif trial_id in self.statuses:
+                self._repeat(assignment)
             else:
                 self._ledger.propose(
                     assignment.trial,
@@ -110,9 +102,26 @@ class SweepSearch:
                     distribution=self._spec.data.forget_sets[assignment.trial.forget_set].distribution,
                     proposal=proposal.as_json(),
                 )
-            self._running[name].add(trial_id)
-            self._reach[trial_id] = assignment.trial.steps[-1]
-            return assignment
+                return self._hand_out(assignment)
+        assignment = self._unfinished.pop(0)
+        self._ledger.reopen(assignment.trial)
+        return self._hand_out(assignment)
+
+    def _hand_out(self, assignment: Assignment) -> Assignment:
+        trial_id = assignment.trial.trial_id
+        self._running[assignment.stratum].add(trial_id)
+        self._reach[trial_id] = assignment.trial.steps[-1]
+        return assignment
+
+    def _repeat(self, assignment: Assignment) -> None:
+        """Take an ended trial's being proposed once more: it goes on if it is asked to go further, and could."""
+        further = self._goes_further(assignment)
+        self._ledger.propose_again(assignment.trial, assignment.proposal.as_json())
+        if further:
+            del self.statuses[assignment.trial.trial_id]
+            self._unfinished.append(assignment)
+        else:
+            self.strata[assignment.stratum].finish(assignment.proposal, infeasible_beyond=False)
 
     def observe(self, assignment: Assignment, evaluation: Mapping[str, Any]) -> None:
         """Tell the study of one committed evaluation, unless it knows."""
@@ -123,10 +132,14 @@ class SweepSearch:
 
     def end(self, assignment: Assignment, status: Status) -> None:
         """Close a trial."""
-        self._running[assignment.stratum].discard(assignment.trial.trial_id)
+        trial_id = assignment.trial.trial_id
+        self._running[assignment.stratum].discard(trial_id)
         self.strata[assignment.stratum].finish(assignment.proposal, infeasible_beyond=status in _INFEASIBLE)
         if status in ENDED:
-            self.statuses[assignment.trial.trial_id] = status
+            self.statuses[trial_id] = status
+        repeats = self._repeats.get(trial_id, [])
+        while repeats and trial_id in self.statuses:  # one that goes further opens it again, and the rest wait on
+            self._repeat(repeats.pop(0))
 
     def fail(self, assignment: Assignment, message: str) -> Status | None:
         """Take note that a trial's worker died: the trial goes on from its checkpoint, or has failed once too often.
@@ -209,7 +222,10 @@ class SweepSearch:
             status = Status.COMPLETED  # only a completed trial is asked to go further
         elif status is Status.COMPLETED and is_last and assignment.trial.steps[-1] > row["target_step"]:
             status = None  # the step axis has grown
-        repeated = trial_id in self.statuses and not own
+        extended = (
+            trial_id in self.statuses and self._reach[trial_id] < assignment.trial.steps[-1] <= row["target_step"]
+        )
+        repeated = trial_id in self.statuses and not own and not extended
         self.strata[assignment.stratum].replay(
             assignment.proposal,
             [_observation(_summary(evaluation)) for evaluation in own],

@@ -217,7 +217,6 @@ def sampled_extents(seed, rates, **search):
     return make_spec(data={"forget_sets": ONE_FORGET_SET}, search=search)
 
 
-@pytest.mark.xfail(strict=True, reason="SweepSearch._replay takes a trial that went further in vain for a repeated one")
 def test_a_trial_that_diverges_as_soon_as_it_goes_further_comes_back_as_it_was_told():
     for seed in range(4):
         spec = sampled_extents(seed, [6e-3, 7e-3])
@@ -225,7 +224,6 @@ def test_a_trial_that_diverges_as_soon_as_it_goes_further_comes_back_as_it_was_t
         assert trials_of(make_search(spec, ledger)) == trials_of(live)
 
 
-@pytest.mark.xfail(strict=True, reason="SweepSearch.next drops a proposal to go further than a trial that runs")
 def test_with_many_at_once_every_evaluation_is_made_that_one_at_a_time_makes():
     spec = sampled_extents(0, [1e-5, 2e-5])
     _, one_at_a_time = run_whole(spec)
