@@ -9,13 +9,13 @@ import pytest
 
 from orchestrator import report_data
 from orchestrator.figures import (
-    EXAMPLES_DRAWN,
     examples_figure,
     frontier_figure,
     heatmap_figure,
     importance_figure,
     trajectory_figure,
 )
+from orchestrator.figures.examples import EXAMPLES_DRAWN
 from orchestrator.importances import Importance, importances
 from orchestrator.report_data import Examples, look_up, point_after, read_report_data
 from orchestrator.sweeps import open_sweep
