@@ -131,12 +131,12 @@ class Ledger:
         rows = self.table("trials").to_pylist()
         return sorted(rows, key=lambda row: (row["stratum"], row["number"]))
 
-    def table(self, name: str) -> pa.Table:
-        """Read a whole table, as it is committed now."""
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Read a whole table, or only some of its columns, as it is committed now."""
         try:
-            return self.dataset(name).to_table()
+            return self.dataset(name).to_table(columns=columns)
         except (pa.ArrowException, OSError):  # the merged copy is damaged, or was just replaced
-            return self.dataset(name, use_merged=False).to_table()
+            return self.dataset(name, use_merged=False).to_table(columns=columns)
 
     def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
         """Open a table, as it is committed now: from its merged copy, if that is current, and its trials' files.

@@ -29,17 +29,19 @@ def frontier_figure(data: ReportData) -> Figure:
         own = rows[frontier.forget_set]
         if own:
             right, top = _frame(own)
-            outside += sum(row["performance"] > right or row["unlearning_quality"] > top for row in own)
-            panels.append(_frontier_panel(data, frontier, own, right, top))
+            inside = [row for row in own if row["performance"] <= right and row["unlearning_quality"] <= top]
+            outside += len(own) - len(inside)
+            panels.append(_frontier_panel(data, frontier, inside, right, top))
     together = [row for own in rows.values() for row in own if row["kind"] != _EVALUATION]
     if len(panels) > 1 and any(row["kind"] == _PARETO for row in together):
         panels.append(_frontiers_together(data, together))
     caption = (
         "Every completed evaluation: what is left of the exposure, against performance. Down and left is better. The "
         "line joins the evaluations that no other beats in both; the corner between two of them is what both reach. "
-        f"Base model: before unlearning. Reference models: never saw the forget set. {outside} evaluations lie "
-        "outside the frames, which are cut to the frontiers."
+        "Diamond: the base model, before unlearning. Triangles: reference models, which never saw the forget set."
     )
+    if outside:
+        caption += f" {outside} evaluations lie outside the frames, which are cut to the frontiers."
     if len(data.evaluations) < sum(f.evaluations for f in data.frontiers):
         caption += " Of the others, every n-th is drawn."
     return Figure(
@@ -113,7 +115,7 @@ def _frontier_panel(
     points = [
         alt.Chart()
         .transform_filter(alt.datum.kind == kind)
-        .mark_point(filled=True, opacity=1, fillOpacity=_KINDS[kind][3], size=_KINDS[kind][2], clip=True)
+        .mark_point(filled=True, opacity=1, fillOpacity=_KINDS[kind][3], size=_KINDS[kind][2])
         .encode(
             x=x,
             y=y,
@@ -126,7 +128,7 @@ def _frontier_panel(
     line = (
         alt.Chart()
         .transform_filter(alt.datum.kind == _PARETO)
-        .mark_line(interpolate="step-after", strokeWidth=1.8, color=colour, clip=True)
+        .mark_line(interpolate="step-after", strokeWidth=1.8, color=colour)
         .encode(x=x, y=y)
     )
     title = f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})"

@@ -40,7 +40,6 @@ def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_
             )
         )
         panels.append(layered(chart, rows=rows, title=forget_set, height=44 * len(order), uri=None))
-    missing = f" Not told: {'; '.join(notes)}." if notes else ""
     caption = (
         "PED-ANOVA: what sets the best tenth of the observations apart from all. An observation is one evaluated step; "
         "seeds are pooled. The best performance is always near no unlearning, so steps rule it."
@@ -48,7 +47,7 @@ def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_
     return Figure(
         name="importances",
         title="What decides unlearning and performance",
-        caption=(caption if panels else "Nothing to draw.") + missing,
+        caption=" ".join([caption if panels else "Nothing to draw.", *notes]),
         panels=panels,
         columns=2,
     )

@@ -16,12 +16,13 @@ QUALITY = {True: "mean |GenEx|, bits", False: "mean |RelEx − 1.44|, bits"}
 MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "performance": PERFORMANCE}
 
 _SETTINGS = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step")
-RESULTS = ("gen_ex", "rel_ex", "performance")
+RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance")
 _TOOLTIPS: dict[str, Any] = {
     "forget_set": {"title": "forget set"},
     "trial_id": {"title": "trial"},
     "learning_rate": {"title": "learning rate", "type": "quantitative", "format": ".3~g"},
     "batch_size": {"title": "batch size"},
+    "unlearning_quality": {"title": "unlearning quality, bits", "type": "quantitative", "format": ".3f"},
     **{name: {"title": title, "type": "quantitative", "format": ".3f"} for name, title in MEASURES.items()},
 }
 

@@ -209,7 +209,7 @@ def test_too_few_trials_have_no_importances_but_a_note(tmp_path):
     assert len(notes) == 2
     figure = importance_figure(found, notes, ["verses", "people"])
     assert figure.panels == []
-    assert "verses: 2 settings have results, of 4 needed" in figure.caption
+    assert "Not told of verses: 2 settings have results, of 4 needed." in figure.caption
 
 
 def test_a_number_that_is_not_finite_reaches_no_figure():
