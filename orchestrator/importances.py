@@ -70,7 +70,7 @@ def _thinned(evaluations: pa.Table) -> tuple[pa.Table, list[str]]:
     if n <= 1:
         return evaluations, []
     kept = sorted(evaluations["trial_id"].unique().to_pylist())[::n]
-    note = f"Of the sweep's {evaluations.num_rows} evaluations, those of every {n}th trial are counted."
+    note = f"One trial in {n} is counted: {evaluations.num_rows} evaluations are more than {OBSERVATIONS_READ}."
     return evaluations.filter(pc.is_in(evaluations["trial_id"], pa.array(kept))), [note]
 
 

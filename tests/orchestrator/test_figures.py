@@ -4,9 +4,13 @@ import json
 import math
 import re
 
+import optuna
 import pyarrow as pa
 import pytest
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
 
+from orchestrator import importances as importances_module
 from orchestrator import report_data
 from orchestrator.figures import (
     examples_figure,
@@ -16,10 +20,11 @@ from orchestrator.figures import (
     trajectory_figure,
 )
 from orchestrator.figures.examples import EXAMPLES_DRAWN
+from orchestrator.identity import stratum_name
 from orchestrator.importances import Importance, importances
 from orchestrator.report_data import Examples, look_up, point_after, read_report_data
 from orchestrator.sweeps import open_sweep
-from tests.orchestrator.helpers import make_spec, write_sweep
+from tests.orchestrator.helpers import make_search, make_spec, write_sweep
 
 UNITS = re.compile(r"bits|nats/token|steps|learning rate|share of 1")
 
@@ -108,6 +113,24 @@ def test_the_command_can_be_typed_as_it_stands():
         look_up("a b", "ab", 3)
         == """unlearn-sweep query 'a b' "from evaluations where trial_id = 'ab' and step = 3\""""
     )
+
+
+def test_points_outside_the_frame_are_not_drawn_and_lines_are_cut_there(figures):
+    verses = figures["frontier"].page_specs()[0]
+    right = encodings(verses, "x")[0]["scale"]["domain"][1]
+    assert max(row["performance"] for row in values(verses)) <= right
+    assert "evaluations lie outside the frames" in figures["frontier"].caption
+    spec = figures["trajectories"].page_specs()[2]
+    lines, points, _ = spec["layer"]
+    assert lines["mark"]["clip"] is True
+    (within,) = (t["filter"] for t in points["transform"])
+    assert within == {"field": "performance", "range": encodings(spec, "y")[0]["scale"]["domain"]}
+
+
+def test_a_line_of_a_trajectory_is_one_clipped_group_however_many_trials_there_are(figures):
+    """Each clipped group is drawn on a canvas of its own: with one a trial, a PNG took ten times as long."""
+    svg = figures["trajectories"].images()["svg"].decode()
+    assert svg.count("clip-path=") <= len(figures["trajectories"].panels)
 
 
 def test_learning_rates_are_coloured_on_a_log_scale_and_the_unexposed_level_is_ruled(figures):
@@ -200,6 +223,34 @@ def test_importances_are_shares_of_each_objective(sweep, tmp_path):
         for objective in ("unlearning_quality", "performance"):
             shares = [i.share for i in found if (i.forget_set, i.objective) == (forget_set, objective)]
             assert sum(shares) == pytest.approx(1)
+
+
+def test_importances_are_those_of_the_studies_that_the_search_rebuilds(tmp_path):
+    """The slow oracle: the studies that proposed the trials, seeds pooled, by Optuna's own front door."""
+    spec = make_spec(name="oracle", seeds=[0, 1], search={"trials": 12})
+    ledger = write_sweep(tmp_path, spec)
+    found, _ = importances(ledger)
+    search = make_search(spec, ledger)
+    for forget_set in spec.data.forget_sets:
+        pooled = optuna.create_study(directions=["minimize", "minimize"])
+        for seed in spec.seeds:
+            rebuilt = search.strata[stratum_name(forget_set, seed)].study.get_trials(states=[TrialState.COMPLETE])
+            pooled.add_trials([trial for trial in rebuilt if all(map(math.isfinite, trial.values))])
+        for index, objective in enumerate(("unlearning_quality", "performance")):
+            expected = get_param_importances(
+                pooled, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial, index=index: trial.values[index]
+            )
+            shares = [i.share for i in found if (i.forget_set, i.objective) == (forget_set, objective)]
+            assert sorted(shares) == pytest.approx(sorted(expected.values()))
+
+
+def test_large_sweeps_tell_importances_of_every_nth_trial_and_say_so(tmp_path, monkeypatch):
+    ledger = write_sweep(tmp_path, make_spec(name="large", search={"trials": 12}))
+    total = ledger.table("evaluations").num_rows
+    monkeypatch.setattr(importances_module, "OBSERVATIONS_READ", -(-total // 2))
+    found, notes = importances(ledger)
+    assert {i.forget_set for i in found} == {"verses", "people"}
+    assert notes == [f"One trial in 2 is counted: {total} evaluations are more than {-(-total // 2)}."]
 
 
 def test_too_few_trials_have_no_importances_but_a_note(tmp_path):
