@@ -35,22 +35,32 @@ def frontier_figure(data: ReportData) -> Figure:
     together = [row for own in rows.values() for row in own if row["kind"] != _EVALUATION]
     if len(panels) > 1 and any(row["kind"] == _PARETO for row in together):
         panels.append(_frontiers_together(data, together))
-    caption = (
-        "Every completed evaluation: what is left of the exposure, against performance. Down and left is better. The "
-        "line joins the evaluations that no other beats in both; the corner between two of them is what both reach. "
-        "Diamond: the base model, before unlearning. Triangles: reference models, which never saw the forget set."
-    )
-    if outside:
-        caption += f" {outside} evaluations lie outside the frames, which are cut to the frontiers."
-    if len(data.evaluations) < sum(f.evaluations for f in data.frontiers):
-        caption += " Of the others, every n-th is drawn."
     return Figure(
         name="frontier",
         title="Frontier: exposure left against performance",
-        caption=caption if panels else "Nothing to draw: no evaluation is committed and no baseline was measured.",
+        caption=_caption(data, outside)
+        if panels
+        else "Nothing to draw: no evaluation is committed and no baseline was measured.",
         panels=panels,
         columns=3,
     )
+
+
+def _caption(data: ReportData, outside: int) -> str:
+    """Say what is drawn, and that ``outside`` evaluations are not."""
+    sentences = [
+        "Every completed evaluation: what is left of the exposure, against performance. Down and left is better. The "
+        "line joins the evaluations that no other beats in both; the corner between two of them is what both reach."
+    ]
+    if any(frontier.base is not None for frontier in data.frontiers):
+        sentences.append("Diamond: the base model, before unlearning.")
+    if any(frontier.references for frontier in data.frontiers):
+        sentences.append("Triangles: reference models, which never saw the forget set.")
+    if len(data.evaluations) < sum(frontier.evaluations for frontier in data.frontiers):
+        sentences.append("Beside those on the line, only every n-th evaluation is taken.")
+    if outside:
+        sentences.append(f"{outside} evaluations lie outside the frames, which are cut to the frontiers.")
+    return " ".join(sentences)
 
 
 def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[str, Any]]:

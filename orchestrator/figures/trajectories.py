@@ -9,11 +9,11 @@ from orchestrator.frontier import UNEXPOSED, Row
 from orchestrator.plotting import Figure, Panel
 from orchestrator.report_data import ReportData
 
+_NAMES = {"gen_ex": "GenEx", "rel_ex": "RelEx", "performance": "performance"}
 _LEVELS = {
-    "gen_ex": "GenEx; dashed: as if never trained",
-    "rel_ex": "RelEx; dashed: as never-trained examples",
-    "performance": "performance; dashed: the base model",
-}
+    "gen_ex": "as if never trained", "rel_ex": "as never-trained examples", "performance": "the base model",
+}  # fmt: skip
+"""What the dashed line of a panel is."""
 _STEPS = "ascent steps"
 _RATE = ".1~e"
 
@@ -32,9 +32,9 @@ def trajectory_figure(data: ReportData) -> Figure:
         name="trajectories",
         title="Exposure and performance along the ascent",
         caption=(
-            "Each line is one trial, by learning rate. Dashed: a model that never saw the forget set (exposure), or "
-            "the base model (performance). Lines leave the frame where the model is over-unlearned or beyond nine "
-            f"tenths of all evaluations. {drawn} of {total} trials are drawn."
+            "Each line is one trial, by learning rate. All panels of a measure have one scale. Lines leave the frame "
+            "where the model is over-unlearned (GenEx) or beyond nine tenths of all evaluations (performance). "
+            f"{drawn} of {total} trials are drawn."
             + ("" if "gen_ex" in measures else " GenEx is missing: the sweep has no reference models.")
         )
         if panels
@@ -82,8 +82,11 @@ def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, base: Row
         .encode(x=x, y=y, color=color, tooltip=tooltip(measure))
     )
     level = UNEXPOSED.get(measure) if base is None or measure in UNEXPOSED else base[measure]
-    layers = [line, points] if level is None else [line, points, rule(level)]
-    return layered(*layers, rows=values, title=title, subtitle=_LEVELS[measure], height=190, uri=data.uri)
+    layers, subtitle = [line, points], _NAMES[measure]
+    if level is not None:
+        layers.append(rule(level))
+        subtitle += f"; dashed: {_LEVELS[measure]}"
+    return layered(*layers, rows=values, title=title, subtitle=subtitle, height=190, uri=data.uri)
 
 
 def _ends(rows: Sequence[Row]) -> list[float]:
@@ -99,7 +102,7 @@ def _frame(data: ReportData, measure: str) -> tuple[float, float]:
     bases = [f.base[measure] for f in data.frontiers if f.base is not None and f.base[measure] is not None]
     if measure == "gen_ex":
         top = max(*values, *bases, 1.0)
-        return -top, 1.05 * top
+        return max(-top, min(*values, 0.0) - 0.05 * top), 1.05 * top
     if measure == "rel_ex":
         return 0.0, 1.05 * max(*values, *bases, UNEXPOSED["rel_ex"])
     low, high = min(*values, *bases, values[0]), max(*bases, values[int(0.9 * (len(values) - 1))], values[0])

@@ -115,6 +115,24 @@ def test_the_command_can_be_typed_as_it_stands():
     )
 
 
+def test_what_was_not_measured_is_not_explained(tmp_path):
+    ledger = write_sweep(tmp_path, make_spec(name="bare"))
+    ledger.publish_baselines([])
+    bare = read_report_data(ledger)
+    caption = frontier_figure(bare).caption
+    assert "Diamond" not in caption
+    assert "Triangles" not in caption
+    performance = trajectory_figure(bare).page_specs()[2]
+    assert performance["title"]["subtitle"] == "performance"
+    assert len(performance["layer"]) == 2
+
+
+def test_a_sweep_that_never_goes_below_zero_wastes_no_half_of_its_frame(data):
+    above = type(data)(**{**vars(data), "trajectories": [r for r in data.trajectories if r["gen_ex"] >= 0]})
+    low, high = encodings(trajectory_figure(above).page_specs()[0], "y")[0]["scale"]["domain"]
+    assert -0.1 * high < low < 0
+
+
 def test_points_outside_the_frame_are_not_drawn_and_lines_are_cut_there(figures):
     verses = figures["frontier"].page_specs()[0]
     right = encodings(verses, "x")[0]["scale"]["domain"][1]
@@ -179,7 +197,7 @@ def test_large_sweeps_are_thinned_but_keep_whole_trials(tmp_path, monkeypatch):
     rows = ledger.table("evaluations").to_pylist()
     assert sum(row["trial_id"] in drawn for row in rows) == len(data.trajectories)
     assert f"{len(drawn)} of 60 trials are drawn" in trajectory_figure(data).caption
-    assert "every n-th is drawn" in frontier_figure(data).caption
+    assert "only every n-th evaluation is taken" in frontier_figure(data).caption
 
 
 def test_exposure_before_unlearning_follows_from_memorization(data):
@@ -225,6 +243,7 @@ def test_importances_are_shares_of_each_objective(sweep, tmp_path):
             assert sum(shares) == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:PedAnova:UserWarning")
 def test_importances_are_those_of_the_studies_that_the_search_rebuilds(tmp_path):
     """The slow oracle: the studies that proposed the trials, seeds pooled, by Optuna's own front door."""
     spec = make_spec(name="oracle", seeds=[0, 1], search={"trials": 12})
