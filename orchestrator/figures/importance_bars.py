@@ -34,7 +34,7 @@ def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_
                 color=alt.Color(
                     "objective:N",
                     scale=alt.Scale(domain=objectives, range=[BLUE, VERMILLION]),
-                    legend=alt.Legend(title=None),
+                    legend=alt.Legend(title=None, columns=1),
                 ),
                 tooltip=["setting:N", "objective:N", alt.Tooltip("share:Q", format=".3f")],
             )
