@@ -88,6 +88,7 @@ def test_nothing_overflows_the_screen(visit):
 
 def test_a_table_wider_than_the_screen_scrolls_by_itself(visit):
     widths = visit.page.locator("#points .scroll").first.evaluate("e => [e.scrollWidth, e.clientWidth]")
+    assert visit.page.locator("#points td code").first.evaluate("e => e.getClientRects().length") == 1, "one line"
     assert (widths[0] > widths[1]) == (visit.page.viewport_size["width"] == WIDTHS["phone"])
 
 
