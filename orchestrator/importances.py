@@ -1,30 +1,35 @@
-"""How much each searched setting matters, by Optuna, from studies rebuilt from the ledger.
+"""How much each searched setting matters, by Optuna, from the rows of the ledger.
 
 PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): a setting matters as far as its values among the best tenth of the
 observations differ from those among all.
 """
 
+import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import optuna
+import pyarrow as pa
+import pyarrow.compute as pc
+from optuna.distributions import IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, create_trial
 
 from orchestrator.frontier import OBJECTIVES
-from orchestrator.identity import stratum_name
 from orchestrator.ledger import Ledger
-from orchestrator.samplers import STEP_INDEX
-from orchestrator.search import SweepSearch
-from orchestrator.spec import stored_spec
+from orchestrator.spec import SweepSpec, stored_spec
+from search_spaces.optuna_space import distributions
 
+STEP = "step"
+"""The dimension that says which point of the step axis an observation is of."""
 SETTINGS_NEEDED = 4
 """Distinct settings of a forget set, the step aside, below which nothing is said."""
 OBSERVATIONS_READ = 20_000
-"""Evaluations of a sweep above which its studies are not rebuilt: the report would take minutes."""
+"""Evaluations of a sweep that are looked at; of more, those of every n-th trial, or the report would take minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,28 +43,55 @@ class Importance:
 
 
 def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
-    """Compute importances by forget set, seeds pooled, and say of which forget sets nothing can be told, and why."""
-    count = ledger.table("evaluations").num_rows
-    if count > OBSERVATIONS_READ:
-        return [], [f"{count} evaluations are more than the {OBSERVATIONS_READ} that studies are rebuilt from"]
+    """Compute importances by forget set, seeds pooled, and note what they leave out, in sentences."""
     spec = stored_spec(ledger)
-    workload = str(ledger.manifest().get("workload_hash", ""))
-    search = SweepSearch(spec, ledger, workload_hash=workload, concurrent_trials=1)
+    evaluations = ledger.table("evaluations", ["trial_id", "forget_set", "step", *OBJECTIVES])
+    evaluations, notes = _thinned(evaluations)
+    proposals = ledger.table("trials", ["trial_id", "proposals"]).to_pylist()
+    points = {row["trial_id"]: json.loads(row["proposals"])[0]["point"] for row in proposals}
+    evaluations = evaluations.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     found: list[Importance] = []
-    notes = []
     for forget_set in spec.data.forget_sets:
-        trials = [
-            trial
-            for seed in spec.seeds
-            for trial in search.strata[stratum_name(forget_set, seed)].study.get_trials(deepcopy=False)
-            if trial.state is TrialState.COMPLETE and all(map(math.isfinite, trial.values))
-        ]
-        settings = {tuple(v for name, v in trial.params.items() if name != STEP_INDEX) for trial in trials}
+        own = evaluations.filter(pc.equal(evaluations["forget_set"], forget_set))
+        trials = _observations(own, points, spec)
+        settings = {tuple(value for name, value in trial.params.items() if name != STEP) for trial in trials}
         if len(settings) < SETTINGS_NEEDED:
-            notes.append(f"{forget_set}: {len(settings)} settings have results, of {SETTINGS_NEEDED} needed")
+            notes.append(
+                f"Not told of {forget_set}: {len(settings)} settings have results, of {SETTINGS_NEEDED} needed."
+            )
         else:
             found += _of(trials, forget_set)
     return found, notes
+
+
+def _thinned(evaluations: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Keep whole trials, by the order of their ids: they are hashes, so it is a fair draw, and always the same."""
+    n = -(-evaluations.num_rows // OBSERVATIONS_READ)
+    if n <= 1:
+        return evaluations, []
+    kept = sorted(evaluations["trial_id"].unique().to_pylist())[::n]
+    note = f"One trial in {n} is counted: {evaluations.num_rows} evaluations are more than {OBSERVATIONS_READ}."
+    return evaluations.filter(pc.is_in(evaluations["trial_id"], pa.array(kept))), [note]
+
+
+def _observations(evaluations: pa.Table, points: Mapping[str, Any], spec: SweepSpec) -> list[FrozenTrial]:
+    """Put evaluations with finite objectives as finished trials of a study: the trial's point, and the step."""
+    axis = {step: index for index, step in enumerate(spec.steps)}
+    step_axis = {STEP: IntDistribution(0, len(axis) - 1)}
+    spaces = {
+        trial_id: distributions(spec.space, points[trial_id]) | step_axis
+        for trial_id in evaluations["trial_id"].unique().to_pylist()
+    }
+    rows = [(row, [row[name] for name in OBJECTIVES]) for row in evaluations.to_pylist()]
+    return [
+        create_trial(
+            values=values,
+            params={**points[row["trial_id"]], STEP: axis[row["step"]]},
+            distributions=spaces[row["trial_id"]],
+        )
+        for row, values in rows
+        if all(value is not None and math.isfinite(value) for value in values)
+    ]
 
 
 def _of(trials: Sequence[FrozenTrial], forget_set: str) -> list[Importance]:
@@ -84,5 +116,4 @@ def _value(index: int, trial: FrozenTrial) -> float:
 def _plain_name(path: str) -> str:
     """Name a dimension for a reader: ``optimizer=sgd/learning_rate`` is ``learning_rate (sgd)``."""
     *choices, name = path.split("/")
-    name = "step" if name == STEP_INDEX else name
     return f"{name} ({', '.join(choice.partition('=')[2] for choice in choices)})" if choices else name

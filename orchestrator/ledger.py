@@ -158,12 +158,12 @@ class Ledger:
         rows = self.table("trials").to_pylist()
         return sorted(rows, key=lambda row: (row["stratum"], row["number"]))
 
-    def table(self, name: str) -> pa.Table:
-        """Read a whole table, as it is committed now."""
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Read a whole table, or only some of its columns, as it is committed now."""
         try:
-            return self.dataset(name).to_table()
+            return self.dataset(name).to_table(columns=columns)
         except (pa.ArrowException, OSError):  # the merged copy is damaged, or was just replaced
-            return self.dataset(name, use_merged=False).to_table()
+            return self.dataset(name, use_merged=False).to_table(columns=columns)
 
     def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
         """Open a table, as it is committed now: from its merged copy, if that is current, and its trials' files.
@@ -278,11 +278,16 @@ class Ledger:
         return [] if rows is None else rows.to_pylist()
 
     def _tables(self, name: str, paths: Sequence[str]) -> Iterator[pa.Table]:
-        """Read files in order, a few at a time, leaving out what is gone or had to be set aside."""
+        """Read files in order, leaving out what is gone or had to be set aside: one table of a few files at a time.
+
+        They are copied into one: thousands of tables of ten rows take many times the memory of their rows.
+        """
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), FILES_AT_ONCE):
                 found = pool.map(lambda path: self._table(name, path), paths[start : start + FILES_AT_ONCE])
-                yield from (rows for rows in found if rows is not None)
+                tables = [rows for rows in found if rows is not None]
+                if tables:
+                    yield pa.concat_tables(tables).combine_chunks()
 
     def _table(self, name: str, path: str, *, rewrite: bool = False) -> pa.Table | None:
         """Read one file; None where it is gone or had to be set aside."""

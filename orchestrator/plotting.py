@@ -30,7 +30,7 @@ _CONFIG: dict[str, Any] = {
     "axis": {
         "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": 400, "titleColor": "#444", "labelColor": "#444",
         "gridColor": "#ececec", "domainColor": "#999", "tickColor": "#999", "titlePadding": 8, "labelOverlap": True,
-        "labelSeparation": 8,
+        "labelSeparation": 8, "labelFlush": False,
     },
     "legend": {
         "orient": "bottom", "direction": "horizontal", "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": 400,

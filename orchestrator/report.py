@@ -1,6 +1,7 @@
 """The report of a sweep: one self-contained HTML page, and each of its figures as PNG and SVG beside it."""
 
 import json
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,6 +26,8 @@ EXTREMES_SHOWN = 8
 """Examples of a forget set in the page, from each end."""
 ENDINGS_SHOWN = 50
 """Trials in the page that ended with a message."""
+MAIN_PACKAGES = ("unlearn-sweep", "torch", "transformers", "accelerate", "ray", "optuna")
+"""Packages whose versions a reader looks for first."""
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("orchestrator"),
     autoescape=True,
@@ -73,18 +76,20 @@ def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
 def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: bool) -> str:
     """Render the page. Text of the data is escaped, by Jinja in HTML and by its ``tojson`` in scripts."""
     manifest = ledger.manifest()
+    packages = {name: version for name, version in manifest.get("packages", {}).items() if version}
     return _TEMPLATES.get_template("report.html.j2").render(
         data=data,
         figures=figures,
         frontiers=data.frontiers,
         prices={measure: summary.prices(data.frontiers, measure) for measure in summary.PRICES},
         notes=summary.exposure_notes(data.frontiers),
+        interval_note=summary.interval_note(data.frontiers),
         summary=summary,
         look_up=look_up,
         extremes=EXTREMES_SHOWN,
         endings=ENDINGS_SHOWN,
         redact=redact,
-        packages=manifest.get("packages", {}),
+        packages=packages,
         facts=_facts(manifest),
         manifest_text=json.dumps(manifest, indent=2, sort_keys=True),
         spec_text=ledger.spec_text() or "",
@@ -96,22 +101,28 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: b
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     """List what a reader looks for first in ``sweep.json``; the whole stands below it."""
     code = manifest.get("code") or {}
+    packages = manifest.get("packages") or {}
     commit = code.get("commit")
     state = " with uncommitted changes" if code.get("dirty") else ""
     facts = {
-        "created": manifest.get("started_at"),
+        "created": _when(manifest["started_at"]) if "started_at" in manifest else None,
         "git commit": f"{commit}{state}" if commit else None,
         "machine": manifest.get("platform"),
         "workers": "; ".join(_worker(worker) for worker in manifest.get("workers", [])) or None,
-        "went on": ", ".join(session["started_at"] for session in manifest.get("resumed", [])) or None,
+        "went on": ", ".join(_when(session["started_at"]) for session in manifest.get("resumed", [])) or None,
         "threads a trial": manifest.get("threads_per_trial"),
         "Python": manifest.get("python"),
+        "main packages": ", ".join(f"{name} {packages[name]}" for name in MAIN_PACKAGES if packages.get(name)) or None,
         "spec hash": manifest.get("spec_hash"),
         "data hash": manifest.get("data_hash"),
         "workload hash": manifest.get("workload_hash"),
         **{f"{role} (model)": model["key"] for role, model in manifest.get("models", {}).items()},
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _when(time: str) -> str:
+    return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _worker(worker: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from orchestrator.frontier import Frontier, Row, frontiers
 from orchestrator.ledger import Ledger
+from orchestrator.schema import EXAMPLES, to_table
 from orchestrator.spec import stored_spec
 
 EVALUATIONS_DRAWN = 1500
@@ -21,10 +22,10 @@ TRAJECTORIES_DRAWN = 40
 RATE_BINS = 8
 """Rows of a heatmap; where fewer learning rates were run, each has its own."""
 
-_COLUMNS = (
+_COLUMNS = [
     "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size", "step",
     "status", "gen_ex", "rel_ex", "unlearning_quality", "performance",
-)  # fmt: skip
+]  # fmt: skip
 
 _DRAWN = f"""
 with counted as (
@@ -82,6 +83,11 @@ class Examples:
     rows: Sequence[Row]
     """By exposure after unlearning, the most exposed first."""
 
+    @property
+    def texts(self) -> list[str]:
+        """Name the texts that there are of them: a forget set may have no prompts, an old sweep no texts at all."""
+        return [name for name in ("prompt", "completion") if any(row[name] for row in self.rows)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
@@ -100,7 +106,6 @@ class ReportData:
     heatmap: Sequence[Row]
     """Median unlearning quality by optimizer, bin of learning rates and step."""
     examples: Sequence[Examples]
-    has_texts: bool
     statuses: Mapping[str, int]
     endings: Sequence[Row]
     """Trials that ended with a message, and it."""
@@ -112,10 +117,8 @@ def read_report_data(ledger: Ledger) -> ReportData:
     """Read a sweep, whatever there is of it."""
     spec = stored_spec(ledger)
     found = frontiers(ledger)
-    evaluations = _finite(ledger.table("evaluations").select(_COLUMNS))
-    trials = ledger.table("trials").select(
-        ["trial_id", "forget_set", "optimizer", "learning_rate", "status", "message"]
-    )
+    evaluations = _finite(ledger.table("evaluations", _COLUMNS))
+    trials = ledger.table("trials", ["trial_id", "forget_set", "optimizer", "learning_rate", "status", "message"])
     texts = ledger.forget_examples()
     return ReportData(
         sweep=ledger.sweep,
@@ -123,11 +126,10 @@ def read_report_data(ledger: Ledger) -> ReportData:
         description=spec.description,
         forget_sets=list(spec.data.forget_sets),
         frontiers=found,
-        evaluations=_ask(_DRAWN, evaluations),
-        trajectories=_ask(_TRAJECTORIES, evaluations),
-        heatmap=_ask(_HEATMAP, evaluations),
+        evaluations=_ask(_DRAWN, evaluations=evaluations),
+        trajectories=_ask(_TRAJECTORIES, evaluations=evaluations),
+        heatmap=_ask(_HEATMAP, evaluations=evaluations),
         examples=_examples(ledger, found, evaluations, texts),
-        has_texts=texts.num_rows > 0,
         statuses=dict(Counter(status or "unfinished" for status in trials["status"].to_pylist())),
         endings=trials.filter(pc.is_valid(trials["message"])).sort_by("trial_id").to_pylist(),
         has_references=pc.count(evaluations["gen_ex"]).as_py() > 0
@@ -161,26 +163,26 @@ def point_after(frontier: Frontier, evaluations: pa.Table) -> tuple[str, int, st
 
 
 def _examples(ledger: Ledger, found: Sequence[Frontier], evaluations: pa.Table, texts: pa.Table) -> list[Examples]:
-    chosen = {f.forget_set: point for f in found if (point := point_after(f, evaluations)) is not None}
-    if not chosen:
-        return []
-    table = ledger.table("examples")
-    table = table.filter(pc.is_in(table["trial_id"], pa.array([trial_id for trial_id, *_ in chosen.values()])))
+    """Read the examples of one evaluation of each forget set: the files of those trials, and no others."""
     result = []
-    for forget_set, (trial_id, step, choice) in chosen.items():
-        own = table.filter(pc.and_(pc.equal(table["trial_id"], trial_id), pc.equal(table["step"], step)))
+    for frontier in found:
+        point = point_after(frontier, evaluations)
+        if point is None:
+            continue
+        trial_id, step, choice = point
+        _, examples = ledger.published(trial_id)
         rows = _ask(
             """
             select example_id, num_tokens, memorization, difficulty, memorization * num_tokens / ln(2) as before,
                 gen_ex as after, rel_ex, prompt, completion
-            from evaluations left join (from texts where forget_set = $forget_set) using (example_id)
+            from examples left join (from texts where forget_set = $forget_set) using (example_id)
             order by coalesce(gen_ex, rel_ex) desc, example_id
             """,
-            _finite(own, needed=()),
+            examples=_finite(to_table(EXAMPLES, [vars(row) for row in examples if row.step == step]), needed=()),
             texts=texts,
-            parameters={"forget_set": forget_set},
+            parameters={"forget_set": frontier.forget_set},
         )
-        result.append(Examples(forget_set=forget_set, trial_id=trial_id, step=step, choice=choice, rows=rows))
+        result.append(Examples(forget_set=frontier.forget_set, trial_id=trial_id, step=step, choice=choice, rows=rows))
     return result
 
 
@@ -195,12 +197,9 @@ def _finite(table: pa.Table, needed: Sequence[str] = ("unlearning_quality", "per
     return table
 
 
-def _ask(
-    sql: str, evaluations: pa.Table, *, texts: pa.Table | None = None, parameters: dict[str, Any] | None = None
-) -> list[dict[str, Any]]:
+def _ask(sql: str, *, parameters: dict[str, Any] | None = None, **tables: pa.Table) -> list[dict[str, Any]]:
     with duckdb.connect(":memory:") as connection:
-        connection.register("evaluations", evaluations)
-        if texts is not None:
-            connection.register("texts", texts)
+        for name, table in tables.items():
+            connection.register(name, table)
         rows: list[dict[str, Any]] = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
         return rows

@@ -138,6 +138,11 @@ def points_title(frontier: Frontier, most: int = POINTS_SHOWN) -> str:
     return f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]}): {share} Pareto points"
 
 
+def ends(rows: Sequence[Row], most: int) -> list[Row]:
+    """Keep ``most`` rows of each end."""
+    return list(rows) if len(rows) <= 2 * most else [*rows[:most], *rows[-most:]]
+
+
 def lost(row: Row, frontier: Frontier) -> float | None:
     """Give the performance lost against the base model, nats per token; None where the base was not measured."""
     performance: float = row["performance"]

@@ -67,6 +67,12 @@ def test_reading_results_loads_no_model_library():
     assert done.stdout.split() == []
 
 
+def test_the_report_loads_no_ray():
+    code = "import sys, orchestrator.report; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_there_is_no_cycle(graph):
     ours = {name for name in graph.modules if name.partition(".")[0] in PACKAGES}
     edges = {module: graph.find_modules_directly_imported_by(module) & ours for module in ours}

@@ -32,12 +32,16 @@ data:
     a: {distribution: in, size: 64, population: 64}
     b: {distribution: out, canary: personal_data, size: 64, population: 64}
 preparation: {epochs: 1, learning_rate: 1.0e-3}
-steps: [1]
+steps: STEPS
 seeds: [0, 1]
 search: {sampler: random, trials: 1, space: {batch_size: 4, learning_rate: {low: 1.0e-6, high: 1.0e-3, log: true}}}
 """
 READERS = {
     "frontier": "from orchestrator.frontier import frontiers; frontiers(ledger)",
+    "report": (
+        "from orchestrator.report import write_report_to; "
+        "write_report_to(ledger, LocalStorage(Path(sys.argv[1], 'out')), page='index.html', figures='figures')"
+    ),
     "group-by of evaluations": (
         "from orchestrator.query import query; "
         "query([ledger], 'select forget_set, step, avg(gen_ex_abs), min(performance) from evaluations group by all')"
@@ -97,7 +101,9 @@ def fill(ledger: Ledger, *, trials: int, steps: int, per_step: int, committed: i
             trial_id=f"{random.integers(2**63):016x}", forget_set="ab"[number % 2], seed=number // 2 % 2, config=config,
             steps=tuple(range(1, steps + 1)), horizon=None,
         )  # fmt: skip
-        ledger.propose(trial, number=number, distribution="in" if number % 2 else "out", proposal={})
+        point = {"learning_rate": config.learning_rate}
+        proposal = {"number": number // 4, "point": point, "step_index": steps - 1, "notes": {}}
+        ledger.propose(trial, number=number // 4, distribution="out" if number % 2 else "in", proposal=proposal)
         evaluated = evaluations(random, steps)
         explained = [list(examples(random, step, per_step)) for step in range(1, steps + 1)]
         by_one = number < committed or number >= trials - committed
@@ -121,7 +127,7 @@ def main() -> None:
     say(f"{asked.trials} trials x {asked.steps} steps x {asked.examples} examples; Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(storage=LocalStorage(Path(folder)), sweep="bench")
-        ledger.create(SPEC, {}, {})
+        ledger.create(SPEC.replace("STEPS", str(list(range(1, asked.steps + 1)))), {}, {})
         committed = min(50, asked.trials // 2)
         times = fill(ledger, trials=asked.trials, steps=asked.steps, per_step=asked.examples, committed=committed)
         half = len(times) // 2

@@ -4,22 +4,27 @@ import json
 import math
 import re
 
+import optuna
 import pyarrow as pa
 import pytest
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
 
+from orchestrator import importances as importances_module
 from orchestrator import report_data
 from orchestrator.figures import (
-    EXAMPLES_DRAWN,
     examples_figure,
     frontier_figure,
     heatmap_figure,
     importance_figure,
     trajectory_figure,
 )
+from orchestrator.figures.examples import EXAMPLES_DRAWN
+from orchestrator.identity import stratum_name
 from orchestrator.importances import Importance, importances
 from orchestrator.report_data import Examples, look_up, point_after, read_report_data
 from orchestrator.sweeps import open_sweep
-from tests.orchestrator.helpers import make_spec, write_sweep
+from tests.orchestrator.helpers import make_search, make_spec, write_sweep
 
 UNITS = re.compile(r"bits|nats/token|steps|learning rate|share of 1")
 
@@ -110,6 +115,42 @@ def test_the_command_can_be_typed_as_it_stands():
     )
 
 
+def test_what_was_not_measured_is_not_explained(tmp_path):
+    ledger = write_sweep(tmp_path, make_spec(name="bare"))
+    ledger.publish_baselines([])
+    bare = read_report_data(ledger)
+    caption = frontier_figure(bare).caption
+    assert "Diamond" not in caption
+    assert "Triangles" not in caption
+    performance = trajectory_figure(bare).page_specs()[2]
+    assert performance["title"]["subtitle"] == "performance"
+    assert len(performance["layer"]) == 2
+
+
+def test_a_sweep_that_never_goes_below_zero_wastes_no_half_of_its_frame(data):
+    above = type(data)(**{**vars(data), "trajectories": [r for r in data.trajectories if r["gen_ex"] >= 0]})
+    low, high = encodings(trajectory_figure(above).page_specs()[0], "y")[0]["scale"]["domain"]
+    assert -0.1 * high < low < 0
+
+
+def test_points_outside_the_frame_are_not_drawn_and_lines_are_cut_there(figures):
+    verses = figures["frontier"].page_specs()[0]
+    right = encodings(verses, "x")[0]["scale"]["domain"][1]
+    assert max(row["performance"] for row in values(verses)) <= right
+    assert "evaluations lie outside the frames" in figures["frontier"].caption
+    spec = figures["trajectories"].page_specs()[2]
+    lines, points, _ = spec["layer"]
+    assert lines["mark"]["clip"] is True
+    (within,) = (t["filter"] for t in points["transform"])
+    assert within == {"field": "performance", "range": encodings(spec, "y")[0]["scale"]["domain"]}
+
+
+def test_a_line_of_a_trajectory_is_one_clipped_group_however_many_trials_there_are(figures):
+    """Each clipped group is drawn on a canvas of its own: with one a trial, a PNG took ten times as long."""
+    svg = figures["trajectories"].images()["svg"].decode()
+    assert svg.count("clip-path=") <= len(figures["trajectories"].panels)
+
+
 def test_learning_rates_are_coloured_on_a_log_scale_and_the_unexposed_level_is_ruled(figures):
     gen_ex, rel_ex, performance = figures["trajectories"].page_specs()[:3]
     assert encodings(gen_ex, "color")[0]["scale"]["type"] == "log"
@@ -156,7 +197,7 @@ def test_large_sweeps_are_thinned_but_keep_whole_trials(tmp_path, monkeypatch):
     rows = ledger.table("evaluations").to_pylist()
     assert sum(row["trial_id"] in drawn for row in rows) == len(data.trajectories)
     assert f"{len(drawn)} of 60 trials are drawn" in trajectory_figure(data).caption
-    assert "every n-th is drawn" in frontier_figure(data).caption
+    assert "only every n-th evaluation is taken" in frontier_figure(data).caption
 
 
 def test_exposure_before_unlearning_follows_from_memorization(data):
@@ -202,6 +243,35 @@ def test_importances_are_shares_of_each_objective(sweep, tmp_path):
             assert sum(shares) == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:PedAnova:UserWarning")
+def test_importances_are_those_of_the_studies_that_the_search_rebuilds(tmp_path):
+    """The slow oracle: the studies that proposed the trials, seeds pooled, by Optuna's own front door."""
+    spec = make_spec(name="oracle", seeds=[0, 1], search={"trials": 12})
+    ledger = write_sweep(tmp_path, spec)
+    found, _ = importances(ledger)
+    search = make_search(spec, ledger)
+    for forget_set in spec.data.forget_sets:
+        pooled = optuna.create_study(directions=["minimize", "minimize"])
+        for seed in spec.seeds:
+            rebuilt = search.strata[stratum_name(forget_set, seed)].study.get_trials(states=[TrialState.COMPLETE])
+            pooled.add_trials([trial for trial in rebuilt if all(map(math.isfinite, trial.values))])
+        for index, objective in enumerate(("unlearning_quality", "performance")):
+            expected = get_param_importances(
+                pooled, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial, index=index: trial.values[index]
+            )
+            shares = [i.share for i in found if (i.forget_set, i.objective) == (forget_set, objective)]
+            assert sorted(shares) == pytest.approx(sorted(expected.values()))
+
+
+def test_large_sweeps_tell_importances_of_every_nth_trial_and_say_so(tmp_path, monkeypatch):
+    ledger = write_sweep(tmp_path, make_spec(name="large", search={"trials": 12}))
+    total = ledger.table("evaluations").num_rows
+    monkeypatch.setattr(importances_module, "OBSERVATIONS_READ", -(-total // 2))
+    found, notes = importances(ledger)
+    assert {i.forget_set for i in found} == {"verses", "people"}
+    assert notes == [f"One trial in 2 is counted: {total} evaluations are more than {-(-total // 2)}."]
+
+
 def test_too_few_trials_have_no_importances_but_a_note(tmp_path):
     ledger = write_sweep(tmp_path, make_spec(name="few", search={"trials": 2}))
     found, notes = importances(ledger)
@@ -209,7 +279,7 @@ def test_too_few_trials_have_no_importances_but_a_note(tmp_path):
     assert len(notes) == 2
     figure = importance_figure(found, notes, ["verses", "people"])
     assert figure.panels == []
-    assert "verses: 2 settings have results, of 4 needed" in figure.caption
+    assert "Not told of verses: 2 settings have results, of 4 needed." in figure.caption
 
 
 def test_a_number_that_is_not_finite_reaches_no_figure():

@@ -151,6 +151,15 @@ def test_what_was_never_published_is_empty(ledger):
     assert ledger.table("examples").num_rows == 0
 
 
+def test_many_small_files_are_read_into_one_table(ledger):
+    """Ten thousand tables of ten rows take many times the memory of their rows."""
+    for seed in range(5):
+        trial = proposed(ledger, seed=seed)
+        ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
+    assert ledger.table("evaluations")["step"].num_chunks == 1
+    assert ledger.table("evaluations", ["step"]).column_names == ["step"]
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_the_outcome_closes_the_row_and_keeps_the_proposal(ledger, status):
     trial = proposed(ledger)

@@ -66,6 +66,8 @@ def test_hovering_over_a_point_tells_its_trial_and_a_click_pins_the_command(visi
     point.hover(force=True)
     tooltip = visit.page.locator("#vg-tooltip-element.visible")
     tooltip.wait_for()
+    box, width = tooltip.bounding_box(), visit.page.viewport_size["width"]
+    assert 0 <= box["x"] < box["x"] + box["width"] <= width, "all of it is on the screen"
     trial_id = tooltip.locator("tr", has_text="trial").locator(".value").first.inner_text()
     assert len(trial_id) == 16
     assert f"trial_id = '{trial_id}'" in tooltip.inner_text().replace("\n", " ")
@@ -82,6 +84,23 @@ def test_nothing_overflows_the_screen(visit):
     wide = """[...document.querySelectorAll('.plot svg')].filter(
         svg => svg.getBoundingClientRect().right > document.documentElement.clientWidth).length"""
     assert visit.page.evaluate(wide) == 0
+
+
+def test_a_table_wider_than_the_screen_scrolls_by_itself(visit):
+    widths = visit.page.locator("#points .scroll").first.evaluate("e => [e.scrollWidth, e.clientWidth]")
+    assert visit.page.locator("#points td code").first.evaluate("e => e.getClientRects().length") == 1, "one line"
+    assert (widths[0] > widths[1]) == (visit.page.viewport_size["width"] == WIDTHS["phone"])
+
+
+def test_print_keeps_every_panel_and_table_within_the_paper(browser, url):
+    a4 = Visit(browser, url, WIDTHS["desk"]).page
+    a4.emulate_media(media="print")
+    a4.set_viewport_size({"width": 710, "height": 1000})  # A4 less its margins, at 96 pixels an inch
+    beyond = (
+        "[...document.querySelectorAll('svg.marks, table')].filter(e => e.getBoundingClientRect().right > 711).length"
+    )
+    assert a4.evaluate(beyond) == 0
+    assert a4.locator("nav").is_hidden()
 
 
 def test_hostile_text_shows_as_text(visit):

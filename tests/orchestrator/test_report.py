@@ -2,19 +2,25 @@
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import PurePosixPath
 
 import pytest
 
 from orchestrator.cli import main
 from orchestrator.ledger import Ledger
-from orchestrator.report import write_report
+from orchestrator.report import EXTREMES_SHOWN, write_report
+from orchestrator.report_data import read_report_data
 from orchestrator.spec import dump_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.sweeps import open_sweep
 from tests.orchestrator.helpers import (
+    Crash,
+    Driver,
     evaluation_record,
     example_record,
+    make_search,
     make_spec,
     make_trial,
     outcome,
@@ -23,6 +29,8 @@ from tests.orchestrator.helpers import (
 from trainables.records import Status
 
 CANARY = "<script>alert(1)</script><!--"
+ESCAPED_MESSAGE = "&lt;script&gt;alert(1)&lt;/script&gt;&lt;!--"
+"""How a page shows the canary where it is no example's text, but the message of a trial."""
 FIGURES = ("frontier", "trajectories", "heatmap", "examples", "importances")
 
 
@@ -131,6 +139,48 @@ def test_redaction_hides_texts_and_keeps_numbers(written):
     assert "verses-000000" in page.text
 
 
+def test_redaction_reaches_everything_written(written):
+    ledger, _ = written
+    write_report(ledger, redact=True)
+    for path in (*ledger.storage.files("report", ".html"), *ledger.storage.files("report", ".svg")):
+        content = ledger.storage.read(path).decode()
+        assert "In the beginning" not in content
+        assert "alert(1)" not in content.replace(ESCAPED_MESSAGE, ""), path
+
+
+def test_both_ends_of_the_examples_are_shown_and_no_others(tmp_path):
+    ledger = new_sweep(tmp_path)
+    trial = make_trial(steps=(2,))
+    ledger.propose(
+        trial, number=0, distribution="in", proposal={"number": 0, "point": {}, "step_index": 0, "notes": {}}
+    )
+    count = 2 * EXTREMES_SHOWN + 3
+    examples = [
+        replace(example_record(2, f"verses-{index:06d}"), gen_ex=float(count - index)) for index in range(count)
+    ]
+    ledger.publish(trial.trial_id, [evaluation_record(2, gen_ex=1.0)], examples, outcome())
+    texts = [
+        {"forget_set": "verses", "example_id": row.example_id, "prompt": "", "completion": "c"} for row in examples
+    ]
+    ledger.publish_forget_examples(texts)
+    section = page_of(ledger, images=False).text.split("Most and least exposed examples")[-1]
+    shown = [int(number) for number in re.findall(r"verses-(\d{6})", section)]
+    assert shown == [*range(EXTREMES_SHOWN), *range(count - EXTREMES_SHOWN, count)]
+    assert "completion" in section
+    assert "prompt" not in section.split("Trials that ended")[0], "no example has one"
+
+
+def test_only_the_examples_that_are_shown_are_read(tmp_path, monkeypatch):
+    ledger = write_sweep(tmp_path, make_spec(name="frugal"))
+    before = read_report_data(ledger).examples
+    shown = {examples.trial_id for examples in before}
+    for path in ledger.storage.files("examples", ".parquet"):
+        if PurePosixPath(path).stem not in shown:
+            ledger.storage.publish(path, b"damaged")
+    assert read_report_data(ledger).examples == before
+    assert not ledger.storage.files("quarantine/examples", ".parquet")
+
+
 def test_a_sweep_without_texts_says_nothing_of_them(written_sweeps):
     page = page_of(open_sweep("second", str(written_sweeps)))
     assert "verses-000000" in page.text
@@ -151,6 +201,32 @@ def test_one_evaluation(tmp_path):
     assert trial_id in page.text
     assert "verses (in-distribution): 1 Pareto points" in page.text
     assert "1 settings have results, of 4 needed" in page.text
+
+
+def test_one_seed_has_no_intervals_and_several_have(tmp_path, written):
+    _, page = written
+    assert "One seed: no intervals" in page.text
+    two = page_of(write_sweep(tmp_path, make_spec(name="two", seeds=[0, 1])), images=False)
+    assert "95% bootstrap intervals over 2 seeds" in two.text
+
+
+def test_one_forget_set_is_compared_with_none(tmp_path):
+    spec = make_spec(name="one", data={"forget_sets": {"verses": {"distribution": "in", "size": 4, "population": 8}}})
+    page = page_of(write_sweep(tmp_path, spec), images=False)
+    assert "verses (in-distribution)" in page.text
+    assert not any("All frontiers on one scale" in script for script in page.scripts)
+    assert "matched" not in page.text
+
+
+def test_a_sweep_that_was_interrupted(tmp_path):
+    spec = make_spec(name="cut", search={"trials": 6})
+    ledger = Ledger(storage=LocalStorage(tmp_path / "cut"), sweep="cut")
+    ledger.create(dump_spec(spec), {"sweep": "cut"}, {"python": "3.11"})
+    with pytest.raises(Crash):
+        Driver(make_search(spec, ledger), ledger, crash_after=9).run()
+    page = page_of(ledger)
+    assert "1 unfinished" in page.text
+    assert page.text.count("Nothing to draw") <= 2, "importances and examples may lack something to tell"
 
 
 def test_without_reference_models_exposure_is_relative(tmp_path):

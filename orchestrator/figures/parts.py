@@ -1,0 +1,73 @@
+"""What several figures are built of: names with units, layers over one data set, what hovering shows."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from orchestrator.frontier import Row
+from orchestrator.plotting import INK, Panel
+from orchestrator.report_data import look_up
+
+PERFORMANCE = "held-out NLL, nats/token"
+QUALITY = {True: "mean |GenEx|, bits", False: "mean |RelEx − 1.44|, bits"}
+"""Unlearning quality with and without reference models."""
+MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "performance": PERFORMANCE}
+
+_SETTINGS = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step")
+RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance")
+_TOOLTIPS: dict[str, Any] = {
+    "forget_set": {"title": "forget set"},
+    "trial_id": {"title": "trial"},
+    "learning_rate": {"title": "learning rate", "type": "quantitative", "format": ".3~g"},
+    "batch_size": {"title": "batch size"},
+    "unlearning_quality": {"title": "unlearning quality, bits", "type": "quantitative", "format": ".3f"},
+    **{name: {"title": title, "type": "quantitative", "format": ".3f"} for name, title in MEASURES.items()},
+}
+
+
+def tooltip(*results: str) -> list[alt.Tooltip]:
+    """List what hovering shows of an evaluation, and the command to look it up."""
+    known = [_tooltip_of(name) for name in (*_SETTINGS, *results)]
+    return [*known, alt.Tooltip("command", type="nominal", title="look it up")]
+
+
+def model_tooltip() -> list[alt.Tooltip]:
+    """List what hovering shows of a base or reference model."""
+    return [_tooltip_of(name) for name in ("model", "forget_set", *RESULTS)]
+
+
+def _tooltip_of(name: str) -> alt.Tooltip:
+    return alt.Tooltip(name, **({"type": "nominal", "title": name} | _TOOLTIPS.get(name, {})))
+
+
+def layered(
+    *layers: alt.Chart, rows: Sequence[Row], title: str, height: int, uri: str | None, subtitle: str = ""
+) -> Panel:
+    """Put layers over one data set; with a ``uri``, rows of a trial get the command that looks them up."""
+    chart = alt.LayerChart(
+        data=alt.InlineData(values=[dict(row) for row in rows]),
+        layer=list(layers),
+        title=alt.TitleParams(title, subtitle=subtitle) if subtitle else title,
+        height=height,
+        description=f"{title} {subtitle}".strip(),
+    )
+    if uri is None:
+        return chart
+    command = json.dumps(look_up(uri, "{trial}", "{step}"))
+    expression = command.replace("{trial}", '" + datum.trial_id + "').replace("{step}", '" + datum.step + "')
+    return chart.transform_calculate(command=f"isValid(datum.trial_id) ? {expression} : null")
+
+
+def rule(level: float) -> alt.Chart:
+    """Draw a dashed level across a panel."""
+    once = alt.Chart(alt.InlineData(values=[{}]))
+    line: alt.Chart = once.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1).encode(y=alt.datum(level))
+    return line
+
+
+def pairs(rows: Sequence[Row], forget_sets: Sequence[str]) -> list[tuple[str, str]]:
+    """List the pairs of forget set and optimizer, in the order of the spec."""
+    found = {(row["forget_set"], row["optimizer"]) for row in rows}
+    return sorted(found, key=lambda pair: (forget_sets.index(pair[0]), pair[1]))
