@@ -10,7 +10,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +19,10 @@ import pyarrow.dataset as ds
 
 from orchestrator import merged
 from orchestrator.errors import LedgerWarning
+from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
-from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
@@ -44,6 +45,7 @@ class Ledger:
     storage: Storage
     sweep: str
     now: Callable[[], datetime] = _now
+    _last_trial: LastTrial = field(default_factory=LastTrial, init=False, repr=False, compare=False)
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
         """Record a trial before it starts; its status is null until it ends."""
@@ -68,7 +70,7 @@ class Ledger:
             "started_at": self.now(),
             "host": socket.gethostname(),
         }
-        self._write("trials", trial.trial_id, [row])
+        self._write_trial(row)
 
     def propose_again(self, trial: Trial, proposal: dict[str, Any]) -> None:
         """Record that an ended trial was proposed once more; asked to go further, it is open again."""
@@ -76,7 +78,7 @@ class Ledger:
         row["proposals"] = canonical_json([*json.loads(row["proposals"]), proposal])
         if row["status"] == Status.COMPLETED and trial.steps[-1] > row["target_step"]:
             row |= {"target_step": trial.steps[-1], "status": None, "ended_at": None}
-        self._write("trials", trial.trial_id, [row])
+        self._write_trial(row)
 
     def publish(
         self,
@@ -86,21 +88,12 @@ class Ledger:
         outcome: Outcome | None,
     ) -> None:
         """Publish all of a trial's rows: examples first and the outcome last, so what is visible is complete."""
-        trial = self.trial(trial_id)
-        who = {
-            name: trial[name]
-            for name in EVALUATIONS.names
-            if name in TRIALS.names and name not in ("status", "elapsed_s")
-        }
-        whose = {name: trial[name] for name in ("trial_id", *EXAMPLES_WHO)}
-        self._write("examples", trial_id, [{**whose, **vars(row)} for row in examples])
-        self._write("evaluations", trial_id, [{**who, **vars(row)} for row in evaluations])
+        rows = self._last_trial.rows(trial_id, self.trial)
+        self._write("examples", trial_id, rows.table("examples", examples))
+        self._write("evaluations", trial_id, rows.table("evaluations", evaluations))
         if outcome is not None:
-            self._write(
-                "trials",
-                trial_id,
-                [{**trial, **vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}],
-            )
+            ended = {**vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}
+            self._write_trial({**self.trial(trial_id), **ended})
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read back what ``publish`` wrote of a trial."""
@@ -118,7 +111,7 @@ class Ledger:
         last_step = evaluations[-1].step if evaluations else 0
         elapsed_s = evaluations[-1].elapsed_s if evaluations else 0.0
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
-        self._write("trials", trial_id, [{**trial, **vars(outcome), "ended_at": self.now()}])
+        self._write_trial({**trial, **vars(outcome), "ended_at": self.now()})
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """Read one trial's row."""
@@ -182,7 +175,7 @@ class Ledger:
                     self._set_aside(_file(name, trial_id), "its trial lost rows, and runs again")
                 evaluated = set()
             if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
-                self._write("trials", trial_id, [{**row, "status": None, "ended_at": None, "message": None}])
+                self._write_trial({**row, "status": None, "ended_at": None, "message": None})
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Replace the trial's checkpoint."""
@@ -236,8 +229,11 @@ class Ledger:
         rows = self._table("forget_sets", FORGET_EXAMPLES_FILE)
         return FORGET_EXAMPLES.empty_table() if rows is None else rows
 
-    def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
-        self._publish_rows(_file(name, trial_id), TABLES[name], rows)
+    def _write_trial(self, row: dict[str, Any]) -> None:
+        self._write("trials", row["trial_id"], to_table(TRIALS, [row]))
+
+    def _write(self, name: str, trial_id: str, rows: pa.Table) -> None:
+        self.storage.publish(_file(name, trial_id), encode(rows))
 
     def _publish_rows(self, path: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
         self.storage.publish(path, encode(to_table(schema, rows)))

@@ -1,0 +1,114 @@
+"""A trial's rows that grow: as one conversion of all of them gives, but only new records are converted."""
+
+import pickle
+
+import pytest
+
+from orchestrator import growing
+from orchestrator.growing import LastTrial, TrialRows
+from orchestrator.ledger import Ledger
+from orchestrator.schema import EXAMPLES_WHO, TABLES
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+
+RECORDS = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(4) for i in range(3)]
+
+
+@pytest.fixture
+def trial(ledger):
+    ledger.propose(make_trial(), number=0, distribution="in", proposal={})
+    return ledger.trials()[0]
+
+
+@pytest.fixture
+def converted(monkeypatch):
+    """The numbers of records that were converted, one a call."""
+    counts = []
+
+    def counting(schema, rows):
+        counts.append(len(rows))
+        return to_table(schema, rows)
+
+    to_table = growing.to_table
+    monkeypatch.setattr(growing, "to_table", counting)
+    return counts
+
+
+def test_a_table_that_grew_is_the_table_of_all_records(trial, converted):
+    rows = TrialRows(trial)
+    for count in (0, 3, 3, 9, 12):
+        grown = rows.table("examples", RECORDS[:count])
+    assert converted == [0, 3, 0, 6, 3]
+    assert grown.equals(TrialRows(trial).table("examples", RECORDS), check_metadata=True)
+    assert all(column.num_chunks == 1 for column in grown.columns)
+    expected = [
+        {**vars(record), "trial_id": trial["trial_id"], **{n: trial[n] for n in EXAMPLES_WHO}} for record in RECORDS
+    ]
+    assert grown.to_pylist() == expected
+
+
+@pytest.mark.parametrize("changed", ["replaced", "fewer", "in another order"])
+def test_records_that_are_not_those_of_before_are_converted_anew(trial, changed):
+    rows = TrialRows(trial)
+    rows.table("examples", RECORDS)
+    now = {
+        "replaced": [example_record(0, "other", nll=9.0), *RECORDS[1:]],
+        "fewer": RECORDS[:5],
+        "in another order": RECORDS[::-1],
+    }[changed]
+    assert rows.table("examples", now).equals(TrialRows(trial).table("examples", now))
+
+
+def test_tables_grow_apart(trial):
+    rows = TrialRows(trial)
+    rows.table("examples", RECORDS)
+    assert rows.table("evaluations", [evaluation_record(0)]).schema.equals(TABLES["evaluations"], check_metadata=True)
+
+
+def test_a_commit_of_a_growing_trial_reads_nothing_and_writes_the_bytes_of_a_trial_published_whole(
+    tmp_path, monkeypatch
+):
+    trial = make_trial()
+    evaluations = [evaluation_record(step) for step in range(4)]
+    ledgers = [Ledger(storage=LocalStorage(tmp_path / name), sweep="tiny") for name in ("grown", "whole")]
+    for ledger in ledgers:
+        ledger.propose(trial, number=0, distribution="in", proposal={})
+    grown, whole = ledgers
+    grown.publish(trial.trial_id, evaluations[:1], RECORDS[:3], None)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "read", lambda *_: pytest.fail("a file was read"))
+        for count in (2, 3, 4):
+            grown.publish(trial.trial_id, evaluations[:count], RECORDS[: 3 * count], None)
+    whole.publish(trial.trial_id, evaluations, RECORDS, None)
+    for name in ("evaluations", "examples"):
+        files = [(tmp_path / folder / name / f"{trial.trial_id}.parquet").read_bytes() for folder in ("grown", "whole")]
+        assert files[0] == files[1]
+
+
+def test_the_outcome_goes_into_the_trials_row_as_it_is_by_then(ledger):
+    trial = make_trial()
+    ledger.propose(trial, number=0, distribution="in", proposal={"n": 1})
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    driver = Ledger(storage=ledger.storage, sweep="tiny")
+    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {"n": 2})
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    row = ledger.trial(trial.trial_id)
+    assert (row["target_step"], row["proposals"]) == (9, '[{"n":1},{"n":2}]')
+
+
+def test_trials_of_one_worker_do_not_mix(ledger):
+    trials = [make_trial(seed=seed) for seed in range(2)]
+    for trial in trials:
+        ledger.propose(trial, number=0, distribution="in", proposal={})
+    for count in (1, 2):
+        for trial in trials:
+            ledger.publish(trial.trial_id, [evaluation_record(0)] * count, [], None)
+    assert sorted(ledger.table("evaluations")["seed"].to_pylist()) == [0, 0, 1, 1]
+
+
+def test_another_process_begins_anew(trial):
+    last = LastTrial()
+    last.rows("t", lambda _: trial)
+    read = []
+    pickle.loads(pickle.dumps(last)).rows(trial["trial_id"], lambda name: (read.append(name), trial)[1])
+    assert read == [trial["trial_id"]]
