@@ -21,8 +21,8 @@ from orchestrator import merged
 from orchestrator.errors import LedgerWarning
 from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
-from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
-from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.parquet import UnreadableFileError, decode, encode
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
@@ -132,16 +132,17 @@ class Ledger:
             return self.dataset(name, use_merged=False).to_table()
 
     def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
-        """Open a table, as it is committed now: from its merged copy, if that is current, and its trials' files.
+        """Open a table, as it is committed now: from its merged copies that are current, and trials' own files.
 
         A damaged copy shows only when it is scanned, as an error of whoever scans; without it every row is there too.
         """
         schema = TABLES[name]
         files = self.storage.files(name, ".parquet")
-        copy = merged.find(self.storage, name, files) if use_merged else None
-        rest = list(self._tables(name, [path for path in files if copy is None or path not in copy.sources]))
+        copies = merged.find(self.storage, name, files) if use_merged else []
+        covered = frozenset[str]().union(*(copy.sources for copy in copies))
+        rest = [file.rows for file in self._opened(name, [path for path in files if path not in covered])]
         direct = ds.dataset(pa.concat_tables(rest) if rest else schema.empty_table())
-        return direct if copy is None else ds.dataset([copy.dataset.replace_schema(schema), direct])
+        return ds.dataset([*(copy.dataset.replace_schema(schema) for copy in copies), direct]) if copies else direct
 
     def merge(self) -> None:
         """Write merged copies of the tables, sorted by forget set, learning rate and step, for readers in a hurry."""
@@ -151,8 +152,8 @@ class Ledger:
         order = trials["trial_id"].to_pylist()
         for name, files in sources.items():
             paths = [path for trial_id in order if (path := _file(name, trial_id)) in files]
-            whole = {path: files[path] for path in paths}
-            merged.write(self.storage, name, TABLES[name], whole, self._tables(name, paths))
+            opened = ((file.path, file.rows) for file in self._opened(name, paths))
+            merged.write(self.storage, name, TABLES[name], files, opened)
 
     def mend(self) -> None:
         """Before a sweep goes on: rewrite files of older schema versions, and open trials again that lost rows.
@@ -161,13 +162,17 @@ class Ledger:
         goes backwards through the names, for a reader that takes the columns of the first file from all.
         """
         steps: dict[str, dict[str, set[int]]] = {"evaluations": {}, "examples": {}}
+        trials: list[dict[str, Any]] = []
         for name in TABLES:
-            for path in reversed(self.storage.files(name, ".parquet")):
-                rows = self._table(name, path, rewrite=True)
-                if rows is not None and name in steps:
-                    for trial_id in rows["trial_id"].unique().to_pylist():
-                        steps[name][trial_id] = set(rows["step"].unique().to_pylist())
-        for row in self.trials():
+            for file in self._opened(name, list(reversed(self.storage.files(name, ".parquet")))):
+                if file.is_outdated:
+                    self.storage.publish(file.path, encode(file.rows))
+                if name == "trials":
+                    trials.extend(file.rows.to_pylist())
+                    continue
+                for trial_id in file.rows["trial_id"].unique().to_pylist():
+                    steps[name][trial_id] = set(file.rows["step"].unique().to_pylist())
+        for row in trials:
             trial_id = row["trial_id"]
             evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
             if not evaluated <= explained:
@@ -242,28 +247,30 @@ class Ledger:
         rows = self._table(name, _file(name, trial_id))
         return [] if rows is None else rows.to_pylist()
 
-    def _tables(self, name: str, paths: Sequence[str]) -> Iterator[pa.Table]:
+    def _opened(self, name: str, paths: Sequence[str]) -> Iterator["_File"]:
         """Read files in order, a few at a time, leaving out what is gone or had to be set aside."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), FILES_AT_ONCE):
-                found = pool.map(lambda path: self._table(name, path), paths[start : start + FILES_AT_ONCE])
-                yield from (rows for rows in found if rows is not None)
+                found = pool.map(lambda path: self._open(name, path), paths[start : start + FILES_AT_ONCE])
+                yield from (file for file in found if file is not None)
 
-    def _table(self, name: str, path: str, *, rewrite: bool = False) -> pa.Table | None:
+    def _table(self, name: str, path: str) -> pa.Table | None:
+        file = self._open(name, path)
+        return None if file is None else file.rows
+
+    def _open(self, name: str, path: str) -> "_File | None":
         """Read one file; None where it is gone or had to be set aside."""
         content = self.storage.read(path)
         if content is None:
             return None
         try:
-            rows = self._decode(name, content)
+            rows, version = self._decode(name, content)
         except UnreadableFileError as error:
             self._set_aside(path, str(error))
             return None
-        if rewrite and is_outdated(content):
-            self.storage.publish(path, encode(rows))
-        return rows
+        return _File(path=path, rows=rows, is_outdated=version < SCHEMA_VERSION)
 
-    def _decode(self, name: str, content: bytes) -> pa.Table:
+    def _decode(self, name: str, content: bytes) -> tuple[pa.Table, int]:
         def find_trial(trial_id: str) -> dict[str, Any] | None:
             return next(iter(self._read("trials", trial_id)), None)
 
@@ -277,6 +284,16 @@ class Ledger:
         except OSError as error:
             done = f"skipped, for it could not be moved to {place} ({error.strerror or error})"
         warnings.warn(f"{self.storage.uri}/{path}: {reason}; {done}", LedgerWarning, stacklevel=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A file that was read, in the present schema."""
+
+    path: str
+    rows: pa.Table
+    is_outdated: bool
+    """Whether it is of an older schema version."""
 
 
 def _file(name: str, trial_id: str) -> str:

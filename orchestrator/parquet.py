@@ -29,8 +29,8 @@ def encode(table: pa.Table) -> bytes:
     return content
 
 
-def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTrial) -> pa.Table:
-    """Read a file of the table ``name``.
+def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTrial) -> tuple[pa.Table, int]:
+    """Read a file of the table ``name``: its rows in the present schema, and the version that it was written in.
 
     Raises:
         UnreadableFileError: truncated, a checksum is wrong, or the columns are not the table's.
@@ -51,14 +51,9 @@ def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTria
         raise UnreadableFileError("no file of a ledger: it names no schema version")
     table = migrate(name, table, version, find_trial=find_trial)
     try:
-        return table.cast(schema)
+        return table.cast(schema), version
     except (pa.ArrowException, ValueError) as error:
         raise UnreadableFileError(f"not the columns of {name} ({error})") from None
-
-
-def is_outdated(content: bytes) -> bool:
-    """Tell whether a readable file is of an older schema version."""
-    return _version(pq.read_schema(pa.BufferReader(content))) < SCHEMA_VERSION
 
 
 def _version(schema: pa.Schema) -> int:

@@ -354,7 +354,7 @@ CONTENT = encode(ROWS)
 def test_no_flipped_bit_ever_changes_a_row(at, bit):
     damaged = CONTENT[:at] + bytes([CONTENT[at] ^ 1 << bit]) + CONTENT[at + 1 :]
     try:
-        rows = decode(damaged, "evaluations", TABLES["evaluations"], find_trial=lambda _: None)
+        rows, _ = decode(damaged, "evaluations", TABLES["evaluations"], find_trial=lambda _: None)
     except (UnreadableFileError, SweepError):
         return
     assert rows.equals(ROWS)
