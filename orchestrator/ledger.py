@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 
 from orchestrator import merged
 from orchestrator.errors import LedgerWarning
+from orchestrator.gathered import Gathered
 from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.parquet import UnreadableFileError, decode, encode
@@ -140,8 +141,11 @@ class Ledger:
         files = self.storage.files(name, ".parquet")
         copies = merged.find(self.storage, name, files) if use_merged else []
         covered = frozenset[str]().union(*(copy.sources for copy in copies))
-        rest = [file.rows for file in self._opened(name, [path for path in files if path not in covered])]
-        direct = ds.dataset(pa.concat_tables(rest) if rest else schema.empty_table())
+        rest = Gathered()
+        rest.add(schema.empty_table())
+        for file in self._opened(name, [path for path in files if path not in covered]):
+            rest.add(file.rows)
+        direct = ds.dataset(rest.table())
         return ds.dataset([*(copy.dataset.replace_schema(schema) for copy in copies), direct]) if copies else direct
 
     def merge(self) -> None:

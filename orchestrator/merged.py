@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from orchestrator.gathered import Gathered
 from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.storage import Storage
 
@@ -22,7 +23,7 @@ FOLDER = "merged"
 SOURCES_KEY = b"unlearn_sweep_sources"
 ORDER = ("forget_set", "learning_rate", "step", "trial_id")
 """Rows of a copy are sorted by those of these columns that the table has."""
-ROWS_A_COPY, ROWS_A_GROUP = 524_288, 32_768
+ROWS_A_COPY, ROWS_A_GROUP = 262_144, 32_768
 """The first bounds the memory that merging takes. The second is what a filter reads or leaves out."""
 
 
@@ -72,10 +73,9 @@ def write(
         tables: the path and rows of each file, in the order of the copies.
     """
     written = set()
-    for number, part in enumerate(_parts(tables)):
-        stamp = json.dumps({path: files[path] for path, _ in part}, sort_keys=True).encode()
-        rows = pa.concat_tables([rows for _, rows in part])
-        rows = rows.sort_by([(column, "ascending") for column in ORDER if column in schema.names])
+    for number, (sources, unsorted) in enumerate(_parts(tables)):
+        stamp = json.dumps({path: files[path] for path in sources}, sort_keys=True).encode()
+        rows = unsorted.sort_by([(column, "ascending") for column in ORDER if column in schema.names])
         rows = rows.replace_schema_metadata({**(schema.metadata or {}), SOURCES_KEY: stamp})
         buffer = pa.BufferOutputStream()
         pq.write_table(rows, buffer, row_group_size=ROWS_A_GROUP, compression="zstd", write_page_checksum=True)
@@ -88,15 +88,15 @@ def write(
             storage.remove(other)
 
 
-def _parts(tables: Iterable[tuple[str, pa.Table]]) -> Iterator[list[tuple[str, pa.Table]]]:
-    """Gather small tables until they fill a copy."""
-    waiting: list[tuple[str, pa.Table]] = []
-    count = 0
-    for path, rows in tables:
-        waiting.append((path, rows))
-        count += rows.num_rows
-        if count >= ROWS_A_COPY:
-            yield waiting
-            waiting, count = [], 0
-    if waiting:
-        yield waiting
+def _parts(tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[list[str], pa.Table]]:
+    """Gather small tables until they fill a copy; give their paths and rows."""
+    sources: list[str] = []
+    rows = Gathered()
+    for path, table in tables:
+        sources.append(path)
+        rows.add(table)
+        if rows.count >= ROWS_A_COPY:
+            yield sources, rows.table()
+            sources, rows = [], Gathered()
+    if sources:
+        yield sources, rows.table()

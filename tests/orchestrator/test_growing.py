@@ -2,9 +2,11 @@
 
 import pickle
 
+import pyarrow as pa
 import pytest
 
 from orchestrator import growing
+from orchestrator.gathered import TABLES_AT_ONCE, Gathered
 from orchestrator.growing import LastTrial, TrialRows
 from orchestrator.ledger import Ledger
 from orchestrator.schema import EXAMPLES_WHO, TABLES
@@ -112,3 +114,13 @@ def test_another_process_begins_anew(trial):
     read = []
     pickle.loads(pickle.dumps(last)).rows(trial["trial_id"], lambda name: (read.append(name), trial)[1])
     assert read == [trial["trial_id"]]
+
+
+def test_tables_gathered_are_their_rows_in_order_in_few_chunks(trial):
+    gathered = Gathered()
+    tables = [TrialRows(trial).table("examples", [example_record(step)]) for step in range(TABLES_AT_ONCE + 2)]
+    for table in tables:
+        gathered.add(table)
+    assert gathered.count == len(tables)
+    assert gathered.table().equals(pa.concat_tables(tables), check_metadata=True)
+    assert gathered.table()["step"].num_chunks == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -105,7 +106,11 @@ def by_dataset(folder, table):
     return ds.dataset(f"{folder}/{table}", format="parquet").to_table().to_pylist()
 
 
-READERS = [by_duckdb, by_pandas, by_dataset]
+def by_polars(folder, table):
+    return pl.read_parquet(f"{folder}/{table}/*.parquet").to_dicts()
+
+
+READERS = [by_duckdb, by_pandas, by_dataset, by_polars]
 
 
 def test_a_proposal_is_a_row_without_status(ledger):
