@@ -10,7 +10,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +19,12 @@ import pyarrow.dataset as ds
 
 from orchestrator import merged
 from orchestrator.errors import LedgerWarning, StorageError
+from orchestrator.gathered import Gathered
+from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
-from orchestrator.parquet import UnreadableFileError, decode, encode, is_outdated
-from orchestrator.schema import BASELINES, EVALUATIONS, EXAMPLES_WHO, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.parquet import UnreadableFileError, decode, encode
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
@@ -48,6 +50,7 @@ class Ledger:
     driver: int | None = None
     """Number of the driver (``lease``) that this ledger is written for, in its own process and in its trials'; once
     another driver follows, every write raises ``LeaseLostError``. None: nobody watches."""
+    _last_trial: LastTrial = field(default_factory=LastTrial, init=False, repr=False, compare=False)
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
         """Record a trial before it starts; its status is null until it ends."""
@@ -72,7 +75,7 @@ class Ledger:
             "started_at": self.now(),
             "host": socket.gethostname(),
         }
-        self._write("trials", trial.trial_id, [row])
+        self._write_trial(row)
 
     def propose_again(self, trial: Trial, proposal: dict[str, Any]) -> None:
         """Record that an ended trial was proposed once more; asked to go further, it is open again."""
@@ -80,25 +83,25 @@ class Ledger:
         row["proposals"] = canonical_json([*json.loads(row["proposals"]), proposal])
         if row["status"] == Status.COMPLETED and trial.steps[-1] > row["target_step"]:
             row |= {"target_step": trial.steps[-1], "status": None, "ended_at": None}
-        self._write("trials", trial.trial_id, [row])
+        self._write_trial(row)
 
     def reopen(self, trial: Trial) -> None:
         """Record that a trial goes on: after an interruption, or to a step that it was not asked for before."""
         row = self.trial(trial.trial_id)
         opened = {**row, "target_step": trial.steps[-1], "status": None, "message": None, "ended_at": None}
         if opened != row:
-            self._write("trials", trial.trial_id, [opened])
+            self._write_trial(opened)
 
     def reopen_failed(self) -> None:
         """Record that failed trials are to go on."""
         for row in self.trials():
             if row["status"] == Status.FAILED:
                 opened = {**row, "status": None, "message": None, "ended_at": None}
-                self._write("trials", row["trial_id"], [opened])
+                self._write_trial(opened)
 
     def give_up(self, trial_id: str, reason: str) -> None:
         """Record that an unfinished trial will not go on; the rows it had published stand."""
-        self._write("trials", trial_id, [{**self.trial(trial_id), "status": Status.STOPPED, "message": reason}])
+        self._write_trial({**self.trial(trial_id), "status": Status.STOPPED, "message": reason})
         self.discard_checkpoint(trial_id)
 
     def stopping(self) -> bool:
@@ -113,21 +116,12 @@ class Ledger:
         outcome: Outcome | None,
     ) -> None:
         """Publish all of a trial's rows: examples first and the outcome last, so what is visible is complete."""
-        trial = self.trial(trial_id)
-        who = {
-            name: trial[name]
-            for name in EVALUATIONS.names
-            if name in TRIALS.names and name not in ("status", "elapsed_s")
-        }
-        whose = {name: trial[name] for name in ("trial_id", *EXAMPLES_WHO)}
-        self._write("examples", trial_id, [{**whose, **vars(row)} for row in examples])
-        self._write("evaluations", trial_id, [{**who, **vars(row)} for row in evaluations])
+        rows = self._last_trial.rows(trial_id, self.trial)
+        self._publish(_file("examples", trial_id), rows.file("examples", examples))
+        self._publish(_file("evaluations", trial_id), rows.file("evaluations", evaluations))
         if outcome is not None:
-            self._write(
-                "trials",
-                trial_id,
-                [{**trial, **vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}],
-            )
+            ended = {**vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}
+            self._write_trial({**self.trial(trial_id), **ended})
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read back what ``publish`` wrote of a trial."""
@@ -145,7 +139,7 @@ class Ledger:
         last_step = evaluations[-1].step if evaluations else 0
         elapsed_s = evaluations[-1].elapsed_s if evaluations else 0.0
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
-        self._write("trials", trial_id, [{**trial, **vars(outcome), "ended_at": self.now()}])
+        self._write_trial({**trial, **vars(outcome), "ended_at": self.now()})
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """Read one trial's row."""
@@ -166,16 +160,20 @@ class Ledger:
             return self.dataset(name, use_merged=False).to_table(columns=columns)
 
     def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
-        """Open a table, as it is committed now: from its merged copy, if that is current, and its trials' files.
+        """Open a table, as it is committed now: from its merged copies that are current, and trials' own files.
 
         A damaged copy shows only when it is scanned, as an error of whoever scans; without it every row is there too.
         """
         schema = TABLES[name]
         files = self.storage.files(name, ".parquet")
-        copy = merged.find(self.storage, name, files) if use_merged else None
-        rest = list(self._tables(name, [path for path in files if copy is None or path not in copy.sources]))
-        direct = ds.dataset(pa.concat_tables(rest) if rest else schema.empty_table())
-        return direct if copy is None else ds.dataset([copy.dataset.replace_schema(schema), direct])
+        copies = merged.find(self.storage, name, files) if use_merged else []
+        covered = frozenset[str]().union(*(copy.sources for copy in copies))
+        rest = Gathered()
+        rest.add(schema.empty_table())
+        for file in self._opened(name, [path for path in files if path not in covered]):
+            rest.add(file.rows)
+        direct = ds.dataset(rest.table())
+        return ds.dataset([*(copy.dataset.replace_schema(schema) for copy in copies), direct]) if copies else direct
 
     def merge(self) -> None:
         """Write merged copies of the tables, sorted by forget set, learning rate and step, for readers in a hurry."""
@@ -185,8 +183,8 @@ class Ledger:
         order = trials["trial_id"].to_pylist()
         for name, files in sources.items():
             paths = [path for trial_id in order if (path := _file(name, trial_id)) in files]
-            whole = {path: files[path] for path in paths}
-            merged.write(self.storage, name, TABLES[name], whole, self._tables(name, paths))
+            opened = ((file.path, file.rows) for file in self._opened(name, paths))
+            merged.write(self.storage, name, TABLES[name], files, opened)
 
     def mend(self) -> None:
         """Before a sweep goes on: rewrite files of older schema versions, and open trials again that lost rows.
@@ -195,13 +193,17 @@ class Ledger:
         goes backwards through the names, for a reader that takes the columns of the first file from all.
         """
         steps: dict[str, dict[str, set[int]]] = {"evaluations": {}, "examples": {}}
+        trials: list[dict[str, Any]] = []
         for name in TABLES:
-            for path in reversed(self.storage.files(name, ".parquet")):
-                rows = self._table(name, path, rewrite=True)
-                if rows is not None and name in steps:
-                    for trial_id in rows["trial_id"].unique().to_pylist():
-                        steps[name][trial_id] = set(rows["step"].unique().to_pylist())
-        for row in self.trials():
+            for file in self._opened(name, list(reversed(self.storage.files(name, ".parquet")))):
+                if file.is_outdated:
+                    self.storage.publish(file.path, encode(file.rows))
+                if name == "trials":
+                    trials.extend(file.rows.to_pylist())
+                    continue
+                for trial_id in file.rows["trial_id"].unique().to_pylist():
+                    steps[name][trial_id] = set(file.rows["step"].unique().to_pylist())
+        for row in trials:
             trial_id = row["trial_id"]
             evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
             if not evaluated <= explained:
@@ -209,13 +211,11 @@ class Ledger:
                     self._set_aside(_file(name, trial_id), "its trial lost rows, and runs again")
                 evaluated = set()
             if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
-                self._write("trials", trial_id, [{**row, "status": None, "ended_at": None, "message": None}])
+                self._write_trial({**row, "status": None, "ended_at": None, "message": None})
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Replace the trial's checkpoint."""
-        if self.driver is not None:
-            require_lease(self.storage, self.driver)
-        self.storage.publish(_checkpoint(trial_id), payload)
+        self._publish(_checkpoint(trial_id), payload)
 
     def load_checkpoint(self, trial_id: str) -> bytes | None:
         """Read the trial's checkpoint, if there is one."""
@@ -265,10 +265,18 @@ class Ledger:
         rows = self._table("forget_sets", FORGET_EXAMPLES_FILE)
         return FORGET_EXAMPLES.empty_table() if rows is None else rows
 
-    def _write(self, name: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
+    def _write_trial(self, row: dict[str, Any]) -> None:
+        """Replace a trial's row, if it changes. The file begins with the one before: see ``parquet.encode``."""
+        path = _file("trials", row["trial_id"])
+        rows = to_table(TRIALS, [row])
+        before = self._open("trials", path)
+        if before is None or not before.rows.equals(rows):
+            self._publish(path, encode(rows, after=None if before is None else before.content))
+
+    def _publish(self, path: str, content: bytes) -> None:
         if self.driver is not None:
             require_lease(self.storage, self.driver)
-        self._publish_rows(_file(name, trial_id), TABLES[name], rows)
+        self.storage.publish(path, content)
 
     def _publish_rows(self, path: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
         self.storage.publish(path, encode(to_table(schema, rows)))
@@ -277,33 +285,30 @@ class Ledger:
         rows = self._table(name, _file(name, trial_id))
         return [] if rows is None else rows.to_pylist()
 
-    def _tables(self, name: str, paths: Sequence[str]) -> Iterator[pa.Table]:
-        """Read files in order, leaving out what is gone or had to be set aside: one table of a few files at a time.
-
-        They are copied into one: thousands of tables of ten rows take many times the memory of their rows.
-        """
+    def _opened(self, name: str, paths: Sequence[str]) -> Iterator["_File"]:
+        """Read files in order, a few at a time, leaving out what is gone or had to be set aside."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), FILES_AT_ONCE):
-                found = pool.map(lambda path: self._table(name, path), paths[start : start + FILES_AT_ONCE])
-                tables = [rows for rows in found if rows is not None]
-                if tables:
-                    yield pa.concat_tables(tables).combine_chunks()
+                found = pool.map(lambda path: self._open(name, path), paths[start : start + FILES_AT_ONCE])
+                yield from (file for file in found if file is not None)
 
-    def _table(self, name: str, path: str, *, rewrite: bool = False) -> pa.Table | None:
+    def _table(self, name: str, path: str) -> pa.Table | None:
+        file = self._open(name, path)
+        return None if file is None else file.rows
+
+    def _open(self, name: str, path: str) -> "_File | None":
         """Read one file; None where it is gone or had to be set aside."""
         content = self.storage.read(path)
         if content is None:
             return None
         try:
-            rows = self._decode(name, content)
+            rows, version = self._decode(name, content)
         except UnreadableFileError as error:
             self._set_aside(path, str(error))
             return None
-        if rewrite and is_outdated(content):
-            self.storage.publish(path, encode(rows))
-        return rows
+        return _File(path=path, content=content, rows=rows, is_outdated=version < SCHEMA_VERSION)
 
-    def _decode(self, name: str, content: bytes) -> pa.Table:
+    def _decode(self, name: str, content: bytes) -> tuple[pa.Table, int]:
         def find_trial(trial_id: str) -> dict[str, Any] | None:
             return next(iter(self._read("trials", trial_id)), None)
 
@@ -317,6 +322,17 @@ class Ledger:
         except StorageError as error:
             done = f"skipped, for it could not be moved ({error})"
         warnings.warn(f"{self.storage.uri}/{path}: {reason}; {done}", LedgerWarning, stacklevel=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A file that was read, in the present schema."""
+
+    path: str
+    content: bytes
+    rows: pa.Table
+    is_outdated: bool
+    """Whether it is of an older schema version."""
 
 
 def _file(name: str, trial_id: str) -> str:

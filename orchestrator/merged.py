@@ -1,31 +1,35 @@
 """Merged copies of tables with many small files: derived, beside the tables, and used only while they are current.
 
 The files of trials stay where they are. A reader that listed ``evaluations/`` may open any of them at any later moment,
-so a committed row can never move to another file without being seen twice, or not at all, by somebody. A merged copy
-therefore lives outside the tables' folders, and names the files it was made of; once one of those has changed, the copy
-is ignored until the next merge.
+so a committed row can never move to another file without being seen twice, or not at all, by somebody. Merged copies
+therefore live outside the tables' folders. A table has one for so many rows, which names the files it was made of; once
+one of those has changed, that copy is ignored until the next merge.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from orchestrator.gathered import Gathered
 from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.storage import Storage
 
 FOLDER = "merged"
 SOURCES_KEY = b"unlearn_sweep_sources"
-ROWS_A_GROUP = 65_536
+ORDER = ("forget_set", "learning_rate", "step", "trial_id")
+"""Rows of a copy are sorted by those of these columns that the table has."""
+ROWS_A_COPY, ROWS_A_GROUP = 262_144, 32_768
+"""The first bounds the memory that merging takes. The second is what a filter reads or leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergedCopy:
-    """A table's merged copy that is current."""
+    """A current merged copy of a part of a table."""
 
     path: str
     sources: frozenset[str]
@@ -33,9 +37,14 @@ class MergedCopy:
     dataset: ds.Dataset
 
 
-def find(storage: Storage, name: str, files: dict[str, str]) -> MergedCopy | None:
-    """Find the current merged copy of a table whose files (path: fingerprint) are these; None: there is none."""
+def find(storage: Storage, name: str, files: dict[str, str]) -> list[MergedCopy]:
+    """Find the current merged copies of a table whose files (path: fingerprint) are these. No two share a file."""
     filesystem, root = storage.arrow()
+    checked = ds.ParquetFileFormat(
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    )
+    found: list[MergedCopy] = []
+    taken: set[str] = set()
     for path in storage.files(FOLDER, ".parquet"):
         if not path.startswith(f"{FOLDER}/{name}-v{SCHEMA_VERSION}-"):
             continue
@@ -44,47 +53,50 @@ def find(storage: Storage, name: str, files: dict[str, str]) -> MergedCopy | Non
         except (pa.ArrowException, OSError):
             continue  # damaged, or replaced since it was listed: the trials' own files have every row
         sources: dict[str, str] = json.loads(metadata.get(SOURCES_KEY, b"{}"))
-        if sources and sources.items() <= files.items():
-            checked = ds.ParquetFileFormat(
-                default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-            )
+        if sources and sources.items() <= files.items() and taken.isdisjoint(sources):
             dataset = ds.dataset(f"{root}/{path}", filesystem=filesystem, format=checked)
-            return MergedCopy(path=path, sources=frozenset(sources), dataset=dataset)
-    return None
+            found.append(MergedCopy(path=path, sources=frozenset(sources), dataset=dataset))
+            taken.update(sources)
+    return found
 
 
-def write(storage: Storage, name: str, schema: pa.Schema, sources: dict[str, str], tables: Iterable[pa.Table]) -> None:
-    """Write the merged copy of a table, in the order of ``tables``, and remove its older ones.
+def write(
+    storage: Storage, name: str, schema: pa.Schema, files: dict[str, str], tables: Iterable[tuple[str, pa.Table]]
+) -> None:
+    """Write the merged copies of a table, and remove its older ones.
 
     Args:
         storage: the sweep's folder.
         name: of the table.
         schema: of the table.
-        sources: the files that are merged (path: fingerprint as of before they were read).
-        tables: their rows.
+        files: what is merged (path: fingerprint as of before it was read).
+        tables: the path and rows of each file, in the order of the copies.
     """
-    stamp = json.dumps(sources, sort_keys=True).encode()
-    buffer = pa.BufferOutputStream()
-    described = schema.with_metadata({**(schema.metadata or {}), SOURCES_KEY: stamp})
-    with pq.ParquetWriter(buffer, described, compression="zstd", write_page_checksum=True) as writer:
-        for group in _row_groups(tables):
-            writer.write_table(group.replace_schema_metadata(described.metadata), row_group_size=ROWS_A_GROUP)
-    path = f"{FOLDER}/{name}-v{SCHEMA_VERSION}-{hashlib.sha256(stamp).hexdigest()[:16]}.parquet"
-    storage.publish(path, buffer.getvalue())
+    written = set()
+    for number, (sources, unsorted) in enumerate(_parts(tables)):
+        stamp = json.dumps({path: files[path] for path in sources}, sort_keys=True).encode()
+        rows = unsorted.sort_by([(column, "ascending") for column in ORDER if column in schema.names])
+        rows = rows.replace_schema_metadata({**(schema.metadata or {}), SOURCES_KEY: stamp})
+        buffer = pa.BufferOutputStream()
+        pq.write_table(rows, buffer, row_group_size=ROWS_A_GROUP, compression="zstd", write_page_checksum=True)
+        stamped = hashlib.sha256(stamp).hexdigest()[:16]
+        path = f"{FOLDER}/{name}-v{SCHEMA_VERSION}-{number:05d}-{stamped}.parquet"
+        storage.publish(path, buffer.getvalue())
+        written.add(path)
     for other in storage.files(FOLDER, ".parquet"):
-        if other.startswith(f"{FOLDER}/{name}-") and other != path:
+        if other.startswith(f"{FOLDER}/{name}-") and other not in written:
             storage.remove(other)
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
-    """Gather small tables until they fill a row group."""
-    waiting: list[pa.Table] = []
-    count = 0
-    for table in tables:
-        waiting.append(table)
-        count += table.num_rows
-        if count >= ROWS_A_GROUP:
-            yield pa.concat_tables(waiting)
-            waiting, count = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)
+def _parts(tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[list[str], pa.Table]]:
+    """Gather small tables until they fill a copy; give their paths and rows."""
+    sources: list[str] = []
+    rows = Gathered()
+    for path, table in tables:
+        sources.append(path)
+        rows.add(table)
+        if rows.count >= ROWS_A_COPY:
+            yield sources, rows.table()
+            sources, rows = [], Gathered()
+    if sources:
+        yield sources, rows.table()

@@ -61,6 +61,7 @@ class Views:
     def __init__(self, ledgers: Sequence[Ledger], *, use_merged: bool = True) -> None:
         self.connection = duckdb.connect(":memory:")
         self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET enable_progress_bar = false")  # it writes into standard output
         self._ledgers = ledgers
         self._use_merged = use_merged
         self._opened: set[str] = set()

@@ -1,6 +1,6 @@
 """Arrow schemas of the ledger: column names, types, units and meanings, with a version and migrations to it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -115,6 +115,12 @@ EXAMPLES = _table(
 
 TABLES: Mapping[str, pa.Schema] = {"trials": TRIALS, "evaluations": EVALUATIONS, "examples": EXAMPLES}
 
+REPEATED: Mapping[str, Sequence[str]] = {
+    "evaluations": tuple(name for name, *_ in _WHO),
+    "examples": ("trial_id", *EXAMPLES_WHO),
+}
+"""Columns of the trial that its rows repeat. They never change: the trial's id is the hash of what they say."""
+
 
 def migrate(
     name: str, table: pa.Table, version: int, *, find_trial: Callable[[str], Mapping[str, Any] | None]
@@ -141,8 +147,7 @@ def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     known = set(schema.names)
     for row in rows:
         assert row.keys() <= known, f"not in the schema: {sorted(row.keys() - known)}"
-    columns = [pa.array([row.get(column.name) for row in rows], type=column.type) for column in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _metrics() -> list[pa.Field]:

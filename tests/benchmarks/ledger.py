@@ -1,4 +1,4 @@
-"""What a big ledger costs: commits of one evaluation at a time, merging, and the readers after it.
+"""What a big ledger costs: commits of one evaluation at a time, mending, merging, and readers before and after it.
 
 make bench, or: python -m tests.benchmarks.ledger --trials 10000 --steps 10 --examples 64
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ seeds: [0, 1]
 search: {sampler: random, trials: 1, space: {batch_size: 4, learning_rate: {low: 1.0e-6, high: 1.0e-3, log: true}}}
 """
 READERS = {
+    "what a report reads": "from orchestrator.report_data import read_report_data; read_report_data(ledger)",
     "frontier": "from orchestrator.frontier import frontiers; frontiers(ledger)",
     "report": (
         "from orchestrator.report import write_report_to; "
@@ -56,18 +57,18 @@ READERS = {
     ),
 }
 READ = """
-import statistics, sys, time
+import sys, time
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from pathlib import Path
 ledger = Ledger(storage=LocalStorage(Path(sys.argv[1])), sweep="bench")
 times = []
-for _ in range(4):
+for _ in range({times}):
     start = time.perf_counter()
     {code}
     times.append(time.perf_counter() - start)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
-print(f"{{times[0]:.2f}} {{statistics.median(times[1:]):.2f}} {{peak:.0f}}")
+print(*times, peak)
 """
 
 
@@ -89,6 +90,36 @@ def examples(random: np.random.Generator, step: int, count: int) -> Iterator[Exa
     for index, values in enumerate(random.random((count, len(names))).tolist()):
         numbers = dict(zip(names, values, strict=True))
         yield ExampleRecord(step=step, example_id=f"example-{index:06d}", num_tokens=24, extracted=False, **numbers)
+
+
+def bare(storage: LocalStorage, path: str, content: bytes) -> float:
+    """Give ms of publishing these bytes and nothing else: write aside, fsync, rename, fsync the folder."""
+    start = time.perf_counter()
+    storage.publish(path, content)
+    return 1000 * (time.perf_counter() - start)
+
+
+def growth(folder: Path, *, steps: int, per_step: int) -> tuple[list[float], list[float], list[float]]:
+    """Commit a trial evaluation by evaluation; give each commit's ms, of these the processor's, and the bare ms."""
+    ledger = Ledger(storage=LocalStorage(folder), sweep="bench")
+    random = np.random.default_rng(0)
+    evaluated = evaluations(random, steps)
+    explained = [list(examples(random, step, per_step)) for step in range(1, steps + 1)]
+    config = TrialConfig(learning_rate=1e-3, batch_size=32)
+    trial = Trial(trial_id="0" * 16, forget_set="a", seed=0, config=config, steps=(steps,), horizon=None)
+    ledger.propose(trial, number=0, distribution="in", proposal={})
+    walls, processor, floor = [], [], []
+    for count in range(1, steps + 1):
+        flat = [row for rows in explained[:count] for row in rows]
+        start, start_processor = time.perf_counter(), time.process_time()
+        ledger.publish(trial.trial_id, evaluated[:count], flat, None)
+        walls.append(1000 * (time.perf_counter() - start))
+        processor.append(1000 * (time.process_time() - start_processor))
+        written = {
+            name: ledger.storage.read(f"{name}/{trial.trial_id}.parquet") for name in ("examples", "evaluations")
+        }
+        floor.append(sum(bare(LocalStorage(folder / "bare"), name, content) for name, content in written.items()))
+    return walls, processor, floor
 
 
 def fill(ledger: Ledger, *, trials: int, steps: int, per_step: int, committed: int) -> list[float]:
@@ -144,21 +175,36 @@ def main() -> None:
             f"writer's peak memory {peak:.0f} MiB; {len(files)} files, "
             f"{weight / asked.trials / asked.steps:.0f} bytes an evaluation"
         )
+        for steps in (10, 50, 200):
+            with tempfile.TemporaryDirectory() as other:
+                walls, processor, floor = growth(Path(other), steps=steps, per_step=asked.examples)
+            last = slice(-steps // 5, None)
+            say(
+                f"a trial of {steps} steps: commit, all and last fifth: median {statistics.median(walls):.1f} and "
+                f"{statistics.median(walls[last]):.1f} ms, of these processor {statistics.median(processor):.1f} and "
+                f"{statistics.median(processor[last]):.1f} ms; the same bytes written, synced and renamed only: "
+                f"{statistics.median(floor):.1f} and {statistics.median(floor[last]):.1f} ms"
+            )
+        say(f"mending: {in_a_process(folder, 'ledger.mend()', times=1)}")
         report_readers(folder, "before merging", say)
-        start = time.perf_counter()
-        ledger.merge()
+        say(f"merging: {in_a_process(folder, 'ledger.merge()', times=1)}")
         copies = sum(path.stat().st_size for path in Path(folder).glob("merged/*"))
-        say(f"merging {time.perf_counter() - start:.1f} s, {copies / 2**20:.0f} MiB of merged copies")
+        say(f"{copies / 2**20:.0f} MiB of merged copies")
         report_readers(folder, "merged", say)
 
 
-def report_readers(folder: str, when: str, say: object) -> None:
+def report_readers(folder: str, when: str, say: Callable[[str], None]) -> None:
     for label, code in READERS.items():
-        done = subprocess.run(
-            [sys.executable, "-c", READ.format(code=code), folder], capture_output=True, text=True, check=True
-        )
-        first, warm, peak = done.stdout.split()
-        say(f"{when}: {label}: first {first} s, warm {warm} s, peak memory {peak} MiB")  # type: ignore[operator]
+        say(f"{when}: {label}: {in_a_process(folder, code)}")
+
+
+def in_a_process(folder: str, code: str, *, times: int = 4) -> str:
+    """Run code over the ledger in a process of its own, several times; say how long it took and its peak memory."""
+    command = [sys.executable, "-c", READ.format(code=code, times=times), folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, *warm, peak = (float(word) for word in done.stdout.split())
+    later = f", warm {statistics.median(warm):.2f} s" if warm else ""
+    return f"first {first:.2f} s{later}, peak memory {peak:.0f} MiB"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -105,7 +106,11 @@ def by_dataset(folder, table):
     return ds.dataset(f"{folder}/{table}", format="parquet").to_table().to_pylist()
 
 
-READERS = [by_duckdb, by_pandas, by_dataset]
+def by_polars(folder, table):
+    return pl.read_parquet(f"{folder}/{table}/*.parquet").to_dicts()
+
+
+READERS = [by_duckdb, by_pandas, by_dataset, by_polars]
 
 
 def test_a_proposal_is_a_row_without_status(ledger):
@@ -151,12 +156,9 @@ def test_what_was_never_published_is_empty(ledger):
     assert ledger.table("examples").num_rows == 0
 
 
-def test_many_small_files_are_read_into_one_table(ledger):
-    """Ten thousand tables of ten rows take many times the memory of their rows."""
-    for seed in range(5):
-        trial = proposed(ledger, seed=seed)
-        ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
-    assert ledger.table("evaluations")["step"].num_chunks == 1
+def test_only_the_columns_asked_for_are_read(ledger):
+    trial = proposed(ledger)
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
     assert ledger.table("evaluations", ["step"]).column_names == ["step"]
 
 
@@ -326,7 +328,8 @@ def test_publishing_again_changes_no_byte(tmp_path):
 
 def flipped(content: bytes) -> bytes:
     """Flip one bit of a data page."""
-    column = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(0).column(12)
+    metadata = pq.ParquetFile(pa.BufferReader(content)).metadata
+    column = metadata.row_group(metadata.num_row_groups - 1).column(12)
     at = column.data_page_offset + column.total_compressed_size - 1
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -363,7 +366,7 @@ CONTENT = encode(ROWS)
 def test_no_flipped_bit_ever_changes_a_row(at, bit):
     damaged = CONTENT[:at] + bytes([CONTENT[at] ^ 1 << bit]) + CONTENT[at + 1 :]
     try:
-        rows = decode(damaged, "evaluations", TABLES["evaluations"], find_trial=lambda _: None)
+        rows, _ = decode(damaged, "evaluations", TABLES["evaluations"], find_trial=lambda _: None)
     except (UnreadableFileError, SweepError):
         return
     assert rows.equals(ROWS)

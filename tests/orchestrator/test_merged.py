@@ -32,14 +32,14 @@ def copies(ledger):
 
 
 def copy_is_used(ledger, name):
-    return merged.find(ledger.storage, name, ledger.storage.files(name, ".parquet")) is not None
+    return bool(merged.find(ledger.storage, name, ledger.storage.files(name, ".parquet")))
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_merged_table_has_the_same_rows_and_schema_and_is_read_from_one_file(ledger, name, monkeypatch):
     before = rows(ledger, name)
     ledger.merge()
-    monkeypatch.setattr(Ledger, "_table", lambda *_, **__: pytest.fail("a trial's own file was read"))
+    monkeypatch.setattr(Ledger, "_open", lambda *_: pytest.fail("a trial's own file was read"))
     assert rows(ledger, name) == before
     assert ledger.table(name).schema.equals(TABLES[name])
 
@@ -48,7 +48,7 @@ def test_rows_are_sorted_by_forget_set_learning_rate_and_step(ledger):
     ledger.merge()
     for name in ("evaluations", "examples"):
         order = [
-            (r["forget_set"], r["learning_rate"], r["trial_id"], r["step"]) for r in ledger.table(name).to_pylist()
+            (r["forget_set"], r["learning_rate"], r["step"], r["trial_id"]) for r in ledger.table(name).to_pylist()
         ]
         assert order == sorted(order)
         assert len(set(order)) > 20
@@ -131,13 +131,84 @@ def test_a_filter_on_forget_set_and_learning_rate_reads_few_row_groups(tmp_path,
     monkeypatch.setattr(merged, "ROWS_A_GROUP", 16)
     ledger = write_sweep(tmp_path, make_spec(search={"trials": 12}))
     ledger.merge()
-    copy = merged.find(ledger.storage, "examples", ledger.storage.files("examples", ".parquet"))
+    (copy,) = merged.find(ledger.storage, "examples", ledger.storage.files("examples", ".parquet"))
     (fragment,) = copy.dataset.get_fragments()
     low, high = sorted(row["learning_rate"] for row in ledger.trials() if row["forget_set"] == "verses")[3:5]
     wanted = (
         (ds.field("forget_set") == "verses") & (ds.field("learning_rate") >= low) & (ds.field("learning_rate") < high)
     )
     assert len(fragment.split_by_row_group(wanted)) <= 2 < len(fragment.split_by_row_group())
+
+
+def test_a_filter_on_step_reads_few_row_groups_where_trials_share_a_learning_rate(tmp_path, monkeypatch):
+    monkeypatch.setattr(merged, "ROWS_A_GROUP", 8)
+    ledger = Ledger(storage=LocalStorage(tmp_path / "grid"), sweep="grid")
+    for seed in range(8):
+        trial = make_trial(seed=seed)
+        ledger.propose(trial, number=0, distribution="in", proposal={})
+        ledger.publish(trial.trial_id, [evaluation_record(step) for step in range(6)], [], outcome(last_step=5))
+    ledger.merge()
+    (copy,) = merged.find(ledger.storage, "evaluations", ledger.storage.files("evaluations", ".parquet"))
+    (fragment,) = copy.dataset.get_fragments()
+    assert len(fragment.split_by_row_group()) == 6
+    assert len(fragment.split_by_row_group(ds.field("step") == 3)) == 1
+
+
+@pytest.fixture
+def small_copies(monkeypatch):
+    monkeypatch.setattr(merged, "ROWS_A_COPY", 6)
+
+
+def current(ledger, name="evaluations"):
+    return merged.find(ledger.storage, name, ledger.storage.files(name, ".parquet"))
+
+
+@pytest.mark.usefixtures("small_copies")
+def test_a_big_table_has_several_copies_in_order_and_a_change_ends_only_its_own(ledger):
+    before = rows(ledger, "evaluations")
+    ledger.merge()
+    parts = current(ledger)
+    assert len(parts) > 2
+    assert frozenset.union(*(part.sources for part in parts)) == set(ledger.storage.files("evaluations", ".parquet"))
+    assert sum(part.dataset.count_rows() for part in parts) == len(before)
+    keys = [(r["forget_set"], r["learning_rate"]) for r in ledger.table("evaluations").to_pylist()]
+    assert keys == sorted(keys)
+    assert rows(ledger, "evaluations") == before
+    changed = next(iter(parts[1].sources))
+    trial_id = Path(changed).stem
+    ledger.publish(trial_id, *ledger.published(trial_id), None)
+    assert [part.path for part in current(ledger)] == [part.path for part in (parts[0], *parts[2:])]
+    assert rows(ledger, "evaluations") == before
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@pytest.mark.usefixtures("small_copies")
+@pytest.mark.parametrize("died_after", range(6))
+def test_a_merge_that_dies_anywhere_leaves_every_row_once(ledger, monkeypatch, died_after):
+    """Old copies and new ones, of other boundaries, lie side by side: no row is taken from two."""
+    ledger.merge()
+    before = {name: rows(ledger, name) for name in TABLES}
+    monkeypatch.setattr(merged, "ROWS_A_COPY", 9)
+    left = iter(range(died_after))
+
+    class Dying(LocalStorage):
+        def publish(self, path, content):
+            if next(left, None) is None:
+                raise Killed
+            super().publish(path, content)
+
+    with pytest.raises(Killed):
+        Ledger(storage=Dying(Path(ledger.storage.uri)), sweep="tiny").merge()
+    for name in TABLES:
+        assert rows(ledger, name) == before[name]
+        counted = query([ledger], f"select count(*) n from {name}").to_pylist()
+        assert counted == [{"n": len(before[name])}]
+    ledger.merge()
+    covered = [path for part in current(ledger) for path in part.sources]
+    assert sorted(covered) == sorted(ledger.storage.files("evaluations", ".parquet"))
 
 
 def test_an_empty_sweep_can_be_merged(tmp_path):

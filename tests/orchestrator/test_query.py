@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -192,6 +194,19 @@ def test_an_error_points_at_the_place(sweep, sql, line, place, hint):
 def test_a_wrong_name_is_answered_with_a_near_one(sweep, sql):
     with pytest.raises(SweepError, match=r"learning_rate|evaluations"):
         query([sweep], sql)
+
+
+def test_a_slow_query_draws_no_progress_into_standard_output(written_sweeps):
+    """As DuckDB does from two seconds on, where it takes the session for an interactive one."""
+    code = """
+import sys
+from orchestrator.query import query
+from orchestrator.sweeps import open_sweep
+print(query([open_sweep(sys.argv[1])], "select current_setting('enable_progress_bar') as bar").to_pylist())
+"""
+    command = [sys.executable, "-c", code, str(written_sweeps / "first")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[{'bar': False}]\n"
 
 
 def test_columns_of_one_name_stay_apart(sweep):

@@ -1,0 +1,57 @@
+"""A trial's rows as files that grow: all its records are given at every commit, only new ones are converted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter, is_
+from typing import Any
+
+from orchestrator.parquet import GrowingFile
+from orchestrator.schema import REPEATED, TABLES, to_table
+
+
+class TrialRows:
+    """The files of one trial's evaluations and examples, a row group a step."""
+
+    def __init__(self, trial: Mapping[str, Any]) -> None:
+        self.trial_id: str = trial["trial_id"]
+        self._repeated = {name: {column: trial[column] for column in columns} for name, columns in REPEATED.items()}
+        self._grown: dict[str, tuple[Sequence[Any], GrowingFile]] = {}
+
+    def file(self, name: str, records: Sequence[Any]) -> bytes:
+        """Give the file of the table ``name``, with these records, in step order.
+
+        Records are frozen: the same object as before is the same row.
+        """
+        known, grown = self._grown.get(name, ((), self._begun(name)))
+        if len(known) > len(records) or not all(map(is_, known, records)):
+            known, grown = (), self._begun(name)
+        for _, of_step in groupby(records[len(known) :], key=attrgetter("step")):
+            rows = [{**self._repeated[name], **vars(record)} for record in of_step]
+            grown.append(to_table(TABLES[name], rows))
+        self._grown[name] = (tuple(records), grown)
+        return grown.content()
+
+    @staticmethod
+    def _begun(name: str) -> GrowingFile:
+        """Begin a file with the schema, so that a trial without rows has one too."""
+        grown = GrowingFile()
+        grown.append(TABLES[name].empty_table())
+        return grown
+
+
+class LastTrial:
+    """Remembers the rows of the trial that grew last in this process: a worker's trials come one after another."""
+
+    def __init__(self) -> None:
+        self._rows: TrialRows | None = None
+
+    def __reduce__(self) -> tuple[type["LastTrial"], tuple[()]]:
+        """Pickle nothing: another process begins anew."""
+        return LastTrial, ()
+
+    def rows(self, trial_id: str, read: Callable[[str], Mapping[str, Any]]) -> TrialRows:
+        """Give the rows of a trial, whose own row is read if it is another than before."""
+        rows = self._rows
+        if rows is None or rows.trial_id != trial_id:
+            rows = self._rows = TrialRows(read(trial_id))
+        return rows
