@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.fs
 from fsspec.asyn import AsyncFileSystem
 
+from orchestrator.object_files import RetryingHandler
 from orchestrator.paths import checked
 from orchestrator.retries import Answer, Retries
 
@@ -27,7 +28,7 @@ class ObjectStorage:
     def __init__(self, uri: str, retries: Retries | None = None) -> None:
         self._uri = uri.rstrip("/")
         self._retries = retries or Retries()
-        self._filesystem, self._root = _open(self._uri, self._retries, attempts=1)
+        self._filesystem, self._root = _open(self._uri, self._retries)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ObjectStorage, (self._uri, self._retries)
@@ -106,9 +107,8 @@ class ObjectStorage:
         """See ``Storage``. Nothing is ever written aside here."""
 
     def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """See ``Storage``. It retries as its package does, on S3 as often as ``Retries`` says."""
-        filesystem, root = _open(self._uri, self._retries, attempts=self._retries.attempts)
-        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), root
+        """See ``Storage``."""
+        return pyarrow.fs.PyFileSystem(RetryingHandler(self._filesystem, self._retries)), self._root
 
     def child(self, name: str) -> "ObjectStorage":
         """See ``Storage``."""
@@ -140,21 +140,21 @@ class ObjectStorage:
         return self._retries.call(lambda: request(place), f"{self._uri}/{path}", doing, answers)
 
 
-def _open(uri: str, retries: Retries, *, attempts: int) -> tuple[Any, str]:
-    """Open a filesystem that on S3 sends each request up to ``attempts`` times by itself, and reads by one GET.
+def _open(uri: str, retries: Retries) -> tuple[Any, str]:
+    """Open a filesystem; one on S3 sends each request once, and reads an object by one GET.
 
-    Ranges read at the same time could be of two different publishes.
+    Ranges of it, read at the same time, could be of two different publishes.
     """
-    is_s3 = uri.startswith(("s3://", "s3a://"))
+    if not uri.startswith(("s3://", "s3a://")):
+        filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        return filesystem, root
     config = {
         "connect_timeout": retries.request_s,
         "read_timeout": retries.request_s,
-        "retries": {"mode": "standard", "total_max_attempts": attempts},
+        "retries": {"total_max_attempts": 1},
     }
-    options = {"max_concurrency": 1, "config_kwargs": config} if is_s3 else {}
-    filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
-    if is_s3:
-        filesystem.retries = 1  # those of s3fs itself, around botocore's
+    filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False, max_concurrency=1, config_kwargs=config)
+    filesystem.retries = 1  # s3fs has a loop of its own around botocore's
     return filesystem, root
 
 
