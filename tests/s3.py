@@ -41,7 +41,7 @@ def serve_s3(folder: Path) -> Iterator[S3Server]:
         try:
             yield S3Server(endpoint=_endpoint(process), folder=folder)
         finally:
-            process.terminate()
+            process.kill()  # asked politely, it waits for kept connections
 
 
 def _endpoint(process: subprocess.Popen[str]) -> str:

@@ -17,8 +17,8 @@ ERRORS = {
     409: "<Code>ConditionalRequestConflict</Code><Message>Another write is under way.</Message>",
     412: "<Code>PreconditionFailed</Code><Message>It is there.</Message><Condition>If-None-Match</Condition>",
 }
-SILENT, LOST, CUT = "silent", "lost", "cut"
-"""Never answer; do it, and close instead of answering; answer with half of the body."""
+SILENT, DEAF, LOST, CUT = "silent", "deaf", "lost", "cut"
+"""Never answer; never even read; do it, and close instead of answering; answer with half of the body."""
 
 
 class S3Proxy(ThreadingHTTPServer):
@@ -50,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
     server: S3Proxy
 
     def handle_any(self) -> None:
+        if self.server.always == DEAF:
+            self.server.over.wait()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.server.one_at_a_time:
             self.server.requests.append(f"{self.command} {urlsplit(self.path).path}")
