@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.fs
 from fsspec.asyn import AsyncFileSystem
 
+from orchestrator.object_files import RetryingHandler
 from orchestrator.paths import checked
 from orchestrator.retries import Answer, Retries
 
@@ -27,7 +28,7 @@ class ObjectStorage:
     def __init__(self, uri: str, retries: Retries | None = None) -> None:
         self._uri = uri.rstrip("/")
         self._retries = retries or Retries()
-        self._filesystem, self._root = _open(self._uri, self._retries, attempts=1)
+        self._filesystem, self._root = _open(self._uri, self._retries)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ObjectStorage, (self._uri, self._retries)
@@ -48,21 +49,15 @@ class ObjectStorage:
         which is enough for one thread. A store that ignores the condition (``rclone serve s3`` does) answers False for
         a file that was there before, but two callers at once may both get True.
 
-        When an answer was lost and the file is there, the caller whose content it holds gets True: let the content
-        name the caller.
+        When an answer was lost, the request is sent again, and what is there may be the caller's own: the caller whose
+        content is there gets True. So let the content name the caller.
         """
         if self.read(path) is not None:
             return False
-        sent = 0
-
-        def count() -> None:
-            nonlocal sent
-            sent += 1
-
         try:
-            self._put(path, content, "create", before=count, mode="create", answers=(FileExistsError,))
+            self._put(path, content, "create", answers=(FileExistsError,), mode="create")
         except FileExistsError:
-            return sent > 1 and self.read(path) == content
+            return self.read(path) == content
         return True
 
     def read(self, path: str) -> bytes | None:
@@ -106,9 +101,8 @@ class ObjectStorage:
         """See ``Storage``. Nothing is ever written aside here."""
 
     def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """See ``Storage``. It retries as its package does, on S3 as often as ``Retries`` says."""
-        filesystem, root = _open(self._uri, self._retries, attempts=self._retries.attempts)
-        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), root
+        """See ``Storage``."""
+        return pyarrow.fs.PyFileSystem(RetryingHandler(self._filesystem, self._retries)), self._root
 
     def child(self, name: str) -> "ObjectStorage":
         """See ``Storage``."""
@@ -120,18 +114,12 @@ class ObjectStorage:
         content: bytes,
         doing: str,
         *,
-        before: Callable[[], None] = lambda: None,
         answers: tuple[type[Exception], ...] = (),
         **options: Any,
     ) -> None:
         if isinstance(self._filesystem, AsyncFileSystem):
             options["timeout"] = self._retries.request_s + len(content) / SLOWEST_BYTES_PER_S
-
-        def put(place: str) -> None:
-            before()
-            self._filesystem.pipe_file(place, content, **options)
-
-        self._do(put, path, doing, answers)
+        self._do(lambda place: self._filesystem.pipe_file(place, content, **options), path, doing, answers)
 
     def _do(
         self, request: Callable[[str], Answer], path: str, doing: str, answers: tuple[type[Exception], ...] = ()
@@ -140,21 +128,23 @@ class ObjectStorage:
         return self._retries.call(lambda: request(place), f"{self._uri}/{path}", doing, answers)
 
 
-def _open(uri: str, retries: Retries, *, attempts: int) -> tuple[Any, str]:
-    """Open a filesystem that on S3 sends each request up to ``attempts`` times by itself, and reads by one GET.
+def _open(uri: str, retries: Retries) -> tuple[Any, str]:
+    """Open a filesystem; one on S3 sends each request once, and reads an object by one GET.
 
-    Ranges read at the same time could be of two different publishes.
+    Ranges of it, read at the same time, could be of two different publishes.
     """
-    is_s3 = uri.startswith(("s3://", "s3a://"))
+    if not uri.startswith(("s3://", "s3a://")):
+        filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        return filesystem, root
     config = {
         "connect_timeout": retries.request_s,
         "read_timeout": retries.request_s,
-        "retries": {"mode": "standard", "total_max_attempts": attempts},
+        "retries": {"total_max_attempts": 1},
+        # rclone answers for a range with the checksum of the whole; the ledger's Parquet pages carry their own
+        "response_checksum_validation": "when_required",
     }
-    options = {"max_concurrency": 1, "config_kwargs": config} if is_s3 else {}
-    filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
-    if is_s3:
-        filesystem.retries = 1  # those of s3fs itself, around botocore's
+    filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False, max_concurrency=1, config_kwargs=config)
+    filesystem.retries = 1  # s3fs has a loop of its own around botocore's
     return filesystem, root
 
 

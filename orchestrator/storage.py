@@ -51,7 +51,7 @@ class Storage(Protocol):
         """Remove what crashed writers left aside, here and in all folders inside. Call it where nobody else writes."""
 
     def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """Give the filesystem for pyarrow's own readers, and this folder's path in it. Their errors are its own."""
+        """Give the filesystem for pyarrow's own readers, and this folder's path in it; of a disk, it raises OSError."""
 
     def child(self, name: str) -> "Storage":
         """Open a folder inside."""

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 _PASSING_STATUSES = {408, 425, 429}
 _PASSING_CODES = {
+    "BadDigest",
     "ConditionalRequestConflict",
+    "IncompleteBody",
     "InternalError",
     "OperationAborted",
     "RequestTimeout",
@@ -13,12 +15,14 @@ _PASSING_CODES = {
     "SlowDown",
     "Throttling",
     "ThrottlingException",
+    "XAmzContentSHA256Mismatch",
 }
-"""Error codes of S3 that may come with any HTTP status."""
+"""Error codes of S3 that may come with any HTTP status; some say that a request was damaged on its way."""
 _PASSING_TYPES = {
     "ClientConnectionError",  # aiohttp
     "ClientPayloadError",  # aiohttp
-    "HTTPClientError",  # botocore: connection errors and timeouts
+    "ConnectionError",  # botocore, requests, and Python's own
+    "HTTPClientError",  # botocore: closed connections and timeouts
     "IncompleteReadError",  # botocore
     "ResponseParserError",  # botocore: a proxy's error page in place of XML
     "TransportError",  # google-auth
@@ -46,7 +50,7 @@ def _is_passing(error: BaseException) -> bool:
     status = _status(error)
     if status is not None and (status in _PASSING_STATUSES or (status >= 500 and status != 501)):
         return True
-    if isinstance(error, TimeoutError | ConnectionError | http.client.IncompleteRead):
+    if isinstance(error, TimeoutError | http.client.IncompleteRead):
         return True
     return _code(error) in _PASSING_CODES or any(kind.__name__ in _PASSING_TYPES for kind in type(error).__mro__)
 

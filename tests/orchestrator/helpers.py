@@ -202,7 +202,11 @@ def told(record: EvaluationRecord) -> dict:
 
 def write_sweep(folder, spec: SweepSpec) -> Ledger:
     """Write a whole sweep of invented numbers under ``folder``."""
-    ledger = Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name)
+    return write_sweep_to(Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name), spec)
+
+
+def write_sweep_to(ledger: Ledger, spec: SweepSpec) -> Ledger:
+    """Write a whole sweep of invented numbers."""
     ledger.create(dump_spec(spec), {"sweep": spec.name}, {"python": "3.11"})
     Driver(make_search(spec, ledger), ledger).run()
     base = vars(evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0))

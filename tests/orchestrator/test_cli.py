@@ -224,4 +224,4 @@ def test_a_disk_that_fails_is_one_message_and_exit_code_1(call, monkeypatch, wri
     monkeypatch.setattr(Path, "read_bytes", broken)
     code, out, err = call("status", "first")
     path = written_sweeps / "first" / "spec.yaml"
-    assert (code, out, err) == (1, "", f"unlearn-sweep: {path}: cannot read: Input/output error\n")
+    assert (code, out, err) == (1, b"", f"unlearn-sweep: {path}: cannot read: Input/output error\n")

@@ -14,10 +14,12 @@ from orchestrator.errors import StorageError, SweepError
 from orchestrator.storage import LocalStorage, ObjectStorage, open_storage
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def storage(request, tmp_path):
     if request.param == "local":
         return LocalStorage(tmp_path / "not" / "yet" / "there")
+    if request.param == "s3":
+        return ObjectStorage(f"s3://{request.getfixturevalue('s3_bucket')}/not/yet/there")
     return ObjectStorage(f"memory://{uuid.uuid4().hex}/not/yet/there")
 
 
