@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -42,6 +43,8 @@ SAME_START_S = 2.0
 class Driver:
     """A process that drives a sweep, or did."""
 
+    token: str
+    """Tells one attempt to drive from any other."""
     host: str
     machine: str
     """Of one boot and one process namespace, where process numbers mean the same."""
@@ -95,6 +98,11 @@ class Lease:
             LeaseLostError: somebody took the sweep over.
         """
         require_lease(self._storage, self.number)
+        content = self._storage.read(_path(self.number))
+        if content is not None:  # a store without conditional writes may have let two begin
+            holder = _decode(content, f"{self._storage.uri}/{_path(self.number)}")
+            if holder.token != self._driver.token:
+                raise _lost(self._storage, holder)
         self._write()
 
     def stop_trials(self) -> None:
@@ -168,8 +176,11 @@ def require_lease(storage: Storage, number: int) -> None:
     """
     next_one = storage.read(_path(number + 1))
     if next_one is not None:
-        other = _decode(next_one, f"{storage.uri}/{_path(number + 1)}")
-        raise LeaseLostError(f"{storage.uri}: the sweep was taken over by {other}; this run has stopped")
+        raise _lost(storage, _decode(next_one, f"{storage.uri}/{_path(number + 1)}"))
+
+
+def _lost(storage: Storage, other: Driver) -> LeaseLostError:
+    return LeaseLostError(f"{storage.uri}: the sweep was taken over by {other}; this run has stopped")
 
 
 def is_stopping(storage: Storage, number: int) -> bool:
@@ -193,6 +204,7 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Le
             )
         moment = _moment(now)
         mine = Driver(
+            token=uuid.uuid4().hex,
             host=socket.gethostname(),
             machine=_machine(),
             pid=os.getpid(),

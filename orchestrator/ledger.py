@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -302,17 +303,21 @@ class Ledger:
         if content is None:
             return None
         try:
-            rows, version = self._decode(name, content)
+            rows, version = self._decode(name, path, content)
         except UnreadableFileError as error:
             self._set_aside(path, str(error))
             return None
         return _File(path=path, content=content, rows=rows, is_outdated=version < SCHEMA_VERSION)
 
-    def _decode(self, name: str, content: bytes) -> tuple[pa.Table, int]:
+    def _decode(self, name: str, path: str, content: bytes) -> tuple[pa.Table, int]:
         def find_trial(trial_id: str) -> dict[str, Any] | None:
             return next(iter(self._read("trials", trial_id)), None)
 
-        return decode(content, name, _SCHEMAS[name], find_trial=find_trial)
+        rows, version = decode(content, name, _SCHEMAS[name], find_trial=find_trial)
+        named = set(rows["trial_id"].unique().to_pylist()) if name in TABLES else set()
+        if named - {Path(path).stem}:
+            raise UnreadableFileError(f"it holds rows of trials that are not its own ({', '.join(map(repr, named))})")
+        return rows, version
 
     def _set_aside(self, path: str, reason: str) -> None:
         place = f"quarantine/{path}"

@@ -202,6 +202,13 @@ def test_whoever_lost_a_sweep_can_tell_however_late(storage):
     last.renew()
 
 
+def test_of_two_that_a_store_let_begin_the_one_that_was_overwritten_stops(storage):
+    with hold(storage) as first:
+        rewrite(storage, token="of another", pid=2**22 + 1)
+        with pytest.raises(LeaseLostError, match=f"process {2**22 + 1}"):
+            first.renew()
+
+
 def test_a_ledger_of_a_lost_sweep_writes_nothing(storage):
     with hold(storage) as first:
         pass
