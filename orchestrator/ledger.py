@@ -7,34 +7,28 @@ again changes nothing. A file that cannot be read is named in a warning and set 
 
 import json
 import socket
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from orchestrator import merged
-from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.gathered import Gathered
 from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
-from orchestrator.parquet import UnreadableFileError, decode, encode
-from orchestrator.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES, TRIALS, to_table
+from orchestrator.parquet import encode
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
+from orchestrator.table_files import TableFiles, trial_file
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 
-FILES_AT_ONCE = 256
-"""Trials' files that are read together."""
 SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
-_SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES}
 
 
 def _now() -> datetime:
@@ -118,8 +112,8 @@ class Ledger:
     ) -> None:
         """Publish all of a trial's rows: examples first and the outcome last, so what is visible is complete."""
         rows = self._last_trial.rows(trial_id, self.trial)
-        self._publish(_file("examples", trial_id), rows.file("examples", examples))
-        self._publish(_file("evaluations", trial_id), rows.file("evaluations", evaluations))
+        self._publish(trial_file("examples", trial_id), rows.file("examples", examples))
+        self._publish(trial_file("evaluations", trial_id), rows.file("evaluations", evaluations))
         if outcome is not None:
             ended = {**vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}
             self._write_trial({**self.trial(trial_id), **ended})
@@ -171,7 +165,7 @@ class Ledger:
         covered = frozenset[str]().union(*(copy.sources for copy in copies))
         rest = Gathered()
         rest.add(schema.empty_table())
-        for file in self._opened(name, [path for path in files if path not in covered]):
+        for file in self._files.open_all(name, [path for path in files if path not in covered]):
             rest.add(file.rows)
         direct = ds.dataset(rest.table())
         return ds.dataset([*(copy.dataset.replace_schema(schema) for copy in copies), direct]) if copies else direct
@@ -183,8 +177,8 @@ class Ledger:
         trials = trials.sort_by([(name, "ascending") for name in ("forget_set", "learning_rate", "trial_id")])
         order = trials["trial_id"].to_pylist()
         for name, files in sources.items():
-            paths = [path for trial_id in order if (path := _file(name, trial_id)) in files]
-            opened = ((file.path, file.rows) for file in self._opened(name, paths))
+            paths = [path for trial_id in order if (path := trial_file(name, trial_id)) in files]
+            opened = ((file.path, file.rows) for file in self._files.open_all(name, paths))
             merged.write(self.storage, name, TABLES[name], files, opened)
 
     def mend(self) -> None:
@@ -196,7 +190,7 @@ class Ledger:
         steps: dict[str, dict[str, set[int]]] = {"evaluations": {}, "examples": {}}
         trials: list[dict[str, Any]] = []
         for name in TABLES:
-            for file in self._opened(name, list(reversed(self.storage.files(name, ".parquet")))):
+            for file in self._files.open_all(name, list(reversed(self.storage.files(name, ".parquet")))):
                 if file.is_outdated:
                     self.storage.publish(file.path, encode(file.rows))
                 if name == "trials":
@@ -209,7 +203,7 @@ class Ledger:
             evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
             if not evaluated <= explained:
                 for name in ("evaluations", "examples"):
-                    self._set_aside(_file(name, trial_id), "its trial lost rows, and runs again")
+                    self._files.set_aside(trial_file(name, trial_id), "its trial lost rows, and runs again")
                 evaluated = set()
             if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
                 self._write_trial({**row, "status": None, "ended_at": None, "message": None})
@@ -254,8 +248,8 @@ class Ledger:
 
     def baselines(self) -> list[dict[str, Any]]:
         """Read what base and reference models know before unlearning; empty where it was not measured."""
-        rows = self._table("baselines", BASELINES_FILE)
-        return [] if rows is None else rows.to_pylist()
+        file = self._files.open("baselines", BASELINES_FILE)
+        return [] if file is None else file.rows.to_pylist()
 
     def publish_forget_examples(self, rows: list[dict[str, Any]]) -> None:
         """Write the texts that are unlearned."""
@@ -263,14 +257,14 @@ class Ledger:
 
     def forget_examples(self) -> pa.Table:
         """Read the texts that are unlearned; empty in a sweep that was written without them."""
-        rows = self._table("forget_sets", FORGET_EXAMPLES_FILE)
-        return FORGET_EXAMPLES.empty_table() if rows is None else rows
+        file = self._files.open("forget_sets", FORGET_EXAMPLES_FILE)
+        return FORGET_EXAMPLES.empty_table() if file is None else file.rows
 
     def _write_trial(self, row: dict[str, Any]) -> None:
         """Replace a trial's row, if it changes. The file begins with the one before: see ``parquet.encode``."""
-        path = _file("trials", row["trial_id"])
+        path = trial_file("trials", row["trial_id"])
         rows = to_table(TRIALS, [row])
-        before = self._open("trials", path)
+        before = self._files.open("trials", path)
         if before is None or not before.rows.equals(rows):
             self._publish(path, encode(rows, after=None if before is None else before.content))
 
@@ -283,65 +277,12 @@ class Ledger:
         self.storage.publish(path, encode(to_table(schema, rows)))
 
     def _read(self, name: str, trial_id: str) -> list[dict[str, Any]]:
-        rows = self._table(name, _file(name, trial_id))
-        return [] if rows is None else rows.to_pylist()
+        file = self._files.open(name, trial_file(name, trial_id))
+        return [] if file is None else file.rows.to_pylist()
 
-    def _opened(self, name: str, paths: Sequence[str]) -> Iterator["_File"]:
-        """Read files in order, a few at a time, leaving out what is gone or had to be set aside."""
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(paths), FILES_AT_ONCE):
-                found = pool.map(lambda path: self._open(name, path), paths[start : start + FILES_AT_ONCE])
-                yield from (file for file in found if file is not None)
-
-    def _table(self, name: str, path: str) -> pa.Table | None:
-        file = self._open(name, path)
-        return None if file is None else file.rows
-
-    def _open(self, name: str, path: str) -> "_File | None":
-        """Read one file; None where it is gone or had to be set aside."""
-        content = self.storage.read(path)
-        if content is None:
-            return None
-        try:
-            rows, version = self._decode(name, path, content)
-        except UnreadableFileError as error:
-            self._set_aside(path, str(error))
-            return None
-        return _File(path=path, content=content, rows=rows, is_outdated=version < SCHEMA_VERSION)
-
-    def _decode(self, name: str, path: str, content: bytes) -> tuple[pa.Table, int]:
-        def find_trial(trial_id: str) -> dict[str, Any] | None:
-            return next(iter(self._read("trials", trial_id)), None)
-
-        rows, version = decode(content, name, _SCHEMAS[name], find_trial=find_trial)
-        named = set(rows["trial_id"].unique().to_pylist()) if name in TABLES else set()
-        if named - {Path(path).stem}:
-            raise UnreadableFileError(f"it holds rows of trials that are not its own ({', '.join(map(repr, named))})")
-        return rows, version
-
-    def _set_aside(self, path: str, reason: str) -> None:
-        place = f"quarantine/{path}"
-        try:
-            self.storage.move(path, place)
-            done = f"set aside as {place}; resuming the sweep runs its trial again"
-        except StorageError as error:
-            done = f"skipped, for it could not be moved ({error})"
-        warnings.warn(f"{self.storage.uri}/{path}: {reason}; {done}", LedgerWarning, stacklevel=2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    """A file that was read, in the present schema."""
-
-    path: str
-    content: bytes
-    rows: pa.Table
-    is_outdated: bool
-    """Whether it is of an older schema version."""
-
-
-def _file(name: str, trial_id: str) -> str:
-    return f"{name}/{trial_id}.parquet"
+    @property
+    def _files(self) -> TableFiles:
+        return TableFiles(self.storage)
 
 
 def _checkpoint(trial_id: str) -> str:

@@ -62,18 +62,19 @@ def test_rows_stand_where_the_footer_of_any_earlier_version_says(trial):
 def test_a_footer_stands_where_the_size_of_any_earlier_version_says(trial):
     """A reader may have the size of one version, and read the footer of a later one there."""
     versions = grown_versions(trial)
-    assert len({len(version) for version in versions}) >= 3, "it doubled twice"
+    assert len({len(version) for version in versions}) >= 2, "it doubled"
     assert len({len(version) for version in versions}) < len(versions), "and stayed as it was in between"
-    for earlier, later in itertools.combinations(versions, 2):
+    tables = [pq.read_table(io.BytesIO(version)) for version in versions]
+    for (earlier, table), (later, _) in itertools.combinations(zip(versions, tables, strict=True), 2):
         rows = pq.read_table(io.BytesIO(later[: len(earlier)]))
-        assert any(rows.equals(pq.read_table(io.BytesIO(version))) for version in versions)
-        assert rows.num_rows >= pq.read_table(io.BytesIO(earlier)).num_rows
+        assert rows.num_rows >= table.num_rows
+        assert rows.equals(tables[rows.num_rows // 128])
 
 
 def grown_versions(trial):
-    records = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(24) for i in range(128)]
+    records = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(12) for i in range(128)]
     rows = TrialRows(trial)
-    return [rows.file("examples", records[: 128 * steps]) for steps in range(25)]
+    return [rows.file("examples", records[: 128 * steps]) for steps in range(13)]
 
 
 def test_a_replaced_row_stands_behind_the_one_before(ledger, tmp_path):

@@ -15,6 +15,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.query import query
 from orchestrator.schema import TABLES
 from orchestrator.storage import LocalStorage, ObjectStorage
+from orchestrator.table_files import TableFiles
 from tests.orchestrator.helpers import evaluation_record, example_record, make_spec, make_trial, outcome, write_sweep
 
 
@@ -39,7 +40,7 @@ def copy_is_used(ledger, name):
 def test_a_merged_table_has_the_same_rows_and_schema_and_is_read_from_one_file(ledger, name, monkeypatch):
     before = rows(ledger, name)
     ledger.merge()
-    monkeypatch.setattr(Ledger, "_open", lambda *_: pytest.fail("a trial's own file was read"))
+    monkeypatch.setattr(TableFiles, "open", lambda *_: pytest.fail("a trial's own file was read"))
     assert rows(ledger, name) == before
     assert ledger.table(name).schema.equals(TABLES[name])
 
