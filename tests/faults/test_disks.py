@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,28 +10,17 @@ import pytest
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
+from tests.faults.disks import mount, mounted
 from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
 
 MIB = 2**20
 
 
-def mount(*arguments):
-    try:
-        done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("needs the command mount")
-    if done.returncode != 0:
-        pytest.skip(f"may not mount here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MiB in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=1m") as folder:
+        yield folder
 
 
 def files(folder):

@@ -1,0 +1,43 @@
+"""A disk that fills up under a running sweep: the run says so and stops, and goes on once there is room."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.disks import mounted
+from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def disk(tiny_sweep: Path, tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory, with the models that the sweep needs."""
+    with mounted(tmp_path / "disk", "size=64m") as folder:
+        shutil.copytree(tiny_sweep.parent / ".models", folder / ".models")
+        yield folder
+
+
+def test_a_full_disk_stops_a_sweep_that_goes_on_once_there_is_room(disk: Path, tiny_sweep: Path) -> None:
+    sweep, filler = disk / "tiny", disk / "filler"
+    process = start("run", str(TINY), "--storage", str(disk))
+    wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), process)
+    room = os.statvfs(disk)
+    with filler.open("wb") as file:
+        file.truncate()
+        file.write(bytes(room.f_bavail * room.f_bsize))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "No space left on device" in err
+    assert f"unlearn-sweep resume {sweep}" in err
+    assert "Traceback" not in err
+    assert {trial["status"] for trial in rows(sweep, "trials")} <= {None, "completed", "stopped"}
+
+    filler.unlink()
+    done = unlearn_sweep("resume", str(sweep))
+    assert done.returncode == 0, done.stderr
+    for table in ("trials", "evaluations", "examples"):
+        assert rows(sweep, table) == rows(tiny_sweep, table)
