@@ -1,4 +1,4 @@
-"""Signals and dying workers: what was committed stands, and resuming ends where an unbroken run would have."""
+"""Signals, dying drivers and dying workers: what was committed stands, and going on ends where an unbroken run would."""
 
 import json
 import signal
@@ -13,8 +13,14 @@ from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_unt
 pytestmark = pytest.mark.slow
 
 
-def committed(sweep: Path) -> list[Path]:
-    return list(sweep.glob("evaluations/*.parquet"))
+def committed(sweep: Path) -> int:
+    """Count the evaluations that a reader sees."""
+    return len(rows(sweep, "evaluations")) if list(sweep.glob("evaluations/*.parquet")) else 0
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
 
 
 def assert_same_rows(sweep: Path, whole: Path) -> None:
@@ -22,42 +28,27 @@ def assert_same_rows(sweep: Path, whole: Path) -> None:
         assert rows(sweep, table) == rows(whole, table)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+def test_stopped_by_each_signal_and_killed_a_sweep_goes_on_and_ends_as_an_unbroken_one(tiny_sweep: Path) -> None:
+    storage = tiny_sweep.parent
+    sweep = storage / "interrupted"
+    command = ["run", str(TINY), "--name", sweep.name, "--storage", str(storage)]
+    for number, exit_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        before = committed(sweep)
+        process = start(*command)
+        wait_until(lambda before=before: committed(sweep) > before, process)
+        process.send_signal(number)
+        code, _, err = finish(process)
+        assert code == exit_code, err
+        assert committed(sweep) > before
+        if number != signal.SIGKILL:
+            assert f"unlearn-sweep resume {sweep}" in err
+            assert "Traceback" not in err
+            stopped = {trial["trial_id"] for trial in rows(sweep, "trials") if trial["status"] == "stopped"}
+            assert stopped, "a trial was under way"
+            assert stopped <= {path.stem for path in sweep.glob("checkpoints/*")}
+        command = ["resume", sweep.name, "--storage", str(storage)]
 
-
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_stops_in_good_order_and_resume_completes_the_same_sweep(
-    tiny_sweep: Path, number: signal.Signals, exit_code: int
-) -> None:
-    name = f"stopped-by-{number.name}"
-    sweep = tiny_sweep.parent / name
-    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
-    wait_until(lambda: committed(sweep), process)
-    process.send_signal(number)
-    code, _, err = finish(process)
-    assert code == exit_code
-    assert f"unlearn-sweep resume {sweep}" in err
-    assert "Traceback" not in err
-    stopped = [trial for trial in rows(sweep, "trials") if trial["status"] == "stopped"]
-    assert stopped
-    assert {path.stem for path in sweep.glob("checkpoints/*")} >= {trial["trial_id"] for trial in stopped}
-
-    done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
-    assert done.returncode == 0, done.stderr
-    assert_same_rows(sweep, tiny_sweep)
-
-
-def test_a_killed_driver_leaves_a_sweep_that_goes_on_as_if_nothing_had_happened(tiny_sweep: Path) -> None:
-    name = "killed-driver"
-    sweep = tiny_sweep.parent / name
-    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
-    wait_until(lambda: committed(sweep), process)
-    process.kill()
-    process.communicate(timeout=120)
-
-    done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
+    done = unlearn_sweep(*command)
     assert done.returncode == 0, done.stderr
     assert_same_rows(sweep, tiny_sweep)
     assert not list(sweep.rglob(".*.tmp"))
@@ -65,31 +56,21 @@ def test_a_killed_driver_leaves_a_sweep_that_goes_on_as_if_nothing_had_happened(
     assert (status["statuses"], status["evaluations"], status["driver"]) == ({"completed": 8}, 64, None)
 
 
-def test_a_second_driver_is_refused_by_name_and_disturbs_nothing(tiny_sweep: Path) -> None:
-    name = "driven-once"
-    sweep = tiny_sweep.parent / name
-    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
-    wait_until(lambda: committed(sweep), process)
-    refused = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent))
-    assert refused.returncode == 2
-    assert f"process {process.pid}" in refused.stderr
-    assert "--take-over" in refused.stderr
-    code, _, err = finish(process)
-    assert code == 0, err
-    assert_same_rows(sweep, tiny_sweep)
-
-
-def test_whoever_takes_over_goes_on_and_the_other_stops(tiny_sweep: Path) -> None:
-    name = "taken-over"
-    sweep = tiny_sweep.parent / name
-    first = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent))
+def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alone(tiny_sweep: Path) -> None:
+    storage = tiny_sweep.parent
+    sweep = storage / "driven"
+    first = start("run", str(TINY), "--name", sweep.name, "--storage", str(storage))
     wait_until(lambda: committed(sweep), first)
     first.send_signal(signal.SIGSTOP)  # it hangs
-    done = unlearn_sweep("resume", name, "--storage", str(tiny_sweep.parent), "--take-over")
+    refused = unlearn_sweep("resume", sweep.name, "--storage", str(storage))
+    assert refused.returncode == 2
+    assert f"process {first.pid}" in refused.stderr
+    assert "--take-over" in refused.stderr
+    done = unlearn_sweep("resume", sweep.name, "--storage", str(storage), "--take-over")
     assert done.returncode == 0, done.stderr
     first.send_signal(signal.SIGCONT)
     code, _, err = finish(first)
-    assert code == 2
+    assert code == 2, err
     assert "taken over" in err
     assert_same_rows(sweep, tiny_sweep)
 
