@@ -15,7 +15,7 @@ demo: $(STAMP)  ## the embedded sweep, to a frontier
 	$(BIN)/unlearn-sweep run --resume
 
 test: $(STAMP)  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

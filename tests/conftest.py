@@ -1,10 +1,24 @@
-"""A real S3 server, started once."""
+"""Which tests share a process where two run at once, and a real S3 server, started once."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.s3 import S3Server, serve_s3, use_endpoint
+
+
+class ByFile(LoadScopeScheduling):
+    """Keeps a file's tests together for its fixtures, and all that sweep with Ray: they share one sweep, and models."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return "integration" if file.startswith("tests/integration/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

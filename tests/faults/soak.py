@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import optuna
 import psutil
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
@@ -186,22 +187,32 @@ def kill(process: subprocess.Popen[Any]) -> None:
 def soak(make: Any, folder: Path, *, kills: int, seed: int, say: Any) -> Figures:
     """Run rounds until there were enough kills."""
     figures = Figures()
-    whole = make(folder / "unbroken")
+    whole = _unbroken(make(folder / "first"))
     started = time.monotonic()
-    assert finish(whole, process := whole.start(), math.inf) == "ended", process.returncode
+    whole = _unbroken(_with_models(make(folder / "unbroken"), whole))
     lasts_s = time.monotonic() - started
     say(f"{type(whole).__name__}: an unbroken sweep takes {lasts_s:.0f} s")
     draw = random.Random(seed)
     while figures.kills < kills:
-        _round(make(folder / f"round-{figures.rounds}"), whole, figures, lasts_s, draw, kills)
+        _round(_with_models(make(folder / f"round-{figures.rounds}"), whole), whole, figures, lasts_s, draw, kills)
         figures.rounds += 1
         say(f"{type(whole).__name__}: {figures}")
     return figures
 
 
+def _unbroken(subject: Subject) -> Subject:
+    assert finish(subject, process := subject.start(), math.inf) == "ended", process.returncode
+    return subject
+
+
+def _with_models(subject: Subject, other: Subject) -> Subject:
+    """Give a sweep the models of another, so that kills meet trials."""
+    if (other.folder / ".models").exists():
+        shutil.copytree(other.folder / ".models", subject.folder / ".models")
+    return subject
+
+
 def _round(subject: Subject, whole: Subject, figures: Figures, lasts_s: float, draw: random.Random, kills: int) -> None:
-    if (whole.folder / ".models").exists():  # the same models for all, so that kills meet trials
-        shutil.copytree(whole.folder / ".models", subject.folder / ".models")
     committed: Counter[tuple[Any, ...]] = Counter()
     while True:
         started = time.monotonic()
@@ -238,6 +249,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("ours", "plain"))
     asked = parser.parse_args()
     say = Console(highlight=False, soft_wrap=True).print
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     table = Table("", *(name for name in ("ours", "plain") if asked.only in (None, name)))
     with tempfile.TemporaryDirectory() as folder:
         columns = []

@@ -1,4 +1,4 @@
-"""Signals, dying drivers and dying workers: what was committed stands, and going on ends where an unbroken run would."""
+"""Signals, dying drivers and dying workers: what was committed stands, and going on ends as an unbroken run would."""
 
 import json
 import signal
