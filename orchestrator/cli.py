@@ -105,6 +105,7 @@ def run(
     from orchestrator.spec import load_spec
 
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name)
+    resume = resume or retry_failed
     options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over)
     try:
         _run(loaded, storage=storage, workers=workers, options=options)

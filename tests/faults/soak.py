@@ -179,7 +179,7 @@ def kill(process: subprocess.Popen[Any]) -> None:
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=3)
     for child in alive:
         child.kill()
 
