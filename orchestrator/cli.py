@@ -16,7 +16,7 @@ from rich.console import Console
 
 from orchestrator.errors import (
     LedgerWarning,
-    StorageError,
+    RunStoppedError,
     SweepError,
     SweepExistsError,
     SweepInterruptedError,
@@ -148,8 +148,11 @@ def resume(
         changes.append(f"search.trials={trials}")
     if steps is not None:
         changes.append(f"steps=[{', '.join(map(str, before.steps))}, {steps}]")
+    spec = amend_spec(before, changes)
+    if spec.name != before.name:
+        raise SweepError(f"--set name={spec.name}: a sweep that goes on keeps its name, '{before.name}'")
     options = RunOptions(resume=True, retry_failed=retry_failed, force=force, take_over=take_over)
-    _run(amend_spec(before, changes), storage=parent, workers=workers, options=options)
+    _run(spec, storage=parent, workers=workers, options=options)
 
 
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
@@ -168,11 +171,8 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     except SweepInterruptedError as error:
         _say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
         raise typer.Exit(128 + error.signal_number) from None
-    except StorageError as error:
-        _say(
-            f"unlearn-sweep: {error}\nstopped; what was committed before stands. Once the storage is well again: "
-            f"unlearn-sweep resume {uri}"
-        )
+    except RunStoppedError as error:
+        _say(f"unlearn-sweep: {error}\nstopped; what was committed stands. Go on with: unlearn-sweep resume {uri}")
         raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
@@ -186,6 +186,9 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if set(summary.statuses) == {"failed"}:
+        _say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -369,7 +372,7 @@ def main() -> None:
     except (SweepError, UnlearningError, SpaceError) as error:
         _say(f"unlearn-sweep: {error}")
         sys.exit(2)
-    except StorageError as error:
+    except RunStoppedError as error:
         _say(f"unlearn-sweep: {error}")
         sys.exit(1)
     except OSError as error:

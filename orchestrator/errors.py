@@ -7,7 +7,11 @@ class SweepError(Exception):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""
 
 
-class StorageError(ResultsError):
+class RunStoppedError(Exception):
+    """A run had to stop, through no mistake of the user's; what was committed stands. Exit code 1."""
+
+
+class StorageError(RunStoppedError, ResultsError):
     """A disk or an object store did not do what was asked: the message says where, what, and what the system said.
 
     What was published before stands. Carries its message alone, so it travels between processes. Exit code 1.

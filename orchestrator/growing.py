@@ -22,7 +22,7 @@ class TrialRows:
 
         Records are frozen: the same object as before is the same row.
         """
-        known, grown = self._grown.get(name, ((), self._begun(name)))
+        known, grown = self._grown.get(name) or ((), self._begun(name))
         if len(known) > len(records) or not all(map(is_, known, records)):
             known, grown = (), self._begun(name)
         for _, of_step in groupby(records[len(known) :], key=attrgetter("step")):

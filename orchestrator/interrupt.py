@@ -43,17 +43,16 @@ def catch_signals(interrupt: Interrupt) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the one that Ray has put in place
 
     def note(number: int, _: FrameType | None) -> None:
         interrupt.stop(SweepInterruptedError(number))
         restore()
 
-    for number in before:
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
     try:
         yield

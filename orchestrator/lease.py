@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from orchestrator.errors import StorageError, SweepError
+from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.interrupt import Interrupt
 from orchestrator.storage import Storage
 from trainables.errors import ResultsError
@@ -50,7 +50,7 @@ class Driver:
     """Of one boot and one process namespace, where process numbers mean the same."""
     pid: int
     process_started: float
-    """Seconds since the epoch."""
+    """Seconds since the machine's boot, by whatever clock."""
     since: str
     renewed_at: str
     stopping: bool = False
@@ -68,7 +68,7 @@ class Driver:
     def _process_lives(self) -> bool:
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.process_started) <= SAME_START_S
+            same = abs(_started(process) - self.process_started) <= SAME_START_S
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
@@ -77,8 +77,8 @@ class Driver:
         return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
 
 
-class LeaseLostError(SweepError, ResultsError):
-    """Another process took the sweep over: this one, and its trials, must write nothing more."""
+class LeaseLostError(RunStoppedError, ResultsError):
+    """Another process took the sweep over: this one, and its trials, begin no further write."""
 
 
 class Lease:
@@ -100,7 +100,7 @@ class Lease:
         require_lease(self._storage, self.number)
         content = self._storage.read(_path(self.number))
         if content is not None:  # a store without conditional writes may have let two begin
-            holder = _decode(content, f"{self._storage.uri}/{_path(self.number)}")
+            holder = _decode(content)
             if holder.token != self._driver.token:
                 raise _lost(self._storage, holder)
         self._write()
@@ -148,7 +148,7 @@ def lease(
     done = threading.Event()
 
     def renew() -> None:
-        with interrupt.on(SweepError, StorageError):
+        with interrupt.on(RunStoppedError):
             while not done.wait(renew_every_s):
                 held.renew()
 
@@ -158,7 +158,7 @@ def lease(
         yield held
     finally:
         done.set()
-        thread.join()
+        thread.join(timeout=renew_every_s)  # it may wait for a store that does not answer
         if not isinstance(interrupt.reason, LeaseLostError):
             held.end()
 
@@ -176,7 +176,7 @@ def require_lease(storage: Storage, number: int) -> None:
     """
     next_one = storage.read(_path(number + 1))
     if next_one is not None:
-        raise _lost(storage, _decode(next_one, f"{storage.uri}/{_path(number + 1)}"))
+        raise _lost(storage, _decode(next_one))
 
 
 def _lost(storage: Storage, other: Driver) -> LeaseLostError:
@@ -191,7 +191,7 @@ def is_stopping(storage: Storage, number: int) -> bool:
     """
     require_lease(storage, number)
     content = storage.read(_path(number))
-    return content is None or _decode(content, f"{storage.uri}/{_path(number)}").stopping
+    return content is None or _decode(content).stopping
 
 
 def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Lease:
@@ -208,7 +208,7 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Le
             host=socket.gethostname(),
             machine=_machine(),
             pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
+            process_started=_started(psutil.Process()),
             since=moment,
             renewed_at=moment,
         )
@@ -219,11 +219,11 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Le
 
 def _last(storage: Storage) -> tuple[int, Driver | None]:
     """Find the highest number, and its driver."""
-    paths = list(storage.files(FOLDER, ".json"))
+    paths = [path for path in storage.files(FOLDER, ".json") if Path(path).stem.isdigit()]
     content = storage.read(paths[-1]) if paths else None
     if content is None:
         return 0, None
-    return int(Path(paths[-1]).stem), _decode(content, f"{storage.uri}/{paths[-1]}")
+    return int(Path(paths[-1]).stem), _decode(content)
 
 
 def _moment(now: Clock) -> str:
@@ -238,11 +238,20 @@ def _encode(driver: Driver) -> bytes:
     return json.dumps(asdict(driver), indent=2).encode() + b"\n"
 
 
-def _decode(content: bytes, where: str) -> Driver:
+def _decode(content: bytes) -> Driver:
+    """Read a driver; what cannot be read is a driver of whom nothing is known, that only ``take_over`` follows."""
     try:
         return Driver(**json.loads(content))
-    except (ValueError, TypeError) as error:
-        raise SweepError(f"{where}: does not say who drives the sweep ({error}); remove it if nobody does") from None
+    except (ValueError, TypeError):
+        return Driver(
+            token="", host="unknown", machine="unknown", pid=0, process_started=0.0, since="unknown",
+            renewed_at=datetime.max.replace(tzinfo=UTC).isoformat(),
+        )  # fmt: skip
+
+
+def _started(process: psutil.Process) -> float:
+    """Give when a process began, in seconds since boot: both times move alike when the clock is set."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _machine() -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from orchestrator import merged
+from orchestrator.errors import StorageError, SweepError
 from orchestrator.gathered import Gathered
 from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
@@ -44,7 +45,8 @@ class Ledger:
     now: Callable[[], datetime] = _now
     driver: int | None = None
     """Number of the driver (``lease``) that this ledger is written for, in its own process and in its trials'; once
-    another driver follows, every write raises ``LeaseLostError``. None: nobody watches."""
+    another driver follows, no further write of rows, checkpoints or spec begins: ``LeaseLostError``. None: nobody
+    watches."""
     _last_trial: LastTrial = field(default_factory=LastTrial, init=False, repr=False, compare=False)
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
@@ -137,9 +139,17 @@ class Ledger:
         self._write_trial({**trial, **vars(outcome), "ended_at": self.now()})
 
     def trial(self, trial_id: str) -> dict[str, Any]:
-        """Read one trial's row."""
+        """Read one trial's row.
+
+        Raises:
+            StorageError: the row is gone, or was damaged.
+        """
         rows = self._read("trials", trial_id)
-        assert rows, f"trial {trial_id} was never proposed"
+        if not rows:
+            raise StorageError(
+                f"{self.storage.uri}/{trial_file('trials', trial_id)}: the row of a trial is gone; resuming the sweep "
+                f"proposes it again"
+            )
         return rows[0]
 
     def trials(self) -> list[dict[str, Any]]:
@@ -172,6 +182,7 @@ class Ledger:
 
     def merge(self) -> None:
         """Write merged copies of the tables, sorted by forget set, learning rate and step, for readers in a hurry."""
+        self._require_lease()
         sources = {name: self.storage.files(name, ".parquet") for name in TABLES}
         trials = self.table("trials").select(["trial_id", "forget_set", "learning_rate"])
         trials = trials.sort_by([(name, "ascending") for name in ("forget_set", "learning_rate", "trial_id")])
@@ -192,12 +203,13 @@ class Ledger:
         for name in TABLES:
             for file in self._files.open_all(name, list(reversed(self.storage.files(name, ".parquet")))):
                 if file.is_outdated:
-                    self.storage.publish(file.path, encode(file.rows))
+                    self._publish(file.path, encode(file.rows))
                 if name == "trials":
                     trials.extend(file.rows.to_pylist())
                     continue
                 for trial_id in file.rows["trial_id"].unique().to_pylist():
                     steps[name][trial_id] = set(file.rows["step"].unique().to_pylist())
+        checkpoints = self.storage.files("checkpoints", ".safetensors")
         for row in trials:
             trial_id = row["trial_id"]
             evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
@@ -205,6 +217,9 @@ class Ledger:
                 for name in ("evaluations", "examples"):
                     self._files.set_aside(trial_file(name, trial_id), "its trial lost rows, and runs again")
                 evaluated = set()
+                self.discard_checkpoint(trial_id)  # it is of steps whose rows are lost
+            if row["status"] in (Status.DIVERGED, Status.COLLAPSED) and _checkpoint(trial_id) in checkpoints:
+                self.discard_checkpoint(trial_id)  # a crash came before
             if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
                 self._write_trial({**row, "status": None, "ended_at": None, "message": None})
 
@@ -218,6 +233,7 @@ class Ledger:
 
     def discard_checkpoint(self, trial_id: str) -> None:
         """Forget the trial's checkpoint, if there is one."""
+        self._require_lease()
         self.storage.remove(_checkpoint(trial_id))
 
     def spec_text(self) -> str | None:
@@ -228,19 +244,29 @@ class Ledger:
     def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
         """Write what the sweep is and what it runs on; one that goes on keeps its first session, and notes the new one.
 
-        The spec comes last: a sweep exists once its spec does.
+        The spec comes last: a sweep exists once its spec does. In one that goes on it comes first: after a crash in
+        between, the next session still finds what changed.
         """
         before = self.manifest() if self.spec_text() is not None else {}
         noted = {**before, **manifest, "resumed": [*before.get("resumed", []), session]}
         manifest = noted if before else {**manifest, **session}
-        self.storage.publish(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
-        self.storage.publish(SPEC, spec_text.encode())
+        files = {
+            MANIFEST: json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n",
+            SPEC: spec_text.encode(),
+        }
+        for name in reversed(files) if before else files:
+            self._publish(name, files[name])
 
     def manifest(self) -> dict[str, Any]:
         """Read ``sweep.json``."""
         content = self.storage.read(MANIFEST)
-        manifest: dict[str, Any] = json.loads(content) if content else {}
-        return manifest
+        try:
+            return dict(json.loads(content)) if content else {}
+        except ValueError as error:
+            raise SweepError(
+                f"{self.storage.uri}/{MANIFEST}: not valid JSON ({error}); put a copy back, or remove it and go on "
+                f"without what it said of data, models and code"
+            ) from None
 
     def publish_baselines(self, rows: list[dict[str, Any]]) -> None:
         """Write what base and reference models know before unlearning."""
@@ -269,12 +295,15 @@ class Ledger:
             self._publish(path, encode(rows, after=None if before is None else before.content))
 
     def _publish(self, path: str, content: bytes) -> None:
-        if self.driver is not None:
-            require_lease(self.storage, self.driver)
+        self._require_lease()
         self.storage.publish(path, content)
 
     def _publish_rows(self, path: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
-        self.storage.publish(path, encode(to_table(schema, rows)))
+        self._publish(path, encode(to_table(schema, rows)))
+
+    def _require_lease(self) -> None:
+        if self.driver is not None:
+            require_lease(self.storage, self.driver)
 
     def _read(self, name: str, trial_id: str) -> list[dict[str, Any]]:
         file = self._files.open(name, trial_file(name, trial_id))

@@ -1,6 +1,5 @@
 """One Parquet file of the ledger, from rows to bytes and back: checked, and brought to the present schema."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,21 +90,11 @@ def _written(rows: pa.Table, *, at: int) -> bytes:
         "write_statistics": [name for name in rows.schema.names if name in STATISTICS],
         "write_page_checksum": True,
     }
-    if at == 0:
-        buffer = pa.BufferOutputStream()
-        pq.write_table(rows, buffer, **options)
-        return bytes(buffer.getvalue())
-    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-parquet-") as folder:
-        # Arrow begins files at their begin only; of its files that can be wound forward after that, a map is the one
-        # that can be written. What lies before ``at`` is a hole.
-        room = at + 2 * rows.nbytes + 1024 * len(rows.schema) + 2**16
-        with pa.create_memory_map(f"{folder}/file", room) as sink:
-            with pq.ParquetWriter(sink, rows.schema, **options) as writer:
-                sink.seek(at)
-                writer.write_table(rows)
-            end = sink.tell()
-            sink.seek(at)
-            return bytes(sink.read(end - at))
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, rows.schema, **options) as writer:  # it has written "PAR1"
+        sink.write(bytes(max(at - sink.tell(), 0)))
+        writer.write_table(rows)
+    return bytes(sink.getvalue())[at:]
 
 
 def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTrial) -> tuple[pa.Table, int]:

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from orchestrator.identity import content_hash, file_hash
+from orchestrator.ray_session import fetch
 from orchestrator.spec import SweepSpec
 from orchestrator.storage import Storage
 from trainables.batching import encode
@@ -150,7 +151,7 @@ def train_missing(
     while pending:
         done = wait(pending)
         task = pending.pop(done)
-        models[task.role] = ray.get(done)
+        models[task.role] = fetch(done, f"training model '{task.role}'")
         cache.store(task.key, models[task.role])
         on_trained(task.role)
     return models

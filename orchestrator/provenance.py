@@ -109,7 +109,7 @@ def code_state() -> dict[str, Any]:
 
 def _sources(root: Path) -> list[Path]:
     """List the modules that a trial's numbers and a search's proposals follow from."""
-    names = ("gaussian_process", "identity", "samplers", "search", "strata")
+    names = ("gaussian_process", "identity", "preparation", "samplers", "search", "spec", "strata")
     searching = [root / "orchestrator" / f"{name}.py" for name in names]
     return sorted([*root.glob("trainables/*.py"), *root.glob("search_spaces/*.py"), *searching])
 

@@ -9,9 +9,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.provenance import hardware
 from orchestrator.spec import ResourcesConfig
+from trainables.errors import UnlearningError
 
 _TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the log: 19 ms a trial instead of 50-100
@@ -55,6 +56,23 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
         yield
     finally:
         ray.shutdown()
+
+
+def fetch(reference: Any, what: str) -> Any:
+    """Get the result of a finished task.
+
+    Raises:
+        SweepError, UnlearningError: it was a user's mistake; as the task raised it.
+        RunStoppedError: the task failed otherwise, or its worker died.
+    """
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SweepError | UnlearningError):
+            raise error.cause from None
+        raise RunStoppedError(f"{what} failed:\n{error}") from None
+    except ray.exceptions.RayError as error:
+        raise RunStoppedError(f"{what}: its worker died ({str(error).splitlines()[0]})") from None
 
 
 def workers_hardware() -> list[dict[str, Any]]:

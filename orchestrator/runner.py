@@ -12,7 +12,7 @@ from ray import tune
 
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
-from orchestrator.errors import LedgerWarning, StorageError, SweepError, SweepExistsError
+from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError, SweepExistsError
 from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
@@ -26,7 +26,7 @@ from orchestrator.preparation import (
     train_missing,
     workload_hash,
 )
-from orchestrator.ray_session import concurrent_trials, ray_session, workers_hardware
+from orchestrator.ray_session import concurrent_trials, fetch, ray_session, workers_hardware
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec, stored_spec
@@ -87,34 +87,34 @@ def run_sweep(
 
     Raises:
         SweepExistsError: it exists and is not finished, and ``resume`` is not asked for.
-        SweepError: it exists with other settings, data, models or code; another process drives it; it does not fit the
-            cluster; or something was waited for too long.
-        StorageError: the disk or the object store failed; what was committed stands, and the sweep can go on later.
+        SweepError: it exists with other settings, data, models or code; another process drives it; or it does not fit
+            the cluster.
+        RunStoppedError: the disk or the object store failed, a worker died that prepares it, something was waited for
+            too long, or the sweep was taken over; what was committed stands.
         SweepInterruptedError: a signal came; everything evaluated is committed.
     """
     options = options or RunOptions()
     root = open_storage(storage)
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
     inputs = _Inputs.of(spec)
-    changes = _changes(ledger, inputs)
-    if changes is not None:
-        changes.require_allowed(ledger.storage.uri, force=options.force)
     interrupt = Interrupt()
     with lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
-        ledger.storage.remove_leftovers()
+        changes = _changes(ledger, inputs)
         if changes is not None:
-            ledger.mend()
-            if options.retry_failed:
-                ledger.reopen_failed()
-            search = inputs.search(ledger, concurrent=1)
-            if search.is_exhausted():
-                return _summary(search, ledger, was_finished=True)
-            if not options.resume:
-                raise _exists(ledger, search, changes)
-        run = _Run(spec, root, ledger, inputs, events, interrupt, held)
-        search = run.to_the_end(workers=workers, changes=changes)
+            changes.require_allowed(ledger.storage.uri, force=options.force)
+        ledger.storage.remove_leftovers()
+        ledger.mend()
+        if options.retry_failed and options.resume:
+            ledger.reopen_failed()
+        search = SweepSearch(spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
+        if changes is not None and search.is_exhausted():
+            return _summary(search, ledger, was_finished=True)
+        if changes is not None and not options.resume:
+            raise _exists(ledger, search, changes)
+        _Run(spec, root, ledger, inputs, search, events, interrupt, held).to_the_end(workers=workers, changes=changes)
         ledger.merge()
+        interrupt.raise_if_set()
     return _summary(search, ledger, was_finished=False)
 
 
@@ -135,9 +135,6 @@ class _Inputs:
 
     def manifest(self) -> dict[str, Any]:
         return provenance.manifest(self.spec, self.datasets, self.tasks, workload=self.workload_hash)
-
-    def search(self, ledger: Ledger, *, concurrent: int) -> SweepSearch:
-        return SweepSearch(self.spec, ledger, workload_hash=self.workload_hash, concurrent_trials=concurrent)
 
 
 def _changes(ledger: Ledger, inputs: _Inputs) -> Changes | None:
@@ -174,12 +171,13 @@ class _Run:
     root: Storage
     ledger: Ledger
     inputs: _Inputs
+    search: SweepSearch
     events: Events
     interrupt: Interrupt
     lease: Lease
 
-    def to_the_end(self, *, workers: int | None, changes: Changes | None) -> SweepSearch:
-        resources = self.spec.resources
+    def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
+        resources, search = self.spec.resources, self.search
         # in this order: ray.init puts a SIGTERM handler of its own in place
         with ray_session(resources, workers=workers), catch_signals(self.interrupt):
             concurrent = concurrent_trials(resources, workers=workers)
@@ -187,7 +185,7 @@ class _Run:
             if changes:
                 session["changes"] = asdict(changes)
             self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), session)
-            search = self.inputs.search(self.ledger, concurrent=concurrent)
+            search.run_at_once(concurrent)
             for trial_id in search.superseded:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
             trainable = self._prepare()
@@ -202,10 +200,9 @@ class _Run:
                 interrupt=self.interrupt,
                 lease=self.lease,
             )
-            if not isinstance(self.interrupt.reason, StorageError | SweepError):
+            if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
                 export_journal(self.ledger.storage, search.strata)
             self.interrupt.raise_if_set()
-        return search
 
     def _prepare(self) -> Any:
         """Train what the cache lacks, measure what the models know, and give the trainable of all trials."""
@@ -222,7 +219,7 @@ class _Run:
         )
         measure = ray.remote(num_cpus=spec.resources.cpus_per_trial)(build_workload)
         measuring = measure.remote(spec, inputs.datasets, models)
-        workload, baselines = ray.get(wait([measuring], "what base and reference models know"))
+        workload, baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
         return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
@@ -237,9 +234,9 @@ class _Run:
                 done, _ = ray.wait(references, timeout=0.5)
                 if done:
                     return done[0]
-            raise SweepError(
+            raise RunStoppedError(
                 f"waited {limit_s:.0f} s (resources.training_limit_s) for {what}; see whether the cluster has a worker "
-                f"for them ('ray status'), raise the limit if they need longer, then resume"
+                f"for them ('ray status'), and raise the limit if they need longer"
             )
 
         return wait

@@ -38,7 +38,7 @@ class SweepSearch:
             for seed in spec.seeds
         }
         self.strata = {name: Stratum(spec, name) for name in self._forget_set_seed}
-        self._at_once = -(-concurrent_trials // len(self.strata))
+        self.run_at_once(concurrent_trials)
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
         self._unfinished: list[Assignment] = []
         """Trials to go on with: interrupted ones, ones whose worker died, ones that a longer step axis opens again."""
@@ -57,6 +57,10 @@ class SweepSearch:
         self.statuses: dict[str, Status] = {}
         """Of every trial that ended, by trial id."""
         self._replay()
+
+    def run_at_once(self, concurrent_trials: int) -> None:
+        """Say how many trials run at once: they are shared out evenly among the strata."""
+        self._at_once = -(-concurrent_trials // len(self.strata))
 
     @property
     def total(self) -> int:
@@ -88,7 +92,8 @@ class SweepSearch:
             if not open_strata:
                 return None
             name = min(open_strata, key=lambda n: (len(self._running[n]), self.strata[n].proposed))
-            proposal = self._lost[name].pop(0) if self._lost[name] else self.strata[name].propose()
+            was_lost = bool(self._lost[name])
+            proposal = self._lost[name].pop(0) if was_lost else self.strata[name].propose()
             assignment = self._assign(name, proposal)
             trial_id = assignment.trial.trial_id
             if trial_id in self._running[name]:
@@ -102,6 +107,8 @@ class SweepSearch:
                     distribution=self._spec.data.forget_sets[assignment.trial.forget_set].distribution,
                     proposal=proposal.as_json(),
                 )
+                if was_lost:
+                    self._catch_up(assignment)
                 return self._hand_out(assignment)
         assignment = self._unfinished.pop(0)
         self._ledger.reopen(assignment.trial)
@@ -147,8 +154,7 @@ class SweepSearch:
         None: it goes on. A worker may have died after it published, and before it told anybody.
         """
         trial_id = assignment.trial.trial_id
-        for evaluation in self._ledger.published(trial_id)[0]:
-            self.observe(assignment, _summary(evaluation))
+        self._catch_up(assignment)
         status = self._ledger.trial(trial_id)["status"]
         self._failures[trial_id] += 1
         if status not in ENDED and self._failures[trial_id] <= self._spec.resources.max_failures:
@@ -160,6 +166,12 @@ class SweepSearch:
             status = Status.FAILED
         self.end(assignment, Status(status))
         return Status(status)
+
+    def _catch_up(self, assignment: Assignment) -> None:
+        """Tell the study what is published of a trial, and was told to nobody."""
+        for evaluation in self._ledger.published(assignment.trial.trial_id)[0]:
+            if evaluation.step in assignment.trial.steps:
+                self.observe(assignment, _summary(evaluation))
 
     def _assign(self, stratum: str, proposal: Proposal) -> Assignment:
         config, steps, horizon = self.strata[stratum].config_of(proposal)

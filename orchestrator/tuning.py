@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.search import Searcher
 
-from orchestrator.errors import LedgerWarning, StorageError, SweepError
+from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError
 from orchestrator.interrupt import Interrupt
 from orchestrator.lease import Lease
 from orchestrator.search import Assignment, SweepSearch
@@ -21,7 +21,7 @@ from orchestrator.spec import ResourcesConfig
 from trainables.ray_single import EVALUATION, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
 from trainables.records import Status
 
-_DISORDERS = (StorageError, SweepError)
+_DISORDERS = (RunStoppedError, SweepError)
 """Errors that end a run, and must not end Tune's loop where they happen."""
 
 
@@ -132,13 +132,17 @@ class _Exchange:
         assignment = self._assignments.pop(tune_id, None)
         if assignment is not None:
             status = Status(result.get(OUTCOME, Status.STOPPED))
-            self._search.end(assignment, status)
+            with self.interrupt.on(*_DISORDERS):
+                self._search.end(assignment, status)
             self._events.trial_ended(status=status)
 
     def failed(self, tune_id: str, message: str) -> None:
         """Take note of a worker that died."""
         assignment = self._assignments.pop(tune_id, None)
-        if assignment is None or self.interrupt.reason is not None:
+        if assignment is None:
+            return
+        if self.interrupt.reason is not None:  # it is not tried again now
+            self._search.end(assignment, Status.STOPPED)
             return
         with self.interrupt.on(*_DISORDERS):
             status = self._search.fail(assignment, message)
@@ -212,7 +216,7 @@ class _Ending(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed
         silence = now - self._exchange.last_heard
         if self._exchange.running and silence > self._silence_limit_s:
             interrupt.stop(
-                SweepError(
+                RunStoppedError(
                     f"no sign of life for {silence:.0f} s (resources.silence_limit_s) from the running trials "
                     f"{', '.join(self._exchange.running)}; see whether the cluster still has their workers, then resume"
                 )

@@ -6,6 +6,7 @@ The engine is written once; a reused Ray Tune actor drives it evaluation by eval
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
@@ -103,10 +104,23 @@ class TrialRun:
         try:
             progress = self._ascent.unpack(payload)
         except DamagedCheckpointError as error:
-            self._results.discard_checkpoint(self._trial.trial_id)
-            self.warning = f"trial {self._trial.trial_id}: its checkpoint is damaged ({error}); it ascends anew"
-        else:
-            self._elapsed_before_s = max(self._elapsed_before_s, progress.elapsed_s)
+            self._start_anew(f"its checkpoint is damaged ({error})")
+            return
+        waiting = self._waiting()
+        if waiting and progress.step > waiting[0]:
+            self._start_anew(f"its checkpoint is of step {progress.step}, and step {waiting[0]} has no rows")
+            return
+        self._elapsed_before_s = max(self._elapsed_before_s, progress.elapsed_s)
+
+    def _start_anew(self, reason: str) -> None:
+        self._results.discard_checkpoint(self._trial.trial_id)
+        self._ascent = self._engine.start(self._trial)
+        self.warning = f"trial {self._trial.trial_id}: {reason}; it ascends anew"
+
+    def _waiting(self) -> list[int]:
+        """List the points of the axis that are not evaluated yet."""
+        done = {evaluation.step for evaluation in self._evaluations}
+        return [step for step in self._trial.steps if step not in done]
 
     @property
     def evaluations(self) -> list[EvaluationRecord]:
@@ -128,8 +142,7 @@ class TrialRun:
         if self._results.stopping():
             self.interrupt()
             return None
-        done = {evaluation.step for evaluation in self._evaluations}
-        waiting = [step for step in self._trial.steps if step not in done]
+        waiting = self._waiting()
         if self._evaluations and self._ends(self._evaluations[-1], waiting):  # its outcome alone was lost
             self._finish(*self._ending(self._evaluations[-1]))
             return None
@@ -140,8 +153,8 @@ class TrialRun:
         except (DivergedError, NonFiniteEvaluationError) as error:
             self._finish(Status.DIVERGED, str(error))
             return None
-        self._evaluations.append(evaluation)
-        self._examples.extend(examples)
+        self._evaluations = sorted([*self._evaluations, evaluation], key=attrgetter("step"))
+        self._examples = sorted([*self._examples, *examples], key=attrgetter("step"))
         if self._ends(evaluation, waiting[1:]):
             self._finish(*self._ending(evaluation))
         else:
@@ -152,6 +165,7 @@ class TrialRun:
 
     def _reach(self, step: int) -> bool:
         """Ascend towards ``step``; False: not there yet."""
+        assert self._ascent.step <= step
         look_up = self._clock() + SLICE_S
         while self._ascent.step < step:
             self._ascent.advance(self._ascent.step + 1)

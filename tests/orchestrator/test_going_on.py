@@ -5,8 +5,10 @@ import json
 import pytest
 from optuna.trial import TrialState
 
+from orchestrator.ledger import Ledger
 from orchestrator.search import SweepSearch
 from orchestrator.spec import amend_spec
+from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import (
     Driver,
     evaluation_record,
@@ -215,3 +217,23 @@ def test_a_trial_that_goes_on_is_no_longer_stopped():
     row = ledger.trial(trial_id)
     assert (row["status"], row["message"], row["ended_at"]) == (None, None, None)
     assert len(json.loads(row["proposals"])) == 1
+
+
+def test_a_trial_whose_row_was_lost_teaches_its_study_what_it_has_published(tmp_path):
+    spec = make_spec(search={"sampler": "tpe", "startup_trials": 2})
+    ledger = Ledger(storage=LocalStorage(tmp_path), sweep="tiny")
+    search = make_search(spec, ledger)
+    Driver(search, ledger).run()
+    before = {name: observations(stratum) for name, stratum in search.strata.items()}
+    lost = ledger.trials()[0]["trial_id"]
+    (tmp_path / "trials" / f"{lost}.parquet").unlink()
+
+    again = make_search(spec, ledger)
+    assert not again.is_exhausted()
+    Driver(again, ledger).run()
+    assert {name: observations(stratum) for name, stratum in again.strata.items()} == before
+
+
+def observations(stratum):
+    trials = stratum.study.get_trials(deepcopy=False)
+    return sorted(str((t.params, t.values)) for t in trials if t.state is TrialState.COMPLETE)

@@ -248,6 +248,32 @@ def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload
         assert deterministic(found) == deterministic(expected)
 
 
+def test_a_checkpoint_beyond_rows_that_were_lost_is_dropped(workload, evaluated):
+    whole = MemoryResults()
+    run_to_end(Engine(workload), TRIAL, whole)
+    results = MemoryResults()
+    results.checkpoints = dict(whole.checkpoints)
+    evaluated.clear()
+    run = TrialRun(Engine(workload), TRIAL, results)
+    assert "its checkpoint is of step 6, and step 0 has no rows; it ascends anew" in run.warning
+    while run.outcome is None:
+        run.advance()
+    assert evaluated == [0, 2, 4, 6]
+    for found, expected in zip(results.published("trial"), whole.published("trial"), strict=True):
+        assert deterministic(found) == deterministic(expected)
+
+
+def test_another_axis_evaluates_what_it_adds_and_keeps_the_rows_in_step_order(workload, evaluated):
+    results = MemoryResults()
+    run_to_end(Engine(workload), TRIAL, results)
+    evaluated.clear()
+    run_to_end(Engine(workload), replace(TRIAL, steps=(0, 3, 5, 8)), results)
+    assert evaluated == [3, 5, 8]
+    evaluations, examples = results.published("trial")
+    assert [e.step for e in evaluations] == [0, 2, 3, 4, 5, 6, 8]
+    assert [e.step for e in examples] == [step for step in (0, 2, 3, 4, 5, 6, 8) for _ in range(6)]
+
+
 def test_examples_whose_evaluation_was_not_published_are_not_published_twice(workload):
     whole = MemoryResults()
     run_to_end(Engine(workload), TRIAL, whole)
