@@ -1,8 +1,6 @@
 """``sweep.json``: what a sweep was run with."""
 
-import os
 import platform
-import socket
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -51,34 +49,6 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
         "code": code_state(),
         "workers": workers,
     }
-
-
-def hardware(*, has_gpus: bool) -> dict[str, Any]:
-    """Describe the machine that this runs on. Memory is in bytes."""
-    gpus = []
-    if has_gpus:
-        import torch  # noqa: PLC0415  # heavy, and without GPUs not needed
-
-        for index in range(torch.cuda.device_count()):
-            device = torch.cuda.get_device_properties(index)
-            gpus.append({"name": device.name, "memory": device.total_memory})
-    return {
-        "host": socket.gethostname(),
-        "cpu": _cpu_model(),
-        "cpus": os.cpu_count(),
-        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "gpus": gpus,
-    }
-
-
-def _cpu_model() -> str:
-    """Give the processor's name; Linux keeps it in a file, elsewhere Python may know it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def code_state() -> dict[str, Any]:

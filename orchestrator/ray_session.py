@@ -10,7 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import RunStoppedError, SweepError
-from orchestrator.provenance import hardware
+from orchestrator.hardware import hardware
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
 

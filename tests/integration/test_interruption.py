@@ -70,7 +70,7 @@ def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alon
     assert done.returncode == 0, done.stderr
     first.send_signal(signal.SIGCONT)
     code, _, err = finish(first)
-    assert code == 2, err
+    assert code == 1, err
     assert "taken over" in err
     assert_same_rows(sweep, tiny_sweep)
 
