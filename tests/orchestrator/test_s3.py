@@ -18,6 +18,7 @@ from orchestrator.cli import main
 from orchestrator.ledger import Ledger
 from orchestrator.schema import TABLES
 from orchestrator.storage import LocalStorage, open_storage
+from orchestrator.table_files import TableFiles
 from tests.orchestrator.helpers import make_spec, write_sweep_to
 from tests.s3 import use_endpoint
 
@@ -105,7 +106,7 @@ def test_other_tools_read_the_same_rows(here, there, bucket, monkeypatch, read):
 def test_merged_copies_are_found_and_read_there(there, here, monkeypatch):
     expected = {name: sorted(map(str, here.table(name).to_pylist())) for name in TABLES}
     there.merge()
-    monkeypatch.setattr(Ledger, "_table", lambda *_, **__: pytest.fail("a trial's own file was read"))
+    monkeypatch.setattr(TableFiles, "open", lambda *_, **__: pytest.fail("a trial's own file was read"))
     for name in TABLES:
         assert merged.find(there.storage, name, there.storage.files(name, ".parquet")) is not None
         assert sorted(map(str, there.table(name).to_pylist())) == expected[name]
