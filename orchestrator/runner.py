@@ -155,11 +155,15 @@ def _changes(ledger: Ledger, inputs: _Inputs) -> Changes | None:
 
 
 def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExistsError:
-    added = "".join(f"\n  {line}" for line in changes.additions)
+    there = f"sweep '{ledger.sweep}' is at {ledger.storage.uri}: {len(search.statuses)} of {search.total} trials ended"
+    if changes.additions:
+        added = "".join(f"\n  {line}" for line in changes.additions)
+        return SweepExistsError(
+            f"{there}; this spec adds to it:{added}\nadd --resume to go on with that, or choose another --name"
+        )
     return SweepExistsError(
-        f"sweep '{ledger.sweep}' is at {ledger.storage.uri}: {len(search.statuses)} of {search.total} trials ended"
-        f"{'; this spec adds to it:' + added if added else ''}"
-        f"\ngo on with it: add --resume, or run 'unlearn-sweep resume {ledger.storage.uri}'; or choose another --name"
+        f"{there}\ngo on with it: add --resume, or run 'unlearn-sweep resume {ledger.storage.uri}'; or choose another "
+        f"--name"
     )
 
 
