@@ -211,7 +211,7 @@ def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_js
         "trials": Stratum(spec, "status").budget * strata,
         "proposed": len(rows),
         "statuses": dict(counts),
-        "evaluations": ledger.table("evaluations").num_rows,
+        "evaluations": ledger.table("evaluations", ["step"]).num_rows,
         "driver": asdict(driver) if driver is not None and driver.drives(datetime.now(UTC)) else None,
     }
     if as_json:

@@ -7,7 +7,7 @@ again changes nothing. A file that cannot be read is named in a warning and set 
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -24,12 +24,14 @@ from orchestrator.lease import is_stopping, require_lease
 from orchestrator.parquet import encode
 from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
-from orchestrator.table_files import TableFiles, trial_file
+from orchestrator.table_files import TableFile, TableFiles, trial_file
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 
 SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
+_OPEN = {"status": None, "message": None, "ended_at": None}
+"""What the row of a trial says that has not ended."""
 
 
 def _now() -> datetime:
@@ -72,33 +74,29 @@ class Ledger:
             "started_at": self.now(),
             "host": socket.gethostname(),
         }
-        self._write_trial(row)
+        self._replace_trial(self._files.open("trials", trial_file("trials", trial.trial_id)), row)
 
     def propose_again(self, trial: Trial, proposal: dict[str, Any]) -> None:
         """Record that an ended trial was proposed once more; asked to go further, it is open again."""
         row = self.trial(trial.trial_id)
-        row["proposals"] = canonical_json([*json.loads(row["proposals"]), proposal])
+        changes: dict[str, Any] = {"proposals": canonical_json([*json.loads(row["proposals"]), proposal])}
         if row["status"] == Status.COMPLETED and trial.steps[-1] > row["target_step"]:
-            row |= {"target_step": trial.steps[-1], "status": None, "ended_at": None}
-        self._write_trial(row)
+            changes |= {"target_step": trial.steps[-1], **_OPEN}
+        self._change_trial(trial.trial_id, changes)
 
     def reopen(self, trial: Trial) -> None:
         """Record that a trial goes on: after an interruption, or to a step that it was not asked for before."""
-        row = self.trial(trial.trial_id)
-        opened = {**row, "target_step": trial.steps[-1], "status": None, "message": None, "ended_at": None}
-        if opened != row:
-            self._write_trial(opened)
+        self._change_trial(trial.trial_id, {"target_step": trial.steps[-1], **_OPEN})
 
     def reopen_failed(self) -> None:
         """Record that failed trials are to go on."""
         for row in self.trials():
             if row["status"] == Status.FAILED:
-                opened = {**row, "status": None, "message": None, "ended_at": None}
-                self._write_trial(opened)
+                self._change_trial(row["trial_id"], _OPEN)
 
     def give_up(self, trial_id: str, reason: str) -> None:
         """Record that an unfinished trial will not go on; the rows it had published stand."""
-        self._write_trial({**self.trial(trial_id), "status": Status.STOPPED, "message": reason})
+        self._change_trial(trial_id, {"status": Status.STOPPED, "message": reason})
         self.discard_checkpoint(trial_id)
 
     def stopping(self) -> bool:
@@ -118,7 +116,7 @@ class Ledger:
         self._publish(trial_file("evaluations", trial_id), rows.file("evaluations", evaluations))
         if outcome is not None:
             ended = {**vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}
-            self._write_trial({**self.trial(trial_id), **ended})
+            self._change_trial(trial_id, ended)
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read back what ``publish`` wrote of a trial."""
@@ -131,12 +129,11 @@ class Ledger:
 
     def fail(self, trial_id: str, message: str) -> None:
         """Record that a trial failed; the rows it had published stand."""
-        trial = self.trial(trial_id)
         evaluations, _ = self.published(trial_id)
         last_step = evaluations[-1].step if evaluations else 0
         elapsed_s = evaluations[-1].elapsed_s if evaluations else 0.0
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
-        self._write_trial({**trial, **vars(outcome), "ended_at": self.now()})
+        self._change_trial(trial_id, {**vars(outcome), "ended_at": self.now()})
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """Read one trial's row.
@@ -144,13 +141,7 @@ class Ledger:
         Raises:
             StorageError: the row is gone, or was damaged.
         """
-        rows = self._read("trials", trial_id)
-        if not rows:
-            raise StorageError(
-                f"{self.storage.uri}/{trial_file('trials', trial_id)}: the row of a trial is gone; resuming the sweep "
-                f"proposes it again"
-            )
-        return rows[0]
+        return _only_row(self._require_trial(trial_id))
 
     def trials(self) -> list[dict[str, Any]]:
         """Read every trial's row, by stratum and order of proposal."""
@@ -184,7 +175,7 @@ class Ledger:
         """Write merged copies of the tables, sorted by forget set, learning rate and step, for readers in a hurry."""
         self._require_lease()
         sources = {name: self.storage.files(name, ".parquet") for name in TABLES}
-        trials = self.table("trials").select(["trial_id", "forget_set", "learning_rate"])
+        trials = self.table("trials", ["trial_id", "forget_set", "learning_rate"])
         trials = trials.sort_by([(name, "ascending") for name in ("forget_set", "learning_rate", "trial_id")])
         order = trials["trial_id"].to_pylist()
         for name, files in sources.items():
@@ -221,7 +212,7 @@ class Ledger:
             if row["status"] in (Status.DIVERGED, Status.COLLAPSED) and _checkpoint(trial_id) in checkpoints:
                 self.discard_checkpoint(trial_id)  # a crash came before
             if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
-                self._write_trial({**row, "status": None, "ended_at": None, "message": None})
+                self._change_trial(trial_id, _OPEN)
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Replace the trial's checkpoint."""
@@ -286,13 +277,26 @@ class Ledger:
         file = self._files.open("forget_sets", FORGET_EXAMPLES_FILE)
         return FORGET_EXAMPLES.empty_table() if file is None else file.rows
 
-    def _write_trial(self, row: dict[str, Any]) -> None:
+    def _require_trial(self, trial_id: str) -> TableFile:
+        path = trial_file("trials", trial_id)
+        file = self._files.open("trials", path)
+        if file is None or not file.rows.num_rows:
+            raise StorageError(
+                f"{self.storage.uri}/{path}: the row of a trial is gone; resuming the sweep proposes it again"
+            )
+        return file
+
+    def _change_trial(self, trial_id: str, changes: Mapping[str, Any]) -> None:
+        """Change columns of a trial's row."""
+        before = self._require_trial(trial_id)
+        self._replace_trial(before, {**_only_row(before), **changes})
+
+    def _replace_trial(self, before: TableFile | None, row: dict[str, Any]) -> None:
         """Replace a trial's row, if it changes. The file begins with the one before: see ``parquet.encode``."""
-        path = trial_file("trials", row["trial_id"])
         rows = to_table(TRIALS, [row])
-        before = self._files.open("trials", path)
         if before is None or not before.rows.equals(rows):
-            self._publish(path, encode(rows, after=None if before is None else before.content))
+            after = None if before is None else before.content
+            self._publish(trial_file("trials", row["trial_id"]), encode(rows, after=after))
 
     def _publish(self, path: str, content: bytes) -> None:
         self._require_lease()
@@ -312,6 +316,11 @@ class Ledger:
     @property
     def _files(self) -> TableFiles:
         return TableFiles(self.storage)
+
+
+def _only_row(file: TableFile) -> dict[str, Any]:
+    row: dict[str, Any] = file.rows.to_pylist()[0]
+    return row
 
 
 def _checkpoint(trial_id: str) -> str:

@@ -189,7 +189,7 @@ class SweepSearch:
         """Rebuild every study from the ledger, in order of proposal."""
         evaluations: dict[str, list[dict[str, Any]]] = {}
         columns = ["trial_id", "step", "status", "unlearning_quality", "performance"]
-        for row in self._ledger.table("evaluations").select(columns).to_pylist():
+        for row in self._ledger.table("evaluations", columns).to_pylist():
             evaluations.setdefault(row["trial_id"], []).append(row)
         proposals = [
             (Proposal(**stored), is_last, row)
