@@ -14,8 +14,8 @@ from orchestrator.spec import SweepSpec
 
 _FREE = ("description", "checkpoint.", "resources.")
 """Settings that change no number, ..."""
-_NOT_FREE = ("resources.threads_per_trial",)
-"""... but these."""
+_NOT_FREE = ("resources.threads_per_trial", "resources.workers_per_trial", "resources.parallelism")
+"""... but these, which change how numbers are rounded."""
 _SAME_NUMBERS = ("identity_version", "data_hash", "models.")
 """What ``sweep.json`` says of the data and the models that the rows follow from."""
 _MISSING = "nothing"

@@ -76,7 +76,14 @@ class ResourcesConfig(Config):
     concurrent_trials: PositiveInt | None = None
     """None: as many as the cluster's CPUs and GPUs hold."""
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    """Of the whole trial, however many workers it runs on."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0
+    """Of the whole trial. A fraction (0.25) lets trials share a GPU; of several workers each needs its own."""
+    workers_per_trial: PositiveInt = 1
+    """Processes that run one trial together (data parallel): one resident actor, or N workers under Ray Train."""
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """How several workers share a trial: ``ddp`` keeps a whole model on each; ``fsdp`` cuts it into shards, for models
+    that do not fit one GPU. The numbers are the same, to rounding."""
     threads_per_trial: PositiveInt = 1
     """Intra-op threads of PyTorch, pinned: another number gives other roundings."""
     max_failures: Annotated[int, Field(ge=0)] = 2
@@ -89,6 +96,25 @@ class ResourcesConfig(Config):
     ascent) before the run stops and says so."""
     training_limit_s: Annotated[float, Field(gt=0)] = 7 * 86_400.0
     """How long the run waits for a base or reference model to be trained, and for the baselines to be measured."""
+
+    @model_validator(mode="after")
+    def _workers_have_gpus_of_their_own(self) -> Self:
+        if self.workers_per_trial > 1 and self.gpus_per_trial not in (0, self.workers_per_trial):
+            raise ValueError(
+                f"gpus_per_trial is of the whole trial: {self.workers_per_trial} workers take one GPU each, "
+                f"{self.workers_per_trial} in all, or none; found {self.gpus_per_trial:g}"
+            )
+        if self.parallelism == "fsdp" and self.workers_per_trial == 1:
+            raise ValueError("parallelism: fsdp shares a model among workers; set workers_per_trial above 1")
+        return self
+
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """What one worker of a trial takes, by Ray's names; a trial takes ``workers_per_trial`` times this."""
+        return {
+            "CPU": self.cpus_per_trial / self.workers_per_trial,
+            "GPU": self.gpus_per_trial / self.workers_per_trial,
+        }
 
 
 class SweepSpec(Config):

@@ -2,9 +2,10 @@
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
-from orchestrator.spec import dump_spec, load_spec, parse_yaml, trial_config, validate_spec
+from orchestrator.spec import ResourcesConfig, dump_spec, load_spec, parse_yaml, trial_config, validate_spec
 from search_spaces import shipped_specs
 from tests.orchestrator.helpers import make_spec, spec_data
 
@@ -296,3 +297,20 @@ def test_a_forget_set_that_does_not_exist_names_the_nearest():
     assert spec.require_forget_sets("people") == ["people"]
     with pytest.raises(SweepError, match="sweep 'tiny' has no forget set 'verse'; did you mean 'verses'"):
         spec.require_forget_sets("verse")
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"workers_per_trial": 2, "gpus_per_trial": 1}, "2 workers take one GPU each, 2 in all, or none; found 1"),
+        ({"parallelism": "fsdp"}, "set workers_per_trial above 1"),
+    ],
+)
+def test_a_width_that_cannot_be_is_refused(resources, message):
+    with pytest.raises(ValidationError, match=message):
+        ResourcesConfig(**resources)
+
+
+def test_a_trials_resources_are_shared_by_its_workers():
+    wide = ResourcesConfig(workers_per_trial=4, cpus_per_trial=8, gpus_per_trial=4)
+    assert wide.worker_resources == {"CPU": 2.0, "GPU": 1.0}
