@@ -194,7 +194,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
 @app.command()
 def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
     """Show how far a sweep has come, from its ledger."""
-    from orchestrator.lease import current_driver
+    from orchestrator.drivers import current_driver
     from orchestrator.spec import stored_spec
     from orchestrator.strata import Stratum
 
