@@ -33,6 +33,10 @@ class Capacity:
     declared: tuple[NodeKind, ...] = ()
     """What its autoscaler may start, and the head; none: it does not grow."""
 
+    def __str__(self) -> str:
+        have = ", ".join(map(str, _alike(self.present))) or "no machine"
+        return have + (f", at its largest {', '.join(map(str, self.declared))}" if self.declared else "")
+
     def trials(self, resources: ResourcesConfig) -> int:
         """Give how many trials fit at once, now or when the cluster is at its largest."""
         return max(_workers(kinds, resources) for kinds in (self.present, self.declared)) // resources.workers_per_trial
@@ -56,12 +60,10 @@ class Capacity:
             if resources.workers_per_trial == 1
             else f"a trial takes {resources.workers_per_trial} workers, each with {worker} on one machine"
         )
-        have = ", ".join(map(str, _alike(self.present))) or "no machine"
-        grows = f"; at its largest {', '.join(map(str, self.declared))}" if self.declared else ""
         most = max(_workers(self.present, resources), _workers(self.declared, resources))
         room = f", which is room for {most} such workers" if resources.workers_per_trial > 1 else ""
         return (
-            f"resources: {trial}, and the cluster has {have}{grows}{room}; lower resources.cpus_per_trial, "
+            f"resources: {trial}, and the cluster has {self}{room}; lower resources.cpus_per_trial, "
             f"gpus_per_trial or workers_per_trial, or use larger machines"
         )
 

@@ -182,7 +182,8 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, watch_s: float, n
         in_charge = holder is not None and holder.drives(now()) and not take_over
         if holder is not None and in_charge and _lives(storage, last, holder, watch_s, now):
             raise SweepError(
-                f"sweep '{sweep}' at {storage.uri} is driven by {holder}; to stop it: unlearn-sweep stop {storage.uri}\n"
+                f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
+                f"to stop it: unlearn-sweep stop {storage.uri}\n"
                 f"if it must not go on: unlearn-sweep resume {storage.uri} --take-over"
             )
         moment = _moment(now)
