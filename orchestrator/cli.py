@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,6 +48,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+TRACK_EVERY_S = 5.0
+"""Seconds between two looks at a sweep that is followed."""
+
 for command in (
     job_commands.doctor,
     job_commands.submit,
@@ -294,6 +298,28 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
     ledger = open_sweep(sweep, storage)
     ledger.merge()
     typer.echo(f"{ledger.storage.uri}/merged")
+
+
+@app.command()
+def track(
+    sweep: SweepArgument,
+    tensorboard: Annotated[Path, typer.Option(help="Folder for the runs: tensorboard --logdir FOLDER")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until nobody drives the sweep; Ctrl-C ends it.")
+    ] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Write a sweep's evaluations for TensorBoard, one run a trial."""
+    from orchestrator.drivers import is_driven
+    from orchestrator.tracking import TensorBoardRuns
+
+    ledger = open_sweep(sweep, storage)
+    runs = TensorBoardRuns(tensorboard)
+    written = runs.update(ledger)
+    while follow and is_driven(ledger.storage):
+        time.sleep(TRACK_EVERY_S)
+        written += runs.update(ledger)
+    typer.echo(f"{written} evaluations in {tensorboard}; look at them: tensorboard --logdir {tensorboard}")
 
 
 @app.command()
