@@ -13,7 +13,7 @@ from search_spaces import corners, settings
 from trainables.batching import EncodedSet, collate
 from trainables.likelihood import score_batch, score_set
 from trainables.models import new_model
-from trainables.prepare import train_steps
+from trainables.training import train_steps
 
 _TYPICAL_TOKENS = 24
 """Tokens of a probe example; real lengths are known only once the data is tokenized."""

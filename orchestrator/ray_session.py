@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
@@ -63,12 +63,12 @@ def fetch(reference: Any, what: str) -> Any:
 
     Raises:
         SweepError, UnlearningError: it was a user's mistake; as the task raised it.
-        RunStoppedError: the task failed otherwise, or its worker died.
+        RunStoppedError: the task failed otherwise (a ``StorageError`` as the task raised it), or its worker died.
     """
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SweepError | UnlearningError):
+        if isinstance(error.cause, SweepError | UnlearningError | StorageError):
             raise error.cause from None
         raise RunStoppedError(f"{what} failed:\n{error}") from None
     except ray.exceptions.RayError as error:

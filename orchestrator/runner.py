@@ -17,12 +17,13 @@ from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import Ledger
+from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import (
     Baseline,
-    ModelCache,
     ModelTask,
     build_workload,
     model_tasks,
+    remote_on_a_share,
     train_missing,
     workload_hash,
 )
@@ -213,16 +214,17 @@ class _Run:
         spec, inputs = self.spec, self.inputs
         self.events.preparing([task.role for task in inputs.tasks])
         wait = self._waiting(spec.resources.training_limit_s)
-        models = train_missing(
+        cache = ModelCache(self.root)
+        train_missing(
             spec,
             inputs.datasets,
             inputs.tasks,
-            ModelCache(self.root),
+            cache,
             on_trained=self.events.model_ready,
             wait=lambda tasks: wait(list(tasks), f"the models {', '.join(task.role for task in tasks.values())}"),
         )
-        measure = ray.remote(num_cpus=spec.resources.cpus_per_trial)(build_workload)
-        measuring = measure.remote(spec, inputs.datasets, models)
+        measure = remote_on_a_share(build_workload, spec.resources)
+        measuring = measure.remote(spec, inputs.datasets, inputs.tasks, cache)
         workload, baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
