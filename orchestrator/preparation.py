@@ -140,7 +140,12 @@ def train_missing(
 def remote_on_a_share(function: Callable[..., Any], resources: ResourcesConfig) -> Any:
     """Make a Ray task of a function that takes what one worker of a trial takes, and is retried as a trial is."""
     share = resources.worker_resources
-    return ray.remote(num_cpus=share["CPU"], num_gpus=share["GPU"], max_retries=resources.max_failures)(function)
+    return ray.remote(
+        num_cpus=share["CPU"],
+        num_gpus=share["GPU"],
+        memory=share.get("memory", 0),
+        max_retries=resources.max_failures,
+    )(function)
 
 
 def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache) -> str | None:

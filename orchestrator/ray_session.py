@@ -44,7 +44,7 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
                 f"start one ('ray start --head', 'ray up cluster.yaml'), or unset RAY_ADDRESS to use this machine"
             ) from error
     else:
-        asked = (workers or resources.concurrent_trials or 1) * resources.cpus_per_trial
+        asked = (workers or resources.concurrent_limit or 1) * resources.cpus_per_trial
         ray.init(
             address="local",  # not a cluster that happens to run on this machine
             num_cpus=max(os.cpu_count() or 1, int(-(-asked // 1))),
@@ -97,6 +97,8 @@ def concurrent_trials(resources: ResourcesConfig, *, workers: int | None) -> int
     """
     have = ray.cluster_resources()
     fits = int(have.get("CPU", 0) // resources.cpus_per_trial)
+    if resources.memory_gib_per_trial:
+        fits = min(fits, int(have.get("memory", 0) / 2**30 / resources.memory_gib_per_trial))
     if resources.gpus_per_trial:
         fits = min(fits, int(have.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
     if fits < 1:
@@ -105,4 +107,4 @@ def concurrent_trials(resources: ResourcesConfig, *, workers: int | None) -> int
             f"the cluster has {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs in all; "
             f"lower resources.cpus_per_trial or gpus_per_trial, or use a larger cluster"
         )
-    return min(fits, workers or resources.concurrent_trials or fits)
+    return min(fits, workers or resources.concurrent_limit or fits)
