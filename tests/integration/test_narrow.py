@@ -6,20 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pytest
 import ray
 
 from orchestrator import runner
 from orchestrator.runner import run_sweep
+from orchestrator.sharing import measure
 from orchestrator.spec import load_spec
 from tests.integration.helpers import TINY
+from tests.support import tiny_workload
 from trainables.ray_single import AscentTrainable
 
 pytestmark = pytest.mark.slow
 
 CPUS = 4
 TRIALS = 16
+SPENT_BYTES = 600 * 2**20
 LARGER = (
     "model.architecture.hidden_size=128",  # Ray keeps what is larger than 100 kB in shared memory
     "model.architecture.intermediate_size=256",
@@ -29,7 +33,7 @@ LARGER = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_gpu() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
@@ -94,6 +98,13 @@ class Watching:
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
         pass
+
+
+def test_a_peak_is_measured_in_a_process_that_did_nothing_before(one_gpu: None) -> None:
+    greedy = ray.remote(num_cpus=1)(lambda: float(np.ones(SPENT_BYTES // 8).sum()))
+    ray.get([greedy.remote() for _ in range(CPUS)])
+    peak = ray.get(measure(load_spec(TINY), ray.put(tiny_workload())))
+    assert 50 * 2**20 < peak.host_bytes < SPENT_BYTES
 
 
 def test_four_trials_share_a_gpu_and_one_copy_of_the_base_weights_and_reuse_their_engines(
