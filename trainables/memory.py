@@ -35,7 +35,7 @@ class PeakMemory:
     """What one trial's process takes at its peak."""
 
     host_bytes: int
-    """RAM that it shares with no other process: base weights in Ray's object store are not counted."""
+    """RAM of its own: libraries, and base weights in Ray's object store, are there once for all and not counted."""
     device: DeviceMemory | None
     """None: there is no accelerator."""
 
@@ -49,22 +49,20 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
     Raises:
         UnlearningError: not even one trial fits the accelerator.
     """
-    process = psutil.Process()
-    before, own_before = process.memory_info(), process.memory_full_info().uss
-    engine = Engine(workload)
-    for config in configs:
-        try:
+    try:
+        engine = Engine(workload)
+        for config in configs:
             _run(engine, config)
-        except torch.OutOfMemoryError as error:
-            raise UnlearningError(
-                f"resources.concurrent_trials: auto: a trial alone on a whole GPU runs out of its memory ({error}); "
-                f"lower the batch size ({config.batch_size}) or set micro_batch_size in search.space, or lower "
-                f"evaluation.batch_size ({workload.evaluation.batch_size})"
-            ) from None
-    after = process.memory_info()
-    shared = after.shared - before.shared  # what it maps of the object store, and of libraries
+    except torch.OutOfMemoryError as error:
+        largest = max(config.batch_size for config in configs)
+        raise UnlearningError(
+            f"resources.concurrent_trials: auto: a trial alone on a whole GPU runs out of its memory ({error}); lower "
+            f"batch_size (up to {largest}) or set micro_batch_size in search.space, or lower evaluation.batch_size "
+            f"({workload.evaluation.batch_size})"
+        ) from None
+    mapped = psutil.Process().memory_info().shared  # of the object store and of libraries: once for all processes
     return PeakMemory(
-        host_bytes=own_before + _peak_resident_bytes() - before.rss - shared,
+        host_bytes=_peak_resident_bytes() - mapped,
         device=device_memory(engine.accelerator.device),
     )
 

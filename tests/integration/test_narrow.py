@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,16 @@ class Watching:
         pass
 
 
-def test_a_peak_is_measured_in_a_process_that_did_nothing_before(one_gpu: None) -> None:
-    greedy = ray.remote(num_cpus=1)(lambda: float(np.ones(SPENT_BYTES // 8).sum()))
-    ray.get([greedy.remote() for _ in range(CPUS)])
+def spend(folder: Path) -> None:
+    """Take memory, and let go of it once all workers have done so: then none is left that has not."""
+    np.ones(SPENT_BYTES // 8)
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < CPUS:
+        time.sleep(0.02)  # a poll of the file system, not a guess at a duration
+
+
+def test_a_peak_is_measured_in_a_process_that_did_nothing_before(one_gpu: None, tmp_path: Path) -> None:
+    ray.get([ray.remote(num_cpus=1)(spend).remote(tmp_path) for _ in range(CPUS)])
     peak = ray.get(measure(load_spec(TINY), ray.put(tiny_workload())))
     assert 50 * 2**20 < peak.host_bytes < SPENT_BYTES
 
