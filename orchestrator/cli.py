@@ -1,7 +1,6 @@
 """The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
 
 import math
-import os
 import sys
 import time
 import warnings
@@ -79,16 +78,16 @@ def plan(
     estimate: Annotated[bool, typer.Option(help="Time the model on this machine.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time."""
-    from orchestrator.plan import plan_sweep
+    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
+    from orchestrator.plan import fits_here, plan_sweep
     from orchestrator.spec import load_spec
+    from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
     quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ()))
-    fits = int((os.cpu_count() or 1) // loaded.resources.cpus_per_trial)
-    at_once = workers or loaded.resources.concurrent_trials or max(1, fits)
-    result = plan_sweep(loaded, concurrent_trials=at_once, estimate=estimate)
+    at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
+    result = plan_sweep(loaded, concurrent_trials=at_once, times=time_steps(loaded) if estimate else None)
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 

@@ -64,7 +64,7 @@ def run_trials(
     exchange = _Exchange(search, events, interrupt, lease)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-tune-", ignore_cleanup_errors=True) as scratch:
         Tuner(
-            tune.with_resources(trainable, {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}),
+            tune.with_resources(trainable, resources.worker_resources),
             tune_config=TuneConfig(
                 search_alg=_Asker(exchange),
                 num_samples=-1,

@@ -120,15 +120,14 @@ def tiny_workload(
         "retain": tiny_encoded(4, seed=4, label="retain"),
     }
     sets = evaluation_sets(
-        encoded,
-        base=base.eval(),
-        references=[tiny_model(seed=100 + index).eval() for index in range(references)],
+        {"forget": encoded},
+        models=[base.eval(), *(tiny_model(seed=100 + index).eval() for index in range(references))],
         batch_size=16,
         max_increase=max_increase,
     )
     return Workload(
         base=snapshot(base),
-        evaluation_sets={"forget": sets},
+        evaluation_sets=sets,
         retain=tiny_encoded(8, seed=5, label="retain"),
         evaluation=EvaluationConfig(batch_size=16),
         checkpoint=CheckpointConfig(**{"every_s": 0.0, **checkpoint}),

@@ -1,4 +1,7 @@
-"""A trajectory's checkpoint as one safetensors payload: weights, optimizer state, progress, checksum. No pickle."""
+"""The checkpoint of a trajectory, or of a model in training: weights, optimizer, progress in one safetensors payload.
+
+With a checksum; no pickle.
+"""
 
 import hashlib
 import json
@@ -20,28 +23,28 @@ class DamagedCheckpointError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a trajectory has come. Batches, learning rates and dropout are functions of the step."""
+    """How far it has come. Batches, learning rates and dropout are functions of the step."""
 
     step: int
-    tokens_seen: int
-    elapsed_s: float
+    tokens_seen: int = 0
+    elapsed_s: float = 0.0
 
 
 class CheckpointStore(Protocol):
-    """Where checkpoints go: at most one a trial, replaced atomically."""
+    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
 
-    def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
-        """Replace the trial's checkpoint."""
+    def save_checkpoint(self, key: str, payload: bytes, /) -> None:
+        """Replace its checkpoint."""
 
-    def load_checkpoint(self, trial_id: str) -> bytes | None:
-        """Read the trial's checkpoint, if there is one."""
+    def load_checkpoint(self, key: str, /) -> bytes | None:
+        """Read its checkpoint, if there is one."""
 
-    def discard_checkpoint(self, trial_id: str) -> None:
-        """Forget the trial's checkpoint, if there is one."""
+    def discard_checkpoint(self, key: str, /) -> None:
+        """Forget its checkpoint, if there is one."""
 
 
 def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress) -> bytes:
-    """Serialise everything that the rest of the trajectory depends on, with the SHA-256 of every byte."""
+    """Serialise everything that the rest of the way depends on, with the SHA-256 of every byte."""
     tensors, scalars = _state(model, optimizer)
     metadata = {
         "progress": json.dumps(asdict(progress)),

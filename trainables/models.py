@@ -1,5 +1,6 @@
 """Load, build, save, snapshot and restore models and tokenizers."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.initialization import no_init_weights
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
@@ -110,16 +112,19 @@ class WeightsSnapshot:
     """The Transformers configuration to rebuild the model from."""
 
     def build(self) -> Any:
-        """Build a model of this architecture with these weights, in fp32."""
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**self.architecture), dtype=torch.float32)
+        """Build a model of this architecture with these weights, in fp32. No random weights are drawn before."""
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**self.architecture), dtype=torch.float32)
+        model.tie_weights()
         self.restore(model)
         return model
 
     def restore(self, model: Any) -> None:
-        """Copy the weights into the model in place. The arrays are only read."""
-        with torch.no_grad():
+        """Copy the weights into the model in place, straight from the arrays, which are only read."""
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
             for name, tensor in named_tensors(model).items():
-                tensor.copy_(torch.tensor(self.arrays[name]))
+                tensor.copy_(torch.from_numpy(self.arrays[name]))
 
 
 def snapshot(model: Any) -> WeightsSnapshot:

@@ -97,7 +97,7 @@ def test_what_the_cluster_can_never_run_is_refused_and_nothing_is_started(
     where = ("--storage", str(tmp_path), "--address", address)
     code, _, err = ask(laptop, "submit", str(TINY), *where, "--set", "resources.gpus_per_trial=2")
     assert code == 2
-    assert "a trial takes 1 CPU and 2 GPU on one machine, and the cluster has 1 x (2 CPU, 0 GPU)" in err
+    assert "a trial takes 1 CPU, 2 GPU on one machine, and the cluster has 1 x (2 CPU, 0 GPU" in err
     assert not (tmp_path / "tiny").exists()
 
 
