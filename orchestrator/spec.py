@@ -17,6 +17,7 @@ from trainables.config import (
     EvaluationConfig,
     ModelConfig,
     Name,
+    Parallelism,
     PositiveInt,
     PreparationConfig,
     StopConfig,
@@ -81,11 +82,11 @@ class ResourcesConfig(Config):
     """Of the whole trial. A fraction (0.25) lets trials share a GPU; of several workers each needs its own."""
     workers_per_trial: PositiveInt = 1
     """Processes that run one trial together (data parallel): one resident actor, or N workers under Ray Train."""
-    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    parallelism: Parallelism = "ddp"
     """How several workers share a trial: ``ddp`` keeps a whole model on each; ``fsdp`` cuts it into shards, for models
     that do not fit one GPU. The numbers are the same, to rounding."""
     threads_per_trial: PositiveInt = 1
-    """Intra-op threads of PyTorch, pinned: another number gives other roundings."""
+    """Intra-op threads of PyTorch in each of its workers, pinned: another number gives other roundings."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """How often a trial whose worker died goes on from its checkpoint; once more, and it has ``failed``."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 60.0

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
+from trainables.parallel import sharded_like
 from trainables.seeding import torch_stream
 
 BOS, PAD = "<s>", "<pad>"
@@ -95,8 +96,8 @@ def load_model(folder: Path) -> tuple[Any, Any]:
 
 def named_tensors(model: Any) -> dict[str, torch.Tensor]:
     """Everything that defines the model's state, tied weights once: parameters and persistent buffers."""
+    state = model.state_dict()  # first: a sharded model that kept layers whole after a forward pass shards them again
     parameters = dict(model.named_parameters())
-    state = model.state_dict()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in state}
     return parameters | buffers
 
@@ -116,10 +117,16 @@ class WeightsSnapshot:
         return model
 
     def restore(self, model: Any) -> None:
-        """Copy the weights into the model in place. The arrays are only read."""
+        """Copy the weights into the model, or this worker's shards of it, in place. The arrays are only read."""
         with torch.no_grad():
             for name, tensor in named_tensors(model).items():
-                tensor.copy_(torch.tensor(self.arrays[name]))
+                tensor.copy_(sharded_like(torch.tensor(self.arrays[name]), tensor))
+
+
+def recompute_activations(model: Any) -> None:
+    """Turn gradient checkpointing on: layers run again in the backward pass, instead of keeping what they computed."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.config.use_cache = False  # a layer that runs again would put its keys and values into the cache again
 
 
 def snapshot(model: Any) -> WeightsSnapshot:

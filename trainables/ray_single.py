@@ -7,7 +7,8 @@ from ray import tune
 
 from trainables.errors import ResultsError
 from trainables.records import Status, Trial
-from trainables.trial import Engine, Results, TrialRun, Workload
+from trainables.results import Results
+from trainables.trial import Engine, TrialRun, Workload
 
 TRIAL = "trial"
 """Key of the trial in Tune's config; its value is a ``Trial``."""
