@@ -33,6 +33,7 @@ from orchestrator.spec import SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
 from trainables.forget_sets import Datasets, build_datasets
+from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
 
 
@@ -226,7 +227,15 @@ class _Run:
         workload, baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
-        return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
+        resources = spec.resources
+        if resources.workers_per_trial == 1:
+            return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
+        return wide_trainable(
+            workload,
+            self.ledger,
+            workers=resources.workers_per_trial,
+            worker_resources=resources.worker_resources,
+        )
 
     def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:
         """Make a wait for the first of some Ray references that a signal can end, and time does."""

@@ -110,6 +110,14 @@ class ResourcesConfig(Config):
         return self
 
     @property
+    def tune_resources(self) -> dict[str, float]:
+        """What Tune's own actor of a trial takes: all of it; or, where workers of Ray Train take it, nothing.
+
+        Tune wants something: one byte.
+        """
+        return self.worker_resources if self.workers_per_trial == 1 else {"memory": 1}
+
+    @property
     def worker_resources(self) -> dict[str, float]:
         """What one worker of a trial takes, by Ray's names; a trial takes ``workers_per_trial`` times this."""
         return {

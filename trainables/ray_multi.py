@@ -1,0 +1,98 @@
+"""The wide trial: a Tune function that runs one trial on the workers of a Ray Train group.
+
+Every worker runs the trial's loop in step with the others; the leader alone publishes, and tells Tune. Ray Train
+neither retries nor keeps checkpoints: the search retries a trial, from the trial's own checkpoint.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Queue
+
+from trainables.errors import ResultsError
+from trainables.records import Trial
+from trainables.results import Results
+from trainables.trial import Engine, TrialRun, Workload
+from trainables.tune_results import STORAGE_ERROR, TRIAL, next_result
+
+_OVER = None
+"""What ends the stream of a trial's results."""
+
+
+def wide_trainable(
+    workload: Workload, results: Results, *, workers: int, worker_resources: Mapping[str, float]
+) -> Callable[[dict[str, Any]], None]:
+    """Make the Tune function of trials that run on several workers each; the function itself needs no CPU.
+
+    Args:
+        workload: what the trials share.
+        results: where their rows and checkpoints go.
+        workers: processes of one trial.
+        worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
+    """
+    shared = ray.put((workload, results))  # once for all trials; each worker maps it
+    # in a list, for Tune would fetch what it is given itself
+    return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
+        _run, shared=[shared], workers=workers, worker_resources=dict(worker_resources)
+    )
+
+
+def _run(config: dict[str, Any], *, shared: list[Any], workers: int, worker_resources: dict[str, float]) -> None:
+    """Run one trial on a new group of workers, and pass on what its leader says.
+
+    Not by Ray's ``TuneReportCallback``: it passes a group's last results and the end of this function to Tune by two
+    ways, and where Tune is slow to ask, both wait for each other for ever.
+    """
+    trial: Trial = config[TRIAL]
+    has_gpus = worker_resources["GPU"] > 0
+    told = Queue(actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"trial": trial, "shared": shared, "told": told},
+        torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
+        scaling_config=train.ScalingConfig(
+            num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
+        ),
+        run_config=train.RunConfig(
+            name=trial.trial_id,
+            storage_path=tune.get_context().get_trial_dir(),
+            failure_config=train.FailureConfig(max_failures=0),
+        ),
+    )
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # it is raised below, in the thread that Tune looks at
+            failures.append(error)
+        finally:
+            told.put(_OVER)
+
+    threading.Thread(target=fit, name="fit", daemon=True).start()
+    for result in iter(told.get, _OVER):
+        tune.report(result)
+    if failures:
+        raise failures[0]
+
+
+def _work(config: dict[str, Any]) -> None:
+    """Run the trial in one worker."""
+    (shared,) = config["shared"]
+    workload, results = ray.get(shared)
+    engine = Engine(workload)
+
+    def tell(result: dict[str, Any]) -> None:
+        if engine.team.leads:
+            config["told"].put(result)
+
+    try:
+        run = TrialRun(engine, config["trial"], results)
+        while run.outcome is None:
+            tell(next_result(run))
+    except ResultsError as error:
+        tell({STORAGE_ERROR: str(error)})
