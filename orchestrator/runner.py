@@ -235,6 +235,7 @@ class _Run:
             self.ledger,
             workers=resources.workers_per_trial,
             worker_resources=resources.worker_resources,
+            start_limit_s=resources.silence_limit_s,
         )
 
     def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:

@@ -126,7 +126,6 @@ class WeightsSnapshot:
 def recompute_activations(model: Any) -> None:
     """Turn gradient checkpointing on: layers run again in the backward pass, instead of keeping what they computed."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.config.use_cache = False  # a layer that runs again would put its keys and values into the cache again
 
 
 def snapshot(model: Any) -> WeightsSnapshot:

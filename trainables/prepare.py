@@ -17,7 +17,7 @@ from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets
 from trainables.forget_sets import Datasets
 from trainables.likelihood import score_batch, score_set
-from trainables.models import load_tokenizer, new_model, train_tokenizer
+from trainables.models import load_tokenizer, new_model, recompute_activations, train_tokenizer
 from trainables.seeding import derive_seed, torch_stream
 
 
@@ -50,6 +50,8 @@ def train_model(
     """
     torch.set_num_threads(threads)
     network = new_model(model, tokenizer=tokenizer, seed=seed)
+    if model.gradient_checkpointing:
+        recompute_activations(network)
     accelerator = Accelerator(mixed_precision="no")
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=preparation.learning_rate, weight_decay=preparation.weight_decay
