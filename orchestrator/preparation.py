@@ -56,7 +56,7 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     """List the models a sweep needs, the base model first."""
     roles = [BASE, *(f"reference-{index}" for index in range(spec.preparation.references))]
     recipe = {
-        "model": spec.model.model_dump(mode="json", exclude={"precision"}),
+        "model": spec.model.model_dump(mode="json", exclude={"precision", "gradient_checkpointing"}),
         "pretrained_files": _folder_hashes(spec.model.pretrained),
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
@@ -206,6 +206,8 @@ def build_workload(
         checkpoint=spec.checkpoint,
         precision=spec.model.precision,
         threads=spec.resources.threads_per_trial,
+        parallelism=spec.resources.parallelism,
+        gradient_checkpointing=spec.model.gradient_checkpointing,
     )
     return workload, baselines
 

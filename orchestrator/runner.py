@@ -36,6 +36,7 @@ from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
 from trainables.forget_sets import Datasets, build_datasets
+from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
 
 
@@ -206,7 +207,7 @@ class _Run:
             search.run_at_once(concurrent)
             self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
             run_trials(
-                tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger),
+                self._trainable(workload),
                 search,
                 name=self.spec.name,
                 resources=resources,
@@ -253,6 +254,19 @@ class _Run:
         self.ledger.note({"sharing": sharing.as_json()})
         self.events.shared(str(sharing))
         return resources
+
+    def _trainable(self, workload: Any) -> Any:
+        """Give what runs one trial: in one resident actor, or on several workers."""
+        resources = self.spec.resources
+        if resources.workers_per_trial == 1:
+            return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
+        return wide_trainable(
+            workload,
+            self.ledger,
+            workers=resources.workers_per_trial,
+            worker_resources=resources.worker_resources,
+            start_limit_s=resources.silence_limit_s,
+        )
 
     def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:
         """Make a wait for the first of some Ray references that a signal can end, and time does."""

@@ -17,6 +17,7 @@ from trainables.config import (
     EvaluationConfig,
     ModelConfig,
     Name,
+    Parallelism,
     PositiveInt,
     PreparationConfig,
     StopConfig,
@@ -85,11 +86,11 @@ class ResourcesConfig(Config):
     auto`` has measured it."""
     workers_per_trial: PositiveInt = 1
     """Processes that run one trial together (data parallel): one resident actor, or N workers under Ray Train."""
-    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    parallelism: Parallelism = "ddp"
     """How several workers share a trial: ``ddp`` keeps a whole model on each; ``fsdp`` cuts it into shards, for models
     that do not fit one GPU. The numbers are the same, to rounding."""
     threads_per_trial: PositiveInt = 1
-    """Intra-op threads of PyTorch, pinned: another number gives other roundings."""
+    """Intra-op threads of PyTorch in each of its workers, pinned: another number gives other roundings."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """How often a trial whose worker died goes on from its checkpoint; once more, and it has ``failed``."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 60.0
@@ -126,6 +127,14 @@ class ResourcesConfig(Config):
     def concurrent_limit(self) -> int | None:
         """How many trials at once were asked for; None: as many as fit."""
         return None if self.concurrent_trials == "auto" else self.concurrent_trials
+
+    @property
+    def tune_resources(self) -> dict[str, float]:
+        """What Tune's own actor of a trial takes: all of it; or, where workers of Ray Train take it, nothing.
+
+        Tune wants something: one byte.
+        """
+        return self.worker_resources if self.workers_per_trial == 1 else {"memory": 1}
 
     @property
     def worker_resources(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ tiny_encoded(count, seed=0, shortest=4, longest=12, label="example") -> EncodedS
 tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, **checkpoint) -> Workload, set "forget"
                                                   checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
-MemoryResults()                                   -> implements trainables.trial.Results; copies all it is given
+MemoryResults()                                   -> implements trainables.results.Results; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights

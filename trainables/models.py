@@ -13,6 +13,7 @@ from transformers.initialization import no_init_weights
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
+from trainables.parallel import sharded_like
 from trainables.seeding import torch_stream
 
 BOS, PAD = "<s>", "<pad>"
@@ -97,8 +98,8 @@ def load_model(folder: Path) -> tuple[Any, Any]:
 
 def named_tensors(model: Any) -> dict[str, torch.Tensor]:
     """Everything that defines the model's state, tied weights once: parameters and persistent buffers."""
+    state = model.state_dict()  # first: a sharded model that kept layers whole after a forward pass shards them again
     parameters = dict(model.named_parameters())
-    state = model.state_dict()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in state}
     return parameters | buffers
 
@@ -120,11 +121,16 @@ class WeightsSnapshot:
         return model
 
     def restore(self, model: Any) -> None:
-        """Copy the weights into the model in place, straight from the arrays, which are only read."""
+        """Copy the weights into the model, or this worker's shards of it, in place. The arrays are only read."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
             for name, tensor in named_tensors(model).items():
-                tensor.copy_(torch.from_numpy(self.arrays[name]))
+                tensor.copy_(sharded_like(torch.from_numpy(self.arrays[name]), tensor))
+
+
+def recompute_activations(model: Any) -> None:
+    """Turn gradient checkpointing on: layers run again in the backward pass, instead of keeping what they computed."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def snapshot(model: Any) -> WeightsSnapshot:

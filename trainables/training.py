@@ -14,7 +14,7 @@ from trainables.config import ModelConfig, PreparationConfig
 from trainables.corpora import Example
 from trainables.errors import UnlearningError
 from trainables.likelihood import score_batch
-from trainables.models import new_model
+from trainables.models import new_model, recompute_activations
 from trainables.seeding import derive_seed, torch_stream
 
 
@@ -45,6 +45,8 @@ class Training:
         self._seed = seed
         self._accelerator = Accelerator(mixed_precision="no")
         network = new_model(model, tokenizer=tokenizer, seed=seed)
+        if model.gradient_checkpointing:
+            recompute_activations(network)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=preparation.learning_rate, weight_decay=preparation.weight_decay
         )
