@@ -188,9 +188,10 @@ class CheckpointConfig(Config):
     """
 
     every_s: Annotated[float, Field(ge=0)] = 60.0
-    """A checkpoint is taken after the step at which this many seconds have passed since the last one; ..."""
+    """A checkpoint, of a trial or of a model in preparation, is taken after the step at which this many seconds have
+    passed since the last one; ..."""
     every_steps: PositiveInt | None = None
-    """... or after this many steps, whichever comes first. None: by time alone."""
+    """... or, of a trial, after this many steps, whichever comes first. None: by time alone."""
     keep_mib: Annotated[float, Field(ge=0)] = 8.0
     """The last state of a completed trial stays, for a longer step axis to go on from, if it is no larger than this;
     0: never. Where it went, a longer axis ascends from the base model again, without evaluating again."""
