@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator, PartialState
 from accelerate.utils import (
-    DistributedDataParallelKwargs,
     DistributedType,
     FullyShardedDataParallelPlugin,
     GradientAccumulationPlugin,
@@ -32,8 +31,6 @@ def build_accelerator(precision: Precision, parallelism: Parallelism) -> Acceler
         fsdp_plugin=sharding,
         # gradients that wait for the last micro-batch are whole on every worker: more than a sharded model may have
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1, sync_each_batch=sharding is not None),
-        # buffers are constants; sent before every pass, they would spoil a backward pass through two forward passes
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if sharding is not None and accelerator.distributed_type is DistributedType.MULTI_CPU:
         # Accelerate shards on GPUs only; PyTorch does on CPUs too, and so what runs on GPUs is tested without one

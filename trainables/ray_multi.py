@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psutil
 import ray
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -52,6 +53,30 @@ def wide_trainable(
     )
 
 
+class _Torch(TorchConfig):  # type: ignore[misc]  # Ray is not typed
+    """PyTorch's processes, which speak over the network that Ray speaks over."""
+
+    @property
+    def backend_cls(self) -> type:
+        return _TorchOverRaysNetwork
+
+
+class _TorchOverRaysNetwork(TorchConfig().backend_cls):  # type: ignore[misc]
+    """Gloo would listen where the machine's name leads, on many machines a loopback that no other reaches."""
+
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(choose_network)
+        super().on_start(worker_group, backend_config)
+
+
+def choose_network() -> None:
+    """Let Gloo speak over the interface by which Ray knows this machine, unless the environment says otherwise."""
+    address = ray.util.get_node_ip_address()
+    for interface, addresses in psutil.net_if_addrs().items():
+        if address in (entry.address for entry in addresses):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+
+
 def _run(
     config: dict[str, Any],
     *,
@@ -81,7 +106,7 @@ def _run(
         trainer = TorchTrainer(
             _work,
             train_loop_config={"trial": trial, "workload": workload, "results": results, "told": told},
-            torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
+            torch_config=_Torch(backend="nccl" if has_gpus else "gloo"),
             scaling_config=train.ScalingConfig(
                 num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
             ),

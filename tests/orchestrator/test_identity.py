@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
+from orchestrator.preparation import model_tasks, workload_hash
+from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import make_trial
+from trainables.forget_sets import build_datasets
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(
@@ -96,3 +99,11 @@ def test_strata_have_readable_names():
 def test_file_hash_is_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_recomputing_activations_makes_no_other_models_and_no_other_trials():
+    spec, recomputing = load_spec("demo"), load_spec("demo", overrides=("model.gradient_checkpointing=true",))
+    datasets = build_datasets(spec.data)
+    tasks = model_tasks(spec, datasets)
+    assert model_tasks(recomputing, datasets) == tasks
+    assert workload_hash(recomputing, datasets, tasks) == workload_hash(spec, datasets, tasks)

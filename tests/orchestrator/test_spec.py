@@ -314,3 +314,5 @@ def test_a_width_that_cannot_be_is_refused(resources, message):
 def test_a_trials_resources_are_shared_by_its_workers():
     wide = ResourcesConfig(workers_per_trial=4, cpus_per_trial=8, gpus_per_trial=4)
     assert wide.worker_resources == {"CPU": 2.0, "GPU": 1.0}
+    assert not wide.tune_resources.keys() & {"CPU", "GPU"}, "a trial takes its workers' resources, and no more"
+    assert ResourcesConfig(gpus_per_trial=0.25).tune_resources == {"CPU": 1, "GPU": 0.25}

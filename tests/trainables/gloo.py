@@ -40,17 +40,17 @@ class GlooTeam:
         """Do the work in all processes at once, and give what each returned, by rank."""
         for pipe in self._pipes:
             pipe.send((work, arguments))
+        for rank, pipe in enumerate(self._pipes):
+            assert pipe.poll(LIMIT.total_seconds()), f"rank {rank} waits for the others"
         answers = [pipe.recv() for pipe in self._pipes]
         for rank, (done, answer) in enumerate(answers):
             assert done, f"rank {rank}: {answer}"
         return [answer for _, answer in answers]
 
     def close(self) -> None:
-        for pipe in self._pipes:
-            pipe.send(None)
         for process in self._processes:
-            process.join(timeout=LIMIT.total_seconds())
             process.kill()
+            process.join()
 
 
 def _serve(rank: int, size: int, rendezvous: Path, pipe: Connection) -> None:
@@ -59,7 +59,8 @@ def _serve(rank: int, size: int, rendezvous: Path, pipe: Connection) -> None:
     if size > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=LIMIT)
-    for work, arguments in iter(pipe.recv, None):
+    while True:
+        work, arguments = pipe.recv()
         try:
             pipe.send((True, work(*arguments)))
         except Exception:
