@@ -161,6 +161,7 @@ def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCac
         max_tokens=spec.data.max_tokens,
         seed=task.seed,
         threads=spec.resources.threads_per_trial,
+        use_gpu=spec.resources.gpus_per_trial > 0,
     )
     try:
         warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
@@ -180,7 +181,7 @@ def build_workload(
     Models are measured on the device that trials run on, one at a time.
     """
     torch.set_num_threads(spec.resources.threads_per_trial)
-    device = PartialState().device
+    device = PartialState(cpu=not spec.resources.gpus_per_trial).device
     by_role = sorted(tasks, key=attrgetter("role"))  # the base model first
     with tempfile.TemporaryDirectory() as scratch:
         folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
@@ -208,6 +209,7 @@ def build_workload(
         threads=spec.resources.threads_per_trial,
         parallelism=spec.resources.parallelism,
         gradient_checkpointing=spec.model.gradient_checkpointing,
+        use_gpu=spec.resources.gpus_per_trial > 0,
     )
     return workload, baselines
 

@@ -20,10 +20,10 @@ from trainables.config import Parallelism, Precision
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16"}
 
 
-def build_accelerator(precision: Precision, parallelism: Parallelism) -> Accelerator:
-    """Set Accelerate up for this process, once: its precision and its parallelism are those of the whole process."""
+def build_accelerator(precision: Precision, parallelism: Parallelism, *, use_gpu: bool) -> Accelerator:
+    """Set Accelerate up for this process, once: precision, parallelism and device are those of the whole process."""
     if not dist.is_initialized():
-        return Accelerator(mixed_precision=_MIXED_PRECISION[precision])
+        return Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=not use_gpu)
     sharding = _sharding(precision) if parallelism == "fsdp" else None
     accelerator = Accelerator(
         mixed_precision=_MIXED_PRECISION[precision],

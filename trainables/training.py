@@ -39,11 +39,12 @@ class Training:
         max_tokens: int,
         seed: int,
         threads: int,
+        use_gpu: bool = True,
     ) -> None:
         torch.set_num_threads(threads)
         self._preparation = preparation
         self._seed = seed
-        self._accelerator = Accelerator(mixed_precision="no")
+        self._accelerator = Accelerator(mixed_precision="no", cpu=not use_gpu)
         network = new_model(model, tokenizer=tokenizer, seed=seed)
         if model.gradient_checkpointing:
             recompute_activations(network)

@@ -47,6 +47,8 @@ class Workload:
     parallelism: Parallelism = "ddp"
     """How several workers share a trial's model."""
     gradient_checkpointing: bool = False
+    use_gpu: bool = True
+    """False: on the CPU, whatever the machine has. A GPU that a trial did not ask for is another's."""
 
 
 class Engine:
@@ -55,7 +57,7 @@ class Engine:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self.team = team_of_process()
-        self.accelerator = build_accelerator(workload.precision, workload.parallelism)
+        self.accelerator = build_accelerator(workload.precision, workload.parallelism, use_gpu=workload.use_gpu)
         torch.set_num_threads(workload.threads)  # after Accelerate, which has a number of its own for CPUs
         model = workload.base.build()
         if workload.gradient_checkpointing:

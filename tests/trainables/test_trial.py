@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from accelerate import Accelerator
 
 from tests.support import FakeClock, MemoryResults, deterministic, same_state, state_of, tiny_trial, tiny_workload
 from trainables import checkpoints
@@ -333,3 +334,11 @@ def test_trials_of_one_engine_do_not_mix_their_rows(engine):
     (_, a), (_, b) = (deterministic(results.published(name)[0]) for name in "ab")
     assert a != b
     assert deterministic(results.published("a")[0])[0] == deterministic(results.published("b")[0])[0]
+
+
+@pytest.mark.parametrize("use_gpu", [True, False])
+def test_a_trial_that_has_no_gpu_leaves_the_machines_alone(monkeypatch, use_gpu):
+    asked = {}
+    monkeypatch.setattr("trainables.parallel.Accelerator", lambda **options: asked.update(options) or Accelerator())
+    Engine(replace(tiny_workload(), use_gpu=use_gpu))
+    assert asked["cpu"] is not use_gpu
