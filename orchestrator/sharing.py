@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.spec import ResourcesConfig, SweepSpec, trial_config
 from search_spaces import corners, settings
 from trainables.config import TrialConfig
@@ -103,6 +103,7 @@ def share_devices(
 
     Raises:
         SweepError: not even one trial fits the device; with the arithmetic.
+        RunStoppedError: the machines with GPUs are gone.
     """
     if not resources.gpus_per_trial:
         roomiest = max(nodes, key=lambda node: node.get("memory", 0) if node.get("CPU", 0) else 0)
@@ -115,6 +116,8 @@ def share_devices(
         )
         return resources.model_copy(update={"memory_gib_per_trial": sharing.memory_gib_per_trial}), sharing
     having = [node for node in nodes if node.get("GPU", 0) > 0]
+    if not having:
+        raise RunStoppedError("the machines with GPUs have left the cluster since one was measured; resume the sweep")
     known = [(int(gpu["memory"]), str(gpu["name"])) for gpu in gpus]
     if peak.device is not None:
         known.append((peak.device.total_bytes, peak.device.name))
