@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from orchestrator.cluster_commands import cluster_app
 from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cluster_app, name="cluster")
 
 SpecArgument = Annotated[
     str | None, typer.Argument(help="A spec (YAML file), or the name of a shipped one; none: the demo.")
