@@ -4,23 +4,38 @@ import math
 import os
 import sys
 import warnings
-from collections import Counter
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from orchestrator import job_commands
 from orchestrator.cluster_commands import cluster_app
+from orchestrator.console import err, out, print_json, quiet_optuna, say, write
 from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
     SweepError,
     SweepExistsError,
     SweepInterruptedError,
+)
+from orchestrator.options import (
+    ElsewhereOption,
+    EnvironmentOption,
+    ForceOption,
+    JsonOption,
+    NameOption,
+    RetriesOption,
+    RetryFailedOption,
+    SetOption,
+    SpecArgument,
+    StorageOption,
+    SweepArgument,
+    TakeOverOption,
+    WorkersOption,
 )
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
@@ -34,27 +49,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cluster_app, name="cluster")
-
-SpecArgument = Annotated[
-    str | None, typer.Argument(help="A spec (YAML file), or the name of a shipped one; none: the demo.")
-]
-SweepArgument = Annotated[str, typer.Argument(help="A sweep's name under the storage, or its own folder or URI.")]
-StorageOption = Annotated[str, typer.Option(help="Folder or URI that holds sweeps.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting; repeatable.")
-]
-NameOption = Annotated[str | None, typer.Option(help="Name of the sweep, in place of the spec's.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Trials at once; none: as many as fit.")]
-RetryFailedOption = Annotated[
-    bool, typer.Option("--retry-failed", help="Run failed trials again, from their checkpoints.")
-]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Go on although settings, data, models or code have changed.")
-]
-TakeOverOption = Annotated[
-    bool, typer.Option("--take-over", help="Go on although another process, not known to be dead, drives the sweep.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+for command in (
+    job_commands.doctor,
+    job_commands.submit,
+    job_commands.status,
+    job_commands.logs,
+    job_commands.stop,
+):
+    app.command()(command)
 
 
 class Format(StrEnum):
@@ -80,12 +82,12 @@ def plan(
     from orchestrator.spec import load_spec
     from orchestrator.tables import plan_table
 
-    _quiet_optuna()
+    quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ()))
     fits = int((os.cpu_count() or 1) // loaded.resources.cpus_per_trial)
     at_once = workers or loaded.resources.concurrent_trials or max(1, fits)
     result = plan_sweep(loaded, concurrent_trials=at_once, estimate=estimate)
-    _print_json(result.as_json()) if as_json else _out().print(plan_table(result))
+    print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 
 @app.command()
@@ -114,7 +116,7 @@ def run(
     except SweepExistsError as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        _say(f"unlearn-sweep: {error}")
+        say(f"unlearn-sweep: {error}")
         if not typer.confirm("Go on with it?", err=True):
             raise typer.Exit(2) from None
         _run(loaded, storage=storage, workers=workers, options=replace(options, resume=True))
@@ -133,11 +135,29 @@ def resume(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    address: ElsewhereOption = None,
+    retries: RetriesOption = 0,
+    environment: EnvironmentOption = None,
 ) -> None:
     """Go on with an interrupted sweep from what its ledger holds, or extend a finished one."""
     from orchestrator.runner import RunOptions
     from orchestrator.spec import amend_spec, stored_spec
 
+    if address is not None:
+        _resume_there(
+            sweep,
+            storage=storage,
+            address=address,
+            options=[
+                *job_commands.run_options(workers=workers, retry_failed=retry_failed, force=force, take_over=take_over),
+                *(["--trials", str(trials)] if trials is not None else []),
+                *(["--steps", steps] if steps is not None else []),
+                *(part for override in overrides or () for part in ("--set", override)),
+            ],
+            environment=environment or (),
+            retries=retries,
+        )
+        return
     ledger = open_sweep(sweep, storage)
     parent, _, folder = ledger.storage.uri.rstrip("/").rpartition("/")
     if folder != ledger.sweep:
@@ -157,6 +177,19 @@ def resume(
     _run(spec, storage=parent, workers=workers, options=options)
 
 
+def _resume_there(
+    sweep: str, *, storage: str, address: str, options: list[str], environment: Sequence[str], retries: int
+) -> None:
+    from orchestrator.jobs import Jobs
+    from orchestrator.submission import environment_of, submit_resume
+
+    jobs = Jobs(address)
+    job_id = submit_resume(
+        jobs, sweep, storage=storage, options=options, environment=environment_of(environment), retries=retries
+    )
+    job_commands.submitted(jobs, job_id, follow=False)
+
+
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     from orchestrator.frontier import frontiers
     from orchestrator.frontier_tables import frontier_summary
@@ -164,17 +197,17 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     from orchestrator.report import write_report
     from orchestrator.runner import run_sweep
 
-    _quiet_optuna()
-    console = _out()
+    quiet_optuna()
+    console = out()
     uri = f"{storage.rstrip('/')}/{spec.name}"
     try:
         with RunProgress(console).live() as progress:
             summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
     except SweepInterruptedError as error:
-        _say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
+        say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
         raise typer.Exit(128 + error.signal_number) from None
     except RunStoppedError as error:
-        _say(f"unlearn-sweep: {error}\nstopped; what was committed stands. Go on with: unlearn-sweep resume {uri}")
+        say(f"unlearn-sweep: {error}\nstopped; what was committed stands. Go on with: unlearn-sweep resume {uri}")
         raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
@@ -189,43 +222,8 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         highlight=False,
     )
     if set(summary.statuses) == {"failed"}:
-        _say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
+        say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
         raise typer.Exit(1)
-
-
-@app.command()
-def status(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
-    """Show how far a sweep has come, from its ledger."""
-    from orchestrator.lease import current_driver
-    from orchestrator.spec import stored_spec
-    from orchestrator.strata import Stratum
-
-    _quiet_optuna()
-    ledger = open_sweep(sweep, storage)
-    driver = current_driver(ledger.storage)
-    spec = stored_spec(ledger)
-    rows = ledger.trials()
-    strata = len(spec.data.forget_sets) * len(spec.seeds)
-    counts = Counter(row["status"] or "unfinished" for row in rows)
-    result = {
-        "sweep": ledger.sweep,
-        "uri": ledger.storage.uri,
-        "trials": Stratum(spec, "status").budget * strata,
-        "proposed": len(rows),
-        "statuses": dict(counts),
-        "evaluations": ledger.table("evaluations", ["step"]).num_rows,
-        "driver": asdict(driver) if driver is not None and driver.drives(datetime.now(UTC)) else None,
-    }
-    if as_json:
-        _print_json(result)
-        return
-    endings = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none yet"
-    _out().print(
-        f"{result['sweep']}: {result['proposed']} of {result['trials']} trials proposed ({endings}), "
-        f"{result['evaluations']} evaluations\n{result['uri']}\n"
-        f"{f'driven by {driver}' if result['driver'] else 'nobody drives it now'}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
 
 
 @app.command()
@@ -254,12 +252,12 @@ def query(
             "its columns: unlearn-sweep query --schema"
         )
     if output is Format.TABLE:
-        console = _out()
+        console = out()
         console.print(result_table(result, width=console.width))
     elif output is Format.PARQUET and sys.stdout.isatty():
         raise SweepError("query: Parquet is not for a terminal; send it to a file: --format parquet > rows.parquet")
     else:
-        _write(FORMATS[output](result))
+        write(FORMATS[output](result))
 
 
 @app.command()
@@ -289,7 +287,7 @@ def frontier(
         exposures_at_most=exposure_at_most or (),
         performance_at_most=performance_at_most,
     )
-    _print_json([f.as_json() for f in result]) if as_json else _out().print(frontier_report(result))
+    print_json([f.as_json() for f in result]) if as_json else out().print(frontier_report(result))
 
 
 @app.command()
@@ -311,7 +309,7 @@ def report(
     from orchestrator.report import write_report, write_report_to
     from orchestrator.storage import LocalStorage
 
-    _quiet_optuna()
+    quiet_optuna()
     ledger = open_sweep(sweep, storage)
     if out is None:
         typer.echo(write_report(ledger, redact=redact))
@@ -320,44 +318,10 @@ def report(
         typer.echo(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
 
 
-def _write(content: bytes) -> None:
-    """Write to standard output, byte for byte."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
-
-
-def _print_json(value: Any) -> None:
-    from orchestrator.formats import as_json
-
-    _write(f"{as_json(value)}\n".encode())
-
-
-def _out() -> Console:
-    """Open standard output; where it is no terminal, wide enough not to cut tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
-def _say(message: str) -> None:
-    _err().print(message, soft_wrap=True)
-
-
-def _err() -> Console:
-    return Console(stderr=True, highlight=False, markup=False)
-
-
-def _quiet_optuna() -> None:
-    """Leave what Optuna says of every study and trial to our own progress."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print our own warnings as messages, and leave the others to Python."""
     if issubclass(category, LedgerWarning):
-        _say(f"unlearn-sweep: {message}")
+        say(f"unlearn-sweep: {message}")
     else:
         _python_showwarning(message, category, *where, **more)
 
@@ -372,12 +336,12 @@ def main() -> None:
     try:
         app()
     except (SweepError, UnlearningError, SpaceError) as error:
-        _say(f"unlearn-sweep: {error}")
+        say(f"unlearn-sweep: {error}")
         sys.exit(2)
     except RunStoppedError as error:
-        _say(f"unlearn-sweep: {error}")
+        say(f"unlearn-sweep: {error}")
         sys.exit(1)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
-        _err().print(f"unlearn-sweep:{place} {error.strerror or error}", soft_wrap=True)
+        err().print(f"unlearn-sweep:{place} {error.strerror or error}", soft_wrap=True)
         sys.exit(1)

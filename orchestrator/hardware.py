@@ -6,11 +6,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
+"""What the drivers of NVIDIA and AMD make."""
 
-def hardware(*, has_gpus: bool) -> dict[str, Any]:
+
+def hardware() -> dict[str, Any]:
     """Describe the machine that this runs on. Memory is in bytes."""
     gpus = []
-    if has_gpus:
+    if any(Path(device).exists() for device in _GPU_DEVICES):
         import torch  # noqa: PLC0415  # heavy, and without GPUs not needed
 
         for index in range(torch.cuda.device_count()):

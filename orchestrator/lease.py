@@ -1,4 +1,4 @@
-"""Who drives a sweep: at most one process at a time, by the files ``drivers/<number>.json``.
+"""The right to drive a sweep: at most one process at a time, by the files ``drivers/<number>.json``.
 
 The driver is whoever made the file of the highest number, and making it is exclusive (``Storage.create``), so that of
 any number of processes that want to follow a dead or finished driver exactly one does. A driver renews its file while
@@ -10,71 +10,41 @@ twice and tell their studies different stories.
 """
 
 import contextlib
-import json
 import os
+import signal
 import socket
 import threading
+import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 
-from orchestrator.errors import RunStoppedError, StorageError, SweepError
+from orchestrator.drivers import (
+    Driver,
+    decode_driver,
+    driver_path,
+    encode_driver,
+    last_driver,
+    process_start,
+    request_path,
+    this_machine,
+)
+from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError, SweepInterruptedError
 from orchestrator.interrupt import Interrupt
 from orchestrator.storage import Storage
 from trainables.errors import ResultsError
 
-FOLDER = "drivers"
 Clock = Callable[[], datetime]
 RENEW_EVERY_S = 10.0
-EXPIRES_AFTER = timedelta(minutes=15)
-"""Without a sign of life, a driver on another machine is taken to be dead after this; whether one on this machine lives
-is seen at once. Longer than clocks differ."""
-SAME_START_S = 2.0
-"""Processes of one number whose starts differ by more are two processes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Driver:
-    """A process that drives a sweep, or did."""
-
-    token: str
-    """Tells one attempt to drive from any other."""
-    host: str
-    machine: str
-    """Of one boot and one process namespace, where process numbers mean the same."""
-    pid: int
-    process_started: float
-    """Seconds since the machine's boot, by whatever clock."""
-    since: str
-    renewed_at: str
-    stopping: bool = False
-    """It has asked its trials to stop."""
-    ended_at: str | None = None
-
-    def drives(self, now: datetime) -> bool:
-        """Tell whether it still has the sweep, as far as can be known from here: see ``EXPIRES_AFTER``."""
-        return self.ended_at is None and (
-            self._process_lives()
-            if self.machine == _machine()
-            else now - datetime.fromisoformat(self.renewed_at) < EXPIRES_AFTER
-        )
-
-    def _process_lives(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(_started(process) - self.process_started) <= SAME_START_S
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    def __str__(self) -> str:
-        return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
+WATCH_S = 6 * RENEW_EVERY_S
+"""A driver on another machine that shows no sign of life for so long, while one looks, is taken to be dead: no clocks
+are compared. One that was only slow finds that it was followed, and stops."""
 
 
 class LeaseLostError(RunStoppedError, ResultsError):
@@ -98,12 +68,17 @@ class Lease:
             LeaseLostError: somebody took the sweep over.
         """
         require_lease(self._storage, self.number)
-        content = self._storage.read(_path(self.number))
+        content = self._storage.read(driver_path(self.number))
         if content is not None:  # a store without conditional writes may have let two begin
-            holder = _decode(content)
+            holder = decode_driver(content)
             if holder.token != self._driver.token:
                 raise _lost(self._storage, holder)
         self._write()
+
+    @property
+    def stop_is_requested(self) -> bool:
+        """Whether somebody has asked this driver, by ``request_stop``, to stop."""
+        return self._storage.read(request_path(self.number)) is not None
 
     def stop_trials(self) -> None:
         """Ask the sweep's trials to stop in good order. They look at every evaluation, and every few seconds."""
@@ -118,7 +93,7 @@ class Lease:
     def _write(self, **changes: Any) -> None:
         with self._writing:
             self._driver = replace(self._driver, renewed_at=_moment(self._now), **changes)
-            self._storage.publish(_path(self.number), _encode(self._driver))
+            self._storage.publish(driver_path(self.number), encode_driver(self._driver))
 
 
 @contextmanager
@@ -129,9 +104,12 @@ def lease(
     *,
     take_over: bool = False,
     renew_every_s: float = RENEW_EVERY_S,
+    watch_s: float = WATCH_S,
     now: Clock = lambda: datetime.now(UTC),
 ) -> Iterator[Lease]:
-    """Drive the sweep while the block runs; renew in a thread, which asks ``interrupt`` to stop if the lease is lost.
+    """Drive the sweep while the block runs.
+
+    A thread renews the lease; it asks ``interrupt`` to stop if the lease is lost, or somebody has asked for a stop.
 
     Args:
         storage: the sweep's folder.
@@ -139,18 +117,21 @@ def lease(
         interrupt: what the run looks at while it waits.
         take_over: follow a driver that has not ended and is not known to be dead.
         renew_every_s: seconds between two signs of life.
+        watch_s: see ``WATCH_S``.
         now: the clock of what is written.
 
     Raises:
         SweepError: another process drives it; the message names it, and says how to take over.
     """
-    held = _acquire(storage, sweep, take_over=take_over, now=now)
+    held = _acquire(storage, sweep, take_over=take_over, watch_s=watch_s, now=now)
     done = threading.Event()
 
     def renew() -> None:
         with interrupt.on(RunStoppedError):
             while not done.wait(renew_every_s):
                 held.renew()
+                if held.stop_is_requested:
+                    interrupt.stop(SweepInterruptedError(signal.SIGTERM))
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
@@ -163,20 +144,15 @@ def lease(
             held.end()
 
 
-def current_driver(storage: Storage) -> Driver | None:
-    """Read who drives the sweep, or did last; None: nobody ever has."""
-    return _last(storage)[1]
-
-
 def require_lease(storage: Storage, number: int) -> None:
     """Make sure that a driver has not been followed by another.
 
     Raises:
         LeaseLostError: it has; with who follows.
     """
-    next_one = storage.read(_path(number + 1))
+    next_one = storage.read(driver_path(number + 1))
     if next_one is not None:
-        raise _lost(storage, _decode(next_one))
+        raise _lost(storage, decode_driver(next_one))
 
 
 def _lost(storage: Storage, other: Driver) -> LeaseLostError:
@@ -188,76 +164,57 @@ def is_stopping(storage: Storage, number: int) -> bool:
 
     Raises:
         LeaseLostError: the driver has been followed by another.
+        StorageError: there is no such driver: it writes to another place, or its folder is gone.
     """
     require_lease(storage, number)
-    content = storage.read(_path(number))
-    return content is None or _decode(content).stopping
+    content = storage.read(driver_path(number))
+    if content is None:
+        raise StorageError(
+            f"{storage.uri}: {socket.gethostname()} sees no {driver_path(number)}, which the sweep's driver renews; "
+            f"every machine must see the same storage"
+        )
+    return decode_driver(content).stopping
 
 
-def _acquire(storage: Storage, sweep: str, *, take_over: bool, now: Clock) -> Lease:
+def _acquire(storage: Storage, sweep: str, *, take_over: bool, watch_s: float, now: Clock) -> Lease:
     while True:
-        last, holder = _last(storage)
-        if holder is not None and holder.drives(now()) and not take_over:
+        last, holder = last_driver(storage)
+        in_charge = holder is not None and holder.drives(now()) and not take_over
+        if holder is not None and in_charge and _lives(storage, last, holder, watch_s, now):
             raise SweepError(
-                f"sweep '{sweep}' at {storage.uri} is driven by {holder}; to stop it: kill -TERM {holder.pid} on that "
-                f"host. If it is dead, or must not go on: unlearn-sweep resume {storage.uri} --take-over"
+                f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
+                f"to stop it: unlearn-sweep stop {storage.uri}\n"
+                f"if it must not go on: unlearn-sweep resume {storage.uri} --take-over"
             )
         moment = _moment(now)
         mine = Driver(
             token=uuid.uuid4().hex,
             host=socket.gethostname(),
-            machine=_machine(),
+            machine=this_machine(),
             pid=os.getpid(),
-            process_started=_started(psutil.Process()),
+            process_started=process_start(psutil.Process()),
             since=moment,
             renewed_at=moment,
         )
-        if storage.create(_path(last + 1), _encode(mine)):
+        if storage.create(driver_path(last + 1), encode_driver(mine)):
             return Lease(storage, last + 1, mine, now)
         take_over = False  # somebody was faster, and is alive
 
 
-def _last(storage: Storage) -> tuple[int, Driver | None]:
-    """Find the highest number, and its driver."""
-    paths = [path for path in storage.files(FOLDER, ".json") if Path(path).stem.isdigit()]
-    content = storage.read(paths[-1]) if paths else None
-    if content is None:
-        return 0, None
-    return int(Path(paths[-1]).stem), _decode(content)
+def _lives(storage: Storage, number: int, holder: Driver, watch_s: float, now: Clock) -> bool:
+    """Tell whether a driver lives: seen at once on this machine, watched for on another."""
+    if holder.machine == this_machine() or not holder.token:
+        return True
+    warnings.warn(f"looking for up to {watch_s:.0f} s whether the driver on {holder.host} lives", LedgerWarning, 2)
+    deadline = time.monotonic() + watch_s
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, watch_s))
+        content = storage.read(driver_path(number))
+        found = decode_driver(content) if content is not None else None
+        if found != holder:
+            return found is not None and found.drives(now())
+    return False
 
 
 def _moment(now: Clock) -> str:
     return now().isoformat(timespec="seconds")
-
-
-def _path(number: int) -> str:
-    return f"{FOLDER}/{number:06d}.json"
-
-
-def _encode(driver: Driver) -> bytes:
-    return json.dumps(asdict(driver), indent=2).encode() + b"\n"
-
-
-def _decode(content: bytes) -> Driver:
-    """Read a driver; what cannot be read is a driver of whom nothing is known, that only ``take_over`` follows."""
-    try:
-        return Driver(**json.loads(content))
-    except (ValueError, TypeError):
-        return Driver(
-            token="", host="unknown", machine="unknown", pid=0, process_started=0.0, since="unknown",
-            renewed_at=datetime.max.replace(tzinfo=UTC).isoformat(),
-        )  # fmt: skip
-
-
-def _started(process: psutil.Process) -> float:
-    """Give when a process began, in seconds since boot: both times move alike when the clock is set."""
-    return float(process.create_time() - psutil.boot_time())
-
-
-def _machine() -> str:
-    """Name the machine as of this boot, and the namespace of its process numbers."""
-    parts = [socket.gethostname()]
-    for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
-        with contextlib.suppress(OSError):
-            parts.append(str(source.readlink()) if source.is_symlink() else source.read_text().strip())
-    return " ".join(parts)

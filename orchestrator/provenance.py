@@ -1,10 +1,11 @@
 """``sweep.json``: what a sweep was run with."""
 
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import distributions, version
+from importlib.metadata import distribution, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
 def code_state() -> dict[str, Any]:
     """Describe this code: its version, a hash of the sources that numbers and proposals follow from, where it is from.
 
-    Commit and dirty flag are those of the checkout that it runs from; None where it is none.
+    Commit and dirty flag are those of the checkout that it runs from; elsewhere the commit that it was installed from,
+    if that is known.
     """
     folder = Path(__file__).parent
 
@@ -68,13 +70,25 @@ def code_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", Path(__file__).name) else None
-    sources = {f"{path.parent.name}/{path.name}": file_hash(path) for path in _sources(folder.parent)}
     return {
         "version": version("unlearn-sweep"),
-        "sources": content_hash(sources),
-        "commit": commit,
+        "sources": source_hash(),
+        "commit": commit or _installed_commit(),
         "dirty": bool(git("status", "--porcelain")) if commit else None,
     }
+
+
+def _installed_commit() -> str | None:
+    """Read the commit that a package was installed from (PEP 610)."""
+    direct_url = json.loads(distribution("unlearn-sweep").read_text("direct_url.json") or "{}")
+    commit: str | None = direct_url.get("vcs_info", {}).get("commit_id")
+    return commit
+
+
+def source_hash() -> str:
+    """Hash the sources that a trial's numbers and a search's proposals follow from, as they are on this machine."""
+    root = Path(__file__).parent.parent
+    return content_hash({f"{path.parent.name}/{path.name}": file_hash(path) for path in _sources(root)})
 
 
 def _sources(root: Path) -> list[Path]:

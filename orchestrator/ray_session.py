@@ -2,13 +2,16 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.spec import ResourcesConfig
@@ -24,7 +27,9 @@ _TUNE_ENVIRONMENT = {
 }
 
 PROBE_LIMIT_S = 60.0
-"""Seconds that the machines of a cluster have to say what they are; one that is silent is left out of sweep.json."""
+"""Seconds that the machines of a cluster have to answer; one that is silent is left out of sweep.json."""
+AUTOSCALING = Path("~/ray_bootstrap_config.yaml")
+"""Where ``ray up`` puts a cluster's configuration on its head."""
 
 
 @contextmanager
@@ -75,34 +80,46 @@ def fetch(reference: Any, what: str) -> Any:
         raise RunStoppedError(f"{what}: its worker died ({str(error).splitlines()[0]})") from None
 
 
-def workers_hardware() -> list[dict[str, Any]]:
-    """Describe every machine of the cluster that answers within ``PROBE_LIMIT_S``."""
-    probes = [
-        ray.remote(num_cpus=0)(hardware)
-        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True))
-        .remote(has_gpus=node["Resources"].get("GPU", 0) > 0)
+def on_every_node(task: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Run a function on every machine that is there.
+
+    Returns:
+        What each gave, by machine, or what it raised; of one that is silent for ``PROBE_LIMIT_S``, a TimeoutError.
+    """
+    asked = {
+        _name(node): ray.remote(num_cpus=0)(task)
+        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .remote(*arguments)
         for node in ray.nodes()
         if node["Alive"]
-    ]
-    answered, _ = ray.wait(probes, num_returns=len(probes), timeout=PROBE_LIMIT_S)
-    found: list[dict[str, Any]] = ray.get(answered)
-    return found
+    }
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_LIMIT_S)
+    return {name: _answer(reference) for name, reference in asked.items()}
 
 
-def concurrent_trials(resources: ResourcesConfig, *, workers: int | None) -> int:
-    """Give how many trials run at once: what was asked for, capped by what the cluster holds.
+def _name(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
 
-    Raises:
-        SweepError: not even one trial fits; with the arithmetic.
-    """
-    have = ray.cluster_resources()
-    fits = int(have.get("CPU", 0) // resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        fits = min(fits, int(have.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
-    if fits < 1:
-        raise SweepError(
-            f"resources: a trial needs {resources.cpus_per_trial:g} CPUs and {resources.gpus_per_trial:g} GPUs, but "
-            f"the cluster has {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs in all; "
-            f"lower resources.cpus_per_trial or gpus_per_trial, or use a larger cluster"
-        )
-    return min(fits, workers or resources.concurrent_trials or fits)
+
+def _answer(reference: Any) -> Any:
+    try:
+        return ray.get(reference, timeout=0)
+    except ray.exceptions.RayTaskError as error:
+        return error.cause
+    except ray.exceptions.RayError as error:  # a GetTimeoutError is one
+        return TimeoutError(f"no answer ({str(error).splitlines()[0]})")
+
+
+def workers_hardware() -> list[dict[str, Any]]:
+    """Describe every machine of the cluster that answers."""
+    return [found for found in on_every_node(hardware).values() if not isinstance(found, Exception)]
+
+
+def capacity() -> Capacity:
+    """Ask what the cluster has; on the head of one that ``ray up`` made, also what it may grow to."""
+    present = tuple(NodeKind(count=1, resources=node["Resources"]) for node in ray.nodes() if node["Alive"])
+    try:
+        declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text()))
+    except OSError:
+        declared = ()
+    return Capacity(present=present, declared=declared)

@@ -26,9 +26,10 @@ from orchestrator.preparation import (
     train_missing,
     workload_hash,
 )
-from orchestrator.ray_session import concurrent_trials, fetch, ray_session, workers_hardware
+from orchestrator.ray_session import capacity, fetch, ray_session, workers_hardware
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
+from orchestrator.shared_storage import require_shared
 from orchestrator.spec import SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
@@ -184,7 +185,9 @@ class _Run:
         resources, search = self.spec.resources, self.search
         # in this order: ray.init puts a SIGTERM handler of its own in place
         with ray_session(resources, workers=workers), catch_signals(self.interrupt):
-            concurrent = concurrent_trials(resources, workers=workers)
+            if len(ray.nodes()) > 1:
+                require_shared(self.root)
+            concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_trials)
             session = provenance.session(workers_hardware())
             if changes:
                 session["changes"] = asdict(changes)

@@ -1,5 +1,6 @@
 """Find a sweep where the user says it is. Light: reading results waits for no model library."""
 
+import pyarrow.fs
 import yaml
 
 from orchestrator.errors import SweepError
@@ -25,6 +26,15 @@ def open_sweep(sweep: str, storage: str = DEFAULT_STORAGE) -> Ledger:
         f"no sweep at {' or '.join(places)}: there is no {SPEC}; "
         f"give a sweep's name, with --storage if it is not in {DEFAULT_STORAGE}/, or its own folder or URI"
     )
+
+
+def sweeps_in(storage: str) -> list[str]:
+    """List the sweeps that a storage holds: their folders' URIs, by name."""
+    root = open_storage(storage)
+    filesystem, path = root.arrow()
+    entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+    folders = sorted(entry.base_name for entry in entries if entry.type == pyarrow.fs.FileType.Directory)
+    return [root.child(name).uri for name in folders if root.read(f"{name}/{SPEC}") is not None]
 
 
 def _name(text: bytes, where: str) -> str:

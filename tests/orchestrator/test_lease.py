@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.errors import SweepError
+from orchestrator.drivers import EXPIRES_AFTER, current_driver, request_stop
+from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError, SweepInterruptedError
 from orchestrator.interrupt import Interrupt
-from orchestrator.lease import EXPIRES_AFTER, LeaseLostError, current_driver, is_stopping, lease
+from orchestrator.lease import LeaseLostError, is_stopping, lease
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
@@ -97,14 +99,63 @@ def test_a_process_number_that_another_process_got_since_is_a_dead_driver(storag
         assert not current_driver(storage).drives(now())
 
 
-def test_of_another_machine_nothing_is_known_and_only_taking_over_helps(storage):
-    with hold(storage):
-        rewrite(storage, machine="elsewhere", host="elsewhere", pid=2**22 + 1)
-        assert current_driver(storage).drives(now())
-        with pytest.raises(SweepError, match="host elsewhere"), hold(storage):
+def test_a_driver_on_another_machine_that_shows_life_is_left_alone(storage):
+    """It renews its file while one looks."""
+    with lease(storage, "tiny", Interrupt(), renew_every_s=0.01) as held:
+        held._driver = replace(held._driver, machine="elsewhere", host="elsewhere")
+        held.renew()
+        with (
+            pytest.warns(LedgerWarning, match="elsewhere lives"),
+            pytest.raises(SweepError, match="host elsewhere"),
+            hold(storage, watch_s=60),
+        ):
             pass
+
+
+def test_a_driver_on_another_machine_that_is_silent_while_one_looks_is_followed(storage):
+    with hold(storage) as held:
+        rewrite(storage, machine="elsewhere", host="elsewhere")
+        with (
+            pytest.warns(LedgerWarning, match="whether the driver on elsewhere lives"),
+            hold(storage, watch_s=0.01) as own,
+        ):
+            assert own.number == held.number + 1
+
+
+def test_a_driver_on_another_machine_is_taken_over_without_a_look(storage):
+    with hold(storage):
+        rewrite(storage, machine="elsewhere", host="elsewhere")
+        assert current_driver(storage).drives(now())
         with hold(storage, take_over=True):
             assert current_driver(storage).host != "elsewhere"
+
+
+def test_whoever_drives_is_asked_to_stop_through_the_storage(storage):
+    interrupt = Interrupt()
+
+    def drive():
+        with lease(storage, "tiny", interrupt, renew_every_s=0.01):
+            driving.set()
+            while interrupt.reason is None:
+                driving.wait(0.01)
+
+    driving = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(drive)
+        assert driving.wait(60)
+        driving.clear()
+        assert request_stop(storage, limit_s=60).pid == os.getpid()
+        done.result()
+    assert isinstance(interrupt.reason, SweepInterruptedError)
+    assert request_stop(storage, limit_s=60) is None, "nobody drives it now"
+
+
+def test_a_request_to_stop_is_of_one_driver_and_not_of_the_next(storage):
+    with hold(storage) as first, pytest.raises(RunStoppedError, match="--take-over"):
+        request_stop(storage, limit_s=0.01)
+    assert first.stop_is_requested
+    with hold(storage) as second:
+        assert not second.stop_is_requested
 
 
 def test_a_driver_of_another_machine_that_is_long_silent_is_followed(storage):

@@ -1,0 +1,5 @@
+"""``python -m orchestrator`` is the command ``unlearn-sweep``."""
+
+from orchestrator.cli import main
+
+main()

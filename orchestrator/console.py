@@ -1,0 +1,43 @@
+"""How commands speak: results to standard output, messages to standard error."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+
+
+def write(content: bytes) -> None:
+    """Write to standard output, byte for byte."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def print_json(value: Any) -> None:
+    """Write JSON to standard output."""
+    from orchestrator.formats import as_json
+
+    write(f"{as_json(value)}\n".encode())
+
+
+def out() -> Console:
+    """Open standard output; where it is no terminal, wide enough not to cut tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def say(message: str) -> None:
+    """Write a message to standard error."""
+    err().print(message, soft_wrap=True)
+
+
+def err() -> Console:
+    """Open standard error."""
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def quiet_optuna() -> None:
+    """Leave what Optuna says of every study and trial to our own progress."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,0 +1,139 @@
+"""The files ``drivers/<number>.json``: who drives a sweep and who did, and how to ask the driver to stop."""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from orchestrator.errors import RunStoppedError
+from orchestrator.storage import Storage
+
+_FOLDER = "drivers"
+EXPIRES_AFTER = timedelta(minutes=15)
+"""Without a sign of life, a driver on another machine is taken to be dead after this; whether one on this machine lives
+is seen at once. Longer than clocks differ."""
+SAME_START_S = 2.0
+"""Processes of one number whose starts differ by more are two processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """A process that drives a sweep, or did."""
+
+    token: str
+    """Tells one attempt to drive from any other."""
+    host: str
+    machine: str
+    """Of one boot and one process namespace, where process numbers mean the same."""
+    pid: int
+    process_started: float
+    """Seconds since the machine's boot, by whatever clock."""
+    since: str
+    renewed_at: str
+    stopping: bool = False
+    """It has asked its trials to stop."""
+    ended_at: str | None = None
+
+    def drives(self, now: datetime) -> bool:
+        """Tell whether it still has the sweep, as far as can be known from here: see ``EXPIRES_AFTER``."""
+        return self.ended_at is None and (
+            self._process_lives()
+            if self.machine == this_machine()
+            else now - datetime.fromisoformat(self.renewed_at) < EXPIRES_AFTER
+        )
+
+    def _process_lives(self) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process_start(process) - self.process_started) <= SAME_START_S
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def __str__(self) -> str:
+        return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
+
+
+def current_driver(storage: Storage) -> Driver | None:
+    """Read who drives the sweep, or did last; None: nobody ever has."""
+    return last_driver(storage)[1]
+
+
+def last_driver(storage: Storage) -> tuple[int, Driver | None]:
+    """Find the highest number, and its driver; 0: nobody ever drove the sweep."""
+    paths = [path for path in storage.files(_FOLDER, ".json") if Path(path).stem.isdigit()]
+    content = storage.read(paths[-1]) if paths else None
+    if content is None:
+        return 0, None
+    return int(Path(paths[-1]).stem), decode_driver(content)
+
+
+def request_stop(storage: Storage, *, limit_s: float) -> Driver | None:
+    """Ask whoever drives a sweep, wherever that is, to stop in good order, as SIGTERM does; wait until it has.
+
+    Returns:
+        The driver that stopped; None: nobody drives it.
+
+    Raises:
+        RunStoppedError: it has not stopped within ``limit_s``.
+    """
+    number, driver = last_driver(storage)
+    if driver is None or not driver.drives(datetime.now(UTC)):
+        return None
+    storage.publish(request_path(number), json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        content = storage.read(driver_path(number))
+        if content is None or not decode_driver(content).drives(datetime.now(UTC)):
+            return driver
+        time.sleep(0.5)
+    raise RunStoppedError(
+        f"{storage.uri}: {driver} was asked to stop {limit_s:.0f} s ago and still drives the sweep; it may wait for a "
+        f"storage or a machine that does not answer. If it is dead: unlearn-sweep resume {storage.uri} --take-over"
+    )
+
+
+def driver_path(number: int) -> str:
+    """Name a driver's file."""
+    return f"{_FOLDER}/{number:06d}.json"
+
+
+def request_path(number: int) -> str:
+    """Name the file by which a driver is asked to stop."""
+    return f"{_FOLDER}/{number:06d}.stop"
+
+
+def encode_driver(driver: Driver) -> bytes:
+    """Write a driver's file."""
+    return json.dumps(asdict(driver), indent=2).encode() + b"\n"
+
+
+def decode_driver(content: bytes) -> Driver:
+    """Read a driver; what cannot be read is a driver of whom nothing is known, that only ``take_over`` follows."""
+    try:
+        return Driver(**json.loads(content))
+    except (ValueError, TypeError):
+        return Driver(
+            token="", host="unknown", machine="unknown", pid=0, process_started=0.0, since="unknown",
+            renewed_at=datetime.max.replace(tzinfo=UTC).isoformat(),
+        )  # fmt: skip
+
+
+def process_start(process: psutil.Process) -> float:
+    """Give when a process began, in seconds since boot: both times move alike when the clock is set."""
+    return float(process.create_time() - psutil.boot_time())
+
+
+def this_machine() -> str:
+    """Name the machine as of this boot, and the namespace of its process numbers."""
+    parts = [socket.gethostname()]
+    for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
+        with contextlib.suppress(OSError):
+            parts.append(str(source.readlink()) if source.is_symlink() else source.read_text().strip())
+    return " ".join(parts)

@@ -1,0 +1,245 @@
+"""The commands for sweeps that run elsewhere: doctor, submit, logs, stop."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.console import print_json, quiet_optuna, say
+from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.options import (
+    AddressOption,
+    ElsewhereOption,
+    EnvironmentOption,
+    ForceOption,
+    JsonOption,
+    NameOption,
+    RetriesOption,
+    RetryFailedOption,
+    SetOption,
+    SpecArgument,
+    StorageOption,
+    SweepArgument,
+    TakeOverOption,
+    WorkersOption,
+)
+from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep, sweeps_in
+
+if TYPE_CHECKING:
+    from orchestrator.jobs import Job, Jobs
+
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show what it prints until it ends.")]
+
+
+def doctor(
+    spec: Annotated[str | None, typer.Argument(help="A spec to run; none: look at machine and storage alone.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether a sweep could run: on this machine, or on the cluster that RAY_ADDRESS names."""
+    from orchestrator.doctor import examine
+    from orchestrator.spec import load_spec
+
+    loaded = load_spec(spec, overrides=tuple(overrides or ())) if spec is not None else None
+    checks = []
+    for check in examine(loaded, storage=storage, workers=workers):
+        checks.append(check)
+        if not as_json:
+            typer.echo(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}")
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    if not all(check.ok for check in checks):
+        raise typer.Exit(2)
+
+
+def submit(
+    spec: SpecArgument = None,
+    address: AddressOption = None,
+    follow: FollowOption = False,
+    name: NameOption = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep if it exists.")] = False,
+    retry_failed: RetryFailedOption = False,
+    force: ForceOption = False,
+    take_over: TakeOverOption = False,
+    retries: RetriesOption = 0,
+    environment: EnvironmentOption = None,
+    check: Annotated[bool, typer.Option(help="Look first whether the sweep can run there.")] = True,
+) -> None:
+    """Run a sweep on a cluster, as a Ray Job. The code goes along as it is here."""
+    from orchestrator.spec import load_spec
+    from orchestrator.submission import environment_of, require_reachable, submit_sweep
+
+    loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name)
+    require_reachable(storage)
+    jobs = _connect(address)
+    job_id = submit_sweep(
+        jobs,
+        loaded,
+        storage=storage,
+        options=run_options(
+            workers=workers, resume=resume, retry_failed=retry_failed, force=force, take_over=take_over
+        ),
+        environment=environment_of(environment or ()),
+        retries=retries,
+        check=check,
+    )
+    submitted(jobs, job_id, follow=follow)
+
+
+def run_options(*, workers: int | None, **flags: bool) -> list[str]:
+    """Write options of ``run`` and ``resume`` as they are given."""
+    given = [f"--{name.replace('_', '-')}" for name, is_set in flags.items() if is_set]
+    return [*given, *(["--workers", str(workers)] if workers is not None else [])]
+
+
+def submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
+    """Say how to go on from a submitted job, or follow it."""
+    job = jobs.job(job_id)
+    at = f" --address {jobs.address}"
+    say(f"submitted {job.job_id}")
+    if follow:
+        _follow(jobs, job)
+        return
+    typer.echo(
+        f"follow it: unlearn-sweep logs {job.sweep} --follow{at}\n"
+        f"how far it is: unlearn-sweep status {job.uri}{at}\n"
+        f"stop it: unlearn-sweep stop {job.uri}{at}"
+    )
+
+
+def status(
+    sweep: Annotated[
+        str | None, typer.Argument(help="A sweep's name under the storage, or its own folder or URI; none: all.")
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    address: ElsewhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
+    from orchestrator.status import described
+
+    quiet_optuna()
+    jobs = _connect(address).list() if address is not None else []
+    found = _ledger_statuses(sweep, storage, jobs)
+    if as_json:
+        print_json(found[0] if sweep is not None else found)
+        return
+    for index, one in enumerate(found):
+        typer.echo(("\n" if index else "") + (described(one) if "trials" in one else f"{one['sweep']}\n{one['uri']}"))
+        if one["job"] is not None:
+            typer.echo(f"job {one['job']['job_id']}: {one['job']['status']}, submitted {one['job']['submitted_at']}")
+    if not found:
+        typer.echo(f"no sweep in {storage}{f', and no job at {address}' if address is not None else ''}")
+
+
+def _ledger_statuses(sweep: str | None, storage: str, jobs: "Sequence[Job]") -> list[dict[str, Any]]:
+    """Tell of one sweep or all, those in the storage and those of jobs; of what is not seen from here, its job alone.
+
+    Raises:
+        SweepError: there is no such sweep.
+    """
+    from orchestrator.status import sweep_status
+
+    newest = {job.uri: job for job in reversed(jobs)}
+    names = [sweep] if sweep is not None else sweeps_in(storage)
+    found: list[dict[str, Any]] = []
+    for name in [*names, *(newest if sweep is None else ())]:
+        job = next((job for job in newest.values() if name in (job.uri, job.sweep)), None)
+        try:
+            one = sweep_status(open_sweep(job.uri if job is not None else name, storage))
+        except SweepError:
+            if job is None:
+                raise
+            one = {"sweep": job.sweep, "uri": job.uri}
+        if one["uri"] not in [other["uri"] for other in found]:
+            found.append({**one, "job": asdict(job) if job is not None else None})
+    return found
+
+
+def logs(
+    sweep: Annotated[str, typer.Argument(help="A sweep's name or URI, or a job's id.")],
+    address: AddressOption = None,
+    follow: FollowOption = False,
+) -> None:
+    """Show what a sweep's newest job has printed. With --follow, the exit code is the job's."""
+    jobs = _connect(address)
+    job = jobs.find(sweep)
+    if follow:
+        _follow(jobs, job)
+    else:
+        _write(jobs.logs(job.job_id))
+
+
+def stop(
+    sweep: SweepArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    address: ElsewhereOption = None,
+) -> None:
+    """Stop a sweep in good order, wherever it runs: its trials save where they are. Waits until it has stopped."""
+    driver, unreadable = _stop_through_storage(sweep, storage)
+    if driver is not None:
+        typer.echo(f"stopped: {driver}")
+        return
+    if address is None:
+        if unreadable is not None:
+            raise unreadable
+        typer.echo("nobody drives it now")
+        return
+    jobs = _connect(address)
+    job = jobs.find(sweep)
+    ended = job if job.is_over else jobs.stop(job.job_id)
+    typer.echo(f"{ended.job_id}: {ended.status}")
+
+
+def _stop_through_storage(sweep: str, storage: str) -> tuple[str | None, SweepError | None]:
+    """Ask the driver to stop; None: nobody drives the sweep, or (the error) its folder is not seen from here."""
+    from orchestrator.drivers import request_stop
+    from orchestrator.spec import stored_spec
+
+    try:
+        ledger = open_sweep(sweep, storage)
+    except SweepError as error:
+        return None, error
+    say("asked to stop; waiting for its trials to save where they are")
+    driver = request_stop(ledger.storage, limit_s=stored_spec(ledger).resources.stop_grace_s + 120)
+    return (str(driver) if driver is not None else None), None
+
+
+def _connect(address: str | None) -> "Jobs":
+    import logging
+
+    from orchestrator.jobs import DEFAULT_ADDRESS, Jobs
+
+    logging.getLogger("ray").setLevel(logging.WARNING)  # not what was uploaded, nor that a connection was closed
+    return Jobs(address or DEFAULT_ADDRESS)
+
+
+def _follow(jobs: "Jobs", job: "Job") -> None:
+    """Show a job's output until it ends, and end as it did."""
+    try:
+        ended = jobs.follow(job.job_id, _write)
+    except KeyboardInterrupt:
+        say(f"\nthe job goes on; to stop it: unlearn-sweep stop {job.uri} --address {jobs.address}")
+        raise typer.Exit(128 + signal.SIGINT) from None
+    say(f"{ended.job_id}: {ended.status}")
+    if ended.status == "STOPPED":
+        raise typer.Exit(128 + signal.SIGTERM)
+    if ended.status == "FAILED" and not ended.exit_code:
+        raise RunStoppedError(
+            f"the job's driver was lost: {ended.message}\ngo on with: unlearn-sweep resume {ended.uri} --address "
+            f"{jobs.address}"
+        )
+    raise typer.Exit(ended.exit_code or 0)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,44 @@
+"""How far sweeps have come, from their ledgers."""
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.drivers import current_driver
+from orchestrator.ledger import Ledger
+from orchestrator.spec import stored_spec
+from orchestrator.strata import Stratum
+
+
+def sweep_status(ledger: Ledger) -> dict[str, Any]:
+    """Count a sweep's trials by status and its evaluations, and tell who drives it now."""
+    driver = current_driver(ledger.storage)
+    spec = stored_spec(ledger)
+    rows = ledger.trials()
+    strata = len(spec.data.forget_sets) * len(spec.seeds)
+    return {
+        "sweep": ledger.sweep,
+        "uri": ledger.storage.uri,
+        "trials": Stratum(spec, "status").budget * strata,
+        "proposed": len(rows),
+        "statuses": dict(Counter(row["status"] or "unfinished" for row in rows)),
+        "evaluations": ledger.table("evaluations", ["step"]).num_rows,
+        "driver": asdict(driver) if driver is not None and driver.drives(datetime.now(UTC)) else None,
+    }
+
+
+def described(status: dict[str, Any]) -> str:
+    """Say it to a person."""
+    endings = ", ".join(f"{count} {name}" for name, count in sorted(status["statuses"].items())) or "none yet"
+    driver = status["driver"]
+    drives = (
+        f"driven by host {driver['host']}, process {driver['pid']}, since {driver['since']} "
+        f"(last sign of life {driver['renewed_at']})"
+        if driver is not None
+        else "nobody drives it now"
+    )
+    return (
+        f"{status['sweep']}: {status['proposed']} of {status['trials']} trials proposed ({endings}), "
+        f"{status['evaluations']} evaluations\n{status['uri']}\n{drives}"
+    )
