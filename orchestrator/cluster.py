@@ -4,6 +4,7 @@ Setup and start commands are the same everywhere. What a file must fulfil is in 
 """
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def render_cluster(
 
 def dump_cluster(config: Config, command: str) -> str:
     """Write a cluster file; its first line says how it was made."""
-    return f"# {command}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)}"
+    plain = json.loads(json.dumps(config))  # without the anchors of what is the same object
+    return f"# {command}\n{yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)}"
 
 
 def up_command(config: Config, path: Path) -> str:

@@ -92,7 +92,8 @@ def _dashboard(config: Config) -> Iterator[str]:
 
 
 def _autoscaler(config: Config) -> Iterator[str]:
-    if not any("--autoscaling-config" in command for command in _ray_start(config, HEAD)):
+    commands = _ray_start(config, HEAD)
+    if commands and not any("--autoscaling-config" in command for command in commands):
         yield f"{HEAD}: without --autoscaling-config=~/ray_bootstrap_config.yaml the head starts no workers; add it"
 
 

@@ -7,6 +7,7 @@ route to anywhere else. They share the file system but for what ``host.sh`` moun
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -22,16 +23,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(pwd.getpwuid(0).pw_dir)
-PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "hostname", "sshd", "ssh-keygen", "rsync", "ps")
+PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "hostname", "sshd", "ssh", "ssh-keygen", "rsync", "ps", "curl")
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 PREFIX = "10.77.0."
 NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def require_namespaces() -> None:
     """Skip where hosts cannot be made, and say what is missing."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
     if missing:
-        pytest.skip(f"needs {', '.join(missing)}: apt-get install openssh-server rsync iproute2 procps hostname")
+        pytest.skip(f"needs {', '.join(missing)}: apt-get install openssh-server rsync iproute2 procps hostname curl")
     tried = subprocess.run(["unshare", *NAMESPACES, "ip", "link", "set", "lo", "up"], capture_output=True, text=True)
     if tried.returncode:
         pytest.skip(f"needs root and namespaces: {tried.stderr.strip()}")
@@ -63,7 +65,7 @@ class Host:
         """Start its first process, plug it in, and wait for its sshd."""
         (self.folder / ".sshd" / "pid").unlink(missing_ok=True)
         environment = {
-            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(HOME), "OWN": str(self.folder),
+            "PATH": PATH, "HOME": str(HOME), "OWN": str(self.folder),
             "NAME": self.name, "ADDRESS": self.address,
             "KEEP": "\n".join(sorted({sys.prefix, sys.base_prefix, str(ROOT)})),
         }  # fmt: skip
@@ -89,21 +91,34 @@ class Host:
 
     def start(self, command: str, **options: Any) -> subprocess.Popen[str]:
         """Start a shell command on it, in the folder of the checkout."""
-        shell = ["env", "-i", f"HOME={HOME}", f"PATH={os.environ['PATH']}", "bash", "-c", f". ~/.bashrc; {command}"]
+        shell = ["env", "-i", f"HOME={HOME}", f"PATH={PATH}", f"BASH_ENV={HOME}/.bashrc", "bash", "-c", command]
         enter = ["nsenter", f"--target={self._first}", "--all", f"--wd={ROOT}", "--", *shell]
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(enter, **{**streams, **options})
 
-    def run(self, command: str, *, check: bool = True, limit_s: float = 180.0) -> subprocess.CompletedProcess[str]:
-        """Run a shell command on it to its end."""
-        process = self.start(command)
+    def run(self, command: str, *, limit_s: float = 180.0) -> str:
+        """Run a shell command on it to its end, and give what it printed; it must succeed."""
+        return self.finish(self.start(command), limit_s=limit_s)
+
+    def finish(self, process: subprocess.Popen[str], *, exit_code: int = 0, limit_s: float = 180.0) -> str:
+        """Wait for a command that was started, and give what it printed."""
         try:
-            out, err = process.communicate(timeout=limit_s)
+            said, errors = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        assert not check or process.returncode == 0, f"{self.name}: {command}: {process.returncode}\n{out}\n{err}"
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
+        self.network.note(f"{self.name}$ {process.args[-1]}\n{said}{errors}")
+        assert process.returncode == exit_code, f"{self.name}: exit code {process.returncode}, see above"
+        return said
+
+    def signal(self, name: str, pattern: str = "") -> None:
+        """Send a signal to the processes whose command line matches; without a pattern, to all but the first."""
+        process = self.start(f"pkill -{name} -f '{pattern}'" if pattern else f"kill -{name} -1")
+        assert process.wait(timeout=60) == 0, process.stderr.read()
+
+    def lock(self, locked: bool) -> None:
+        """Let nobody log in, or let them again."""
+        os.kill(self._first, signal.SIGSTOP if locked else signal.SIGCONT)
 
 
 @dataclass
@@ -111,31 +126,38 @@ class Network:
     """A bridge, and the hosts that are plugged into it."""
 
     folder: Path
-    environment: Mapping[str, str]
-    """What every host's shells export."""
     hosts: dict[str, Host] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
     _bridge: subprocess.Popen[str] | None = field(default=None, repr=False)
 
-    def add(self, *names: str) -> list[Host]:
-        """Make hosts that know each other's names, and boot them."""
-        for name in names:
+    def add(self, exports: Mapping[str, Mapping[str, str]]) -> list[Host]:
+        """Make hosts that know each other's names, and boot them.
+
+        Args:
+            exports: by the host's name, what its shells export.
+        """
+        for name in exports:
             address = f"{PREFIX}{len(self.hosts) + 2}"
             self.hosts[name] = Host(name=name, address=address, folder=self.folder / name, network=self)
-        for name in names:
-            self._furnish(self.hosts[name])
+        for name in exports:
+            self._furnish(self.hosts[name], exports[name])
             self.hosts[name].boot()
-        return [self.hosts[name] for name in names]
+        return list(self.hosts.values())
 
-    def _furnish(self, host: Host) -> None:
+    @property
+    def key(self) -> Path:
+        """The private key that every host lets in."""
+        return self.folder / "key"
+
+    def _furnish(self, host: Host, exports: Mapping[str, str]) -> None:
         """Write a host's home: keys, sshd's settings, what its shells export."""
         ssh, sshd = host.folder / ".ssh", host.folder / ".sshd"
         ssh.mkdir(parents=True, mode=0o700)
         sshd.mkdir()
-        key = self.folder / "key"
-        if not key.exists():
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(sshd / "key")], check=True)
-        shutil.copy(f"{key}.pub", ssh / "authorized_keys")
+        for key in (self.key, sshd / "key"):
+            if not key.exists():
+                subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        shutil.copy(f"{self.key}.pub", ssh / "authorized_keys")
         settings = {
             "ListenAddress": host.address, "HostKey": HOME / ".sshd/key", "PidFile": HOME / ".sshd/pid",
             "AuthorizedKeysFile": HOME / ".ssh/authorized_keys", "UsePAM": "no", "StrictModes": "no",
@@ -146,12 +168,12 @@ class Network:
             "127.0.0.1 localhost\n" + "".join(f"{other.address} {other.name}\n" for other in self.hosts.values())
         )
         (sshd / "shadow").write_text("root:*:20000:0:99999:7:::\nsshd:*:20000:0:99999:7:::\n")
-        exports = {"PATH": f"{Path(sys.executable).parent}:$PATH", **self.environment}
+        exports = {"PATH": f"{Path(sys.executable).parent}:$PATH", **exports}
         (host.folder / ".bashrc").write_text("".join(f'export {name}="{value}"\n' for name, value in exports.items()))
 
     def start(self) -> None:
         """Make the bridge."""
-        self._bridge = _in_namespaces("--net", "cat", environment={"PATH": os.environ["PATH"]})  # lives by its stdin
+        self._bridge = _in_namespaces("--net", "cat", environment={"PATH": PATH})  # lives by its stdin
         wait_until(self._is_apart, "the bridge's namespace")
         for command in (
             "link set lo up",
@@ -184,6 +206,11 @@ class Network:
         """Remove the cable; by itself it would go some time after the host."""
         self.ip(f"link delete host{address.rpartition('.')[2]}")
 
+    def note(self, what: str) -> None:
+        """Add to the transcript, which pytest shows when the test fails."""
+        text = re.sub(r"\x1b\[[\d;]*m", "", what).strip()
+        print(f"[{time.monotonic() - self.started:5.1f} s] {text}", flush=True)  # noqa: T201
+
     def end(self) -> None:
         for host in self.hosts.values():
             host.kill()
@@ -193,9 +220,9 @@ class Network:
 
 
 @contextmanager
-def network(folder: Path, environment: Mapping[str, str]) -> Iterator[Network]:
+def network(folder: Path) -> Iterator[Network]:
     """Have a network of hosts while the block runs."""
-    made = Network(folder=folder, environment=environment)
+    made = Network(folder=folder)
     try:
         made.start()
         yield made
