@@ -79,13 +79,13 @@ class Cluster:
         for host in self.workers:
             host.signal("STOP" if held else "CONT")
 
-    def hold_halfway(self) -> dict[str, list[dict[str, Any]]]:
-        """Stop time, if just then two trials have evaluations and go on; give those."""
+    def hold_halfway(self, *, trials: int) -> dict[str, list[dict[str, Any]]]:
+        """Stop time, if just then so many trials have evaluations and go on; give those."""
         self.hold(True)
         halfway = {
             n: row["evaluations"] for n, row in self.trials().items() if not row["status"] and row["evaluations"]
         }
-        if len(halfway) < 2:
+        if len(halfway) < trials:
             self.hold(False)
             return {}
         return halfway
@@ -134,8 +134,8 @@ def test_a_sweep_outlives_a_worker_a_stop_and_its_head(cluster: Cluster, tiny_sw
     a_stopped_sweep_saves_its_trials(cluster)
     assert "trials 0/8" in cluster.laptop.finish(following, exit_code=128 + signal.SIGTERM)
     sql = "select host, count(*) as trials from trials where status = 'completed' group by host order by host"
-    said = cluster.laptop.run(f'{UNLEARN_SWEEP} query tiny "{sql}" --format csv --storage {STORAGE}')
-    assert [line.split(",")[0] for line in said.split()] == ["host", "worker-1", "worker-2"]
+    said = cluster.laptop.run(f'{UNLEARN_SWEEP} query tiny "{sql}" --format json --storage {STORAGE}')
+    assert [row["host"] for row in json.loads(said)] == ["worker-1", "worker-2"]
 
     cluster.ask("resume tiny")
     a_killed_head_is_started_again(cluster)
@@ -176,13 +176,12 @@ def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:
         lambda: {row["host"] for row in cluster.trials().values() if row["status"]} == {lost.name, left.name},
         "a trial completed on each host", limit_s=120,
     )  # fmt: skip
-    under_way = wait_until(cluster.hold_halfway, "both hosts in the middle of a trial")
+    under_way = wait_until(lambda: cluster.hold_halfway(trials=2), "both hosts in the middle of a trial")
     cluster.laptop.network.note(f"SIGKILL of the raylet of {lost.name}; under way: {', '.join(under_way)}")
     lost.signal("KILL", "[r]aylet/raylet")
     lost.lock(True)  # so that it is not started again before its trial has ended
     cluster.hold(False)
     ended = wait_until(lambda: cluster.ended(under_way), "the ends of both trials", limit_s=120)
-    cluster.hold(True)
     cluster.laptop.network.note(f"both ended on {left.name}")
     for name, before in under_way.items():
         assert ended[name]["host"] == left.name
@@ -190,6 +189,7 @@ def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:
 
 
 def a_stopped_sweep_saves_its_trials(cluster: Cluster) -> None:
+    wait_until(lambda: cluster.hold_halfway(trials=1), "a trial under way on the host that is left")
     stopping = cluster.laptop.start(f"{UNLEARN_SWEEP} stop tiny --storage {STORAGE}")
     wait_until(lambda: list(cluster.sweep.glob("drivers/*.stop")), "the request to stop")
     cluster.hold(False)

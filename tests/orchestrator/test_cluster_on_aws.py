@@ -1,12 +1,25 @@
 """Ray's own AWS launcher, on a pretended AWS (moto), starts what the shipped cluster.yaml asks for."""
 
+import json
+from unittest.mock import Mock
+
 import boto3
 import pytest
 from moto import mock_aws
 from ray.autoscaler._private.providers import _get_node_provider
 from ray.autoscaler._private.util import prepare_config
+from ray.autoscaler.v2 import autoscaler
+from ray.autoscaler.v2.instance_manager.config import FileConfigReader
+from ray.core.generated.autoscaler_pb2 import (
+    ClusterResourceState,
+    NodeState,
+    NodeStatus,
+    ResourceRequest,
+    ResourceRequestByCount,
+)
 
 from orchestrator.cluster import SHIPPED, load_cluster, render_cluster
+from tests.e2e.hosts import wait_until
 
 WORLD = {"0.0.0.0/0", "::/0"}
 REGION = "us-west-2"
@@ -44,9 +57,13 @@ def started(aws, provider, bootstrapped, kind):
     """Start a machine of a kind as Ray does, and look at it."""
     node_config = bootstrapped["available_node_types"][kind]["node_config"]
     provider.create_node(node_config, {"ray-user-node-type": kind}, 1)
-    asked = [{"Name": "tag:ray-user-node-type", "Values": [kind]}]
-    ((instance,),) = [r["Instances"] for r in aws.describe_instances(Filters=asked)["Reservations"]]
+    (instance,) = machines(aws, {"ray-user-node-type": kind})
     return instance
+
+
+def machines(aws, tags):
+    asked = [{"Name": f"tag:{name}", "Values": [value]} for name, value in tags.items()]
+    return [one for found in aws.describe_instances(Filters=asked)["Reservations"] for one in found["Instances"]]
 
 
 def rules(aws, group):
@@ -67,6 +84,29 @@ def test_the_head_is_on_demand_and_a_worker_is_a_spot_machine_with_a_gpu(aws, pr
     for instance in (head, worker):
         assert instance["IamInstanceProfile"]["Arn"].endswith("/unlearn-sweep"), "it reaches the bucket"
         assert instance["SecurityGroups"][0]["GroupName"] == "unlearn-sweep"
+
+
+def test_the_autoscaler_starts_a_spot_machine_for_a_trial_that_waits_and_installs_there(
+    aws, provider, bootstrapped, tmp_path, monkeypatch
+):
+    """Version 2, which ``ray up`` takes by default; the cluster's state, and SSH, are pretended."""
+    tags = {"ray-user-node-type": "head", "ray-node-type": "head"}
+    provider.create_node(bootstrapped["available_node_types"]["head"]["node_config"], tags, 1)
+    (head_id,) = provider.non_terminated_nodes({"ray-node-type": "head"})
+    head = NodeState(node_id=b"head", instance_id=head_id, ray_node_type_name="head", status=NodeStatus.RUNNING)
+    trial = ResourceRequestByCount(request=ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1}), count=1)
+    waiting = ClusterResourceState(node_states=[head], pending_resource_requests=[trial])
+    installed = []
+    monkeypatch.setattr(autoscaler, "get_cluster_resource_state", lambda _: waiting)
+    monkeypatch.setattr(
+        autoscaler.RayInstaller, "install_ray", lambda _, instance, head_ip: installed.append(instance.instance_type)
+    )
+    file = tmp_path / "ray_bootstrap_config.yaml"
+    file.write_text(json.dumps({k: v for k, v in bootstrapped.items() if k != "head_node"} | {"file_mounts": {}}))
+    scaling = autoscaler.Autoscaler("session", FileConfigReader(str(file)), Mock(address="10.0.0.1:6379"))
+    wait_until(lambda: scaling.update_autoscaling_state() and installed, "Ray's installation on a new machine")
+    (worker,) = machines(aws, {"ray-user-node-type": "worker", "ray-launch-config": "*"})
+    assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g6.2xlarge", "spot")
 
 
 def test_the_resources_are_found_out_and_the_head_runs_no_trials(bootstrapped):
