@@ -29,15 +29,9 @@ DASHBOARD = "http://127.0.0.1:8265"
 UNLEARN_SWEEP = "python -m orchestrator"
 FILE = "~/cluster.yaml"
 UP = f"RAY_UP_enable_autoscaler_v2=0 ray up --yes {FILE}"
+CURL = "curl --silent --max-time 5"
 SMALL = "--memory=1000000000 --object-store-memory=100000000"
 """Bytes: each host believes that the whole machine's memory is its own."""
-NODES = """
-import ray, time
-ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-while len(nodes := [node for node in ray.nodes() if node["Alive"]]) < 3:
-    time.sleep(0.2)
-print(*sorted((node["NodeManagerHostname"], node["Resources"].get("CPU", 0)) for node in nodes))
-"""
 
 
 @dataclass(frozen=True)
@@ -53,13 +47,18 @@ class Cluster:
         return self.folder / "tiny"
 
     def up(self) -> None:
-        """Start it, wait until all nodes are there, and open the tunnel to its dashboard."""
+        """Start it, open the tunnel to its dashboard, and wait until all nodes are there."""
         self.laptop.run(UP)
-        nodes = self.head.run(f"python -c '{NODES}'")
-        assert nodes.strip() == "('head', 0) ('worker-1', 1.0) ('worker-2', 1.0)"
         self.laptop.start(f"ray dashboard {FILE} > ~/tunnel.log 2>&1")
-        probe = f"until curl --silent --max-time 1 --output /dev/null {DASHBOARD}/api/version; do sleep 0.1; done"
-        self.laptop.run(probe, limit_s=60)
+        expected = {self.head.address: 0, **{worker.address: 1 for worker in self.workers}}
+        wait_until(lambda: self.nodes() == expected, f"nodes with CPUs for trials {expected}", limit_s=120)
+
+    def nodes(self) -> dict[str, float]:
+        """The CPUs of each node that lives, as the dashboard tells who has the token."""
+        header = '-H "Authorization: Bearer $(cat ~/.ray/auth_token)"'
+        said = self.laptop.start(f"{CURL} {header} {DASHBOARD}/api/v0/nodes").communicate()[0]
+        nodes = json.loads(said)["data"]["result"]["result"] if said.startswith("{") else []  # else: no tunnel yet
+        return {node["node_ip"]: node["resources_total"].get("CPU", 0) for node in nodes if node["state"] == "ALIVE"}
 
     def ask(self, command: str, *, limit_s: float = 180.0) -> str:
         return self.laptop.run(f"{UNLEARN_SWEEP} {command} --storage {STORAGE} --address {DASHBOARD}", limit_s=limit_s)
@@ -163,10 +162,9 @@ def write_the_file(cluster: Cluster) -> None:
 
 def nothing_is_open_to_the_network(cluster: Cluster) -> None:
     """Nobody gets at the dashboard but through SSH, and through it nobody without the token."""
-    curl = "curl --silent --max-time 5 --output /dev/null --write-out %{http_code}"
-    refused = cluster.laptop.start(f"{curl} http://{cluster.head.name}:8265")
+    refused = cluster.laptop.start(f"{CURL} http://{cluster.head.name}:8265")
     cluster.laptop.finish(refused, exit_code=7)
-    assert cluster.laptop.run(f"{curl} {DASHBOARD}/api/jobs/") == "401"
+    assert cluster.laptop.run(f"{CURL} --output /dev/null --write-out %{{http_code}} {DASHBOARD}/api/jobs/") == "401"
 
 
 def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:

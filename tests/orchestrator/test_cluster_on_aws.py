@@ -93,9 +93,15 @@ def test_the_autoscaler_starts_a_spot_machine_for_a_trial_that_waits_and_install
     tags = {"ray-user-node-type": "head", "ray-node-type": "head"}
     provider.create_node(bootstrapped["available_node_types"]["head"]["node_config"], tags, 1)
     (head_id,) = provider.non_terminated_nodes({"ray-node-type": "head"})
-    head = NodeState(node_id=b"head", instance_id=head_id, ray_node_type_name="head", status=NodeStatus.RUNNING)
+    here = {"node:__internal_head__": 1.0}
+    head = NodeState(
+        node_id=b"head", instance_id=head_id, ray_node_type_name="head", status=NodeStatus.RUNNING,
+        total_resources=here, available_resources=here,
+    )  # fmt: skip
     trial = ResourceRequestByCount(request=ResourceRequest(resources_bundle={"CPU": 1, "GPU": 1}), count=1)
-    waiting = ClusterResourceState(node_states=[head], pending_resource_requests=[trial])
+    waiting = ClusterResourceState(
+        cluster_resource_state_version=1, node_states=[head], pending_resource_requests=[trial]
+    )
     installed = []
     monkeypatch.setattr(autoscaler, "get_cluster_resource_state", lambda _: waiting)
     monkeypatch.setattr(
