@@ -39,13 +39,13 @@ def require_namespaces() -> None:
         pytest.skip(f"needs root and namespaces: {tried.stderr.strip()}")
 
 
-def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 60.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 60.0, poll_s: float = 0.25) -> Any:
     """Wait for an event; fail by its name."""
     deadline = time.monotonic() + limit_s
     while not (result := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"in {limit_s:g} s it never came: {what}")
-        time.sleep(0.05)  # a poll, not a guess at a duration
+        time.sleep(poll_s)  # a poll, not a guess at a duration
     return result
 
 
@@ -70,11 +70,11 @@ class Host:
             "KEEP": "\n".join(sorted({sys.prefix, sys.base_prefix, str(ROOT)})),
         }  # fmt: skip
         self._unshare = _in_namespaces(*NAMESPACES, "bash", str(ROOT / "tests/e2e/host.sh"), environment=environment)
-        self._first = wait_until(lambda: _only_child(self._unshare), f"{self.name}'s first process")
+        self._first = wait_until(lambda: _only_child(self._unshare), f"{self.name}'s first process", poll_s=0.02)
         self.network.plug_in(self._first, self.address)
         self._unshare.stdin.write("\n")
         self._unshare.stdin.close()
-        wait_until(self._listens, f"{self.name}'s sshd")
+        wait_until(self._listens, f"{self.name}'s sshd", poll_s=0.02)
 
     def _listens(self) -> bool:
         assert self._unshare.poll() is None, f"{self.name} did not start: {self._unshare.stderr.read()}"
@@ -174,7 +174,7 @@ class Network:
     def start(self) -> None:
         """Make the bridge."""
         self._bridge = _in_namespaces("--net", "cat", environment={"PATH": PATH})  # lives by its stdin
-        wait_until(self._is_apart, "the bridge's namespace")
+        wait_until(self._is_apart, "the bridge's namespace", poll_s=0.02)
         for command in (
             "link set lo up",
             "link add bridge type bridge",

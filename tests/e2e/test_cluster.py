@@ -127,7 +127,7 @@ def test_a_sweep_outlives_a_worker_a_stop_and_its_head(cluster: Cluster, tiny_sw
     write_the_file(cluster)
     cluster.up()
     nothing_is_open_to_the_network(cluster)
-    cluster.ask(f"submit {TINY}")
+    cluster.ask(f"submit {TINY} --no-check")  # to save time: tests/integration/test_submit.py has it checked
     following = cluster.laptop.start(f"{UNLEARN_SWEEP} logs tiny --follow --address {DASHBOARD}")
     a_killed_worker_gives_its_trial_to_the_other(cluster)
     a_stopped_sweep_saves_its_trials(cluster)
