@@ -113,7 +113,7 @@ class Host:
 
     def signal(self, name: str, pattern: str = "") -> None:
         """Send a signal to the processes whose command line matches; without a pattern, to all but the first."""
-        process = self.start(f"pkill -{name} -f '{pattern}'" if pattern else f"kill -{name} -1")
+        process = self.start(f"pkill -{name} -f '{pattern}'" if pattern else f"kill -{name} -1 || true")
         assert process.wait(timeout=60) == 0, process.stderr.read()
 
     def lock(self, locked: bool) -> None:

@@ -168,17 +168,20 @@ def nothing_is_open_to_the_network(cluster: Cluster) -> None:
 
 
 def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:
-    """Its raylet is killed while each host is in the middle of a trial; both trials end on the host that is left."""
+    """Its raylet and all under it are killed while each host is in the middle of a trial; both end on the other host.
+
+    Alone, a raylet's death would be noticed by its workers within a second, in which a short trial may end.
+    """
     lost, left = cluster.workers
     wait_until(
         lambda: {row["host"] for row in cluster.trials().values() if row["status"]} == {lost.name, left.name},
         "a trial completed on each host", limit_s=120,
     )  # fmt: skip
     under_way = wait_until(lambda: cluster.hold_halfway(trials=2), "both hosts in the middle of a trial")
-    cluster.laptop.network.note(f"SIGKILL of the raylet of {lost.name}; under way: {', '.join(under_way)}")
-    lost.signal("KILL", "[r]aylet/raylet")
+    cluster.laptop.network.note(f"SIGKILL of {lost.name}'s raylet and workers; under way: {', '.join(under_way)}")
+    lost.signal("KILL")
     lost.lock(True)  # so that it is not started again before its trial has ended
-    cluster.hold(False)
+    left.signal("CONT")
     ended = wait_until(lambda: cluster.ended(under_way), "the ends of both trials", limit_s=120)
     cluster.laptop.network.note(f"both ended on {left.name}")
     for name, before in under_way.items():
