@@ -3,12 +3,15 @@
 What can never run must fail at once: Ray waits for it for ever, and says so only in a log.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import SweepError
 from orchestrator.spec import ResourcesConfig
+
+_PLENTY = float(2**62)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +20,14 @@ class NodeKind:
 
     count: int
     resources: Mapping[str, float]
-    """By Ray's names: ``CPU`` and ``GPU`` count."""
+    """By Ray's names: ``CPU`` and ``GPU`` in pieces, ``memory`` in bytes."""
+
+    def amount(self, name: str) -> float:
+        """Give how much one such machine has; memory that is not told of is not counted."""
+        return self.resources.get(name, _PLENTY if name == "memory" else 0)
 
     def __str__(self) -> str:
-        cpus, gpus = self.resources.get("CPU", 0), self.resources.get("GPU", 0)
-        return f"{self.count} x ({cpus:g} CPU, {gpus:g} GPU)"
+        return f"{self.count} x ({_described(self.resources)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,7 @@ class Capacity:
     """What its autoscaler may start, and the head; none: it does not grow."""
 
     def __str__(self) -> str:
-        have = ", ".join(map(str, _alike(self.present))) or "no machine"
+        have = ", ".join(_alike(self.present)) or "no machine"
         return have + (f", at its largest {', '.join(map(str, self.declared))}" if self.declared else "")
 
     def trials(self, resources: ResourcesConfig) -> int:
@@ -54,7 +60,7 @@ class Capacity:
 
     def _refusal(self, resources: ResourcesConfig) -> str:
         need = resources.worker_resources
-        worker = f"{need['CPU']:g} CPU and {need['GPU']:g} GPU"
+        worker = _described(need)
         trial = (
             f"a trial takes {worker} on one machine"
             if resources.workers_per_trial == 1
@@ -94,15 +100,18 @@ def _workers(kinds: Iterable[NodeKind], resources: ResourcesConfig) -> int:
     """Count the workers that fit; no worker is spread over two machines."""
     needs = {name: amount for name, amount in resources.worker_resources.items() if amount > 0}
     return sum(
-        kind.count * min(int(kind.resources.get(name, 0) / amount + 1e-9) for name, amount in needs.items())
-        for kind in kinds
+        kind.count * min(int(kind.amount(name) / amount + 1e-9) for name, amount in needs.items()) for kind in kinds
     )
 
 
-def _alike(kinds: Iterable[NodeKind]) -> list[NodeKind]:
-    """Put machines that have the same together."""
-    counts: dict[tuple[float, float], int] = {}
+def _alike(kinds: Iterable[NodeKind]) -> list[str]:
+    """Describe machines, those that have the same together."""
+    counts: Counter[str] = Counter()
     for kind in kinds:
-        has = (kind.resources.get("CPU", 0), kind.resources.get("GPU", 0))
-        counts[has] = counts.get(has, 0) + kind.count
-    return [NodeKind(count=count, resources={"CPU": cpu, "GPU": gpu}) for (cpu, gpu), count in counts.items()]
+        counts[_described(kind.resources)] += kind.count
+    return [f"{count} x ({what})" for what, count in counts.items()]
+
+
+def _described(resources: Mapping[str, float]) -> str:
+    pieces = ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+    return pieces + (f", {resources['memory'] / 2**30:.1f} GiB" if "memory" in resources else "")

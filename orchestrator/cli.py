@@ -1,8 +1,8 @@
 """The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
 
 import math
-import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,6 +49,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cluster_app, name="cluster")
+
+TRACK_EVERY_S = 5.0
+"""Seconds between two looks at a sweep that is followed."""
+
 for command in (
     job_commands.doctor,
     job_commands.submit,
@@ -77,16 +81,16 @@ def plan(
     estimate: Annotated[bool, typer.Option(help="Time the model on this machine.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time."""
-    from orchestrator.plan import plan_sweep
+    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
+    from orchestrator.plan import fits_here, plan_sweep
     from orchestrator.spec import load_spec
+    from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
     quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ()))
-    fits = int((os.cpu_count() or 1) // loaded.resources.cpus_per_trial)
-    at_once = workers or loaded.resources.concurrent_trials or max(1, fits)
-    result = plan_sweep(loaded, concurrent_trials=at_once, estimate=estimate)
+    at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
+    result = plan_sweep(loaded, concurrent_trials=at_once, times=time_steps(loaded) if estimate else None)
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 
@@ -296,6 +300,28 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
     ledger = open_sweep(sweep, storage)
     ledger.merge()
     typer.echo(f"{ledger.storage.uri}/merged")
+
+
+@app.command()
+def track(
+    sweep: SweepArgument,
+    tensorboard: Annotated[Path, typer.Option(help="Folder for the runs: tensorboard --logdir FOLDER")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until nobody drives the sweep; Ctrl-C ends it.")
+    ] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Write a sweep's evaluations for TensorBoard, one run a trial."""
+    from orchestrator.drivers import is_driven
+    from orchestrator.tracking import TensorBoardRuns
+
+    ledger = open_sweep(sweep, storage)
+    runs = TensorBoardRuns(tensorboard)
+    written = runs.update(ledger)
+    while follow and is_driven(ledger.storage):
+        time.sleep(TRACK_EVERY_S)
+        written += runs.update(ledger)
+    typer.echo(f"{written} evaluations in {tensorboard}; look at them: tensorboard --logdir {tensorboard}")
 
 
 @app.command()

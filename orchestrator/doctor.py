@@ -90,4 +90,4 @@ def _storage(storage: str) -> str:
 
 def _resources(resources: ResourcesConfig, workers: int | None) -> str:
     found = capacity()
-    return f"{found.at_once(resources, asked=workers or resources.concurrent_trials)} trials at once, of {found}"
+    return f"{found.at_once(resources, asked=workers or resources.concurrent_limit)} trials at once, of {found}"

@@ -65,6 +65,12 @@ def current_driver(storage: Storage) -> Driver | None:
     return last_driver(storage)[1]
 
 
+def is_driven(storage: Storage) -> bool:
+    """Tell whether somebody drives a sweep now, as far as can be known from here."""
+    driver = current_driver(storage)
+    return driver is not None and driver.drives(datetime.now(UTC))
+
+
 def last_driver(storage: Storage) -> tuple[int, Driver | None]:
     """Find the highest number, and its driver; 0: nobody ever drove the sweep."""
     paths = [path for path in storage.files(_FOLDER, ".json") if Path(path).stem.isdigit()]

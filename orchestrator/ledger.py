@@ -242,11 +242,17 @@ class Ledger:
         noted = {**before, **manifest, "resumed": [*before.get("resumed", []), session]}
         manifest = noted if before else {**manifest, **session}
         files = {
-            MANIFEST: json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n",
+            MANIFEST: _as_json(manifest),
             SPEC: spec_text.encode(),
         }
         for name in reversed(files) if before else files:
             self._publish(name, files[name])
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Add to what ``sweep.json`` says of the session that ``create`` wrote last."""
+        manifest = self.manifest()
+        ([manifest, *manifest.get("resumed", [])])[-1].update(facts)
+        self._publish(MANIFEST, _as_json(manifest))
 
     def manifest(self) -> dict[str, Any]:
         """Read ``sweep.json``."""
@@ -321,6 +327,10 @@ class Ledger:
 def _only_row(file: TableFile) -> dict[str, Any]:
     row: dict[str, Any] = file.rows.to_pylist()[0]
     return row
+
+
+def _as_json(manifest: dict[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def _checkpoint(trial_id: str) -> str:

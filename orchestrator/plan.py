@@ -1,22 +1,15 @@
 """What a sweep will cost, before it runs: trials, steps, evaluations, and an estimate of the time."""
 
-import time
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from orchestrator.spec import SweepSpec, trial_config
+from orchestrator.spec import ResourcesConfig, SweepSpec
+from orchestrator.step_times import StepTimes
 from orchestrator.strata import Stratum
-from search_spaces import corners, settings
-from trainables.batching import EncodedSet, collate
-from trainables.likelihood import score_batch, score_set
-from trainables.models import new_model
-from trainables.prepare import train_steps
-
-_TYPICAL_TOKENS = 24
-"""Tokens of a probe example; real lengths are known only once the data is tokenized."""
+from trainables.training import train_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +32,13 @@ class Plan:
     """What the same evaluations would take as separate runs, one for each step value."""
     schedule_depends_on_total: bool
     concurrent_trials: int | None
+    timed_on: str | None
+    """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
     estimated_preparation_s: float | None
     estimated_sweep_s: float | None
+    estimated_gpu_hours: float | None
+    """What preparation and all trials take of GPUs, as if each had its device to itself; 0 where they have none."""
+    estimated_cpu_hours: float | None
 
     @property
     def saving(self) -> float:
@@ -52,12 +50,8 @@ class Plan:
         return {**asdict(self), "saving": self.saving}
 
 
-def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, estimate: bool = True) -> Plan:
-    """Count what a sweep will do; with ``estimate``, time a training step and an evaluation on this machine.
-
-    Raises:
-        UnlearningError: the model cannot be built (only with ``estimate``).
-    """
+def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | None = None) -> Plan:
+    """Count what a sweep will do; with ``times``, estimate how long it takes, and of how many GPUs and CPUs."""
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
     per_stratum = Stratum(spec, "plan").budget
     trials = per_stratum * len(names)
@@ -68,12 +62,16 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, estimate: bool = True
     evaluations = trials if dependent == {True} else trials * len(spec.steps)
     steps_each = train_steps(_training_examples(spec), spec.preparation)
     models = 1 + spec.preparation.references
-    preparation_s = sweep_s = None
-    if estimate:
-        seconds = _probe(spec)
-        rounds = -(-models // concurrent_trials)
-        preparation_s = rounds * steps_each * seconds.training_step
-        sweep_s = (ascent_steps * seconds.ascent_step + evaluations * seconds.evaluation) / concurrent_trials
+    preparation_s = sweep_s = gpu_hours = cpu_hours = None
+    if times is not None:
+        resources = spec.resources
+        model_s = steps_each * times.training_step_s
+        trials_s = ascent_steps * times.ascent_step_s + evaluations * times.evaluation_s
+        preparation_s = -(-models // concurrent_trials) * model_s
+        sweep_s = trials_s / concurrent_trials
+        worker = resources.worker_resources  # a model is trained on one worker's share
+        gpu_hours = (models * model_s * worker["GPU"] + trials_s * resources.gpus_per_trial) / 3600
+        cpu_hours = (models * model_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600
     return Plan(
         sweep=spec.name,
         strata=len(names),
@@ -87,77 +85,22 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, estimate: bool = True
         separate_run_ascent_steps=ascent_steps if dependent == {True} else trials * sum(spec.steps),
         schedule_depends_on_total=True in dependent,
         concurrent_trials=concurrent_trials,
+        timed_on=times.device if times is not None else None,
         estimated_preparation_s=preparation_s,
         estimated_sweep_s=sweep_s,
+        estimated_gpu_hours=gpu_hours,
+        estimated_cpu_hours=cpu_hours,
     )
+
+
+def fits_here(resources: ResourcesConfig) -> int:
+    """Count the trials that this machine's CPUs, and GPUs if it has any, hold at once; one at least."""
+    fits = (os.cpu_count() or 1) / resources.cpus_per_trial
+    gpus = torch.cuda.device_count()
+    if gpus and resources.gpus_per_trial:
+        fits = min(fits, gpus / resources.gpus_per_trial)
+    return max(1, int(fits + 1e-9))
 
 
 def _training_examples(spec: SweepSpec) -> int:
     return spec.data.retain + sum(s.distractors + s.size * s.repetitions for s in spec.data.forget_sets.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seconds:
-    training_step: float
-    ascent_step: float
-    evaluation: float
-
-
-def _probe(spec: SweepSpec) -> _Seconds:
-    """Time the spec's model on random tokens: the median of three, after a warm-up."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(spec.resources.threads_per_trial)
-    try:
-        model = new_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
-        batch_size = max(trial_config(settings(spec.space, corner)).batch_size for corner in corners(spec.space))
-        biggest = max(spec.data.forget_sets.values(), key=lambda s: s.size + s.population)
-        scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
-        length = min(_TYPICAL_TOKENS, spec.data.max_tokens)
-
-        def step(examples: int) -> None:
-            encoded = _random_set(examples, length)
-            torch.autograd.backward(score_batch(model, collate(encoded, range(examples))).nll_per_token())
-            model.zero_grad()
-
-        evaluation = _random_set(min(scored, 4 * spec.evaluation.batch_size), length)
-        return _Seconds(
-            training_step=_median_s(lambda: step(spec.preparation.batch_size)),
-            ascent_step=_median_s(lambda: step(min(batch_size, biggest.size))),
-            evaluation=_median_s(lambda: score_set(model, evaluation, batch_size=spec.evaluation.batch_size))
-            * scored / len(evaluation),
-        )  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
-
-
-class _ProbeTokenizer:
-    """As much of a tokenizer as building a model needs."""
-
-    bos_token_id, pad_token_id = 0, 1
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __len__(self) -> int:
-        return self._size
-
-
-def _random_set(examples: int, length: int) -> EncodedSet:
-    tokens = np.random.default_rng(0).integers(2, 250, size=examples * length)
-    return EncodedSet(
-        example_ids=tuple(map(str, range(examples))),
-        tokens=tokens,
-        offsets=np.arange(0, examples * length + 1, length),
-        target_starts_N=np.ones(examples, dtype=np.int64),
-        prefix_ends_N=np.ones(examples, dtype=np.int64),
-    )
-
-
-def _median_s(action: Any) -> float:
-    action()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[1]

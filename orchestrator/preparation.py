@@ -1,36 +1,37 @@
-"""Base and reference models, trained in parallel Ray tasks and cached in the storage by content hash.
+"""Base and reference models: which a sweep needs, trained and measured in Ray tasks across the cluster.
 
-A cached model is a Hugging Face folder under ``<storage>/.models/<key>/``; it exists once ``complete.json`` does. Its
-key is a hash of everything that the training depends on: sweeps share models, and a changed recipe makes new ones.
+Weights go between the workers and the cache (``model_cache``) in the storage; the driver carries none. A model's key is
+a hash of everything that its training depends on: sweeps share models, and a changed recipe makes new ones.
 """
 
-import json
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
+from accelerate import PartialState
 
+from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.identity import content_hash, file_hash
+from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
-from orchestrator.spec import SweepSpec
-from orchestrator.storage import Storage
+from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.batching import encode
-from trainables.evaluation import evaluate
+from trainables.evaluation import EvaluationSets, evaluate
 from trainables.forget_sets import Datasets
-from trainables.models import load_model, save_model, snapshot
-from trainables.prepare import encode_all, evaluation_sets, prepare_tokenizer, train_model
+from trainables.models import load_model, snapshot
+from trainables.prepare import encode_all, evaluation_sets, prepare_tokenizer
 from trainables.records import EvaluationRecord
 from trainables.seeding import derive_seed
+from trainables.training import Training, train_to_end
 from trainables.trial import Workload
 
-COMPLETE = "complete.json"
 BASE = "base"
-
-Files = dict[str, bytes]
-"""A model folder's files by name; they travel through the object store, so workers need no shared disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     """List the models a sweep needs, the base model first."""
     roles = [BASE, *(f"reference-{index}" for index in range(spec.preparation.references))]
     recipe = {
-        "model": spec.model.model_dump(mode="json", exclude={"precision"}),
+        "model": spec.model.model_dump(mode="json", exclude={"precision", "gradient_checkpointing"}),
         "pretrained_files": _folder_hashes(spec.model.pretrained),
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
@@ -98,27 +99,6 @@ def _folder_hashes(pretrained: str | None) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-class ModelCache:
-    """Trained models in a storage, by key."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage.child(".models")
-
-    def load(self, key: str) -> Files | None:
-        """Read a model's files; None where it is not there whole."""
-        marker = self._storage.read(f"{key}/{COMPLETE}")
-        if marker is None:
-            return None
-        files = {name: self._storage.read(f"{key}/{name}") for name in json.loads(marker)["files"]}
-        return {name: content for name, content in files.items() if content is not None}
-
-    def store(self, key: str, files: Files) -> None:
-        """Write a model's files; the marker comes last."""
-        for name, content in files.items():
-            self._storage.publish(f"{key}/{name}", content)
-        self._storage.publish(f"{key}/{COMPLETE}", json.dumps({"files": sorted(files)}).encode())
-
-
 def train_missing(
     spec: SweepSpec,
     datasets: Datasets,
@@ -127,39 +107,53 @@ def train_missing(
     *,
     on_trained: Callable[[str], None],
     wait: Callable[[Mapping[Any, ModelTask]], Any],
-) -> dict[str, Files]:
-    """Load every model, training those that the cache lacks as parallel Ray tasks.
+) -> None:
+    """Train the models that the cache lacks as parallel Ray tasks, which read and write the cache themselves.
+
+    A task whose worker dies is run again ``resources.max_failures`` times, and goes on from its last checkpoint.
 
     Args:
         spec: the sweep.
         datasets: its data.
         tasks: its models.
-        cache: where they are kept.
+        cache: where they are kept; every machine of the cluster sees it.
         on_trained: called with the role of each model as it becomes available.
         wait: given the tasks by Ray reference, waits for one and returns its reference (and notices an interruption).
     """
-    models: dict[str, Files] = {}
     pending: dict[Any, ModelTask] = {}
-    train = ray.remote(num_cpus=spec.resources.cpus_per_trial, num_gpus=spec.resources.gpus_per_trial)(_train)
+    train = remote_on_a_share(_train, spec.resources)
     for task in tasks:
-        files = cache.load(task.key)
-        if files is not None:
-            models[task.role] = files
+        if cache.holds(task.key):
+            cache.tidy(task.key)
             on_trained(task.role)
         else:
-            pending[train.remote(spec, datasets, task)] = task
+            pending[train.remote(spec, datasets, task, cache)] = task
     while pending:
         done = wait(pending)
         task = pending.pop(done)
-        models[task.role] = fetch(done, f"training model '{task.role}'")
-        cache.store(task.key, models[task.role])
+        warning = fetch(done, f"training model '{task.role}'")
+        if warning is not None:
+            warnings.warn(f"model '{task.role}': {warning}", LedgerWarning, stacklevel=2)
         on_trained(task.role)
-    return models
 
 
-def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask) -> Files:
+def remote_on_a_share(function: Callable[..., Any], resources: ResourcesConfig) -> Any:
+    """Make a Ray task of a function that takes what one worker of a trial takes, and is retried as a trial is."""
+    share = resources.worker_resources
+    return ray.remote(
+        num_cpus=share["CPU"],
+        num_gpus=share["GPU"],
+        memory=share.get("memory", 0),
+        max_retries=resources.max_failures,
+    )(function)
+
+
+def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache) -> str | None:
+    """Train a model into the cache; say what went wrong on the way and was made good."""
+    if cache.holds(task.key):  # another sweep was faster, or a worker died after it had finished
+        return None
     tokenizer = prepare_tokenizer(spec.model, datasets)
-    model = train_model(
+    training = Training(
         model=spec.model,
         preparation=spec.preparation,
         tokenizer=tokenizer,
@@ -168,45 +162,59 @@ def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask) -> Files:
         seed=task.seed,
         threads=spec.resources.threads_per_trial,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(model, tokenizer, Path(folder))
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    try:
+        warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
+        cache.store(task.key, training.model.cpu(), tokenizer)
+    except StorageError:
+        if not cache.holds(task.key):
+            raise
+        return None  # another sweep has finished the same model, and tidied up what was being written here
+    return warning
 
 
-def build_workload(spec: SweepSpec, datasets: Datasets, models: Mapping[str, Files]) -> tuple[Workload, list[Baseline]]:
-    """Measure base and reference models on every forget set, and pack what the trials share. Runs as a Ray task."""
-    loaded = {}
-    for role, files in models.items():
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            loaded[role] = load_model(Path(folder))
-    base, tokenizer = loaded[BASE]
-    references = [model for role, (model, _) in sorted(loaded.items()) if role != BASE]
-    sets = {
-        name: evaluation_sets(
-            encoded,
-            base=base,
-            references=references,
+def build_workload(
+    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache
+) -> tuple[Workload, list[Baseline]]:
+    """Measure base and reference models on every forget set, and pack what the trials share. Runs as a Ray task.
+
+    Models are measured on the device that trials run on, one at a time.
+    """
+    torch.set_num_threads(spec.resources.threads_per_trial)
+    device = PartialState().device
+    by_role = sorted(tasks, key=attrgetter("role"))  # the base model first
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
+        base, tokenizer = load_model(folders[BASE])
+        weights = snapshot(base)
+        del base
+        sets = evaluation_sets(
+            encode_all(tokenizer, datasets, spec.data, spec.evaluation),
+            models=(load_model(folder)[0].to(device) for folder in folders.values()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
         )
-        for name, encoded in encode_all(tokenizer, datasets, spec.data, spec.evaluation).items()
-    }
-    baselines = []
-    for role, (model, _) in sorted(loaded.items()):
-        for name, own in sets.items():
-            evaluation, _ = evaluate(
-                model, own, batch_size=spec.evaluation.batch_size, step=0, tokens_seen=0, elapsed_s=0.0
-            )
-            baselines.append(Baseline(model=role, forget_set=name, evaluation=evaluation))
+        baselines = [
+            baseline
+            for role, folder in folders.items()
+            for baseline in _baselines(role, load_model(folder)[0].to(device), sets, spec.evaluation.batch_size)
+        ]
     workload = Workload(
-        base=snapshot(base),
+        base=weights,
         evaluation_sets=sets,
         retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         precision=spec.model.precision,
         threads=spec.resources.threads_per_trial,
+        parallelism=spec.resources.parallelism,
+        gradient_checkpointing=spec.model.gradient_checkpointing,
     )
     return workload, baselines
+
+
+def _baselines(role: str, model: Any, sets: Mapping[str, EvaluationSets], batch_size: int) -> list[Baseline]:
+    return [
+        Baseline(model=role, forget_set=name, evaluation=evaluation)
+        for name, own in sets.items()
+        for evaluation, _ in [evaluate(model, own, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)]
+    ]

@@ -57,6 +57,10 @@ class RunProgress:
         self._done += 1
         self._show(f"{role} ready", always=True)
 
+    def shared(self, how: str) -> None:
+        """See ``runner.Events``."""
+        self._console.print(how, highlight=False, markup=False)
+
     def sweeping(self, *, total: int, ended: int, concurrent: int) -> None:
         """See ``runner.Events``."""
         self._begin("trials", total, done=ended)

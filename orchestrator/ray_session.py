@@ -12,7 +12,7 @@ import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Capacity, NodeKind, declared_kinds
-from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
@@ -49,7 +49,7 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
                 f"start one ('ray start --head', 'ray up cluster.yaml'), or unset RAY_ADDRESS to use this machine"
             ) from error
     else:
-        asked = (workers or resources.concurrent_trials or 1) * resources.cpus_per_trial
+        asked = (workers or resources.concurrent_limit or 1) * resources.cpus_per_trial
         ray.init(
             address="local",  # not a cluster that happens to run on this machine
             num_cpus=max(os.cpu_count() or 1, int(-(-asked // 1))),
@@ -68,12 +68,12 @@ def fetch(reference: Any, what: str) -> Any:
 
     Raises:
         SweepError, UnlearningError: it was a user's mistake; as the task raised it.
-        RunStoppedError: the task failed otherwise, or its worker died.
+        RunStoppedError: the task failed otherwise (a ``StorageError`` as the task raised it), or its worker died.
     """
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SweepError | UnlearningError):
+        if isinstance(error.cause, SweepError | UnlearningError | StorageError):
             raise error.cause from None
         raise RunStoppedError(f"{what} failed:\n{error}") from None
     except ray.exceptions.RayError as error:

@@ -17,12 +17,13 @@ from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import Ledger
+from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import (
     Baseline,
-    ModelCache,
     ModelTask,
     build_workload,
     model_tasks,
+    remote_on_a_share,
     train_missing,
     workload_hash,
 )
@@ -30,10 +31,12 @@ from orchestrator.ray_session import capacity, fetch, ray_session, workers_hardw
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
 from orchestrator.shared_storage import require_shared
-from orchestrator.spec import SweepSpec, dump_spec, stored_spec
+from orchestrator.sharing import measure, share_devices
+from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
 from trainables.forget_sets import Datasets, build_datasets
+from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
 
 
@@ -45,6 +48,9 @@ class Events(TrialEvents, Protocol):
 
     def model_ready(self, role: str) -> None:
         """Say that a model was trained, or found in the cache."""
+
+    def shared(self, how: str) -> None:
+        """Say how many trials share a device, and why, where that was measured."""
 
     def sweeping(self, *, total: int, ended: int, concurrent: int) -> None:
         """Say that trials start: how many there are, how many ended in an earlier run, how many run at once."""
@@ -187,18 +193,21 @@ class _Run:
         with ray_session(resources, workers=workers), catch_signals(self.interrupt):
             if len(ray.nodes()) > 1:
                 require_shared(self.root)
-            concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_trials)
+            concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
             session = provenance.session(workers_hardware())
             if changes:
                 session["changes"] = asdict(changes)
             self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), session)
-            search.run_at_once(concurrent)
             for trial_id in search.superseded:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
-            trainable = self._prepare()
+            workload = self._prepare()
+            if resources.concurrent_trials == "auto":
+                resources = self._share(workload, session["workers"])
+                concurrent = capacity().at_once(resources, asked=workers)
+            search.run_at_once(concurrent)
             self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
             run_trials(
-                trainable,
+                self._trainable(workload),
                 search,
                 name=self.spec.name,
                 resources=resources,
@@ -212,24 +221,52 @@ class _Run:
             self.interrupt.raise_if_set()
 
     def _prepare(self) -> Any:
-        """Train what the cache lacks, measure what the models know, and give the trainable of all trials."""
+        """Train what the cache lacks, measure what the models know, and give the reference of what the trials share."""
         spec, inputs = self.spec, self.inputs
         self.events.preparing([task.role for task in inputs.tasks])
         wait = self._waiting(spec.resources.training_limit_s)
-        models = train_missing(
+        cache = ModelCache(self.root)
+        train_missing(
             spec,
             inputs.datasets,
             inputs.tasks,
-            ModelCache(self.root),
+            cache,
             on_trained=self.events.model_ready,
             wait=lambda tasks: wait(list(tasks), f"the models {', '.join(task.role for task in tasks.values())}"),
         )
-        measure = ray.remote(num_cpus=spec.resources.cpus_per_trial)(build_workload)
-        measuring = measure.remote(spec, inputs.datasets, models)
-        workload, baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
+        task = remote_on_a_share(build_workload, spec.resources)
+        workload, measuring = task.options(num_returns=2).remote(spec, inputs.datasets, inputs.tasks, cache)
+        baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
-        return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
+        return workload
+
+    def _share(self, workload: Any, machines: list[dict[str, Any]]) -> ResourcesConfig:
+        """Measure what one trial takes, and set how many share a GPU, or a machine's memory."""
+        wait = self._waiting(self.spec.resources.training_limit_s)
+        measuring = wait([measure(self.spec, workload)], "what memory a trial takes")
+        resources, sharing = share_devices(
+            self.spec.resources,
+            fetch(measuring, "measuring what memory a trial takes"),
+            nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]],
+            gpus=[gpu for machine in machines for gpu in machine["gpus"]],
+        )
+        self.ledger.note({"sharing": sharing.as_json()})
+        self.events.shared(str(sharing))
+        return resources
+
+    def _trainable(self, workload: Any) -> Any:
+        """Give what runs one trial: in one resident actor, or on several workers."""
+        resources = self.spec.resources
+        if resources.workers_per_trial == 1:
+            return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
+        return wide_trainable(
+            workload,
+            self.ledger,
+            workers=resources.workers_per_trial,
+            worker_resources=resources.worker_resources,
+            start_limit_s=resources.silence_limit_s,
+        )
 
     def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:
         """Make a wait for the first of some Ray references that a signal can end, and time does."""

@@ -31,6 +31,9 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.estimated_preparation_s is not None and plan.estimated_sweep_s is not None:
         table.add_row("estimated preparation", duration(plan.estimated_preparation_s))
         table.add_row(f"estimated sweep, {plan.concurrent_trials} at once", duration(plan.estimated_sweep_s))
+        if plan.estimated_gpu_hours:
+            table.add_row("estimated GPU-hours", f"{plan.estimated_gpu_hours:.3g}")
+        table.add_row("estimated CPU-hours", f"{plan.estimated_cpu_hours:.3g}")
     notes = []
     if plan.schedule_depends_on_total:
         notes.append(
@@ -40,7 +43,8 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.estimated_sweep_s is not None:
         notes.append(
             Text(
-                "Estimates come from three timed steps of this model on this machine, without start-up.",
+                f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}), without "
+                f"start-up and exchange between workers; trials that share a GPU slow each other down.",
                 style="dim",
             )
         )

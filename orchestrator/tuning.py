@@ -18,8 +18,8 @@ from orchestrator.interrupt import Interrupt
 from orchestrator.lease import Lease
 from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import ResourcesConfig
-from trainables.ray_single import EVALUATION, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
 from trainables.records import Status
+from trainables.tune_results import EVALUATION, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
 
 _DISORDERS = (RunStoppedError, SweepError)
 """Errors that end a run, and must not end Tune's loop where they happen."""
@@ -52,7 +52,7 @@ def run_trials(
     """Run what ``search`` proposes until there is nothing left, or ``interrupt`` has a reason to stop.
 
     Args:
-        trainable: ``AscentTrainable`` with its parameters.
+        trainable: of narrow or of wide trials, with its parameters.
         search: what to run.
         name: of the sweep.
         resources: of a trial.
@@ -64,7 +64,7 @@ def run_trials(
     exchange = _Exchange(search, events, interrupt, lease)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-tune-", ignore_cleanup_errors=True) as scratch:
         Tuner(
-            tune.with_resources(trainable, {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}),
+            tune.with_resources(trainable, resources.tune_resources),
             tune_config=TuneConfig(
                 search_alg=_Asker(exchange),
                 num_samples=-1,

@@ -8,7 +8,7 @@ tiny_encoded(count, seed=0, shortest=4, longest=12, label="example") -> EncodedS
 tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, **checkpoint) -> Workload, set "forget"
                                                   checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
-MemoryResults()                                   -> implements trainables.trial.Results; copies all it is given
+MemoryResults()                                   -> implements trainables.results.Results; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
@@ -120,15 +120,14 @@ def tiny_workload(
         "retain": tiny_encoded(4, seed=4, label="retain"),
     }
     sets = evaluation_sets(
-        encoded,
-        base=base.eval(),
-        references=[tiny_model(seed=100 + index).eval() for index in range(references)],
+        {"forget": encoded},
+        models=[base.eval(), *(tiny_model(seed=100 + index).eval() for index in range(references))],
         batch_size=16,
         max_increase=max_increase,
     )
     return Workload(
         base=snapshot(base),
-        evaluation_sets={"forget": sets},
+        evaluation_sets=sets,
         retain=tiny_encoded(8, seed=5, label="retain"),
         evaluation=EvaluationConfig(batch_size=16),
         checkpoint=CheckpointConfig(**{"every_s": 0.0, **checkpoint}),

@@ -8,7 +8,7 @@ import typer.main
 import yaml
 
 from orchestrator.cli import app
-from orchestrator.spec import load_spec, validate_spec
+from orchestrator.spec import ResourcesConfig, load_spec, validate_spec
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -30,6 +30,13 @@ def test_the_readme_names_every_command_and_no_other() -> None:
     named = set(re.findall(r"\$ unlearn-sweep (\w+)", (ROOT / "README.md").read_text()))
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert named == set(commands)
+
+
+def test_the_readmes_resources_are_allowed() -> None:
+    shown = re.findall(r"^\| `(\{.*?\})` \|", (ROOT / "README.md").read_text(), flags=re.M)
+    assert len(shown) == 4
+    for resources in shown:
+        ResourcesConfig(**yaml.safe_load(resources))
 
 
 def test_the_readmes_spec_validates_as_part_of_the_demo() -> None:

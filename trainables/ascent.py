@@ -12,7 +12,9 @@ from trainables import checkpoints, objectives
 from trainables.batching import BatchOrder, EncodedSet, collate
 from trainables.config import TrialConfig
 from trainables.optimizers import build_optimizer, learning_rate_at
+from trainables.parallel import whole
 from trainables.seeding import derive_seed, torch_stream
+from trainables.team import Team
 
 
 class DivergedError(ArithmeticError):
@@ -24,12 +26,16 @@ class Ascent:
 
     Everything random in step s is a function of (seed, s), so the state after s steps does not depend on where the
     trajectory will end, nor on having been interrupted. The model is changed in place; it must hold the base weights.
+
+    The workers of a team take each step together, each on its share of the batch. Losses are shares of the step's mean,
+    so that their gradients add up to the one of the whole batch.
     """
 
     def __init__(
         self,
         *,
         accelerator: Accelerator,
+        team: Team,
         model: Any,
         forget: EncodedSet,
         retain: EncodedSet,
@@ -38,6 +44,7 @@ class Ascent:
         horizon: int | None = None,
     ) -> None:
         self._accelerator = accelerator
+        self._team = team
         self._model = model
         self._forget = forget
         self._retain = retain
@@ -76,7 +83,7 @@ class Ascent:
         retain_targets = int(self._retain.num_targets_N[retain_indices].sum())
         micro_batches = list(self._micro_batches(forget_indices, retain_indices))
         self._accelerator.gradient_accumulation_steps = len(micro_batches)
-        with torch_stream(self._seed, "dropout", step):
+        with torch_stream(self._seed, "dropout", step, *self._dropout_stream):
             for forget_micro, retain_micro in micro_batches:
                 with self._accelerator.accumulate(self._model):
                     loss = objectives.compute(
@@ -90,15 +97,17 @@ class Ascent:
                         retain_targets=retain_targets,
                         **self._config.objective_weights,
                     )
-                    if not torch.isfinite(loss):
-                        raise self._diverged(step, "the loss", loss)
-                    # Accelerate divides by the number of micro-batches; our losses are shares of the step's already
-                    self._accelerator.backward(loss * len(micro_batches))
+                    shared_loss = self._team.total(loss.detach())  # all go on, or none
+                    if not torch.isfinite(shared_loss):
+                        raise self._diverged(step, "the loss", shared_loss)
+                    # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers;
+                    # our losses are shares of the step's already
+                    self._accelerator.backward(loss * (len(micro_batches) * self._team.size))
                     if self._accelerator.sync_gradients:
                         limit = self._config.clip_norm if self._config.clip_norm is not None else float("inf")
                         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), limit)
-                        if norm is not None and not torch.isfinite(norm):
-                            raise self._diverged(step, "the gradient norm", norm)
+                        if norm is not None and not torch.isfinite(whole(norm)):
+                            raise self._diverged(step, "the gradient norm", whole(norm))
                     self._optimizer.step()
                     self._optimizer.zero_grad(set_to_none=True)
         self.step = step
@@ -107,29 +116,42 @@ class Ascent:
     def _micro_batches(
         self, forget: npt.NDArray[np.int64], retain: npt.NDArray[np.int64]
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """Cut both batches into as many near-equal parts, each of at most ``micro_batch_size`` examples.
+        """Cut this worker's share of both batches into near-equal parts, each of at most ``micro_batch_size`` examples.
 
-        A retain set smaller than the forget batch leaves some of its parts empty.
+        All workers have as many parts as the largest share needs. A smaller share, and a retain set smaller than the
+        forget batch, leave some parts empty.
         """
-        parts = -(-len(forget) // (self._config.micro_batch_size or len(forget)))
+        largest_share = -(-len(forget) // self._team.size)
+        parts = -(-largest_share // (self._config.micro_batch_size or largest_share))
+        forget, retain = self._team.share(forget), self._team.share(retain)
         return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)
+
+    @property
+    def _dropout_stream(self) -> tuple[int, ...]:
+        """Name this worker's stream beside the leader's, which is the one of a worker alone."""
+        return () if self._team.leads else (self._team.rank,)
 
     def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
         self._optimizer.zero_grad(set_to_none=True)
         return DivergedError(f"step {step}: {what} is {float(value.detach())}")
 
     def pack(self, elapsed_s: float) -> bytes:
-        """Serialise the trajectory's state."""
+        """Serialise the trajectory's state; the leader of a team has the payload."""
         progress = checkpoints.Progress(step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s)
-        return checkpoints.pack(self._model, self._optimizer.optimizer, progress)
+        return checkpoints.pack(self._bare_model, self._optimizer.optimizer, progress, self._team)
 
     @property
     def state_bytes(self) -> int:
         """How large ``pack`` would make it, about."""
-        return checkpoints.state_bytes(self._model, self._optimizer.optimizer)
+        return checkpoints.state_bytes(self._bare_model, self._optimizer.optimizer)
 
     def unpack(self, payload: bytes) -> checkpoints.Progress:
-        """Go back to a packed state."""
-        progress = checkpoints.unpack(payload, self._model, self._optimizer.optimizer)
+        """Go back to a packed state; the payload of a team's leader counts."""
+        progress = checkpoints.unpack(payload, self._bare_model, self._optimizer.optimizer, self._team)
         self.step, self.tokens_seen = progress.step, progress.tokens_seen
         return progress
+
+    @property
+    def _bare_model(self) -> Any:
+        """The model by its own names, without what makes its workers share gradients."""
+        return self._accelerator.unwrap_model(self._model)

@@ -1,4 +1,7 @@
-"""A trajectory's checkpoint as one safetensors payload: weights, optimizer state, progress, checksum. No pickle."""
+"""The checkpoint of a trajectory, or of a model in training: weights, optimizer, progress in one safetensors payload.
+
+With a checksum; no pickle.
+"""
 
 import hashlib
 import json
@@ -9,6 +12,8 @@ import safetensors.torch
 import torch
 
 from trainables.models import named_tensors
+from trainables.parallel import sharded_like, whole
+from trainables.team import ALONE, Team
 
 _UNSIGNED = "0" * 64
 """Stands for the checksum while it is computed."""
@@ -20,35 +25,45 @@ class DamagedCheckpointError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a trajectory has come. Batches, learning rates and dropout are functions of the step."""
+    """How far it has come. Batches, learning rates and dropout are functions of the step."""
 
     step: int
-    tokens_seen: int
-    elapsed_s: float
+    tokens_seen: int = 0
+    elapsed_s: float = 0.0
 
 
 class CheckpointStore(Protocol):
-    """Where checkpoints go: at most one a trial, replaced atomically."""
+    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
 
-    def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
-        """Replace the trial's checkpoint."""
+    def save_checkpoint(self, key: str, payload: bytes, /) -> None:
+        """Replace its checkpoint."""
 
-    def load_checkpoint(self, trial_id: str) -> bytes | None:
-        """Read the trial's checkpoint, if there is one."""
+    def load_checkpoint(self, key: str, /) -> bytes | None:
+        """Read its checkpoint, if there is one."""
 
-    def discard_checkpoint(self, trial_id: str) -> None:
-        """Forget the trial's checkpoint, if there is one."""
+    def discard_checkpoint(self, key: str, /) -> None:
+        """Forget its checkpoint, if there is one."""
 
 
-def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress) -> bytes:
-    """Serialise everything that the rest of the trajectory depends on, with the SHA-256 of every byte."""
-    tensors, scalars = _state(model, optimizer)
+def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, team: Team = ALONE) -> bytes:
+    """Serialise everything that the rest of the way depends on, with the SHA-256 of every byte.
+
+    It says nothing of how many workers there are. All of them take part; the leader has the payload, the others none.
+    """
+    state, scalars = _state(model, optimizer)
+    tensors = {}
+    for name, tensor in state.items():
+        complete = whole(tensor)  # one at a time: together they may be more than a worker's device holds
+        if team.leads:
+            tensors[name] = complete.contiguous().cpu()
+    if not team.leads:
+        return b""
     metadata = {
         "progress": json.dumps(asdict(progress)),
         "optimizer_scalars": json.dumps(scalars),
         "sha256": _UNSIGNED,
     }
-    payload = safetensors.torch.save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata=metadata)
+    payload = safetensors.torch.save(tensors, metadata=metadata)
     return payload.replace(_UNSIGNED.encode(), hashlib.sha256(payload).hexdigest().encode(), 1)
 
 
@@ -59,7 +74,7 @@ def state_bytes(model: Any, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _state(model: Any, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Collect the tensors and the plain values of model and optimizer, by name."""
+    """Collect the tensors (or shards of them) and the plain values of model and optimizer, by name."""
     tensors = {f"model.{name}": tensor.detach() for name, tensor in named_tensors(model).items()}
     scalars: dict[str, Any] = {}
     for index, entries in optimizer.state_dict()["state"].items():
@@ -71,23 +86,52 @@ def _state(model: Any, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torc
     return tensors, scalars
 
 
-def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
+def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: Team = ALONE) -> Progress:
     """Restore model and optimizer in place, exactly as they were packed.
+
+    The leader's payload counts; it is handed out tensor by tensor, and the other workers never hold all of it.
 
     Raises:
         DamagedCheckpointError: the payload is not what was packed; model and optimizer are untouched.
     """
-    metadata = _checked_metadata(payload)
-    tensors: dict[str, Any] = dict(safetensors.torch.load(payload))
+    contents = _Contents(payload, team)
     with torch.no_grad():
         for name, tensor in named_tensors(model).items():
-            tensor.copy_(tensors.pop(f"model.{name}"))
+            tensor.copy_(sharded_like(contents.take(f"model.{name}"), tensor))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    found: dict[str, Any] = json.loads(contents.metadata["optimizer_scalars"])
+    for name in contents.left():
+        parameter, value = parameters[int(name.split(".")[1])], contents.take(name)
+        found[name] = sharded_like(value, parameter) if value.shape == parameter.shape else value
     state: dict[int, dict[str, Any]] = {}
-    for name, value in {**tensors, **json.loads(metadata["optimizer_scalars"])}.items():
+    for name, value in found.items():
         _, index, key = name.split(".", 2)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(**json.loads(metadata["progress"]))
+    return Progress(**json.loads(contents.metadata["progress"]))
+
+
+class _Contents:
+    """What a sound payload holds: its metadata in every worker, its tensors in the leader until they are taken."""
+
+    def __init__(self, payload: bytes, team: Team) -> None:
+        self._team = team
+        self._tensors: dict[str, torch.Tensor] = {}
+        self.metadata, self._kinds = team.decide(lambda: self._read(payload))
+
+    def _read(self, payload: bytes) -> tuple[dict[str, str], dict[str, tuple[torch.Size, torch.dtype]]]:
+        metadata = _checked_metadata(payload)
+        self._tensors = dict(safetensors.torch.load(payload))
+        return metadata, {name: (tensor.shape, tensor.dtype) for name, tensor in self._tensors.items()}
+
+    def left(self) -> list[str]:
+        """List the tensors that were not taken, in one order for all workers."""
+        return list(self._kinds)
+
+    def take(self, name: str) -> torch.Tensor:
+        """Give a tensor to all workers, which take the same ones in the same order."""
+        shape, dtype = self._kinds.pop(name)
+        return self._team.hand_out(self._tensors.pop(name) if self._team.leads else torch.empty(shape, dtype=dtype))
 
 
 def _checked_metadata(payload: bytes) -> dict[str, str]:

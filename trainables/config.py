@@ -14,6 +14,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]
 """Bounded, so that a slip of the exponent fails at once and not as an overflow inside an optimizer."""
 Precision = Literal["fp32", "bf16"]
+Parallelism = Literal["ddp", "fsdp"]
 Distribution = Literal["in", "out"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -49,6 +50,9 @@ class ModelConfig(Config):
     """Entries of the byte-level BPE tokenizer trained beside an ``architecture`` model."""
     precision: Precision = "fp32"
     """Of ascent and evaluation; ``bf16`` is mixed precision, with fp32 weights. Preparation is always fp32."""
+    gradient_checkpointing: bool = False
+    """Compute activations a second time in the backward pass instead of keeping them: less memory, more time, and the
+    same numbers to rounding."""
 
     @model_validator(mode="after")
     def _exactly_one_origin(self) -> Self:
@@ -156,7 +160,7 @@ class TrialConfig(Config):
     batch_size: PositiveInt
     """Forget examples in one ascent step; a batch larger than the forget set is the whole set."""
     micro_batch_size: PositiveInt | None = None
-    """Examples in one forward and backward pass; gradients accumulate over the rest. None: ``batch_size``."""
+    """Examples in one worker's forward and backward pass; gradients accumulate over the rest. None: its whole share."""
     schedule: str = "constant"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
 
@@ -172,7 +176,7 @@ class EvaluationConfig(Config):
     """How an evaluation is computed. It never changes a number by more than floating-point rounding."""
 
     batch_size: PositiveInt = 64
-    """Examples in one forward pass."""
+    """Examples in one worker's forward pass."""
     extraction_prefix: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the target given as prefix in extraction, where an example has no prompt of its own."""
 

@@ -18,6 +18,7 @@ from trainables.exposure import (
 )
 from trainables.likelihood import score_set
 from trainables.records import EvaluationRecord, ExampleRecord, Status
+from trainables.team import ALONE, Team
 
 MAX_PERPLEXITY_NLL = 88.0
 """Perplexity is capped at exp(88): past it, it overflows float32 and says nothing that NLL does not."""
@@ -44,18 +45,25 @@ class NonFiniteEvaluationError(ArithmeticError):
 
 
 def evaluate(
-    model: Any, sets: EvaluationSets, *, batch_size: int, step: int, tokens_seen: int, elapsed_s: float
+    model: Any,
+    sets: EvaluationSets,
+    *,
+    batch_size: int,
+    step: int,
+    tokens_seen: int,
+    elapsed_s: float,
+    team: Team = ALONE,
 ) -> tuple[EvaluationRecord, list[ExampleRecord]]:
-    """Evaluate the model on every set.
+    """Evaluate the model on every set; all workers of a team get the same records.
 
     Raises:
         NonFiniteEvaluationError: a likelihood or a mean is not finite.
     """
     model.eval()
-    forget = score_set(model, sets.forget, batch_size=batch_size)
-    population = score_set(model, sets.population, batch_size=batch_size)
-    heldout_nll = score_set(model, sets.heldout, batch_size=batch_size).nll_per_token
-    retain_nll = score_set(model, sets.retain, batch_size=batch_size).nll_per_token
+    forget = score_set(model, sets.forget, batch_size=batch_size, team=team)
+    population = score_set(model, sets.population, batch_size=batch_size, team=team)
+    heldout_nll = score_set(model, sets.heldout, batch_size=batch_size, team=team).nll_per_token
+    retain_nll = score_set(model, sets.retain, batch_size=batch_size, team=team).nll_per_token
     if not (
         np.isfinite(forget.logp_N).all()
         and np.isfinite(population.logp_N).all()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from trainables.batching import IGNORE, Batch, EncodedSet, batches_by_length, collate
+from trainables.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -96,22 +97,27 @@ class SetScores:
         return float(-self.logp_N.sum() / self.num_targets_N.sum())
 
 
-def score_set(model: Any, encoded: EncodedSet, *, batch_size: int) -> SetScores:
+def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, team: Team = ALONE) -> SetScores:
     """Score every example of a set; sums over tokens are float64.
+
+    The workers of a ``team`` score ``batch_size`` examples each at a time, and all get all scores. They make equally
+    many forward passes, as a model of which each has a shard needs.
 
     Greedy extraction needs no decoding: greedy decoding reproduces a target exactly if and only if, with the
     target itself as context, each of its tokens is the most likely one (by induction over positions).
     """
     device = next(model.parameters()).device
-    logp_N = np.empty(len(encoded))
-    extracted_N = np.empty(len(encoded), dtype=bool)
-    with torch.inference_mode():
-        for indices in batches_by_length(encoded, batch_size):
+    logp_N, extracted_N = scores_2N = np.zeros((2, len(encoded)))
+    with torch.no_grad():  # inference mode would leave a sharded model with layers that cannot be trained
+        for batch_indices in batches_by_length(encoded, batch_size * team.size):
+            indices = team.share(batch_indices)
             batch = collate(encoded, indices, device=device)
             logits_BTV = _logits(model, batch)
-            logp_N[indices] = token_scores(logits_BTV, batch["labels"]).logp_BT.double().sum(dim=-1).cpu().numpy()
-            misses_BT = greedy_misses(logits_BTV, batch["labels"]).cpu().numpy()
+            logp_B = token_scores(logits_BTV, batch["labels"]).logp_BT.double().sum(dim=-1).cpu().numpy()
+            misses_BT = greedy_misses(logits_BTV, batch["labels"]).cpu().numpy()[: len(indices)]
             tokens_T = np.arange(1, misses_BT.shape[1] + 1)
             asked_BT = tokens_T[np.newaxis] >= encoded.prefix_ends_N[indices][:, np.newaxis]
+            logp_N[indices] = logp_B[: len(indices)]  # an empty share is one row, of no example
             extracted_N[indices] = ~(misses_BT & asked_BT).any(axis=-1)
-    return SetScores(logp_N=logp_N, num_targets_N=encoded.num_targets_N, extracted_N=extracted_N)
+    logp_N, extracted_N = team.total(torch.from_numpy(scores_2N)).numpy()  # each example has one process's score
+    return SetScores(logp_N=logp_N, num_targets_N=encoded.num_targets_N, extracted_N=extracted_N.astype(bool))

@@ -1,5 +1,6 @@
 """Load, build, save, snapshot and restore models and tokenizers."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.initialization import no_init_weights
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
+from trainables.parallel import sharded_like
 from trainables.seeding import torch_stream
 
 BOS, PAD = "<s>", "<pad>"
@@ -95,8 +98,8 @@ def load_model(folder: Path) -> tuple[Any, Any]:
 
 def named_tensors(model: Any) -> dict[str, torch.Tensor]:
     """Everything that defines the model's state, tied weights once: parameters and persistent buffers."""
+    state = model.state_dict()  # first: a sharded model that kept layers whole after a forward pass shards them again
     parameters = dict(model.named_parameters())
-    state = model.state_dict()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in state}
     return parameters | buffers
 
@@ -110,16 +113,24 @@ class WeightsSnapshot:
     """The Transformers configuration to rebuild the model from."""
 
     def build(self) -> Any:
-        """Build a model of this architecture with these weights, in fp32."""
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**self.architecture), dtype=torch.float32)
+        """Build a model of this architecture with these weights, in fp32. No random weights are drawn before."""
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**self.architecture), dtype=torch.float32)
+        model.tie_weights()
         self.restore(model)
         return model
 
     def restore(self, model: Any) -> None:
-        """Copy the weights into the model in place. The arrays are only read."""
-        with torch.no_grad():
+        """Copy the weights into the model, or this worker's shards of it, in place. The arrays are only read."""
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
             for name, tensor in named_tensors(model).items():
-                tensor.copy_(torch.tensor(self.arrays[name]))
+                tensor.copy_(sharded_like(torch.from_numpy(self.arrays[name]), tensor))
+
+
+def recompute_activations(model: Any) -> None:
+    """Turn gradient checkpointing on: layers run again in the backward pass, instead of keeping what they computed."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def snapshot(model: Any) -> WeightsSnapshot:

@@ -6,14 +6,10 @@ from typing import Any
 from ray import tune
 
 from trainables.errors import ResultsError
-from trainables.records import Status, Trial
-from trainables.trial import Engine, Results, TrialRun, Workload
-
-TRIAL = "trial"
-"""Key of the trial in Tune's config; its value is a ``Trial``."""
-EVALUATION, OUTCOME, WARNING, STORAGE_ERROR = "evaluation", "outcome", "warning", "storage_error"
-"""Keys of a Tune result, each where there is one: the evaluation's numbers, the ending status, what was made good, and
-why the trial could not go on although nothing is wrong with it."""
+from trainables.records import Trial
+from trainables.results import Results
+from trainables.trial import Engine, TrialRun, Workload
+from trainables.tune_results import STORAGE_ERROR, TRIAL, next_result
 
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
@@ -42,21 +38,9 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
             return {"done": True, STORAGE_ERROR: str(error)}
 
     def _advance(self) -> dict[str, Any]:
-        result: dict[str, Any] = {}
         if self._run is None:
             self._run = TrialRun(self._engine, self._trial, self._results)
-            if self._run.warning is not None:
-                result[WARNING] = self._run.warning
-        evaluation = self._run.advance()
-        if evaluation is not None:
-            result[EVALUATION] = {
-                "step": evaluation.step,
-                "unlearning_quality": evaluation.unlearning_quality,
-                "performance": evaluation.performance,
-                "feasible": evaluation.status is Status.COMPLETED,
-            }
-        if self._run.outcome is not None:
-            result[OUTCOME] = self._run.outcome.status.value
+        result = next_result(self._run)
         return {"done": self._run.outcome is not None, **result}
 
     def cleanup(self) -> None:

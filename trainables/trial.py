@@ -1,24 +1,28 @@
 """One trial from start to outcome: ascend, evaluate at each point of the step axis, publish, checkpoint, stop.
 
-The engine is written once; a reused Ray Tune actor drives it evaluation by evaluation (``ray_single``).
+The engine is written once, for any number of workers. A reused Ray Tune actor drives it evaluation by evaluation
+(``ray_single``), or all workers of a Ray Train group do so in step (``ray_multi``).
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from trainables.ascent import Ascent, DivergedError
 from trainables.batching import EncodedSet
-from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
-from trainables.config import CheckpointConfig, EvaluationConfig, Precision
+from trainables.checkpoints import DamagedCheckpointError
+from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
-from trainables.models import WeightsSnapshot
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink, Status, Trial
+from trainables.models import WeightsSnapshot, recompute_activations
+from trainables.parallel import build_accelerator, share_model
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
+from trainables.results import LeadersResults, Results
+from trainables.team import team_of_process
 
 Clock = Callable[[], float]
 
@@ -40,26 +44,23 @@ class Workload:
     precision: Precision
     threads: int
     """Intra-op threads: pinned, for another number gives other roundings."""
-
-
-class Results(RowSink, CheckpointStore, Protocol):
-    """Where a trial's rows and checkpoints go, and whether it should go on at all.
-
-    Every method raises ``ResultsError`` where rows or checkpoints cannot be kept or read.
-    """
-
-    def stopping(self) -> bool:
-        """Tell whether whoever drives the sweep has asked its trials to stop, or is followed by another."""
+    parallelism: Parallelism = "ddp"
+    """How several workers share a trial's model."""
+    gradient_checkpointing: bool = False
 
 
 class Engine:
     """A resident model on this process's device: one for all the trials that a worker runs, one after another."""
 
     def __init__(self, workload: Workload) -> None:
-        torch.set_num_threads(workload.threads)
         self.workload = workload
-        self.accelerator = Accelerator(mixed_precision={"fp32": "no", "bf16": "bf16"}[workload.precision])
-        self.model = self.accelerator.prepare_model(workload.base.build())
+        self.team = team_of_process()
+        self.accelerator = build_accelerator(workload.precision, workload.parallelism)
+        torch.set_num_threads(workload.threads)  # after Accelerate, which has a number of its own for CPUs
+        model = workload.base.build()
+        if workload.gradient_checkpointing:
+            recompute_activations(model)
+        self.model = share_model(self.accelerator, model)
 
     def start(self, trial: Trial) -> Ascent:
         """Put the base weights back and start a trajectory; nothing of an earlier trial is left."""
@@ -67,6 +68,7 @@ class Engine:
         self.workload.base.restore(self.accelerator.unwrap_model(self.model))
         return Ascent(
             accelerator=self.accelerator,
+            team=self.team,
             model=self.model,
             forget=self.workload.evaluation_sets[trial.forget_set].forget,
             retain=self.workload.retain,
@@ -82,10 +84,10 @@ class TrialRun:
     def __init__(self, engine: Engine, trial: Trial, results: Results, *, clock: Clock = time.monotonic) -> None:
         self._engine = engine
         self._trial = trial
-        self._results = results
-        self._clock = clock
+        self._results = LeadersResults(results, engine.team)
+        self._clock = partial(engine.team.decide, clock)
         self._ascent = engine.start(trial)
-        self._evaluations, examples = results.published(trial.trial_id)
+        self._evaluations, examples = self._results.published(trial.trial_id)
         committed = {evaluation.step for evaluation in self._evaluations}
         self._examples = [example for example in examples if example.step in committed]  # examples are published first
         self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
@@ -93,7 +95,7 @@ class TrialRun:
         self.warning: str | None = None
         """What went wrong on the way, and was made good."""
         self._restore()
-        self._started = self._last_checkpoint = clock()
+        self._started = self._last_checkpoint = self._clock()
         self._checkpoint_step = self._ascent.step
 
     def _restore(self) -> None:
@@ -242,6 +244,7 @@ class TrialRun:
             step=self._ascent.step,
             tokens_seen=self._ascent.tokens_seen,
             elapsed_s=self.elapsed_s,
+            team=self._engine.team,
         )
 
 

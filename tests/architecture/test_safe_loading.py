@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.errors import LedgerWarning, SweepError
 from orchestrator.ledger import Ledger
+from orchestrator.model_cache import ModelCache
 from orchestrator.parquet import encode
-from orchestrator.preparation import ModelCache
 from orchestrator.schema import TRIALS
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec, make_trial
@@ -60,4 +60,4 @@ def test_a_models_files_cannot_name_a_file_elsewhere(tmp_path):
     (tmp_path / "sweeps" / ".models" / "key").mkdir(parents=True)
     (tmp_path / "sweeps" / ".models" / "key" / "complete.json").write_text('{"files": ["../../../secret"]}')
     with pytest.raises(SweepError, match="secret"):
-        ModelCache(LocalStorage(tmp_path / "sweeps")).load("key")
+        ModelCache(LocalStorage(tmp_path / "sweeps")).fetch("key", tmp_path / "here")

@@ -21,6 +21,7 @@ Environment = dict[str, str]
 
 CLUSTER = """
 import sys
+from ray.cluster_utils import Cluster
 head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": int(sys.argv[1])}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 print(cluster.head_node.address_info["webui_url"], flush=True)
@@ -86,7 +87,7 @@ def test_a_submitted_sweep_whose_driver_is_killed_goes_on_by_itself(
     assert (status["proposed"], status["job"]["status"], status["job"]["exit_code"]) == (8, "SUCCEEDED", 0)
     assert sweep.name in ask(laptop, "status", *where)[1]
     code, out, err = ask(laptop, "logs", sweep.name, "--address", address)
-    assert (code, "trials 8/8" in out) == (0, True), err
+    assert (code, "done: 8 trials" in out) == (0, True), err
     assert ask(laptop, "stop", sweep.name, *where)[0] == 0, "it has ended: there is nothing to do"
 
 
@@ -96,7 +97,7 @@ def test_what_the_cluster_can_never_run_is_refused_and_nothing_is_started(
     where = ("--storage", str(tmp_path), "--address", address)
     code, _, err = ask(laptop, "submit", str(TINY), *where, "--set", "resources.gpus_per_trial=2")
     assert code == 2
-    assert "a trial takes 1 CPU and 2 GPU on one machine, and the cluster has 1 x (2 CPU, 0 GPU)" in err
+    assert "a trial takes 1 CPU, 2 GPU on one machine, and the cluster has 1 x (2 CPU, 0 GPU" in err
     assert not (tmp_path / "tiny").exists()
 
 

@@ -7,7 +7,8 @@ import duckdb
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.preparation import ModelCache, build_workload, model_tasks
+from orchestrator.model_cache import ModelCache
+from orchestrator.preparation import build_workload, model_tasks
 from orchestrator.search import SweepSearch
 from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage
@@ -100,8 +101,7 @@ def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: 
     spec = load_spec(TINY)
     datasets = build_datasets(spec.data)
     cache = ModelCache(LocalStorage(tiny_sweep.parent))
-    models = {task.role: cache.load(task.key) for task in model_tasks(spec, datasets)}
-    workload, _ = build_workload(spec, datasets, {role: files for role, files in models.items() if files})
+    workload, _ = build_workload(spec, datasets, model_tasks(spec, datasets), cache)
     mine = Ledger(storage=LocalStorage(tmp_path), sweep="tiny")
     for row in Ledger(storage=LocalStorage(tiny_sweep), sweep="tiny").trials():
         trial = Trial(

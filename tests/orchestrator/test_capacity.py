@@ -51,10 +51,10 @@ def test_no_more_run_at_once_than_was_asked_for_and_than_fit():
 
 def test_what_never_fits_is_refused_with_the_arithmetic():
     message = refusal(Capacity(present=nodes((4, 0), (4, 0), (0, 0))), gpus_per_trial=1)
-    assert "a trial takes 1 CPU and 1 GPU on one machine" in message
+    assert "a trial takes 1 CPU, 1 GPU on one machine" in message
     assert "the cluster has 2 x (4 CPU, 0 GPU), 1 x (0 CPU, 0 GPU)" in message
     wide = refusal(Capacity(present=nodes((1, 1))), gpus_per_trial=2, workers_per_trial=2)
-    assert "2 workers, each with 0.5 CPU and 1 GPU" in wide
+    assert "2 workers, each with 0.5 CPU, 1 GPU" in wide
     assert "room for 1 such workers" in wide
 
 
@@ -82,3 +82,10 @@ def test_nodes_that_do_not_say_what_they_have_count_once_they_are_there():
     }
     assert declared_kinds(config) == ()
     assert held(Capacity(present=nodes((2, 0)), declared=declared_kinds(config))) == 2
+
+
+def test_memory_counts_where_a_trial_takes_some_and_a_machine_tells_of_it():
+    told = NodeKind(count=1, resources={"CPU": 8, "memory": 4 * 2**30})
+    assert held(Capacity(present=(told,)), memory_gib_per_trial=1.5) == 2
+    assert held(Capacity(present=nodes((8, 0))), memory_gib_per_trial=1.5) == 8
+    assert "takes 1 CPU, 0 GPU, 5.0 GiB on one" in refusal(Capacity(present=(told,)), memory_gib_per_trial=5)

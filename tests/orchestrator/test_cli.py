@@ -19,6 +19,7 @@ from rich.console import Console
 from orchestrator.cli import main
 from orchestrator.schema import VIEWS
 from tests.orchestrator.helpers import spec_data
+from tests.support import tiny_architecture
 
 
 @pytest.fixture
@@ -203,8 +204,11 @@ def test_plan(call, tmp_path):
     result = json.loads(out)
     assert (code, result["trials"], result["concurrent_trials"]) == (0, 16, 2)
     assert result["saving"] == pytest.approx((2 + 5 + 9) / 9)
-    code, out, _ = call("plan", path, "--no-estimate")
+    code, out, _ = call("plan", path, "--no-estimate", "--set", "resources.concurrent_trials=auto")
     assert (code, b"plan of sweep 'tiny'" in out) == (0, True)
+    smallest = f"model.architecture={json.dumps(tiny_architecture())}"
+    code, out, _ = call("plan", path, "--set", smallest, "--set", "resources.gpus_per_trial=0.5")
+    assert (code, b"on this machine (cpu)" in out, b"GPU-hours" in out, b"CPU-hours" in out) == (0, True, True, True)
 
 
 def test_the_installed_command_exits_with_2_without_a_traceback(written_sweeps):

@@ -2,14 +2,18 @@
 
 import pytest
 
-from orchestrator.plan import plan_sweep
+from orchestrator import step_times
+from orchestrator.plan import fits_here, plan_sweep
+from orchestrator.spec import ResourcesConfig
+from orchestrator.step_times import StepTimes, time_steps
 from tests.orchestrator.helpers import make_spec
+from tests.support import tiny_architecture
 
 FIXED = {"batch_size": 4, "learning_rate": 1e-3}
 
 
 def plan(spec, concurrent_trials=3):
-    return plan_sweep(spec, concurrent_trials=concurrent_trials, estimate=False)
+    return plan_sweep(spec, concurrent_trials=concurrent_trials)
 
 
 def test_the_counts_of_a_small_spec():
@@ -21,7 +25,8 @@ def test_the_counts_of_a_small_spec():
     assert result.models_to_train == 4
     assert result.training_steps == 4 * 2 * ((100 + 4 + 4) // 10)
     assert result.concurrent_trials == 3
-    assert (result.estimated_preparation_s, result.estimated_sweep_s) == (None, None)
+    assert (result.timed_on, result.estimated_preparation_s, result.estimated_sweep_s) == (None, None, None)
+    assert (result.estimated_gpu_hours, result.estimated_cpu_hours) == (None, None)
     assert not result.schedule_depends_on_total
 
 
@@ -46,6 +51,63 @@ def test_repeated_examples_and_distractors_count_as_training():
     }  # fmt: skip
     result = plan(make_spec(data={"forget_sets": {"people": people}}, preparation={"references": 0}))
     assert result.training_steps == 2 * ((100 + 4 * 5 + 30) // 10)
+
+
+TIMES = StepTimes(device="H100", training_step_s=3, ascent_step_s=5, evaluation_s=7)
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "cpus", "worker_gpus", "worker_cpus"),
+    [
+        ({}, 0, 1, 0, 1),
+        ({"gpus_per_trial": 0.25, "cpus_per_trial": 2}, 0.25, 2, 0.25, 2),
+        ({"gpus_per_trial": 4, "cpus_per_trial": 8, "workers_per_trial": 4}, 4, 8, 1, 2),
+    ],
+)
+def test_hours_count_all_that_trials_take_and_one_workers_share_of_every_training(
+    resources, gpus, cpus, worker_gpus, worker_cpus
+):
+    spec = make_spec(resources=resources, preparation={"references": 3})
+    result = plan_sweep(spec, concurrent_trials=3, times=TIMES)
+    model_s, trials_s = 2 * ((100 + 4 + 4) // 10) * 3, 8 * 9 * 5 + 8 * 4 * 7
+    assert result.timed_on == "H100"
+    assert result.estimated_preparation_s == 2 * model_s  # four models, three at once
+    assert result.estimated_sweep_s == pytest.approx(trials_s / 3)
+    assert result.estimated_gpu_hours == pytest.approx((4 * model_s * worker_gpus + trials_s * gpus) / 3600)
+    assert result.estimated_cpu_hours == pytest.approx((4 * model_s * worker_cpus + trials_s * cpus) / 3600)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "fits"),
+    [
+        ({}, 8, 0, 8),
+        ({"cpus_per_trial": 16}, 8, 0, 1),
+        ({"gpus_per_trial": 0.25}, 8, 1, 4),
+        ({"gpus_per_trial": 1}, 8, 0, 8),  # the cluster's GPUs are elsewhere
+        ({"cpus_per_trial": 0.1}, 1, 0, 10),
+    ],
+)
+def test_what_fits_here_is_bound_by_cpus_and_gpus(monkeypatch, settings, cpus, gpus, fits):
+    monkeypatch.setattr("os.cpu_count", lambda: cpus)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert fits_here(ResourcesConfig(**settings)) == fits
+
+
+def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
+    passes = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    real = step_times.collate
+    monkeypatch.setattr(step_times, "collate", lambda e, part, **k: (passes.append(len(part)), real(e, part, **k))[1])
+    space = {"batch_size": 4, "learning_rate": 1e-3, "micro_batch_size": 3}
+    architecture = tiny_architecture()
+    for workers, expected in ((1, {10, 2}), (2, {10, 2}), (4, {10, 1})):  # 10: a training step
+        passes.clear()
+        sections = {"search": {"space": space}, "model": {"architecture": architecture}}
+        times = time_steps(make_spec(resources={"workers_per_trial": workers}, **sections))
+        assert set(passes) == expected
+        assert len(passes) == 4 + 4 * (2 if workers == 1 else 1)
+        assert times.device == "cpu"
+        assert min(times.training_step_s, times.ascent_step_s, times.evaluation_s) > 0
 
 
 def test_json_has_the_saving():

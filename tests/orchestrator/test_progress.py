@@ -30,6 +30,7 @@ def test_lines_where_there_is_no_terminal(watched):
         progress.preparing(["base", "reference-0"])
         progress.model_ready("base")
         progress.model_ready("reference-0")
+        progress.shared("2 trials share a GPU")
         progress.sweeping(total=4, ended=1, concurrent=2)
         progress.evaluated(forget_set="verses", evaluation={})
         clock.now += LINE_EVERY_S
@@ -37,6 +38,7 @@ def test_lines_where_there_is_no_terminal(watched):
     assert text.getvalue().splitlines() == [
         "models 1/2  base ready",
         "models 2/2  reference-0 ready",
+        "2 trials share a GPU",
         "trials 1/4  2 at once",
         "trials 2/4  1 evaluations  1 completed  about 20 s left",
     ]

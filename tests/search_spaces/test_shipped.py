@@ -15,7 +15,7 @@ def test_the_demo_ships():
 def test_a_shipped_spec_validates_and_plans(name):
     spec = load_spec(name)
     assert spec.name == name
-    plan = plan_sweep(spec, concurrent_trials=2, estimate=False)
+    plan = plan_sweep(spec, concurrent_trials=2)
     assert plan.trials == plan.strata * plan.trials_per_stratum > 0
 
 

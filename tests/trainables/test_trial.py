@@ -65,9 +65,9 @@ def saved(monkeypatch):
     """The step of every checkpoint, and the seconds it says."""
     found, real = [], checkpoints.pack
 
-    def noting(model, optimizer, progress):
+    def noting(model, optimizer, progress, team):
         found.append((progress.step, progress.elapsed_s))
-        return real(model, optimizer, progress)
+        return real(model, optimizer, progress, team)
 
     monkeypatch.setattr(checkpoints, "pack", noting)
     return found

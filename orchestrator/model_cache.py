@@ -1,0 +1,77 @@
+"""Trained models in a storage, by key; and the checkpoint of each that is still in training.
+
+A model is a Hugging Face folder under ``<storage>/.models/<key>/``; it exists once ``complete.json`` does. Workers of
+any number of sweeps read and write it at once: every file is published whole, and what two of them write is the same.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import RunStoppedError
+from orchestrator.storage import Storage
+from trainables.models import save_model
+
+COMPLETE = "complete.json"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class ModelCache:
+    """The models of a storage. A ``trainables.checkpoints.CheckpointStore`` by model key. Picklable."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage.child(".models")
+
+    def holds(self, key: str) -> bool:
+        """Tell whether a model is there whole."""
+        return self._storage.read(f"{key}/{COMPLETE}") is not None
+
+    def fetch(self, key: str, folder: Path) -> Path:
+        """Copy a model into a folder of this machine, which is made.
+
+        Raises:
+            RunStoppedError: it is not there whole.
+        """
+        folder.mkdir(parents=True)
+        marker = self._storage.read(f"{key}/{COMPLETE}")
+        names = [COMPLETE] if marker is None else json.loads(marker)["files"]
+        for name in names:
+            content = self._storage.read(f"{key}/{name}")
+            if content is None:
+                raise RunStoppedError(
+                    f"{self._storage.uri}/{key}: this model lacks the file '{name}'; remove the folder, and resume to "
+                    f"train it anew"
+                )
+            (folder / name).write_bytes(content)
+        return folder
+
+    def store(self, key: str, model: Any, tokenizer: Any) -> None:
+        """Write a model; what says that it is whole comes last, and then nothing of its training is left."""
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(model, tokenizer, Path(folder))
+            files = sorted(Path(folder).iterdir())
+            for path in files:
+                self._storage.publish(f"{key}/{path.name}", path.read_bytes())
+        self._storage.publish(f"{key}/{COMPLETE}", json.dumps({"files": [path.name for path in files]}).encode())
+        self.tidy(key)
+
+    def tidy(self, key: str) -> None:
+        """Remove what the training of a model that is whole left: its checkpoint, and files that a crash cut off.
+
+        A worker of another sweep that still trains it may miss a file that it was writing, and finds the model whole.
+        """
+        self.discard_checkpoint(key)
+        self._storage.child(key).remove_leftovers()
+
+    def save_checkpoint(self, key: str, payload: bytes) -> None:
+        """See ``CheckpointStore``."""
+        self._storage.publish(f"{key}/{CHECKPOINT}", payload)
+
+    def load_checkpoint(self, key: str) -> bytes | None:
+        """See ``CheckpointStore``."""
+        return self._storage.read(f"{key}/{CHECKPOINT}")
+
+    def discard_checkpoint(self, key: str) -> None:
+        """See ``CheckpointStore``."""
+        self._storage.remove(f"{key}/{CHECKPOINT}")

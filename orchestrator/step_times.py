@@ -1,0 +1,126 @@
+"""How long a step of a sweep's model takes on this machine, timed on random tokens."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from orchestrator.spec import SweepSpec, trial_config
+from search_spaces import corners, settings
+from trainables.batching import EncodedSet, collate
+from trainables.config import TrialConfig
+from trainables.likelihood import score_batch, score_set
+from trainables.models import new_model
+
+_TYPICAL_TOKENS = 24
+"""Tokens of a probe example; real lengths are known only once the data is tokenized."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimes:
+    """Seconds that one worker takes, alone on its device, for its share of a trial."""
+
+    device: str
+    """``cpu``, or the name of this machine's GPU."""
+    training_step_s: float
+    """Of base and reference models."""
+    ascent_step_s: float
+    """Of the largest batch that may come up."""
+    evaluation_s: float
+    """Of the largest forget set."""
+
+
+def time_steps(spec: SweepSpec) -> StepTimes:
+    """Time the spec's model: the median of three, after a warm-up, on the GPU if this machine has one.
+
+    Raises:
+        UnlearningError: the model cannot be built.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(spec.resources.threads_per_trial)
+    try:
+        return _Probe(spec).times()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Probe:
+    def __init__(self, spec: SweepSpec) -> None:
+        self._spec = spec
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = new_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
+        self._model = model.to(self._device)
+        self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)
+        self._tokens = min(_TYPICAL_TOKENS, spec.data.max_tokens)
+
+    def times(self) -> StepTimes:
+        spec = self._spec
+        workers = spec.resources.workers_per_trial
+        largest = max(_configs(spec), key=lambda config: config.batch_size)
+        biggest = max(spec.data.forget_sets.values(), key=lambda s: s.size + s.population)
+        batch = -(-min(largest.batch_size, biggest.size) // workers)
+        scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
+        evaluated = -(-scored // workers)
+        some = self._random_set(min(evaluated, 4 * spec.evaluation.batch_size))
+        training_s = self._median_s(lambda: self._step(spec.preparation.batch_size))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.model.precision == "bf16"):
+            return StepTimes(
+                device="cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),
+                training_step_s=training_s,
+                ascent_step_s=self._median_s(lambda: self._step(batch, largest.micro_batch_size)),
+                evaluation_s=self._median_s(
+                    lambda: score_set(self._model, some, batch_size=spec.evaluation.batch_size)
+                ) * evaluated / len(some),
+            )  # fmt: skip
+
+    def _step(self, examples: int, micro_batch_size: int | None = None) -> None:
+        encoded = self._random_set(examples)
+        for part in np.array_split(np.arange(examples), -(-examples // (micro_batch_size or examples))):
+            batch = collate(encoded, part, device=self._device)
+            torch.autograd.backward(score_batch(self._model, batch).nll_per_token())
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _random_set(self, examples: int) -> EncodedSet:
+        tokens = np.random.default_rng(0).integers(2, 250, size=examples * self._tokens)
+        return EncodedSet(
+            example_ids=tuple(map(str, range(examples))),
+            tokens=tokens,
+            offsets=np.arange(0, examples * self._tokens + 1, self._tokens),
+            target_starts_N=np.ones(examples, dtype=np.int64),
+            prefix_ends_N=np.ones(examples, dtype=np.int64),
+        )
+
+    def _median_s(self, action: Callable[[], Any]) -> float:
+        action()
+        return sorted(self._timed_s(action) for _ in range(3))[1]
+
+    def _timed_s(self, action: Callable[[], Any]) -> float:
+        self._finish_what_was_started()
+        start = time.perf_counter()
+        action()
+        self._finish_what_was_started()
+        return time.perf_counter() - start
+
+    def _finish_what_was_started(self) -> None:
+        if self._device.type == "cuda":  # a GPU works on after the call has returned
+            torch.cuda.synchronize(self._device)
+
+
+def _configs(spec: SweepSpec) -> list[TrialConfig]:
+    return [trial_config(settings(spec.space, corner)) for corner in corners(spec.space)]
+
+
+class _ProbeTokenizer:
+    """As much of a tokenizer as building a model needs."""
+
+    bos_token_id, pad_token_id = 0, 1
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size

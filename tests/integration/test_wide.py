@@ -1,0 +1,68 @@
+"""A trial on two workers: stopped, resumed, a worker killed, it ends as the same trial on one worker does."""
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = (
+    "data.forget_sets={verses: {distribution: in, size: 8, population: 16}}",
+    "preparation.references=1",
+    "search.sampler=grid",
+    "search.trials=null",
+    "search.space={batch_size: 5, learning_rate: 1.0e-4}",
+    "steps=[1, 2, 150]",
+)
+"""One trial, whose batches do not divide by two, and which is long enough to be hit between two evaluations."""
+
+
+def command(sweep: Path, *settings: str) -> list[str]:
+    sets = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
+    return ["run", str(TINY), "--name", sweep.name, "--storage", str(sweep.parent), *sets]
+
+
+def test_a_wide_trial_stops_goes_on_and_loses_a_worker_and_ends_as_the_narrow_one(storage: Path) -> None:
+    narrow, wide = storage / "one-worker", storage / "two-workers"
+    done = unlearn_sweep(*command(narrow))
+    assert done.returncode == 0, done.stderr
+
+    process = start(*command(wide, "resources.workers_per_trial=2"))
+    wait_until(lambda: saved_at(wide), process, limit_s=240)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert [trial["status"] for trial in rows(wide, "trials")] == ["stopped"]
+    before = saved_at(wide)
+    assert before
+
+    process = start("resume", str(wide))
+    wait_until(lambda: saved_at(wide) != before, process, limit_s=240)
+    wide_workers(process.pid)[0].kill()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err + out
+    assert "goes on from its checkpoint" in out
+    assert [trial["status"] for trial in rows(wide, "trials")] == ["completed"]
+    for table in ("evaluations", "examples"):
+        for found, expected in zip(rows(wide, table), rows(narrow, table), strict=True):
+            measured = [name for name, value in expected.items() if isinstance(value, float)]
+            assert [found[name] for name in measured] == pytest.approx(
+                [expected[name] for name in measured], rel=1e-5, abs=1e-9
+            )
+            assert {**found, **dict.fromkeys(measured)} == {**expected, **dict.fromkeys(measured)}
+
+
+def saved_at(sweep: Path) -> list[int]:
+    """When the checkpoint of each trial was written."""
+    return [path.stat().st_mtime_ns for path in sweep.glob("checkpoints/*.safetensors")]
+
+
+def wide_workers(driver: int) -> list[psutil.Process]:
+    """Find the workers of wide trials under a driver."""
+    children = psutil.Process(driver).children(recursive=True)
+    return [process for process in children if any("RayTrainWorker" in part for part in process.cmdline()[:1])]

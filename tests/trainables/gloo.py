@@ -1,0 +1,66 @@
+"""Processes that work as one team over Gloo, started once and given many things to do.
+
+They come from a server process that has imported everything already, so that a team starts in a moment.
+"""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+import tests.support  # noqa: F401  # for the server to have it
+import trainables.trial  # noqa: F401
+
+LIMIT = timedelta(seconds=60)
+"""How long a process waits for the others before it fails."""
+
+
+class GlooTeam:
+    """``size`` processes with one process group; a team of one has none."""
+
+    def __init__(self, size: int, folder: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._processes, self._pipes = [], []
+        for rank in range(size):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, size, folder / "rendezvous", theirs), daemon=True)
+            process.start()
+            self._processes.append(process)
+            self._pipes.append(mine)
+
+    def __call__(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Do the work in all processes at once, and give what each returned, by rank."""
+        for pipe in self._pipes:
+            pipe.send((work, arguments))
+        answers = [pipe.recv() for pipe in self._pipes]
+        for rank, (done, answer) in enumerate(answers):
+            assert done, f"rank {rank}: {answer}"
+        return [answer for _, answer in answers]
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.send(None)
+        for process in self._processes:
+            process.join(timeout=LIMIT.total_seconds())
+            process.kill()
+
+
+def _serve(rank: int, size: int, rendezvous: Path, pipe: Connection) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    if size > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=LIMIT)
+    for work, arguments in iter(pipe.recv, None):
+        try:
+            pipe.send((True, work(*arguments)))
+        except Exception:
+            pipe.send((False, traceback.format_exc()))

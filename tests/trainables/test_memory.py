@@ -1,0 +1,83 @@
+"""What a trial takes at its peak is what it really takes."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.support import tiny_encoded, tiny_trial, tiny_workload
+from trainables import memory, trial
+from trainables.ascent import Ascent
+from trainables.errors import UnlearningError
+from trainables.memory import PROBE_STEPS, DeviceMemory, device_memory, measure_peak
+
+MIB = 2**20
+SPENT_MIB = 300
+SPENDING = f"""
+import sys, numpy as np, trainables.memory as memory
+from tests.support import tiny_trial, tiny_workload
+workload, real, kept = tiny_workload(), memory.TrialRun.checkpoint, []
+shared = np.memmap(sys.argv[1], dtype=float, mode="w+", shape={SPENT_MIB} * 2**17)
+def measure(spend):
+    memory.TrialRun.checkpoint = lambda run: (spend(), real(run))
+    return memory.measure_peak(workload, [tiny_trial().config]).host_bytes
+print(measure(lambda: None), measure(lambda: np.ones(shared.shape)), measure(lambda: shared.fill(1)))
+"""
+
+
+def adamw(**settings):
+    return tiny_trial(optimizer="adamw", **settings).config
+
+
+def test_the_peak_on_a_cpu_is_that_of_resident_memory_that_no_other_process_shares(tmp_path):
+    command = [sys.executable, "-c", SPENDING, str(tmp_path / "mapped")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    frugal, spent, shared = (int(figure) / MIB for figure in done.stdout.split())
+    assert 50 < frugal < 1000, "PyTorch alone takes that much"
+    assert shared < frugal + 0.2 * SPENT_MIB
+    assert 0.9 * SPENT_MIB < spent - frugal < 1.2 * SPENT_MIB
+
+
+def test_every_configuration_ascends_is_evaluated_and_packed_on_the_set_with_most_to_evaluate(monkeypatch):
+    workload = tiny_workload(every_s=1e9, keep_mib=0)  # such trials would pack nothing by themselves
+    small = workload.evaluation_sets["forget"]
+    large = replace(small, population=tiny_encoded(40, seed=2))
+    workload = replace(workload, evaluation_sets={"small": small, "large": large, "other": small})
+    did = []
+    advance, evaluate, pack = Ascent.advance, trial.evaluate, Ascent.pack
+    monkeypatch.setattr(Ascent, "advance", lambda self, to: (did.append(("step", to)), advance(self, to))[1])
+    monkeypatch.setattr(trial, "evaluate", lambda *a, **k: (did.append(("evaluate", a[1])), evaluate(*a, **k))[1])
+    monkeypatch.setattr(Ascent, "pack", lambda self, s: (did.append(("pack", self.state_bytes)), pack(self, s))[1])
+    configs = [adamw(learning_rate=1e5), adamw(schedule="linear"), tiny_trial().config]
+    peak = measure_peak(workload, configs)
+    assert peak.device is None
+    steps = [("step", step + 1) for step in range(PROBE_STEPS)]
+    assert [what for what in did if what[0] == "step"] == steps * 3
+    assert [what for what in did if what[0] == "evaluate"] == [("evaluate", large)] * 3, "even at that rate"
+    packed = [size for what, size in did if what == "pack"]
+    assert len(packed) == 3
+    assert packed[0] > 2.9 * packed[-1], "the state of AdamW was there"
+
+
+def test_on_a_gpu_it_is_what_pytorch_reserved_and_the_context(monkeypatch):
+    told = {
+        "mem_get_info": lambda _: (60, 100),
+        "memory_reserved": lambda _: 30,
+        "max_memory_reserved": lambda _: 35,
+        "get_device_name": lambda _: "H100",
+    }
+    for name, function in told.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    assert device_memory(torch.device("cuda", 0)) == DeviceMemory(name="H100", peak_bytes=45, total_bytes=100)
+    assert device_memory(torch.device("cpu")) is None
+
+
+def test_a_trial_that_does_not_fit_alone_says_what_to_lower(monkeypatch):
+    def runs_out(self):
+        raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(memory.TrialRun, "advance", runs_out)
+    with pytest.raises(UnlearningError, match=r"tried to allocate 2.00 GiB.*batch_size \(up to 6\)"):
+        measure_peak(tiny_workload(), [adamw()])

@@ -1,0 +1,126 @@
+"""How much memory a trial takes at its peak, found out by running the most expensive ones that may come up."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from trainables.config import TrialConfig
+from trainables.errors import UnlearningError
+from trainables.optimizers import SCHEDULES
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.trial import Engine, TrialRun, Workload
+
+PROBE_STEPS = 3
+"""The second step is the first that runs beside a full optimizer state; one more, for what a cache keeps."""
+_HARMLESS_RATE = 1e-9
+"""Learning rate of the probe: it must not diverge, and takes the same memory at any rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceMemory:
+    """Of an accelerator."""
+
+    name: str
+    peak_bytes: int
+    """What one trial's process takes of it at its peak, the context included."""
+    total_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeakMemory:
+    """What one trial's process takes at its peak."""
+
+    host_bytes: int
+    """RAM of its own: libraries, and base weights in Ray's object store, are there once for all and not counted."""
+    device: DeviceMemory | None
+    """None: there is no accelerator."""
+
+
+def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemory:
+    """Run a trial of each configuration for a few steps, with an evaluation and a checkpoint, one after another.
+
+    They run on the forget set that has most to evaluate, in one engine, as in a reused worker. Call it in a process
+    that has done nothing else: a peak of before cannot be told from its own.
+
+    Raises:
+        UnlearningError: not even one trial fits the accelerator.
+    """
+    try:
+        engine = Engine(workload)
+        for config in configs:
+            _run(engine, config)
+    except torch.OutOfMemoryError as error:
+        largest = max(config.batch_size for config in configs)
+        raise UnlearningError(
+            f"resources.concurrent_trials: auto: a trial alone on a whole GPU runs out of its memory ({error}); lower "
+            f"batch_size (up to {largest}) or set micro_batch_size in search.space, or lower evaluation.batch_size "
+            f"({workload.evaluation.batch_size})"
+        ) from None
+    mapped = psutil.Process().memory_info().shared  # of the object store and of libraries: once for all processes
+    return PeakMemory(
+        host_bytes=_peak_resident_bytes() - mapped,
+        device=device_memory(engine.accelerator.device),
+    )
+
+
+def _run(engine: Engine, config: TrialConfig) -> None:
+    sets = engine.workload.evaluation_sets
+    largest = max(sets, key=lambda name: len(sets[name].forget.tokens) + len(sets[name].population.tokens))
+    trial = Trial(
+        trial_id="memory-probe",
+        forget_set=largest,
+        seed=0,
+        config=config.model_copy(update={"learning_rate": _HARMLESS_RATE}),
+        steps=(PROBE_STEPS,),
+        horizon=PROBE_STEPS if SCHEDULES[config.schedule].needs_horizon else None,
+    )
+    run = TrialRun(engine, trial, _Nowhere())
+    while run.outcome is None:
+        run.advance()
+    run.checkpoint()
+
+
+def _peak_resident_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_memory(device: torch.device) -> DeviceMemory | None:
+    """Measure what this process takes: what PyTorch reserved at its peak, and the context, which it does not count."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    context = total - free - torch.cuda.memory_reserved(device)
+    return DeviceMemory(
+        name=torch.cuda.get_device_name(device),
+        peak_bytes=torch.cuda.max_memory_reserved(device) + context,
+        total_bytes=total,
+    )
+
+
+class _Nowhere:
+    """A ``trainables.trial.Results`` that keeps nothing."""
+
+    def publish(
+        self, trial_id: str, evaluations: list[EvaluationRecord], examples: list[ExampleRecord], outcome: Outcome | None
+    ) -> None:
+        pass
+
+    def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
+        return [], []
+
+    def save_checkpoint(self, key: str, payload: bytes) -> None:
+        pass
+
+    def load_checkpoint(self, key: str) -> bytes | None:
+        return None
+
+    def discard_checkpoint(self, key: str) -> None:
+        pass
+
+    def stopping(self) -> bool:
+        return False

@@ -1,0 +1,127 @@
+"""The wide trial: a Tune function that runs one trial on the workers of a Ray Train group.
+
+Every worker runs the trial's loop in step with the others; the leader alone publishes, and tells Tune. Ray Train
+neither retries nor keeps checkpoints: the search retries a trial, from the trial's own checkpoint.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Queue
+
+from trainables.errors import ResultsError
+from trainables.records import Trial
+from trainables.results import Results
+from trainables.trial import Engine, TrialRun
+from trainables.tune_results import STORAGE_ERROR, TRIAL, next_result
+
+_OVER = None
+"""What ends the stream of a trial's results."""
+
+
+def wide_trainable(
+    workload: Any,
+    results: Results,
+    *,
+    workers: int,
+    worker_resources: Mapping[str, float],
+    start_limit_s: float,
+) -> Callable[[dict[str, Any]], None]:
+    """Make the Tune function of trials that run on several workers each; the function itself needs no CPU.
+
+    Args:
+        workload: the Ray reference of what the trials share: each worker maps it.
+        results: where their rows and checkpoints go.
+        workers: processes of one trial.
+        worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
+        start_limit_s: seconds that a trial waits for its workers; then it has failed.
+    """
+    return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
+        _run,
+        workload=[workload],  # in a list, for Tune would fetch what it is given itself
+        results=results,
+        workers=workers,
+        worker_resources=dict(worker_resources),
+        start_limit_s=start_limit_s,
+    )
+
+
+def _run(
+    config: dict[str, Any],
+    *,
+    workload: list[Any],
+    results: Results,
+    workers: int,
+    worker_resources: dict[str, float],
+    start_limit_s: float,
+) -> None:
+    """Run one trial on a new group of workers, and pass on what its leader says.
+
+    Not by Ray's ``TuneReportCallback``: it passes a group's last results and the end of this function to Tune by two
+    ways, and where Tune is slow to ask, both wait for each other for ever.
+    """
+    os.environ.update(
+        {  # Ray Train takes these from the environment only; they reach its controller and its workers
+            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_limit_s),  # a cluster may have to grow first
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late it sees that workers have ended, or died
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart workers itself
+        }
+    )
+    trial: Trial = config[TRIAL]
+    has_gpus = worker_resources["GPU"] > 0
+    told = Queue(actor_options={"num_cpus": 0})
+    failures: list[Exception] = []
+    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"trial": trial, "workload": workload, "results": results, "told": told},
+            torch_config=TorchConfig(backend="nccl" if has_gpus else "gloo"),
+            scaling_config=train.ScalingConfig(
+                num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
+            ),
+            run_config=train.RunConfig(
+                name=trial.trial_id,
+                storage_path=scratch,
+                failure_config=train.FailureConfig(
+                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+                ),
+            ),
+        )
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except Exception as error:  # it is raised below, in the thread that Tune looks at
+                failures.append(error)
+            finally:
+                told.put(_OVER)
+
+        threading.Thread(target=fit, name="fit", daemon=True).start()
+        for result in iter(told.get, _OVER):
+            tune.report(result)
+    told.shutdown()
+    if failures:
+        raise failures[0]
+
+
+def _work(config: dict[str, Any]) -> None:
+    """Run the trial in one worker."""
+    (workload,) = ray.get(config["workload"])
+    engine = Engine(workload)
+
+    def tell(result: dict[str, Any]) -> None:
+        if engine.team.leads:
+            config["told"].put(result)
+
+    try:
+        run = TrialRun(engine, config["trial"], config["results"])
+        while run.outcome is None:
+            tell(next_result(run))
+    except ResultsError as error:
+        tell({STORAGE_ERROR: str(error)})

@@ -1,0 +1,137 @@
+"""Training of a base or reference model. Cut off anywhere, it goes on from its checkpoint, to the same numbers."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from trainables import checkpoints
+from trainables.batching import BatchOrder, collate, encode
+from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
+from trainables.config import ModelConfig, PreparationConfig
+from trainables.corpora import Example
+from trainables.errors import UnlearningError
+from trainables.likelihood import score_batch
+from trainables.models import new_model, recompute_activations
+from trainables.seeding import derive_seed, torch_stream
+
+
+def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
+    """Give the number of optimizer steps of one preparation run."""
+    return preparation.epochs * max(1, num_examples // preparation.batch_size)
+
+
+class Training:
+    """One model in training: AdamW, warm-up in steps, then constant. Deterministic on CPU.
+
+    Everything random in step s is a function of (seed, s), so the state after s steps does not depend on interruptions.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ModelConfig,
+        preparation: PreparationConfig,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        max_tokens: int,
+        seed: int,
+        threads: int,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self._preparation = preparation
+        self._seed = seed
+        self._accelerator = Accelerator(mixed_precision="no")
+        network = new_model(model, tokenizer=tokenizer, seed=seed)
+        if model.gradient_checkpointing:
+            recompute_activations(network)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=preparation.learning_rate, weight_decay=preparation.weight_decay
+        )
+        self._network, self._optimizer = self._accelerator.prepare(network, optimizer)
+        self._encoded = encode(tokenizer, examples, max_tokens=max_tokens)
+        self._order = BatchOrder(
+            num_examples=len(self._encoded),
+            batch_size=preparation.batch_size,
+            seed=derive_seed(seed, "training"),
+        )
+        self.step = 0
+        self.steps = train_steps(len(self._encoded), preparation)
+        """Of the whole training."""
+        self._network.train()
+
+    def advance(self) -> None:
+        """Take the next step.
+
+        Raises:
+            UnlearningError: the loss became non-finite.
+        """
+        step, recipe = self.step + 1, self._preparation
+        warm = min(1.0, step / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+        for group in self._optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * warm
+        with torch_stream(self._seed, "dropout", step):
+            batch = collate(self._encoded, self._order.indices(step), device=self._accelerator.device)
+            loss = score_batch(self._network, batch).nll_per_token()
+        if not torch.isfinite(loss):
+            raise UnlearningError(
+                f"preparation: the loss became {float(loss.detach())} at step {step}; lower preparation.learning_rate "
+                f"(now {recipe.learning_rate}) or preparation.clip_norm (now {recipe.clip_norm})"
+            )
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(self._network.parameters(), recipe.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.step = step
+
+    def pack(self) -> bytes:
+        """Serialise the state."""
+        return checkpoints.pack(self.model, self._optimizer.optimizer, checkpoints.Progress(step=self.step))
+
+    def unpack(self, payload: bytes) -> None:
+        """Go to a packed state.
+
+        Raises:
+            DamagedCheckpointError: the payload is not what was packed; the state is untouched.
+        """
+        self.step = checkpoints.unpack(payload, self.model, self._optimizer.optimizer).step
+
+    @property
+    def model(self) -> Any:
+        """The model as it is now, on the device that it trains on."""
+        return self._accelerator.unwrap_model(self._network)
+
+
+def train_to_end(
+    training: Training,
+    store: CheckpointStore,
+    key: str,
+    *,
+    every_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> str | None:
+    """Take all steps, from the checkpoint if there is one, and save one after every ``every_s`` seconds.
+
+    Returns:
+        What went wrong on the way and was made good, if anything.
+    """
+    warning = _restore(training, store, key)
+    last_checkpoint = clock()
+    while training.step < training.steps:
+        training.advance()
+        if training.step < training.steps and clock() - last_checkpoint >= every_s:
+            store.save_checkpoint(key, training.pack())
+            last_checkpoint = clock()
+    return warning
+
+
+def _restore(training: Training, store: CheckpointStore, key: str) -> str | None:
+    payload = store.load_checkpoint(key)
+    if payload is not None:
+        try:
+            training.unpack(payload)
+        except DamagedCheckpointError as error:
+            return f"its checkpoint is damaged ({error}); it trains anew"
+    return None
