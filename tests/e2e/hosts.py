@@ -112,7 +112,7 @@ class Host:
         return said
 
     def signal(self, name: str, pattern: str = "") -> None:
-        """Send a signal to what runs, where the command line matches; without a pattern, to all but the first process."""
+        """Send a signal to processes whose command line matches; without a pattern, to all but the first."""
         self.start(f"pkill -{name} -f '{pattern}'" if pattern else f"kill -{name} -1").wait(timeout=60)
 
     def lock(self, locked: bool) -> None:

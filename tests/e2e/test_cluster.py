@@ -94,6 +94,12 @@ class Cluster:
         trials = self.trials()
         return trials if all(name in trials and trials[name]["status"] == "completed" for name in names) else {}
 
+    def is_stopping(self) -> bool:
+        """Tell whether the first driver has asked its trials to stop; no while its file is just being written."""
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads((self.sweep / "drivers" / "000001.json").read_text())["stopping"]
+        return False
+
     def count(self) -> int:
         return sum(len(row["evaluations"]) for row in self.trials().values())
 
@@ -177,7 +183,7 @@ def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:
         lambda: {row["host"] for row in cluster.trials().values() if row["status"]} == {lost.name, left.name},
         "a trial completed on each host", limit_s=120,
     )  # fmt: skip
-    under_way = wait_until(lambda: cluster.hold_halfway(trials=2), "both hosts in the middle of a trial")
+    under_way = wait_until(lambda: cluster.hold_halfway(trials=2), "both hosts in the middle of a trial", poll_s=0.05)
     cluster.laptop.network.note(f"SIGKILL of {lost.name}'s raylet and workers; under way: {', '.join(under_way)}")
     lost.signal("KILL")
     lost.lock(True)  # so that it is not started again before its trial has ended
@@ -190,9 +196,9 @@ def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:
 
 
 def a_stopped_sweep_saves_its_trials(cluster: Cluster) -> None:
-    wait_until(lambda: cluster.hold_halfway(trials=1), "a trial under way on the host that is left")
+    wait_until(lambda: cluster.hold_halfway(trials=1), "a trial under way on the host that is left", poll_s=0.05)
     stopping = cluster.laptop.start(f"{UNLEARN_SWEEP} stop tiny --storage {STORAGE}")
-    wait_until(lambda: list(cluster.sweep.glob("drivers/*.stop")), "the request to stop")
+    wait_until(cluster.is_stopping, "the driver's word to its trials")
     cluster.hold(False)
     cluster.laptop.finish(stopping)
     status = json.loads(cluster.ask("status tiny --json"))
