@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import job_commands
+from orchestrator.cluster_commands import cluster_app
 from orchestrator.console import err, out, print_json, quiet_optuna, say, write
 from orchestrator.errors import (
     LedgerWarning,
@@ -47,6 +48,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cluster_app, name="cluster")
+
 TRACK_EVERY_S = 5.0
 """Seconds between two looks at a sweep that is followed."""
 

@@ -1,11 +1,13 @@
-"""Which tests share a process where two run at once, and a real S3 server, started once."""
+"""Which tests share a process where two run at once; a real S3 server and a whole sweep, each started once."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.integration.helpers import TINY, unlearn_sweep
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
 
@@ -14,7 +16,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
-        return "integration" if file.startswith("tests/integration/") else file
+        return "sweeps" if file.startswith(("tests/integration/", "tests/e2e/")) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
@@ -32,3 +34,17 @@ def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """A new bucket's name; its URI is set up in the environment."""
     use_endpoint(monkeypatch, s3_server.endpoint)
     return s3_server.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One storage for all whole sweeps: its models are trained once, by the first of them."""
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(scope="session")
+def tiny_sweep(storage: Path) -> Path:
+    """The tiny sweep, run to its end without interruption."""
+    done = unlearn_sweep("run", str(TINY), "--storage", str(storage))
+    assert done.returncode == 0, done.stderr
+    return storage / "tiny"

