@@ -32,14 +32,14 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
     assert done.returncode == 0, done.stderr
 
     process = start(*command(wide, "resources.workers_per_trial=2"))
-    wait_until(lambda: saved_at(wide), process)
+    wait_until(lambda: saved_at(wide), process, limit_s=240)
     before = saved_at(wide)
     workers = wide_workers(process.pid)
     assert len(workers) == 2
     workers[0].kill()
     gone = psutil.wait_procs(workers, timeout=60)
     assert gone[1] == [], "the other worker does not wait for ever"
-    wait_until(lambda: saved_at(wide) > before and wide_workers(process.pid), process)
+    wait_until(lambda: saved_at(wide) > before and wide_workers(process.pid), process, limit_s=240)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
