@@ -16,6 +16,19 @@ class TrialRows:
         self.trial_id: str = trial["trial_id"]
         self._repeated = {name: {column: trial[column] for column in columns} for name, columns in REPEATED.items()}
         self._grown: dict[str, tuple[Sequence[Any], GrowingFile]] = {}
+        self._others: dict[str, list[Any]] = {}
+        self.evaluations_file: bytes | None = None
+        """As this process published it last."""
+
+    def keep(self, **others: Sequence[Any]) -> None:
+        """Keep rows that another process has published, by table: from now on they are part of every file."""
+        self._others = {name: list(records) for name, records in others.items()}
+
+    def with_others(self, name: str, records: Sequence[Any]) -> Sequence[Any]:
+        """Add what others have published of steps that are not among these records."""
+        own = {record.step for record in records}
+        missing = [record for record in self._others.get(name, ()) if record.step not in own]
+        return sorted([*records, *missing], key=attrgetter("step")) if missing else records
 
     def file(self, name: str, records: Sequence[Any]) -> bytes:
         """Give the file of the table ``name``, with these records, in step order.

@@ -110,11 +110,24 @@ class Ledger:
         examples: list[ExampleRecord],
         outcome: Outcome | None,
     ) -> None:
-        """Publish all of a trial's rows: examples first and the outcome last, so what is visible is complete."""
+        """Publish all of a trial's rows: examples first and the outcome last, so what is visible is complete.
+
+        A worker that was taken for dead may publish late, while another goes on with its trial: no row of either is
+        taken back (but where both write within the same moment), and a trial that ended does not become a stopped one.
+        """
+        path = trial_file("evaluations", trial_id)
         rows = self._last_trial.rows(trial_id, self.trial)
-        self._publish(trial_file("examples", trial_id), rows.file("examples", examples))
-        self._publish(trial_file("evaluations", trial_id), rows.file("evaluations", evaluations))
-        if outcome is not None:
+        visible = self.storage.read(path)
+        if visible is not None and visible != rows.evaluations_file:
+            others, their_examples = self.published(trial_id)
+            evaluated = {evaluation.step for evaluation in others}  # examples are published first
+            rows.keep(evaluations=others, examples=[e for e in their_examples if e.step in evaluated])
+        evaluations_file = rows.file("evaluations", rows.with_others("evaluations", evaluations))
+        examples_file = rows.file("examples", rows.with_others("examples", examples))
+        self._publish(trial_file("examples", trial_id), examples_file)
+        self._publish(path, evaluations_file)
+        rows.evaluations_file = evaluations_file
+        if outcome is not None and not (outcome.status is Status.STOPPED and self.trial(trial_id)["status"] in ENDED):
             ended = {**vars(outcome), "ended_at": self.now(), "host": socket.gethostname()}
             self._change_trial(trial_id, ended)
 

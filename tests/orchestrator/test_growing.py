@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import growing, parquet
+from orchestrator import growing, parquet, table_files
 from orchestrator.gathered import TABLES_AT_ONCE, Gathered
 from orchestrator.growing import LastTrial, TrialRows
 from orchestrator.ledger import Ledger
@@ -135,9 +135,10 @@ def test_tables_grow_apart(trial):
     assert evaluations["step"].to_pylist() == [0]
 
 
-def test_a_commit_of_a_growing_trial_reads_nothing_and_writes_the_bytes_of_a_trial_published_whole(
+def test_a_commit_of_a_growing_trial_parses_nothing_and_writes_the_bytes_of_a_trial_published_whole(
     tmp_path, monkeypatch
 ):
+    """It looks at the file that it replaces, which is the one that it wrote."""
     trial = make_trial()
     evaluations = [evaluation_record(step) for step in range(4)]
     ledgers = [Ledger(storage=LocalStorage(tmp_path / name), sweep="tiny") for name in ("grown", "whole")]
@@ -146,7 +147,7 @@ def test_a_commit_of_a_growing_trial_reads_nothing_and_writes_the_bytes_of_a_tri
     grown, whole = ledgers
     grown.publish(trial.trial_id, evaluations[:1], RECORDS[:3], None)
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStorage, "read", lambda *_: pytest.fail("a file was read"))
+        patch.setattr(table_files, "decode", lambda *_, **__: pytest.fail("a file was parsed"))
         for count in (2, 3, 4):
             grown.publish(trial.trial_id, evaluations[:count], RECORDS[: 3 * count], None)
     whole.publish(trial.trial_id, evaluations, RECORDS, None)

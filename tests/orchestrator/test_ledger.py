@@ -150,6 +150,28 @@ def test_what_is_published_is_read_back(ledger):
     assert (row["sweep"], row["stratum"], row["learning_rate"]) == ("tiny", "verses/seed=0", 1e-3)
 
 
+def test_a_worker_taken_for_dead_that_publishes_late_takes_no_row_back(ledger):
+    """Its raylet is gone, and another worker has gone further with its trial."""
+    late, following = (Ledger(storage=ledger.storage, sweep=ledger.sweep) for _ in range(2))
+    trial_id = proposed(ledger).trial_id
+    records = [(evaluation_record(step), example_record(step)) for step in (0, 2, 5)]
+
+    def publish(worker, number, status=None):
+        evaluations, examples = zip(*records[:number], strict=True)
+        worker.publish(trial_id, list(evaluations), list(examples), outcome(status) if status else None)
+
+    publish(late, 1)
+    publish(following, 2)
+    publish(late, 1)
+    assert [len(part) for part in ledger.published(trial_id)] == [2, 2]
+    publish(following, 3, Status.COMPLETED)
+    publish(late, 2)
+    publish(late, 2, Status.STOPPED)
+    evaluations, examples = ledger.published(trial_id)
+    assert (evaluations, examples) == ([e for e, _ in records], [e for _, e in records])
+    assert ledger.trial(trial_id)["status"] == "completed"
+
+
 def test_what_was_never_published_is_empty(ledger):
     assert ledger.published("0" * 16) == ([], [])
     assert ledger.trials() == []
