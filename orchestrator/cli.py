@@ -48,19 +48,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cluster_app, name="cluster")
 
 TRACK_EVERY_S = 5.0
 """Seconds between two looks at a sweep that is followed."""
-
-for command in (
-    job_commands.doctor,
-    job_commands.submit,
-    job_commands.status,
-    job_commands.logs,
-    job_commands.stop,
-):
-    app.command()(command)
 
 
 class Format(StrEnum):
@@ -342,6 +332,17 @@ def report(
     else:
         target = LocalStorage(out.absolute().parent)
         typer.echo(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
+
+
+for command in (
+    job_commands.status,
+    job_commands.stop,
+    job_commands.doctor,
+    job_commands.submit,
+    job_commands.logs,
+):
+    app.command()(command)
+app.add_typer(cluster_app, name="cluster")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
