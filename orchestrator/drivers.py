@@ -18,6 +18,8 @@ _FOLDER = "drivers"
 EXPIRES_AFTER = timedelta(minutes=15)
 """Without a sign of life, a driver on another machine is taken to be dead after this; whether one on this machine lives
 is seen at once. Longer than clocks differ."""
+POLL_S = 0.5
+"""Seconds between two looks at a driver that was asked to stop."""
 SAME_START_S = 2.0
 """Processes of one number whose starts differ by more are two processes."""
 
@@ -89,16 +91,20 @@ def request_stop(storage: Storage, *, limit_s: float) -> Driver | None:
     Raises:
         RunStoppedError: it has not stopped within ``limit_s``.
     """
-    number, driver = last_driver(storage)
-    if driver is None or not driver.drives(datetime.now(UTC)):
-        return None
-    storage.publish(request_path(number), json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+    asked: dict[int, Driver] = {}
     deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        content = storage.read(driver_path(number))
-        if content is None or not decode_driver(content).drives(datetime.now(UTC)):
-            return driver
-        time.sleep(0.5)
+    while True:
+        number, driver = last_driver(storage)
+        if driver is None or not driver.drives(datetime.now(UTC)):
+            return asked.get(number)
+        if time.monotonic() >= deadline:
+            break
+        if number not in asked:  # another may follow while one waits: a killed driver that is started again
+            storage.publish(
+                request_path(number), json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+            )
+            asked[number] = driver
+        time.sleep(POLL_S)
     raise RunStoppedError(
         f"{storage.uri}: {driver} was asked to stop {limit_s:.0f} s ago and still drives the sweep; it may wait for a "
         f"storage or a machine that does not answer. If it is dead: unlearn-sweep resume {storage.uri} --take-over"

@@ -2,6 +2,11 @@
 
 from trainables.errors import ResultsError
 
+TOKEN_ADVICE = (
+    "put the cluster's token into ~/.ray/auth_token (on its head: ray get-auth-token), and: export RAY_AUTH_MODE=token"
+)
+"""What to do where a cluster wants a token."""
+
 
 class SweepError(Exception):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""

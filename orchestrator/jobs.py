@@ -1,8 +1,8 @@
 """A cluster's Ray Jobs, by its address: submit, find, follow, stop. Every mistake is answered with what to do."""
 
 import asyncio
-import contextlib
 import shlex
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +16,19 @@ from urllib.parse import urlsplit
 from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.errors import TOKEN_ADVICE, RunStoppedError, SweepError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 """Where ``ray dashboard cluster.yaml`` makes a cluster's dashboard appear."""
 CONNECT_LIMIT_S = 10.0
+_PATIENTLY = Retrying(
+    retry=retry_if_exception_type(RunStoppedError), stop=stop_after_delay(60), wait=wait_fixed(2), reraise=True
+)
+"""A tunnel that was closed may be opened again."""
+_STOPPED_CODES = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+"""Of a driver that was stopped in good order, which Ray takes for a failure."""
 _SWEEP, _URI = "unlearn-sweep", "unlearn-sweep-uri"
 """Keys of a job's metadata: the sweep's name, and where it lives."""
 
@@ -59,7 +66,10 @@ class Jobs:
         """
         self.address = _checked(address)
         with _explained(self.address):
-            self._client = JobSubmissionClient(self.address)
+            try:
+                self._client = JobSubmissionClient(self.address)
+            except (ConnectionError, ValueError) as error:
+                raise _no_cluster(address, error) from None
 
     def submit(
         self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], sweep: str, uri: str | None
@@ -91,6 +101,10 @@ class Jobs:
             found = self._client.list_jobs()
         ours = [_job(details) for details in found if _SWEEP in (details.metadata or {})]
         return sorted(ours, key=lambda job: job.submitted_at, reverse=True)
+
+    def of_sweep(self, uri: str) -> Job | None:
+        """Find the newest job of the sweep at a place, if it has one."""
+        return next((job for job in self.list() if job.uri == uri), None)
 
     def find(self, name: str) -> Job:
         """Find a job by its id, or the newest of a sweep by the sweep's name or place.
@@ -125,13 +139,12 @@ class Jobs:
         written = 0
         while True:
             seen = 0
-            with _explained(self.address), contextlib.suppress(RuntimeError, ClientError):  # it is made again
-                for text in _lines(self._client.tail_job_logs(job_id)):
-                    fresh = text[max(0, written - seen) :]
-                    seen += len(text)
-                    written = max(written, seen)
-                    write(fresh)
-            job = self.job(job_id)
+            for text in _until_broken(self._client.tail_job_logs(job_id)):
+                fresh = text[max(0, written - seen) :]
+                seen += len(text)
+                written = max(written, seen)
+                write(fresh)
+            job = _PATIENTLY(self.job, job_id)
             if job.is_over:
                 write(self.logs(job_id)[written:])
                 return job
@@ -156,21 +169,22 @@ def _job(details: Any) -> Job:
         job_id=details.submission_id,
         sweep=metadata.get(_SWEEP, ""),
         uri=metadata.get(_URI, ""),
-        status=str(details.status.value),
+        status="STOPPED" if details.driver_exit_code in _STOPPED_CODES else str(details.status.value),
         submitted_at=datetime.fromtimestamp((details.start_time or 0) / 1000, UTC).isoformat(timespec="seconds"),
         message=details.message or "",
         exit_code=details.driver_exit_code,
     )
 
 
-def _lines(stream: Any) -> Iterator[str]:
-    """Give what an asynchronous stream gives."""
+def _until_broken(stream: Any) -> Iterator[str]:
+    """Give what an asynchronous stream gives, until it or its connection ends."""
     with asyncio.Runner() as runner:
         while True:
             try:
-                yield runner.run(anext(stream))
-            except StopAsyncIteration:
+                text = runner.run(anext(stream))
+            except (StopAsyncIteration, RuntimeError, ClientError, OSError):
                 return
+            yield text
 
 
 def _checked(address: str) -> str:
@@ -205,13 +219,9 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except AuthenticationError as error:
         raise SweepError(
-            f"address '{address}': the cluster refuses the token ({str(error).splitlines()[0]})\n"
-            f"put the cluster's token into ~/.ray/auth_token (on its head: ray get-auth-token), and: "
-            f"export RAY_AUTH_MODE=token"
+            f"address '{address}': the cluster refuses the token ({str(error).splitlines()[0]})\n{TOKEN_ADVICE}"
         ) from None
-    except (ConnectionError, ValueError) as error:
-        raise _no_cluster(address, error) from None
-    except OSError as error:  # what requests raises
+    except (OSError, ValueError) as error:  # what requests raises
         raise RunStoppedError(f"{address}: the cluster does not answer ({error})") from None
     except RuntimeError as error:
         raise RunStoppedError(f"{address}: the cluster says: {error}") from None

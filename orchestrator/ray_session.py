@@ -1,5 +1,6 @@
 """A Ray session for one sweep: the cluster that ``RAY_ADDRESS`` names, or a fresh one on this machine."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Capacity, NodeKind, declared_kinds
-from orchestrator.errors import RunStoppedError, StorageError, SweepError
+from orchestrator.errors import TOKEN_ADVICE, RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
@@ -43,6 +44,10 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
     if os.environ.get("RAY_ADDRESS"):
         try:
             ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        except ray.exceptions.AuthenticationError as error:
+            raise SweepError(
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster refuses the token; {TOKEN_ADVICE}"
+            ) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise SweepError(
                 f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: cannot connect to a cluster there ({error}); "
@@ -84,17 +89,24 @@ def on_every_node(task: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Run a function on every machine that is there.
 
     Returns:
-        What each gave, by machine, or what it raised; of one that is silent for ``PROBE_LIMIT_S``, a TimeoutError.
+        What each gave, by machine, or what it raised; of one that is silent for ``PROBE_LIMIT_S``, a TimeoutError. One
+        that was lost meanwhile is left out.
     """
     asked = {
-        _name(node): ray.remote(num_cpus=0)(task)
-        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        name: ray.remote(num_cpus=0)(task)
+        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))
         .remote(*arguments)
-        for node in ray.nodes()
-        if node["Alive"]
+        for name, node_id in _machines().items()
     }
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_LIMIT_S)
-    return {name: _answer(reference) for name, reference in asked.items()}
+    answers = {name: _answer(reference) for name, reference in asked.items()}
+    there = _machines()
+    return {name: answer for name, answer in answers.items() if name in there or not isinstance(answer, Exception)}
+
+
+def _machines() -> dict[str, str]:
+    """Name the machines that are there, each with its Ray id."""
+    return {_name(node): node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def _name(node: Mapping[str, Any]) -> str:
@@ -118,8 +130,8 @@ def workers_hardware() -> list[dict[str, Any]]:
 def capacity() -> Capacity:
     """Ask what the cluster has; on the head of one that ``ray up`` made, also what it may grow to."""
     present = tuple(NodeKind(count=1, resources=node["Resources"]) for node in ray.nodes() if node["Alive"])
-    try:
-        declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text()))
-    except OSError:
-        declared = ()
+    declared: tuple[NodeKind, ...] = ()
+    if os.environ.get("RAY_ADDRESS"):  # a Ray of this process's own does not grow, whatever machine it is on
+        with contextlib.suppress(OSError):
+            declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text()))
     return Capacity(present=present, declared=declared)

@@ -16,6 +16,7 @@ def require_shared(storage: Storage) -> list[str]:
 
     Raises:
         SweepError: one of them does not see the storage, or sees another one; with what each said.
+        RunStoppedError: one of them is silent.
         StorageError: it cannot be written from here.
     """
     here = _new_path()
@@ -23,10 +24,14 @@ def require_shared(storage: Storage) -> list[str]:
     answers: dict[str, Any] = {}
     try:
         answers = on_every_node(_answer, storage, here)
-        wrong = [f"  {name}: {problem}" for name, answer in answers.items() if (problem := _problem(storage, answer))]
+        problems = {name: _problem(storage, answer) for name, answer in answers.items()}
     finally:
         for path in [here, *(answer for answer in answers.values() if isinstance(answer, str))]:
             storage.remove(path)
+    wrong = [f"  {name}: {problem}" for name, problem in problems.items() if problem is not None]
+    silent = [name for name, answer in answers.items() if isinstance(answer, TimeoutError)]
+    if silent:
+        raise RunStoppedError(f"no answer from {', '.join(silent)}; see 'ray status', and resume when it is settled")
     if wrong:
         raise SweepError(
             f"storage {storage.uri}: not every machine of the cluster sees what is written there:\n"

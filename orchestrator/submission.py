@@ -59,7 +59,8 @@ def submit_resume(
     retries: int = 0,
 ) -> str:
     """Submit ``unlearn-sweep resume`` of a sweep; see ``submit_sweep``."""
-    place, _, name = sweep.rstrip("/").rpartition("/") if "/" in sweep else (storage, "", sweep)
+    place, _, name = sweep.rstrip("/").rpartition("/")
+    place = place or storage
     require_reachable(place)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as folder:
         write_package(Path(folder), None)
