@@ -137,6 +137,8 @@ def resume(
     from orchestrator.runner import RunOptions
     from orchestrator.spec import amend_spec, stored_spec
 
+    if address is None and (retries or environment):
+        raise SweepError("--retries and --env belong to a job on a cluster: give its --address, or leave them out")
     if address is not None:
         _resume_there(
             sweep,
@@ -307,10 +309,11 @@ def track(
 
     ledger = open_sweep(sweep, storage)
     runs = TensorBoardRuns(tensorboard)
-    written = runs.update(ledger)
+    written = 0
     while follow and is_driven(ledger.storage):
-        time.sleep(TRACK_EVERY_S)
         written += runs.update(ledger)
+        time.sleep(TRACK_EVERY_S)
+    written += runs.update(ledger)  # after the last look at the driver: what it wrote at its end too
     typer.echo(f"{written} evaluations in {tensorboard}; look at them: tensorboard --logdir {tensorboard}")
 
 

@@ -13,6 +13,7 @@ from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import open_storage
 from trainables.errors import UnlearningError
 from trainables.forget_sets import build_datasets
+from trainables.models import load_tokenizer
 
 PACKAGES = ("unlearn-sweep", "ray", "torch", "transformers", "accelerate", "optuna", "pyarrow")
 
@@ -39,6 +40,7 @@ def examine(spec: SweepSpec | None, *, storage: str, workers: int | None) -> Ite
     yield _check("packages", _packages)
     if spec is not None:
         yield _check("data", lambda: _data(spec))
+        yield _check("model", lambda: _model(spec))
     try:
         with ray_session(resources, workers=workers):
             yield _check("code", _code)
@@ -65,6 +67,13 @@ def _data(spec: SweepSpec) -> str:
     return ", ".join(f"{name}: {len(s.forget)} to forget, population {len(s.population)}" for name, s in sets.items())
 
 
+def _model(spec: SweepSpec) -> str:
+    if spec.model.pretrained is None:
+        return "made here, and trained from scratch"
+    load_tokenizer(spec.model)
+    return f"{spec.model.pretrained} is found"
+
+
 def _code() -> str:
     """Compare the code of every machine with this one's: another version's numbers would mix with ours."""
     here = source_hash()
@@ -85,7 +94,8 @@ def _other_code(answer: object) -> str:
 def _storage(storage: str) -> str:
     root = open_storage(storage)
     machines = require_shared(root)
-    return f"{root.uri} is read and written by {len(machines)} machine{'s' * (len(machines) != 1)}"
+    later = "; machines that the cluster starts later must see it too" if capacity().declared else ""
+    return f"{root.uri} is read and written by {len(machines)} machine{'s' * (len(machines) != 1)}{later}"
 
 
 def _resources(resources: ResourcesConfig, workers: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from trainables.errors import ResultsError
 
-TOKEN_ADVICE = (
+AUTHENTICATION_ADVICE = (
     "put the cluster's token into ~/.ray/auth_token (on its head: ray get-auth-token), and: export RAY_AUTH_MODE=token"
 )
 """What to do where a cluster wants a token."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.console import print_json, quiet_optuna, say
-from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.errors import RunStoppedError, StorageError, SweepError
+from orchestrator.ledger import SPEC
 from orchestrator.options import (
     AddressOption,
     ElsewhereOption,
@@ -26,10 +27,13 @@ from orchestrator.options import (
     TakeOverOption,
     WorkersOption,
 )
+from orchestrator.storage import open_storage
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep, sweeps_in
 
 if TYPE_CHECKING:
+    from orchestrator.drivers import Driver
     from orchestrator.jobs import Job, Jobs
+    from orchestrator.ledger import Ledger
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show what it prints until it ends.")]
 
@@ -79,6 +83,9 @@ def submit(
 
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name)
     require_reachable(storage)
+    resume = resume or retry_failed
+    if not resume:
+        _require_new(f"{storage.rstrip('/')}/{loaded.name}")
     jobs = _connect(address)
     job_id = submit_sweep(
         jobs,
@@ -92,6 +99,15 @@ def submit(
         check=check,
     )
     submitted(jobs, job_id, follow=follow)
+
+
+def _require_new(uri: str) -> None:
+    """Refuse to submit what the job would refuse, as far as can be seen from here."""
+    from contextlib import suppress
+
+    with suppress(StorageError):
+        if open_storage(uri).read(SPEC) is not None:
+            raise SweepError(f"there is a sweep at {uri}; add --resume to go on with it, or choose another --name")
 
 
 def run_options(*, workers: int | None, **flags: bool) -> list[str]:
@@ -109,7 +125,7 @@ def submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
         _follow(jobs, job)
         return
     typer.echo(
-        f"follow it: unlearn-sweep logs {job.sweep} --follow{at}\n"
+        f"follow it: unlearn-sweep logs {job.job_id} --follow{at}\n"
         f"how far it is: unlearn-sweep status {job.uri}{at}\n"
         f"stop it: unlearn-sweep stop {job.uri}{at}"
     )
@@ -124,44 +140,58 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
+    from orchestrator.jobs import Job
     from orchestrator.status import described
 
     quiet_optuna()
-    jobs = _connect(address).list() if address is not None else []
-    found = _ledger_statuses(sweep, storage, jobs)
+    jobs: list[Job] = _connect(address).list() if address is not None else []
+    if sweep is not None:
+        found = [_status_of(sweep, storage, jobs)]
+    else:
+        places = dict.fromkeys([*sweeps_in(storage), *(job.uri for job in jobs)])
+        found = [_status_at(place, jobs) for place in places]
     if as_json:
         print_json(found[0] if sweep is not None else found)
         return
     for index, one in enumerate(found):
-        typer.echo(("\n" if index else "") + (described(one) if "trials" in one else f"{one['sweep']}\n{one['uri']}"))
+        typer.echo(("\n" if index else "") + described(one))
         if one["job"] is not None:
             typer.echo(f"job {one['job']['job_id']}: {one['job']['status']}, submitted {one['job']['submitted_at']}")
     if not found:
         typer.echo(f"no sweep in {storage}{f', and no job at {address}' if address is not None else ''}")
 
 
-def _ledger_statuses(sweep: str | None, storage: str, jobs: "Sequence[Job]") -> list[dict[str, Any]]:
-    """Tell of one sweep or all, those in the storage and those of jobs; of what is not seen from here, its job alone.
+def _status_of(sweep: str, storage: str, jobs: "Sequence[Job]") -> dict[str, Any]:
+    """Tell of one sweep; of one whose folder is not seen from here, its newest job alone.
 
     Raises:
-        SweepError: there is no such sweep.
+        SweepError, StorageError: there is neither.
     """
     from orchestrator.status import sweep_status
 
-    newest = {job.uri: job for job in reversed(jobs)}
-    names = [sweep] if sweep is not None else sweeps_in(storage)
-    found: list[dict[str, Any]] = []
-    for name in [*names, *(newest if sweep is None else ())]:
-        job = next((job for job in newest.values() if name in (job.uri, job.sweep)), None)
-        try:
-            one = sweep_status(open_sweep(job.uri if job is not None else name, storage))
-        except SweepError:
-            if job is None:
-                raise
-            one = {"sweep": job.sweep, "uri": job.uri}
-        if one["uri"] not in [other["uri"] for other in found]:
-            found.append({**one, "job": asdict(job) if job is not None else None})
-    return found
+    try:
+        one = sweep_status(open_sweep(sweep, storage))
+    except (SweepError, StorageError):
+        named = [job for job in jobs if sweep.rstrip("/") in (job.uri, job.sweep, job.job_id)]
+        if not named:
+            raise
+        return {"sweep": named[0].sweep, "uri": named[0].uri, "job": asdict(named[0])}
+    return {**one, "job": _newest(one["uri"], jobs)}
+
+
+def _status_at(uri: str, jobs: "Sequence[Job]") -> dict[str, Any]:
+    """Tell of the sweep at a place; where it cannot be read, say why."""
+    from orchestrator.status import sweep_status
+
+    try:
+        one = sweep_status(open_sweep(uri))
+    except (SweepError, StorageError) as error:
+        one = {"sweep": uri.rpartition("/")[2], "uri": uri, "error": str(error)}
+    return {**one, "job": _newest(uri, jobs)}
+
+
+def _newest(uri: str, jobs: "Sequence[Job]") -> dict[str, Any] | None:
+    return next((asdict(job) for job in jobs if job.uri == uri), None)
 
 
 def logs(
@@ -184,33 +214,39 @@ def stop(
     address: ElsewhereOption = None,
 ) -> None:
     """Stop a sweep in good order, wherever it runs: its trials save where they are. Waits until it has stopped."""
-    driver, unreadable = _stop_through_storage(sweep, storage)
-    if driver is not None:
-        typer.echo(f"stopped: {driver}")
-        return
-    if address is None:
-        if unreadable is not None:
-            raise unreadable
-        typer.echo("nobody drives it now")
-        return
-    jobs = _connect(address)
-    job = jobs.find(sweep)
-    ended = job if job.is_over else jobs.stop(job.job_id)
-    typer.echo(f"{ended.job_id}: {ended.status}")
-
-
-def _stop_through_storage(sweep: str, storage: str) -> tuple[str | None, SweepError | None]:
-    """Ask the driver to stop; None: nobody drives the sweep, or (the error) its folder is not seen from here."""
-    from orchestrator.drivers import request_stop
-    from orchestrator.spec import stored_spec
-
     try:
         ledger = open_sweep(sweep, storage)
-    except SweepError as error:
-        return None, error
-    say("asked to stop; waiting for its trials to save where they are")
-    driver = request_stop(ledger.storage, limit_s=stored_spec(ledger).resources.stop_grace_s + 120)
-    return (str(driver) if driver is not None else None), None
+    except (SweepError, StorageError):
+        if address is None:
+            raise
+        _stop_job(_connect(address).find(sweep), address)  # its folder is not seen from here
+        return
+    try:
+        driver = _stop_through_storage(ledger)
+    except RunStoppedError:
+        if address is None:
+            raise
+        driver = None
+    job = _connect(address).of_sweep(ledger.storage.uri) if driver is None and address is not None else None
+    if job is not None:
+        _stop_job(job, address)
+    else:
+        typer.echo("nobody drives it now" if driver is None else f"stopped: {driver}")
+
+
+def _stop_through_storage(ledger: "Ledger") -> "Driver | None":
+    """Ask whoever drives the sweep to stop, and wait until that is done; None: nobody drives it."""
+    from orchestrator.drivers import is_driven, request_stop
+    from orchestrator.spec import stored_spec
+
+    if is_driven(ledger.storage):
+        say("asked to stop; waiting for its trials to save where they are")
+    return request_stop(ledger.storage, limit_s=stored_spec(ledger).resources.stop_grace_s + 120)
+
+
+def _stop_job(job: "Job", address: str | None) -> None:
+    ended = job if job.is_over else _connect(address).stop(job.job_id)
+    typer.echo(f"{ended.job_id}: {ended.status}")
 
 
 def _connect(address: str | None) -> "Jobs":

@@ -18,7 +18,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from orchestrator.errors import TOKEN_ADVICE, RunStoppedError, SweepError
+from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, SweepError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 """Where ``ray dashboard cluster.yaml`` makes a cluster's dashboard appear."""
@@ -219,7 +219,8 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except AuthenticationError as error:
         raise SweepError(
-            f"address '{address}': the cluster refuses the token ({str(error).splitlines()[0]})\n{TOKEN_ADVICE}"
+            f"address '{address}': the cluster refuses the token ({str(error).splitlines()[0]})\n"
+            f"{AUTHENTICATION_ADVICE}"
         ) from None
     except (OSError, ValueError) as error:  # what requests raises
         raise RunStoppedError(f"{address}: the cluster does not answer ({error})") from None

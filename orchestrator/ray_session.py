@@ -13,7 +13,7 @@ import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Capacity, NodeKind, declared_kinds
-from orchestrator.errors import TOKEN_ADVICE, RunStoppedError, StorageError, SweepError
+from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
@@ -46,7 +46,7 @@ def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[
             ray.init(logging_level=logging.ERROR, log_to_driver=False)
         except ray.exceptions.AuthenticationError as error:
             raise SweepError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster refuses the token; {TOKEN_ADVICE}"
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster refuses the token; {AUTHENTICATION_ADVICE}"
             ) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise SweepError(

@@ -105,7 +105,7 @@ def run_sweep(
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
     inputs = _Inputs.of(spec)
     interrupt = Interrupt()
-    with lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
+    with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
         changes = _changes(ledger, inputs)
         if changes is not None:
@@ -115,6 +115,7 @@ def run_sweep(
         if options.retry_failed and options.resume:
             ledger.reopen_failed()
         search = SweepSearch(spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
+        interrupt.raise_if_set()
         if changes is not None and search.is_exhausted():
             return _summary(search, ledger, was_finished=True)
         if changes is not None and not options.resume:
@@ -189,7 +190,7 @@ class _Run:
 
     def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
         resources, search = self.spec.resources, self.search
-        # in this order: ray.init puts a SIGTERM handler of its own in place
+        # once more: ray.init puts a SIGTERM handler of its own in place
         with ray_session(resources, workers=workers), catch_signals(self.interrupt):
             if len(ray.nodes()) > 1:
                 require_shared(self.root)
@@ -265,7 +266,6 @@ class _Run:
             self.ledger,
             workers=resources.workers_per_trial,
             worker_resources=resources.worker_resources,
-            start_limit_s=resources.silence_limit_s,
         )
 
     def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:

@@ -88,7 +88,8 @@ class ResourcesConfig(Config):
     """Processes that run one trial together (data parallel): one resident actor, or N workers under Ray Train."""
     parallelism: Parallelism = "ddp"
     """How several workers share a trial: ``ddp`` keeps a whole model on each; ``fsdp`` cuts it into shards, for models
-    that do not fit one GPU. The numbers are the same, to rounding."""
+    whose ascent does not fit one GPU. The numbers are the same, to rounding. Base and reference models are trained on
+    one worker each: one that does not fit there must come trained (``preparation.epochs: 0``)."""
     threads_per_trial: PositiveInt = 1
     """Intra-op threads of PyTorch in each of its workers, pinned: another number gives other roundings."""
     max_failures: Annotated[int, Field(ge=0)] = 2
@@ -104,6 +105,8 @@ class ResourcesConfig(Config):
 
     @model_validator(mode="after")
     def _workers_have_gpus_of_their_own(self) -> Self:
+        if self.gpus_per_trial > 1 and not self.gpus_per_trial.is_integer():
+            raise ValueError(f"gpus_per_trial: a share of one GPU, or whole GPUs; found {self.gpus_per_trial:g}")
         if self.workers_per_trial > 1 and self.gpus_per_trial not in (0, self.workers_per_trial):
             raise ValueError(
                 f"gpus_per_trial is of the whole trial: {self.workers_per_trial} workers take one GPU each, "
@@ -176,6 +179,15 @@ class SweepSpec(Config):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds must be distinct; found {list(seeds)}")
         return seeds
+
+    @model_validator(mode="after")
+    def _an_untrained_model_is_pretrained(self) -> Self:
+        if self.preparation.epochs == 0 and (self.model.pretrained is None or self.preparation.references):
+            raise ValueError(
+                f"preparation.epochs: 0 takes model.pretrained as the base model as it is, and has no way to train "
+                f"references; found pretrained {self.model.pretrained} and references {self.preparation.references}"
+            )
+        return self
 
     @field_validator("data")
     @classmethod

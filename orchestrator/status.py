@@ -29,7 +29,9 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
 
 
 def described(status: dict[str, Any]) -> str:
-    """Say it to a person."""
+    """Say it to a person; of a sweep that could not be read, why."""
+    if "trials" not in status:
+        return "\n".join([status["sweep"], status["uri"], *([status["error"]] if "error" in status else [])])
     endings = ", ".join(f"{count} {name}" for name, count in sorted(status["statuses"].items())) or "none yet"
     driver = status["driver"]
     drives = (

@@ -16,7 +16,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
-        return "sweeps" if file.startswith(("tests/integration/", "tests/e2e/")) else file
+        return "sweeps" if file.startswith("tests/integration/") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:

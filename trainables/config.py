@@ -133,7 +133,8 @@ class DataConfig(Config):
 class PreparationConfig(Config):
     """The recipe of base and reference models: AdamW, linear warm-up, then constant learning rate."""
 
-    epochs: PositiveInt
+    epochs: Annotated[int, Field(ge=0)]
+    """0: ``model.pretrained`` is the base model as it is, and has seen the forget sets already."""
     batch_size: PositiveInt = 32
     learning_rate: LearningRate
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -15,6 +15,7 @@ import ray
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.errors import ResultsError
 from trainables.records import Trial
@@ -24,6 +25,9 @@ from trainables.tune_results import STORAGE_ERROR, TRIAL, next_result
 
 _OVER = None
 """What ends the stream of a trial's results."""
+_PATIENCE_S = 365 * 86_400
+"""A trial waits for its workers as a narrow one does, however long: a cluster may have to grow first. Whether anything
+goes on at all is watched by whoever drives the sweep."""
 
 
 def wide_trainable(
@@ -32,7 +36,6 @@ def wide_trainable(
     *,
     workers: int,
     worker_resources: Mapping[str, float],
-    start_limit_s: float,
 ) -> Callable[[dict[str, Any]], None]:
     """Make the Tune function of trials that run on several workers each; the function itself needs no CPU.
 
@@ -41,7 +44,6 @@ def wide_trainable(
         results: where their rows and checkpoints go.
         workers: processes of one trial.
         worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
-        start_limit_s: seconds that a trial waits for its workers; then it has failed.
     """
     return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
         _run,
@@ -49,7 +51,6 @@ def wide_trainable(
         results=results,
         workers=workers,
         worker_resources=dict(worker_resources),
-        start_limit_s=start_limit_s,
     )
 
 
@@ -70,11 +71,12 @@ class _TorchOverRaysNetwork(TorchConfig().backend_cls):  # type: ignore[misc]
 
 
 def choose_network() -> None:
-    """Let Gloo speak over the interface by which Ray knows this machine, unless the environment says otherwise."""
+    """Let Gloo and NCCL speak over the interface by which Ray knows this machine, unless they are told otherwise."""
     address = ray.util.get_node_ip_address()
     for interface, addresses in psutil.net_if_addrs().items():
         if address in (entry.address for entry in addresses):
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
 
 
 def _run(
@@ -84,7 +86,6 @@ def _run(
     results: Results,
     workers: int,
     worker_resources: dict[str, float],
-    start_limit_s: float,
 ) -> None:
     """Run one trial on a new group of workers, and pass on what its leader says.
 
@@ -93,14 +94,15 @@ def _run(
     """
     os.environ.update(
         {  # Ray Train takes these from the environment only; they reach its controller and its workers
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_limit_s),  # a cluster may have to grow first
+            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_PATIENCE_S),
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late it sees that workers have ended, or died
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart workers itself
         }
     )
     trial: Trial = config[TRIAL]
     has_gpus = worker_resources["GPU"] > 0
-    told = Queue(actor_options={"num_cpus": 0})
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # not where it may be lost alone
     failures: list[Exception] = []
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
         trainer = TorchTrainer(

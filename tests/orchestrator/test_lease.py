@@ -150,6 +150,32 @@ def test_whoever_drives_is_asked_to_stop_through_the_storage(storage):
     assert request_stop(storage, limit_s=60) is None, "nobody drives it now"
 
 
+def test_a_stop_reaches_the_driver_that_follows_a_killed_one_meanwhile(storage, monkeypatch):
+    """A supervisor starts a killed driver again: the request to the first would never be read."""
+    with hold(storage) as first:
+        rewrite(storage, machine="elsewhere")
+
+        def follow(_):
+            monkeypatch.undo()
+            follower.start()
+            assert driving.wait(60)
+
+        def drive():
+            with lease(storage, "tiny", interrupt, take_over=True, renew_every_s=0.01):
+                driving.set()
+                while interrupt.reason is None:
+                    first_look.wait(0.01)
+
+        interrupt, driving, first_look = Interrupt(), threading.Event(), threading.Event()
+        follower = threading.Thread(target=drive)
+        monkeypatch.setattr("orchestrator.drivers.time.sleep", follow)
+        stopped = request_stop(storage, limit_s=60)
+        follower.join()
+    assert first.stop_is_requested
+    assert (stopped.pid, stopped.machine != "elsewhere") == (os.getpid(), True)
+    assert isinstance(interrupt.reason, SweepInterruptedError)
+
+
 def test_a_request_to_stop_is_of_one_driver_and_not_of_the_next(storage):
     with hold(storage) as first, pytest.raises(RunStoppedError, match="--take-over"):
         request_stop(storage, limit_s=0.01)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator import shared_storage
-from orchestrator.errors import StorageError, SweepError
+from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.shared_storage import require_shared
 from orchestrator.storage import LocalStorage
 
@@ -62,7 +62,6 @@ def test_each_machine_that_sees_another_storage_is_named_with_what_it_said(
         no_credentials=Deaf(Path(storage.uri)),
         keeps=Forgetful(Path(storage.uri)),
         bare=ImportError("install s3fs"),
-        silent=TimeoutError("no answer"),
     )
     with pytest.raises(SweepError) as caught:
         require_shared(storage)
@@ -72,6 +71,11 @@ def test_each_machine_that_sees_another_storage_is_named_with_what_it_said(
         f"  no_credentials: {storage.uri}: cannot read: 403 Forbidden",
         "  keeps: what it writes is not seen from here",
         "  bare: ImportError: install s3fs",
-        "  silent: no answer",
     ]
     assert "s3://bucket/sweeps" in lines[-1]
+
+
+def test_a_silent_machine_is_no_mistake_of_the_users(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_machines_see(monkeypatch, head=storage, spot=TimeoutError("no answer"))
+    with pytest.raises(RunStoppedError, match="no answer from spot"):
+        require_shared(storage)

@@ -304,6 +304,7 @@ def test_a_forget_set_that_does_not_exist_names_the_nearest():
     [
         ({"workers_per_trial": 2, "gpus_per_trial": 1}, "2 workers take one GPU each, 2 in all, or none; found 1"),
         ({"parallelism": "fsdp"}, "set workers_per_trial above 1"),
+        ({"gpus_per_trial": 1.5}, "a share of one GPU, or whole GPUs; found 1.5"),
     ],
 )
 def test_a_width_that_cannot_be_is_refused(resources, message):
@@ -316,3 +317,12 @@ def test_a_trials_resources_are_shared_by_its_workers():
     assert wide.worker_resources == {"CPU": 2.0, "GPU": 1.0}
     assert not wide.tune_resources.keys() & {"CPU", "GPU"}, "a trial takes its workers' resources, and no more"
     assert ResourcesConfig(gpus_per_trial=0.25).tune_resources == {"CPU": 1, "GPU": 0.25}
+
+
+def test_only_a_pretrained_model_goes_untrained():
+    untrained = {"epochs": 0, "learning_rate": 1e-3, "references": 0}
+    pretrained = {"architecture": None, "pretrained": "my-model"}
+    assert validate_spec(spec_data(model=pretrained, preparation=untrained), "my.yaml")
+    assert "takes model.pretrained as the base model as it is" in refusal(spec_data(preparation=untrained))
+    trained = spec_data(model=pretrained, preparation=untrained | {"references": 1})
+    assert "no way to train references" in refusal(trained)
