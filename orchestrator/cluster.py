@@ -22,6 +22,9 @@ ENVIRONMENT = "~/unlearn-sweep/.venv"
 """Where the setup commands install."""
 GOOGLE_IMAGE = "common-cu129-ubuntu-2404-nvidia-580"
 
+TEMPLATE_KEYS = ("metadata", "provider", "auth", "available_node_types", "file_mounts")
+"""Mappings of the shipped file that others are made of."""
+
 Config = dict[str, Any]
 
 
@@ -75,6 +78,7 @@ def render_cluster(
     if provider not in PROVIDERS:
         raise SweepError(f"--provider {provider}: unknown; {nearest_name_hint(provider, PROVIDERS)}")
     _require_options(provider, hosts=hosts, ssh_key=ssh_key, project=project)
+    _require_template(shipped)
     config = copy.deepcopy(shipped)
     config["file_mounts"] = {
         remote: local if local.startswith("~") else str(folder / local)
@@ -109,6 +113,15 @@ def up_command(config: Config, path: Path) -> str:
     return f"{prefix}ray up {path}"
 
 
+def _require_template(shipped: Config) -> None:
+    missing = [key for key in TEMPLATE_KEYS if not isinstance(shipped.get(key), dict)]
+    if missing:
+        raise SweepError(
+            f"{SHIPPED}: it is what other files are made of, and lacks {', '.join(missing)}; put the shipped one back "
+            f"(git checkout {SHIPPED.name}), and write others elsewhere (--out)"
+        )
+
+
 def _require_options(provider: str, *, hosts: Sequence[str], ssh_key: str | None, project: str | None) -> None:
     if provider == "local" and (len(hosts) < 2 or len(set(hosts)) < len(hosts)):
         raise SweepError(
@@ -132,7 +145,8 @@ def _on_own_machines(config: Config, hosts: Sequence[str], *, at_most: int | Non
     config["provider"] = {"type": "local", "head_ip": head, "worker_ips": others}
     config["max_workers"] = config["min_workers"] = min(len(others), at_most or len(others))
     config["auth"] = {"ssh_user": config["auth"]["ssh_user"]}
-    del config["available_node_types"], config["head_node_type"]
+    del config["available_node_types"]
+    config.pop("head_node_type", None)
 
 
 def _on_google(config: Config, project: str) -> None:

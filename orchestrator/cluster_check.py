@@ -126,6 +126,8 @@ def _storage(config: Config) -> Iterator[str]:
 
 
 def _workers(config: Config) -> Iterator[str]:
+    if "max_workers" not in config:
+        yield "max_workers: missing; give how many machines there may be beside the head"
     if config.get("max_workers", 1) < 1:
         yield "max_workers: 0 allows no worker, and the head runs no trials; give how many machines there may be"
     types = config.get("available_node_types") or {}
@@ -139,6 +141,12 @@ def _machines(config: Config) -> Iterator[str]:
         return
     if config["provider"].get("cache_stopped_nodes", True):
         yield "provider.cache_stopped_nodes: spot machines cannot be stopped, only ended; set it to false"
+    if "available_node_types" not in config:
+        yield (
+            "available_node_types: missing, and Ray's own have no GPUs and no role for the bucket; take those of the "
+            "shipped cluster.yaml"
+        )
+        return
     head = config["available_node_types"][config["head_node_type"]]["node_config"]
     if "InstanceMarketOptions" in head:
         yield (

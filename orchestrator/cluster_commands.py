@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.errors import SweepError
+
 cluster_app = typer.Typer(help="Make and check a file for `ray up`.", no_args_is_help=True)
 
 
@@ -27,6 +29,8 @@ def render(
     """Make a cluster file for another provider, or with other settings, of the shipped cluster.yaml."""
     from orchestrator.cluster import SHIPPED, dump_cluster, load_cluster, render_cluster, up_command
 
+    if out is not None and out.resolve() == SHIPPED.resolve():
+        raise SweepError(f"--out {out}: that is the file that others are made of; give another name")
     config = render_cluster(
         load_cluster(SHIPPED),
         provider=provider,

@@ -7,6 +7,7 @@ an S3 server on the bridge that joins them. One story, since each start of a clu
 
 import contextlib
 import json
+import re
 import shutil
 import signal
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,7 @@ def test_a_sweep_outlives_a_worker_a_stop_and_its_head(cluster: Cluster, tiny_sw
     write_the_file(cluster)
     cluster.up()
     nothing_is_open_to_the_network(cluster)
+    a_storage_that_workers_do_not_see_is_refused(cluster)
     cluster.ask(f"submit {TINY} --no-check")  # to save time: tests/integration/test_submit.py has it checked
     following = cluster.laptop.start(f"{UNLEARN_SWEEP} logs tiny --follow --address {DASHBOARD}")
     a_killed_worker_gives_its_trial_to_the_other(cluster)
@@ -171,6 +173,15 @@ def nothing_is_open_to_the_network(cluster: Cluster) -> None:
     refused = cluster.laptop.start(f"{CURL} http://{cluster.head.name}:8265")
     cluster.laptop.finish(refused, exit_code=7)
     assert cluster.laptop.run(f"{CURL} --output /dev/null --write-out %{{http_code}} {DASHBOARD}/api/jobs/") == "401"
+
+
+def a_storage_that_workers_do_not_see_is_refused(cluster: Cluster) -> None:
+    """Each host has a /tmp of its own."""
+    command = f"{UNLEARN_SWEEP} submit {TINY} --storage /tmp/sweeps --address {DASHBOARD} 2>&1"
+    said = cluster.laptop.finish(cluster.laptop.start(command), exit_code=2)
+    for worker in cluster.workers:
+        assert re.search(rf"{worker.name} .*: a file that was just written is not there", said)
+    assert "nothing was started" in said
 
 
 def a_killed_worker_gives_its_trial_to_the_other(cluster: Cluster) -> None:

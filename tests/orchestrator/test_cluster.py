@@ -157,6 +157,11 @@ BROKEN = {
     ),
     "no storage": (change("metadata", None), "metadata.storage: found nothing"),
     "storage on one machine": (change("metadata/storage", "/sweeps"), "metadata.storage: found /sweeps"),
+    "no number of workers": (change("max_workers", None), "max_workers: missing"),
+    "Ray's own machines": (
+        lambda config: [config.pop(key) for key in ("available_node_types", "head_node_type")],
+        "available_node_types: missing",
+    ),
     "no workers": (change("max_workers", 0), "max_workers: 0 allows no worker"),
     "no worker of any type": (change("available_node_types/worker/max_workers", 0), "none but the head's"),
     "stopped machines": (change("provider/cache_stopped_nodes", True), "spot machines cannot be stopped"),
@@ -202,6 +207,15 @@ def test_the_commands_render_and_check(home, monkeypatch):
     assert "file: ready: local, at most 1 workers, sweeps in s3://b/s" in checked.output
     printed = CliRunner().invoke(app, ["cluster", "render", "--workers", "2"], catch_exceptions=False)
     assert yaml.safe_load(printed.stdout)["max_workers"] == 2
+
+
+def test_the_file_that_others_are_made_of_is_kept_and_named_where_it_is_none(monkeypatch):
+    monkeypatch.chdir(SHIPPED.parent)
+    options = ["--provider", "local", "--hosts", "a,b", "--out", "cluster.yaml"]
+    made = CliRunner().invoke(app, ["cluster", "render", *options])
+    assert isinstance(made.exception, SweepError)
+    with pytest.raises(SweepError, match="lacks metadata"):
+        render_cluster(load_cluster(SHIPPED) | {"metadata": None}, provider="aws", folder=SHIPPED.parent)
 
 
 @pytest.mark.parametrize(("text", "found"), [(None, "No such file"), ("[", "not valid YAML"), ("- a", "found list")])
