@@ -1,7 +1,7 @@
 """Trained models in a storage, by key; and the checkpoint of each that is still in training.
 
 A model is a Hugging Face folder under ``<storage>/.models/<key>/``; it exists once ``complete.json`` does. Workers of
-any number of sweeps read and write it at once: every file is published whole, and what two of them write is the same.
+any number of sweeps read and write it at once: every file is published whole, and the first whole model stays.
 """
 
 import json
@@ -43,17 +43,26 @@ class ModelCache:
                     f"{self._storage.uri}/{key}: this model lacks the file '{name}'; remove the folder, and resume to "
                     f"train it anew"
                 )
-            (folder / name).write_bytes(content)
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         return folder
 
     def store(self, key: str, model: Any, tokenizer: Any) -> None:
-        """Write a model; what says that it is whole comes last, and then nothing of its training is left."""
-        with tempfile.TemporaryDirectory() as folder:
-            save_model(model, tokenizer, Path(folder))
-            files = sorted(Path(folder).iterdir())
-            for path in files:
-                self._storage.publish(f"{key}/{path.name}", path.read_bytes())
-        self._storage.publish(f"{key}/{COMPLETE}", json.dumps({"files": [path.name for path in files]}).encode())
+        """Write a model, unless it is there by now: what says that it is whole last. Nothing of its training is left.
+
+        Two sweeps that train one model on GPUs differ in its last digits, and what one of them has measured must stay
+        true: the first stays. A window is left: where both find nothing and publish within the same moment, files of
+        the later one replace those of the first, which may have begun to read them. On CPUs both are the same.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            save_model(model, tokenizer, folder)
+            names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            if not self.holds(key):
+                for name in names:
+                    self._storage.publish(f"{key}/{name}", (folder / name).read_bytes())
+                self._storage.publish(f"{key}/{COMPLETE}", json.dumps({"files": names}).encode())
         self.tidy(key)
 
     def tidy(self, key: str) -> None:

@@ -127,6 +127,13 @@ def workers_hardware() -> list[dict[str, Any]]:
     return [found for found in on_every_node(hardware).values() if not isinstance(found, Exception)]
 
 
+def offered_gpus() -> list[dict[str, Any]]:
+    """Describe the GPUs of every machine that answers and offers GPUs to Ray: the display card of a head is not one."""
+    offering = {_name(node) for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0}
+    found = {name: answer for name, answer in on_every_node(hardware).items() if not isinstance(answer, Exception)}
+    return [gpu for name, machine in found.items() if name in offering for gpu in machine["gpus"]]
+
+
 def capacity() -> Capacity:
     """Ask what the cluster has; on the head of one that ``ray up`` made, also what it may grow to."""
     present = tuple(NodeKind(count=1, resources=node["Resources"]) for node in ray.nodes() if node["Alive"])

@@ -27,7 +27,7 @@ from orchestrator.preparation import (
     train_missing,
     workload_hash,
 )
-from orchestrator.ray_session import capacity, fetch, ray_session, workers_hardware
+from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
 from orchestrator.shared_storage import require_shared
@@ -194,6 +194,7 @@ class _Run:
         with ray_session(resources, workers=workers), catch_signals(self.interrupt):
             if len(ray.nodes()) > 1:
                 require_shared(self.root)
+            machines = len(_machines())
             concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
             session = provenance.session(workers_hardware())
             if changes:
@@ -203,8 +204,10 @@ class _Run:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
             workload = self._prepare()
             if resources.concurrent_trials == "auto":
-                resources = self._share(workload, session["workers"])
+                resources = self._share(workload)
                 concurrent = capacity().at_once(resources, asked=workers)
+            if len(_machines()) != machines:  # an autoscaler has started those that trials run on
+                self.ledger.note({"workers": workers_hardware()})
             search.run_at_once(concurrent)
             self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
             run_trials(
@@ -242,15 +245,15 @@ class _Run:
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
         return workload
 
-    def _share(self, workload: Any, machines: list[dict[str, Any]]) -> ResourcesConfig:
+    def _share(self, workload: Any) -> ResourcesConfig:
         """Measure what one trial takes, and set how many share a GPU, or a machine's memory."""
         wait = self._waiting(self.spec.resources.training_limit_s)
         measuring = wait([measure(self.spec, workload)], "what memory a trial takes")
         resources, sharing = share_devices(
             self.spec.resources,
             fetch(measuring, "measuring what memory a trial takes"),
-            nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]],
-            gpus=[gpu for machine in machines for gpu in machine["gpus"]],
+            nodes=_machines(),
+            gpus=offered_gpus(),
         )
         self.ledger.note({"sharing": sharing.as_json()})
         self.events.shared(str(sharing))
@@ -284,6 +287,11 @@ class _Run:
             )
 
         return wait
+
+
+def _machines() -> list[dict[str, float]]:
+    """List what each machine that is there has, by Ray's names."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _baseline_row(baseline: Baseline) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from trainables.memory import PeakMemory, measure_peak
 
 HEADROOM = 0.1
 """Share of a device's memory that is left free: for fragmentation, and what three steps of a probe did not meet."""
+MOST = 100
+"""Trials of one GPU: Ray counts in ten-thousandths, and of more trials the floored share would admit still more."""
 _GIB = 2**30
 _FRESH_PROCESS = {"env_vars": {"UNLEARN_SWEEP_TASK": "memory-probe"}}
 """Ray gives a task of another environment a process of its own: one that was used before has another peak."""
@@ -28,15 +30,25 @@ class Sharing:
     """Of the device."""
     peak_bytes: int
     """Of one trial."""
+    ram_bytes: int | None
+    """That go with a GPU; None: the device is a machine, and its memory is the RAM."""
+    ram_peak_bytes: int | None
+    """Of one trial."""
     cpus: float
     """That go with the device."""
     headroom: float
     trials_per_device: int
+    bound: str
+    """What ends first: ``memory``, ``RAM``, ``CPUs``, or ``MOST``."""
 
     def __str__(self) -> str:
+        has, takes = f"{self.device} of {self.memory_bytes / _GIB:.2f} GiB", f"{self.peak_bytes / _GIB:.3f} GiB"
+        if self.ram_bytes is not None and self.ram_peak_bytes is not None:
+            has += f", {self.ram_bytes / _GIB:.2f} GiB of RAM"
+            takes += f" and {self.ram_peak_bytes / _GIB:.3f} GiB of RAM"
         return (
-            f"{self.trials_per_device} trials share {self.device} of {self.memory_bytes / _GIB:.2f} GiB and "
-            f"{self.cpus:g} CPUs: one takes {self.peak_bytes / _GIB:.3f} GiB at its peak"
+            f"{self.trials_per_device} trials share {has} and {self.cpus:g} CPUs: one takes {takes} at its peak; bound "
+            f"by {self.bound}"
         )
 
     @property
@@ -47,15 +59,25 @@ class Sharing:
     @property
     def memory_gib_per_trial(self) -> float:
         """RAM to ask Ray for, so that no machine gets more trials than its memory holds with headroom."""
-        return self.peak_bytes / (1 - self.headroom) / _GIB
+        peak_bytes = self.peak_bytes if self.ram_peak_bytes is None else self.ram_peak_bytes
+        return peak_bytes / (1 - self.headroom) / _GIB
 
     def as_json(self) -> dict[str, Any]:
         """Give what ``sweep.json`` notes."""
         return asdict(self)
 
 
-def share(*, device: str, memory_bytes: int, peak_bytes: int, cpus: float, cpus_per_trial: float) -> Sharing:
-    """Divide a device's memory, less ``HEADROOM``, and its CPUs, among trials.
+def share(
+    *,
+    device: str,
+    memory_bytes: int,
+    peak_bytes: int,
+    cpus: float,
+    cpus_per_trial: float,
+    ram_bytes: int | None = None,
+    ram_peak_bytes: int | None = None,
+) -> Sharing:
+    """Divide a device's memory, less ``HEADROOM``, and its CPUs, among trials; of a GPU, also the RAM beside it.
 
     Args:
         device: what it is called.
@@ -63,26 +85,37 @@ def share(*, device: str, memory_bytes: int, peak_bytes: int, cpus: float, cpus_
         peak_bytes: of one trial.
         cpus: that go with the device.
         cpus_per_trial: of one trial.
+        ram_bytes: that go with a GPU; None: the device is none, and its memory is the RAM.
+        ram_peak_bytes: of one trial, on a GPU.
 
     Raises:
         SweepError: not even one trial fits; with the arithmetic.
     """
-    by_memory = int(memory_bytes * (1 - HEADROOM) / peak_bytes)
-    by_cpus = int(cpus / cpus_per_trial + 1e-9)
-    if min(by_memory, by_cpus) < 1:
+    bounds = {"memory": int(memory_bytes * (1 - HEADROOM) / peak_bytes), "CPUs": int(cpus / cpus_per_trial + 1e-9)}
+    takes, has = f"{peak_bytes / _GIB:.2f} GiB", f"{memory_bytes / _GIB:.2f} GiB"
+    if ram_bytes is not None and ram_peak_bytes is not None:
+        bounds["RAM"] = int(ram_bytes * (1 - HEADROOM) / ram_peak_bytes)
+        bounds[f"the {MOST} that Ray can count on one GPU"] = MOST
+        takes += f" and {ram_peak_bytes / _GIB:.2f} GiB of RAM"
+        has += f" and {ram_bytes / _GIB:.2f} GiB of RAM"
+    bound = min(bounds, key=bounds.__getitem__)
+    if bounds[bound] < 1:
         raise SweepError(
-            f"resources.concurrent_trials: auto: a trial takes {peak_bytes / _GIB:.2f} GiB at its peak and "
-            f"{cpus_per_trial:g} CPUs; {device} has {memory_bytes / _GIB:.2f} GiB, {1 - HEADROOM:.0%} of them usable, "
-            f"and {cpus:g} CPUs; lower batch_size or set micro_batch_size in search.space, lower "
-            f"resources.cpus_per_trial, or use a larger device"
+            f"resources.concurrent_trials: auto: a trial takes {takes} at its peak and {cpus_per_trial:g} CPUs; "
+            f"{device} has {has}, {1 - HEADROOM:.0%} of them usable, and {cpus:g} CPUs: too little {bound}; lower "
+            f"batch_size or set micro_batch_size in search.space, lower resources.cpus_per_trial, or use a larger "
+            f"device"
         )
     return Sharing(
         device=device,
         memory_bytes=memory_bytes,
         peak_bytes=peak_bytes,
+        ram_bytes=ram_bytes,
+        ram_peak_bytes=ram_peak_bytes,
         cpus=cpus,
         headroom=HEADROOM,
-        trials_per_device=min(by_memory, by_cpus),
+        trials_per_device=bounds[bound],
+        bound=bound,
     )
 
 
@@ -99,7 +132,7 @@ def share_devices(
         resources: as the spec has them.
         peak: what one trial takes.
         nodes: what each machine has, by Ray's names.
-        gpus: ``name`` and ``memory`` (bytes) of every GPU, as ``hardware`` tells them.
+        gpus: ``name`` and ``memory`` (bytes) of every GPU that Ray offers, as ``hardware`` tells them.
 
     Raises:
         SweepError: not even one trial fits the device; with the arithmetic.
@@ -118,22 +151,26 @@ def share_devices(
     having = [node for node in nodes if node.get("GPU", 0) > 0]
     if not having:
         raise RunStoppedError("the machines with GPUs have left the cluster since one was measured; resume the sweep")
+    ram_bytes = int(max(node.get("memory", 0) / node["GPU"] for node in having))  # Ray holds machines of less to it
     known = [(int(gpu["memory"]), str(gpu["name"])) for gpu in gpus]
     if peak.device is not None:
         known.append((peak.device.total_bytes, peak.device.name))
         peak_bytes = peak.device.peak_bytes
     else:  # PyTorch does not see the device that Ray counts: the trials share the machine's RAM
-        known = [(int(min(node.get("memory", 0) / node["GPU"] for node in having)), "a GPU that PyTorch does not see")]
+        known = [(ram_bytes, "a GPU that PyTorch does not see")]
         peak_bytes = peak.host_bytes
     memory_bytes, name = min(known)  # the smallest, where they differ: any trial may land there
     sharing = share(
         device=name,
         memory_bytes=memory_bytes,
         peak_bytes=peak_bytes,
+        ram_bytes=ram_bytes,
+        ram_peak_bytes=peak.host_bytes,
         cpus=max(node.get("CPU", 0) / node["GPU"] for node in having),
         cpus_per_trial=resources.cpus_per_trial,
     )
-    return resources.model_copy(update={"gpus_per_trial": sharing.gpus_per_trial}), sharing
+    takes = {"gpus_per_trial": sharing.gpus_per_trial, "memory_gib_per_trial": sharing.memory_gib_per_trial}
+    return resources.model_copy(update=takes), sharing
 
 
 def costliest(spec: SweepSpec) -> list[TrialConfig]:

@@ -3,11 +3,13 @@
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import psutil
 import torch
 
+from trainables.batching import EncodedSet
 from trainables.config import TrialConfig
 from trainables.errors import UnlearningError
 from trainables.optimizers import SCHEDULES
@@ -16,6 +18,7 @@ from trainables.trial import Engine, TrialRun, Workload
 
 PROBE_STEPS = 3
 """The second step is the first that runs beside a full optimizer state; one more, for what a cache keeps."""
+_PROBE = "memory-probe"
 _HARMLESS_RATE = 1e-9
 """Learning rate of the probe: it must not diverge, and takes the same memory at any rate."""
 
@@ -43,8 +46,8 @@ class PeakMemory:
 def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemory:
     """Run a trial of each configuration for a few steps, with an evaluation and a checkpoint, one after another.
 
-    They run on the forget set that has most to evaluate, in one engine, as in a reused worker. Call it in a process
-    that has done nothing else: a peak of before cannot be told from its own.
+    They run on the largest batches that may come up, in one engine, as in a reused worker. Call it in a process that
+    has done nothing else: a peak of before cannot be told from its own.
 
     Raises:
         UnlearningError: not even one trial fits the accelerator.
@@ -52,6 +55,7 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
     try:
         engine = Engine(workload)
         for config in configs:
+            engine.workload = heaviest(workload, config)
             _run(engine, config)
     except torch.OutOfMemoryError as error:
         largest = max(config.batch_size for config in configs)
@@ -68,11 +72,9 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
 
 
 def _run(engine: Engine, config: TrialConfig) -> None:
-    sets = engine.workload.evaluation_sets
-    largest = max(sets, key=lambda name: len(sets[name].forget.tokens) + len(sets[name].population.tokens))
     trial = Trial(
-        trial_id="memory-probe",
-        forget_set=largest,
+        trial_id=_PROBE,
+        forget_set=_PROBE,
         seed=0,
         config=config.model_copy(update={"learning_rate": _HARMLESS_RATE}),
         steps=(PROBE_STEPS,),
@@ -82,6 +84,38 @@ def _run(engine: Engine, config: TrialConfig) -> None:
     while run.outcome is None:
         run.advance()
     run.checkpoint()
+
+
+def heaviest(workload: Workload, config: TrialConfig) -> Workload:
+    """Give a workload of one forget set, whose batches are the largest that a trial of this configuration may meet.
+
+    Batches are padded to their longest example, so that example stands for all of its batch: then every micro-batch is
+    as large as the largest. Its evaluations score the set of all forget sets that takes most.
+    """
+    examples = min(config.batch_size, config.micro_batch_size or config.batch_size)  # of one pass
+    sets = workload.evaluation_sets.values()
+    own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
+    scored = [part for own in sets for part in (own.forget, own.population)]
+    ascended = [_longest(own.forget)] * min(config.batch_size, len(own.forget))
+    probe = replace(
+        own,
+        forget=own.forget.select(ascended),
+        population=max(scored, key=lambda part: (_padded_tokens(part, workload.evaluation.batch_size), len(part))),
+        base_logp_N=own.base_logp_N[ascended],
+        reference_logp_SN=own.reference_logp_SN[:, ascended],
+    )
+    retained = [_longest(workload.retain)] * min(len(ascended), len(workload.retain))
+    return replace(workload, evaluation_sets={_PROBE: probe}, retain=workload.retain.select(retained))
+
+
+def _longest(encoded: EncodedSet) -> int:
+    """Give the index of the longest example."""
+    return int(np.diff(encoded.offsets).argmax())
+
+
+def _padded_tokens(encoded: EncodedSet, batch_size: int) -> int:
+    """Count the tokens of the largest batch, padding included."""
+    return min(batch_size, len(encoded)) * int(np.diff(encoded.offsets).max())
 
 
 def _peak_resident_bytes() -> int:

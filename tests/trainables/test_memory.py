@@ -4,11 +4,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.support import tiny_encoded, tiny_trial, tiny_workload
-from trainables import memory, trial
+from trainables import memory, objectives, trial
 from trainables.ascent import Ascent
 from trainables.errors import UnlearningError
 from trainables.memory import PROBE_STEPS, DeviceMemory, device_memory, measure_peak
@@ -40,15 +41,53 @@ def test_the_peak_on_a_cpu_is_that_of_resident_memory_that_no_other_process_shar
     assert 0.9 * SPENT_MIB < spent - frugal < 1.2 * SPENT_MIB
 
 
-def test_every_configuration_ascends_is_evaluated_and_packed_on_the_set_with_most_to_evaluate(monkeypatch):
+def with_sets(workload, **forget_and_population):
+    """Give the workload other forget sets, each of two encoded sets."""
+    sets = {}
+    for name, (forget, population) in forget_and_population.items():
+        logp = {"base_logp_N": np.zeros(len(forget)), "reference_logp_SN": np.zeros((2, len(forget)))}
+        sets[name] = replace(workload.evaluation_sets["forget"], forget=forget, population=population, **logp)
+    return replace(workload, evaluation_sets=sets)
+
+
+def lengths(batch):
+    return batch["attention_mask"].sum(dim=-1).tolist()
+
+
+@pytest.mark.parametrize(("micro_batch_size", "passes"), [(None, [4]), (3, [2, 2])])
+def test_the_longest_examples_of_all_sets_are_ascended_and_retained(monkeypatch, micro_batch_size, passes):
+    short, long = tiny_encoded(30, longest=6), tiny_encoded(4, shortest=20, longest=40)
+    few, many = tiny_encoded(10, longest=50), tiny_encoded(70, longest=12)
+    workload = with_sets(tiny_workload(), small=(short, many), long=(long, few), other=(short, few))
+    workload = replace(workload, retain=tiny_encoded(60, longest=30, seed=1))
+    ascended, retained, evaluated = [], [], []
+    compute, evaluate = objectives.compute, trial.evaluate
+
+    def noting(name, model, batch, **inputs):
+        ascended.append(lengths(batch))
+        retained.append(lengths(inputs["retain_batch"]))
+        return compute(name, model, batch, **inputs)
+
+    monkeypatch.setattr(objectives, "compute", noting)
+    monkeypatch.setattr(trial, "evaluate", lambda *a, **k: (evaluated.append(a[1]), evaluate(*a, **k))[1])
+    measure_peak(workload, [adamw(objective="gradient_difference", batch_size=6, micro_batch_size=micro_batch_size)])
+    longest, longest_retained = (int(np.diff(encoded.offsets).max()) for encoded in (long, workload.retain))
+    assert ascended == [[longest] * size for size in passes] * PROBE_STEPS
+    assert retained == [[longest_retained] * size for size in passes] * PROBE_STEPS
+    assert [sets.population for sets in evaluated] == [few], "10 examples of 48 tokens are more than 16 of 12"
+
+
+def test_every_configuration_ascends_is_evaluated_and_packed_with_most_to_evaluate(monkeypatch):
     workload = tiny_workload(every_s=1e9, keep_mib=0)  # such trials would pack nothing by themselves
-    small = workload.evaluation_sets["forget"]
-    large = replace(small, population=tiny_encoded(40, seed=2))
-    workload = replace(workload, evaluation_sets={"small": small, "large": large, "other": small})
+    forget, small = workload.evaluation_sets["forget"].forget, tiny_encoded(10, seed=2)
+    large = tiny_encoded(40, seed=2)
+    workload = with_sets(workload, small=(forget, small), large=(forget, large), other=(forget, small))
     did = []
     advance, evaluate, pack = Ascent.advance, trial.evaluate, Ascent.pack
     monkeypatch.setattr(Ascent, "advance", lambda self, to: (did.append(("step", to)), advance(self, to))[1])
-    monkeypatch.setattr(trial, "evaluate", lambda *a, **k: (did.append(("evaluate", a[1])), evaluate(*a, **k))[1])
+    monkeypatch.setattr(
+        trial, "evaluate", lambda *a, **k: (did.append(("evaluate", a[1].population)), evaluate(*a, **k))[1]
+    )
     monkeypatch.setattr(Ascent, "pack", lambda self, s: (did.append(("pack", self.state_bytes)), pack(self, s))[1])
     configs = [adamw(learning_rate=1e5), adamw(schedule="linear"), tiny_trial().config]
     peak = measure_peak(workload, configs)

@@ -1,0 +1,89 @@
+"""What a sweep notes of machines that come while it prepares, without Ray."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator import ray_session, runner
+from orchestrator.capacity import Capacity, NodeKind
+from orchestrator.interrupt import Interrupt
+from orchestrator.ledger import Ledger
+from orchestrator.spec import dump_spec
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import make_spec
+from trainables.memory import DeviceMemory, PeakMemory
+
+GIB = 2**30
+HEAD = {"host": "head", "gpus": [{"name": "display card", "memory": 2 * GIB}]}
+WORKER = {"host": "worker", "gpus": [{"name": "A10", "memory": 24 * GIB}, {"name": "L4", "memory": 22 * GIB}]}
+
+
+def node(host, alive=True, **resources):
+    return {
+        "NodeManagerHostname": host,
+        "NodeManagerAddress": "10.0.0.1",
+        "NodeID": f"{host}-0123456789",
+        "Alive": alive,
+        "Resources": resources,
+    }
+
+
+HEAD_NODE = node("head", CPU=4, memory=8 * GIB)
+WORKER_NODE = node("worker", CPU=8, GPU=2, memory=64 * GIB)
+
+
+def answer(monkeypatch, nodes, answers):
+    """Let Ray have these machines, which tell these things of themselves."""
+    named = {ray_session._name(there): told for there, told in zip(nodes, answers, strict=True)}
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr(ray_session, "on_every_node", lambda _: named)
+
+
+def test_gpus_are_those_of_machines_that_offer_them_to_ray_and_answer(monkeypatch):
+    nodes = [HEAD_NODE, WORKER_NODE, node("silent", GPU=1), node("lost", alive=False, GPU=4)]
+    answer(monkeypatch, nodes, [HEAD, WORKER, TimeoutError("no answer"), WORKER])
+    assert ray_session.offered_gpus() == WORKER["gpus"]
+
+
+class Silent:
+    def __getattr__(self, _):
+        return lambda *_, **__: None
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monkeypatch, tmp_path, grows):
+    spec = make_spec(resources={"gpus_per_trial": 1, "concurrent_trials": "auto"})
+    ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
+    search = SimpleNamespace(superseded=[], total=1, statuses={}, strata={}, run_at_once=lambda _: None)
+    run = runner._Run(spec, ledger.storage, ledger, None, search, Silent(), Interrupt(), None)
+    before = [HEAD_NODE] if grows else [HEAD_NODE, WORKER_NODE]
+    answer(monkeypatch, before, [HEAD, WORKER][: len(before)])
+
+    def prepare(_):
+        answer(monkeypatch, [HEAD_NODE, WORKER_NODE], [HEAD, {**WORKER, "seen": "late"}])
+
+    device = DeviceMemory(name="A10", peak_bytes=4 * GIB, total_bytes=24 * GIB)
+    ran = {}
+    for name, stand_in in {
+        "ray_session": lambda *_, **__: nullcontext(),
+        "catch_signals": lambda _: nullcontext(),
+        "require_shared": lambda _: None,
+        "capacity": lambda: Capacity(present=(NodeKind(count=1, resources=WORKER_NODE["Resources"]),)),
+        "measure": lambda *_: "measuring",
+        "fetch": lambda *_: PeakMemory(host_bytes=GIB, device=device),
+        "export_journal": lambda *_: None,
+        "run_trials": lambda *_, **given: ran.update(given),
+    }.items():
+        monkeypatch.setattr(runner, name, stand_in)
+    monkeypatch.setattr("ray.wait", lambda references, **_: (references, []))
+    monkeypatch.setattr(runner._Inputs, "manifest", lambda _: {"sweep": "tiny"})
+    monkeypatch.setattr(runner._Run, "_prepare", prepare)
+    monkeypatch.setattr(runner._Run, "_trainable", lambda *_: None)
+    run.inputs = runner._Inputs(spec=spec, datasets=None, tasks=[], workload_hash="")
+    run.to_the_end(workers=None, changes=None)
+    noted = ledger.manifest()
+    assert noted["sharing"]["device"] == "L4", "the smallest that Ray offers, though it came late"
+    assert [machine.get("seen") for machine in noted["workers"]] == [None, "late" if grows else None]
+    assert ledger.spec_text() == dump_spec(spec)
+    assert ran["concurrent"] == 2 * noted["sharing"]["trials_per_device"]
