@@ -142,17 +142,19 @@ def test_a_studys_counts_are_the_ledgers(sampler, data):
     evaluated, seen = defaultdict(set), defaultdict(set)
     for row in ledger.table("evaluations").to_pylist():
         evaluated[row["trial_id"]].add(row["step"])
-    told, infeasible, failed, known = Counter(), 0, 0, set()
-    statuses = {row["trial_id"]: row["status"] for row in ledger.trials()}
+    told, infeasible, failed, reach = Counter(), 0, 0, {}
+    rows = {row["trial_id"]: row for row in ledger.trials()}
     for _, stored, trial_id in proposals_of(ledger):
         proposal = Proposal(**stored)
-        new = evaluated[trial_id] & set(stratum.config_of(proposal)[1]) - seen[trial_id]
+        steps = stratum.config_of(proposal)[1]
+        new = evaluated[trial_id] & set(steps) - seen[trial_id]
+        went_further = reach.get(trial_id, -1) < steps[-1] <= rows[trial_id]["target_step"]
         if spec.steps[proposal.step_index] not in new:
-            ended_it = statuses[trial_id] in INFEASIBLE and (new or trial_id not in known)
+            ended_it = rows[trial_id]["status"] in INFEASIBLE and (new or went_further)
             infeasible += bool(ended_it)
             failed += not ended_it
         seen[trial_id] |= new
-        known.add(trial_id)
+        reach[trial_id] = max(steps[-1], reach.get(trial_id, -1))
         told[trial_id] += len(new)
     evaluations = ledger.table("evaluations").num_rows
     assert sum(told.values()) == evaluations, "every evaluation is told once"
