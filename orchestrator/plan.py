@@ -1,5 +1,6 @@
 """What a sweep will cost, before it runs: trials, steps, evaluations, and an estimate of the time."""
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,7 +38,8 @@ class Plan:
     estimated_preparation_s: float | None
     estimated_sweep_s: float | None
     estimated_gpu_hours: float | None
-    """What preparation and all trials take of GPUs, as if each had its device to itself; 0 where they have none."""
+    """What preparation and all trials take of GPUs, at most: each worker is timed alone on a GPU, and a whole one is
+    counted for it; trials that share one take less. 0 where they have none."""
     estimated_cpu_hours: float | None
 
     @property
@@ -67,10 +69,10 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | No
         resources = spec.resources
         model_s = steps_each * times.training_step_s
         trials_s = ascent_steps * times.ascent_step_s + evaluations * times.evaluation_s
-        preparation_s = -(-models // concurrent_trials) * model_s
+        preparation_s = -(-models // (concurrent_trials * resources.workers_per_trial)) * model_s
         sweep_s = trials_s / concurrent_trials
         worker = resources.worker_resources  # a model is trained on one worker's share
-        gpu_hours = (models * model_s * worker["GPU"] + trials_s * resources.gpus_per_trial) / 3600
+        gpu_hours = (models * model_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600
         cpu_hours = (models * model_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600
     return Plan(
         sweep=spec.name,

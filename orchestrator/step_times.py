@@ -13,7 +13,8 @@ from search_spaces import corners, settings
 from trainables.batching import EncodedSet, collate
 from trainables.config import TrialConfig
 from trainables.likelihood import score_batch, score_set
-from trainables.models import new_model
+from trainables.models import new_model, recompute_activations
+from trainables.objectives import OBJECTIVES
 
 _TYPICAL_TOKENS = 24
 """Tokens of a probe example; real lengths are known only once the data is tokenized."""
@@ -28,7 +29,7 @@ class StepTimes:
     training_step_s: float
     """Of base and reference models."""
     ascent_step_s: float
-    """Of the largest batch that may come up."""
+    """Of the largest batch that may come up, with as large a retain batch if any objective needs one."""
     evaluation_s: float
     """Of the largest forget set."""
 
@@ -52,6 +53,8 @@ class _Probe:
         self._spec = spec
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = new_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
+        if spec.model.gradient_checkpointing:
+            recompute_activations(model)
         self._model = model.to(self._device)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)
         self._tokens = min(_TYPICAL_TOKENS, spec.data.max_tokens)
@@ -59,7 +62,9 @@ class _Probe:
     def times(self) -> StepTimes:
         spec = self._spec
         workers = spec.resources.workers_per_trial
-        largest = max(_configs(spec), key=lambda config: config.batch_size)
+        configs = _configs(spec)
+        largest = max(configs, key=lambda config: config.batch_size)
+        passes = 2 if any(OBJECTIVES[config.objective].needs_retain for config in configs) else 1
         biggest = max(spec.data.forget_sets.values(), key=lambda s: s.size + s.population)
         batch = -(-min(largest.batch_size, biggest.size) // workers)
         scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
@@ -70,19 +75,22 @@ class _Probe:
             return StepTimes(
                 device="cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),
                 training_step_s=training_s,
-                ascent_step_s=self._median_s(lambda: self._step(batch, largest.micro_batch_size)),
-                evaluation_s=self._median_s(
-                    lambda: score_set(self._model, some, batch_size=spec.evaluation.batch_size)
-                ) * evaluated / len(some),
+                ascent_step_s=self._median_s(lambda: self._step(batch, largest.micro_batch_size, passes)),
+                evaluation_s=self._median_s(lambda: self._evaluate(some)) * evaluated / len(some),
             )  # fmt: skip
 
-    def _step(self, examples: int, micro_batch_size: int | None = None) -> None:
+    def _step(self, examples: int, micro_batch_size: int | None = None, passes: int = 1) -> None:
+        self._model.train()
         encoded = self._random_set(examples)
         for part in np.array_split(np.arange(examples), -(-examples // (micro_batch_size or examples))):
             batch = collate(encoded, part, device=self._device)
-            torch.autograd.backward(score_batch(self._model, batch).nll_per_token())
+            torch.autograd.backward([score_batch(self._model, batch).nll_per_token() for _ in range(passes)])
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+
+    def _evaluate(self, some: EncodedSet) -> None:
+        self._model.eval()
+        score_set(self._model, some, batch_size=self._spec.evaluation.batch_size)
 
     def _random_set(self, examples: int) -> EncodedSet:
         tokens = np.random.default_rng(0).integers(2, 250, size=examples * self._tokens)

@@ -32,7 +32,7 @@ def plan_table(plan: "Plan") -> RenderableType:
         table.add_row("estimated preparation", duration(plan.estimated_preparation_s))
         table.add_row(f"estimated sweep, {plan.concurrent_trials} at once", duration(plan.estimated_sweep_s))
         if plan.estimated_gpu_hours:
-            table.add_row("estimated GPU-hours", f"{plan.estimated_gpu_hours:.3g}")
+            table.add_row("estimated GPU-hours, at most", f"{plan.estimated_gpu_hours:.3g}")
         table.add_row("estimated CPU-hours", f"{plan.estimated_cpu_hours:.3g}")
     notes = []
     if plan.schedule_depends_on_total:

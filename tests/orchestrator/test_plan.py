@@ -1,11 +1,17 @@
 """What a sweep will cost, counted by hand."""
 
+from collections import Counter
+from functools import partial
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from orchestrator import step_times
 from orchestrator.plan import fits_here, plan_sweep
 from orchestrator.spec import ResourcesConfig
 from orchestrator.step_times import StepTimes, time_steps
+from orchestrator.tables import plan_table
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_architecture
 
@@ -57,24 +63,32 @@ TIMES = StepTimes(device="H100", training_step_s=3, ascent_step_s=5, evaluation_
 
 
 @pytest.mark.parametrize(
-    ("resources", "gpus", "cpus", "worker_gpus", "worker_cpus"),
+    ("resources", "gpus", "cpus", "worker_gpus", "worker_cpus", "rounds"),
     [
-        ({}, 0, 1, 0, 1),
-        ({"gpus_per_trial": 0.25, "cpus_per_trial": 2}, 0.25, 2, 0.25, 2),
-        ({"gpus_per_trial": 4, "cpus_per_trial": 8, "workers_per_trial": 4}, 4, 8, 1, 2),
+        ({}, 0, 1, 0, 1, 2),  # four models, three at once
+        ({"gpus_per_trial": 0.25, "cpus_per_trial": 2}, 1, 2, 1, 2, 2),
+        ({"gpus_per_trial": 4, "cpus_per_trial": 8, "workers_per_trial": 4}, 4, 8, 1, 2, 1),
     ],
 )
-def test_hours_count_all_that_trials_take_and_one_workers_share_of_every_training(
-    resources, gpus, cpus, worker_gpus, worker_cpus
+def test_hours_count_all_that_trials_take_of_gpus_whole_ones_and_one_workers_share_of_every_training(
+    resources, gpus, cpus, worker_gpus, worker_cpus, rounds
 ):
     spec = make_spec(resources=resources, preparation={"references": 3})
     result = plan_sweep(spec, concurrent_trials=3, times=TIMES)
     model_s, trials_s = 2 * ((100 + 4 + 4) // 10) * 3, 8 * 9 * 5 + 8 * 4 * 7
     assert result.timed_on == "H100"
-    assert result.estimated_preparation_s == 2 * model_s  # four models, three at once
+    assert result.estimated_preparation_s == rounds * model_s
     assert result.estimated_sweep_s == pytest.approx(trials_s / 3)
     assert result.estimated_gpu_hours == pytest.approx((4 * model_s * worker_gpus + trials_s * gpus) / 3600)
     assert result.estimated_cpu_hours == pytest.approx((4 * model_s * worker_cpus + trials_s * cpus) / 3600)
+
+
+def test_the_table_says_that_gpu_hours_are_an_upper_bound():
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(
+        plan_table(plan_sweep(make_spec(resources={"gpus_per_trial": 0.5}), concurrent_trials=2, times=TIMES))
+    )
+    assert "estimated GPU-hours, at most" in console.export_text()
 
 
 @pytest.mark.parametrize(
@@ -108,6 +122,31 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
         assert len(passes) == 4 + 4 * (2 if workers == 1 else 1)
         assert times.device == "cpu"
         assert min(times.training_step_s, times.ascent_step_s, times.evaluation_s) > 0
+
+
+@pytest.mark.parametrize(("recomputes", "retains"), [(False, False), (True, False), (False, True)])
+def test_a_step_is_timed_as_trials_take_it(monkeypatch, recomputes, retains):
+    noted = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    score_batch, score_set = step_times.score_batch, step_times.score_set
+
+    def noting(function, *arguments, **keywords):
+        model, encoded = arguments
+        examples = len(encoded) if function is score_set else len(encoded["labels"])
+        recomputing = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+        noted.append((examples, model.training, recomputing))
+        return function(*arguments, **keywords)
+
+    monkeypatch.setattr(step_times, "score_batch", partial(noting, score_batch))
+    monkeypatch.setattr(step_times, "score_set", partial(noting, score_set))
+    objectives = ["gradient_ascent", *(["gradient_difference"] if retains else [])]
+    space = {"batch_size": 4, "learning_rate": 1e-3, "objective": objectives}
+    model = {"architecture": tiny_architecture(), "gradient_checkpointing": recomputes}
+    time_steps(make_spec(search={"space": space}, model=model))
+    passes = Counter(noted)
+    assert passes[10, True, recomputes] == 4, "training steps"
+    assert passes[4, True, recomputes] == 4 * (1 + retains), "ascent steps"
+    assert passes[32, False, recomputes] == 4, "evaluations"
 
 
 def test_json_has_the_saving():
