@@ -6,7 +6,8 @@ a hash of everything that its training depends on: sweeps share models, and a ch
 
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -18,10 +19,12 @@ from accelerate import PartialState
 
 from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.identity import content_hash, file_hash
+from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.batching import encode
+from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
 from trainables.forget_sets import Datasets
 from trainables.models import load_model, snapshot
@@ -104,6 +107,7 @@ def train_missing(
     datasets: Datasets,
     tasks: list[ModelTask],
     cache: ModelCache,
+    ledger: Ledger,
     *,
     on_trained: Callable[[str], None],
     wait: Callable[[Mapping[Any, ModelTask]], Any],
@@ -117,6 +121,7 @@ def train_missing(
         datasets: its data.
         tasks: its models.
         cache: where they are kept; every machine of the cluster sees it.
+        ledger: the sweep's, by which each machine makes sure that it does.
         on_trained: called with the role of each model as it becomes available.
         wait: given the tasks by Ray reference, waits for one and returns its reference (and notices an interruption).
     """
@@ -127,7 +132,7 @@ def train_missing(
             cache.tidy(task.key)
             on_trained(task.role)
         else:
-            pending[train.remote(spec, datasets, task, cache)] = task
+            pending[train.remote(spec, datasets, task, cache, ledger)] = task
     while pending:
         done = wait(pending)
         task = pending.pop(done)
@@ -148,42 +153,83 @@ def remote_on_a_share(function: Callable[..., Any], resources: ResourcesConfig) 
     )(function)
 
 
-def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache) -> str | None:
-    """Train a model into the cache; say what went wrong on the way and was made good."""
+def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> str | None:
+    """Train a model into the cache; say what went wrong on the way and was made good.
+
+    Raises:
+        StorageError: this machine does not see the driver's storage; or it failed.
+        UnlearningError: the model does not fit the GPU; or the loss became non-finite.
+    """
+    ledger.stopping()  # raises where the driver's file is not seen; a stop itself is the driver's to carry out
     if cache.holds(task.key):  # another sweep was faster, or a worker died after it had finished
         return None
     tokenizer = prepare_tokenizer(spec.model, datasets)
-    training = Training(
-        model=spec.model,
-        preparation=spec.preparation,
-        tokenizer=tokenizer,
-        examples=_training(datasets, task.role),
-        max_tokens=spec.data.max_tokens,
-        seed=task.seed,
-        threads=spec.resources.threads_per_trial,
-        use_gpu=spec.resources.gpus_per_trial > 0,
-    )
-    try:
-        warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
-        cache.store(task.key, training.model.cpu(), tokenizer)
-    except StorageError:
-        if not cache.holds(task.key):
-            raise
-        return None  # another sweep has finished the same model, and tidied up what was being written here
+    lower = f"preparation.batch_size (now {spec.preparation.batch_size})"
+    if not spec.model.gradient_checkpointing:
+        lower += ", or set model.gradient_checkpointing: true"
+    with _advice(f"training model '{task.role}'", lower):
+        training = Training(
+            model=spec.model,
+            preparation=spec.preparation,
+            tokenizer=tokenizer,
+            examples=_training(datasets, task.role),
+            max_tokens=spec.data.max_tokens,
+            seed=task.seed,
+            threads=spec.resources.threads_per_trial,
+            use_gpu=spec.resources.gpus_per_trial > 0,
+        )
+        try:
+            warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
+            cache.store(task.key, training.model.cpu(), tokenizer)
+        except StorageError:
+            if not cache.holds(task.key):
+                raise
+            return None  # another sweep has finished the same model, and tidied up what was being written here
     return warning
 
 
+@contextmanager
+def _advice(what: str, lower: str) -> Iterator[None]:
+    """Say what to lower where a GPU's memory ends.
+
+    Raises:
+        UnlearningError: instead of PyTorch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UnlearningError(f"{what} runs out of the GPU's memory ({error}); lower {lower}") from None
+
+
+def start_building(
+    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger
+) -> tuple[Any, Any]:
+    """Start ``build_workload`` as a Ray task; give the references of the workload and of the baselines."""
+    task = remote_on_a_share(build_workload, spec.resources).options(
+        num_returns=2,
+        max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray makes it again
+    )
+    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger)
+    return workload, baselines
+
+
 def build_workload(
-    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache
+    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger
 ) -> tuple[Workload, list[Baseline]]:
     """Measure base and reference models on every forget set, and pack what the trials share. Runs as a Ray task.
 
     Models are measured on the device that trials run on, one at a time.
+
+    Raises:
+        StorageError: this machine does not see the driver's storage; or it failed.
+        UnlearningError: a model does not fit the GPU.
     """
+    ledger.stopping()  # as in _train
     torch.set_num_threads(spec.resources.threads_per_trial)
     device = PartialState(cpu=not spec.resources.gpus_per_trial).device
     by_role = sorted(tasks, key=attrgetter("role"))  # the base model first
-    with tempfile.TemporaryDirectory() as scratch:
+    lower = f"evaluation.batch_size (now {spec.evaluation.batch_size})"
+    with _advice("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
         folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
         base, tokenizer = load_model(folders[BASE])
         weights = snapshot(base)

@@ -21,9 +21,8 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import (
     Baseline,
     ModelTask,
-    build_workload,
     model_tasks,
-    remote_on_a_share,
+    start_building,
     train_missing,
     workload_hash,
 )
@@ -235,11 +234,11 @@ class _Run:
             inputs.datasets,
             inputs.tasks,
             cache,
+            self.ledger,
             on_trained=self.events.model_ready,
             wait=lambda tasks: wait(list(tasks), f"the models {', '.join(task.role for task in tasks.values())}"),
         )
-        task = remote_on_a_share(build_workload, spec.resources)
-        workload, measuring = task.options(num_returns=2).remote(spec, inputs.datasets, inputs.tasks, cache)
+        workload, measuring = start_building(spec, inputs.datasets, inputs.tasks, cache, self.ledger)
         baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))

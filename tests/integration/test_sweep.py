@@ -101,8 +101,8 @@ def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: 
     spec = load_spec(TINY)
     datasets = build_datasets(spec.data)
     cache = ModelCache(LocalStorage(tiny_sweep.parent))
-    workload, _ = build_workload(spec, datasets, model_tasks(spec, datasets), cache)
     mine = Ledger(storage=LocalStorage(tmp_path), sweep="tiny")
+    workload, _ = build_workload(spec, datasets, model_tasks(spec, datasets), cache, mine)
     for row in Ledger(storage=LocalStorage(tiny_sweep), sweep="tiny").trials():
         trial = Trial(
             trial_id=row["trial_id"],

@@ -1,0 +1,87 @@
+"""What the tasks that prepare models look at first, and what they say; without Ray."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from orchestrator import preparation
+from orchestrator.drivers import driver_path
+from orchestrator.errors import StorageError
+from orchestrator.ledger import Ledger
+from orchestrator.model_cache import ModelCache
+from orchestrator.preparation import _train, build_workload, model_tasks, start_building
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import make_spec
+from trainables.errors import UnlearningError
+from trainables.forget_sets import build_datasets
+
+SPEC = make_spec()
+
+
+def arguments(tmp_path, task_or_tasks, spec=SPEC, driver=None):
+    ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny", driver=driver)
+    return spec, build_datasets(spec.data), task_or_tasks, ModelCache(LocalStorage(tmp_path)), ledger
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return model_tasks(SPEC, build_datasets(SPEC.data))
+
+
+def test_a_worker_that_sees_another_storage_is_told_so_before_it_trains_or_measures(monkeypatch, tmp_path, tasks):
+    monkeypatch.setattr(preparation, "Training", None)
+    for function, task in ((_train, tasks[0]), (build_workload, tasks)):
+        with pytest.raises(StorageError, match=rf"sees no {driver_path(7)}.*every machine must see the same storage"):
+            function(*arguments(tmp_path, task, driver=7))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("recomputes", "advice"), [(False, r", or set model\.gradient_checkpointing: true$"), (True, "$")]
+)
+def test_training_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_path, tasks, recomputes, advice):
+    def runs_out(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+
+    spec = make_spec(model={"gradient_checkpointing": recomputes})
+    for name in ("Training", "train_to_end"):
+        with monkeypatch.context() as patch:
+            patch.setattr(preparation, "Training", lambda **_: SimpleNamespace(model=None))
+            patch.setattr(preparation, name, runs_out)
+            said = rf"training model 'base'.*2\.00 GiB\); lower preparation\.batch_size \(now 10\){advice}"
+            with pytest.raises(UnlearningError, match=said):
+                _train(*arguments(tmp_path, tasks[0], spec))
+
+
+def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_path, tasks):
+    def runs_out(_):
+        raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(ModelCache, "fetch", lambda *_: tmp_path)
+    monkeypatch.setattr(preparation, "load_model", runs_out)
+    size = SPEC.evaluation.batch_size
+    with pytest.raises(
+        UnlearningError, match=rf"models know.*2\.00 GiB\); lower evaluation\.batch_size \(now {size}\)"
+    ):
+        build_workload(*arguments(tmp_path, tasks))
+
+
+def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monkeypatch, tmp_path, tasks):
+    asked = {}
+
+    class Task:
+        def options(self, **options):
+            asked.update(options)
+            return self
+
+        def remote(self, *given):
+            asked["given"] = given
+            return ["workload", "baselines"]
+
+    monkeypatch.setattr(
+        preparation, "remote_on_a_share", lambda function, _: Task() if function is build_workload else 0
+    )
+    given = arguments(tmp_path, tasks)
+    assert start_building(*given) == ("workload", "baselines")
+    assert asked == {"num_returns": 2, "max_retries": -1, "given": given}
