@@ -218,7 +218,8 @@ def build_workload(
 ) -> tuple[Workload, list[Baseline]]:
     """Measure base and reference models on every forget set, and pack what the trials share. Runs as a Ray task.
 
-    Models are measured on the device that trials run on, one at a time.
+    Models are measured on the device that trials run on, one at a time, in fp32; on the CPU if trials cut them into
+    shards, for then one GPU may not hold them.
 
     Raises:
         StorageError: this machine does not see the driver's storage; or it failed.
@@ -226,7 +227,8 @@ def build_workload(
     """
     ledger.stopping()  # as in _train
     torch.set_num_threads(spec.resources.threads_per_trial)
-    device = PartialState(cpu=not spec.resources.gpus_per_trial).device
+    on_gpu = spec.resources.gpus_per_trial > 0 and spec.resources.parallelism == "ddp"
+    device = PartialState(cpu=not on_gpu).device
     by_role = sorted(tasks, key=attrgetter("role"))  # the base model first
     lower = f"evaluation.batch_size (now {spec.evaluation.batch_size})"
     with _advice("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
@@ -255,7 +257,7 @@ def build_workload(
         threads=spec.resources.threads_per_trial,
         parallelism=spec.resources.parallelism,
         gradient_checkpointing=spec.model.gradient_checkpointing,
-        use_gpu=spec.resources.gpus_per_trial > 0,
+        use_gpu=spec.resources.gpus_per_trial > 0 and spec.preparation.epochs > 0,
     )
     return workload, baselines
 

@@ -49,7 +49,8 @@ class ModelConfig(Config):
     vocab_size: Annotated[int, Field(ge=260)] = 1024
     """Entries of the byte-level BPE tokenizer trained beside an ``architecture`` model."""
     precision: Precision = "fp32"
-    """Of ascent and evaluation; ``bf16`` is mixed precision, with fp32 weights. Preparation is always fp32."""
+    """Of ascent and evaluation; ``bf16`` is mixed precision, with fp32 weights. Preparation and baselines are always
+    fp32, so a bf16 trial at step 0 differs from its baseline by rounding."""
     gradient_checkpointing: bool = False
     """Compute activations a second time in the backward pass instead of keeping them: less memory, more time, and the
     same numbers to rounding."""
