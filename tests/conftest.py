@@ -12,11 +12,10 @@ from tests.s3 import S3Server, serve_s3, use_endpoint
 
 
 class ByFile(LoadScopeScheduling):
-    """Keeps a file's tests together for its fixtures, and all that sweep with Ray: they share one sweep, and models."""
+    """Keeps a file's tests together, for its fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return "sweeps" if file.startswith("tests/integration/") else file
+        return nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
@@ -38,7 +37,7 @@ def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One storage for all whole sweeps: its models are trained once, by the first of them."""
+    """One storage for all whole sweeps of a process: its models are trained once, by the first of them."""
     return tmp_path_factory.mktemp("sweeps")
 
 
