@@ -176,10 +176,9 @@ def resume(
 def _resume_there(
     sweep: str, *, storage: str, address: str, options: list[str], environment: Sequence[str], retries: int
 ) -> None:
-    from orchestrator.jobs import Jobs
     from orchestrator.submission import environment_of, submit_resume
 
-    jobs = Jobs(address)
+    jobs = job_commands.connect(address)
     job_id = submit_resume(
         jobs, sweep, storage=storage, options=options, environment=environment_of(environment), retries=retries
     )

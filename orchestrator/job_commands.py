@@ -86,7 +86,7 @@ def submit(
     resume = resume or retry_failed
     if not resume:
         _require_new(f"{storage.rstrip('/')}/{loaded.name}")
-    jobs = _connect(address)
+    jobs = connect(address)
     job_id = submit_sweep(
         jobs,
         loaded,
@@ -140,11 +140,10 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
-    from orchestrator.jobs import Job
     from orchestrator.status import described
 
     quiet_optuna()
-    jobs: list[Job] = _connect(address).list() if address is not None else []
+    jobs: list[Job] = connect(address).list() if address is not None else []
     if sweep is not None:
         found = [_status_of(sweep, storage, jobs)]
     else:
@@ -200,7 +199,7 @@ def logs(
     follow: FollowOption = False,
 ) -> None:
     """Show what a sweep's newest job has printed. With --follow, the exit code is the job's."""
-    jobs = _connect(address)
+    jobs = connect(address)
     job = jobs.find(sweep)
     if follow:
         _follow(jobs, job)
@@ -219,7 +218,8 @@ def stop(
     except (SweepError, StorageError):
         if address is None:
             raise
-        _stop_job(_connect(address).find(sweep), address)  # its folder is not seen from here
+        jobs = connect(address)
+        _stop_job(jobs, jobs.find(sweep))  # its folder is not seen from here
         return
     try:
         driver = _stop_through_storage(ledger)
@@ -227,11 +227,13 @@ def stop(
         if address is None:
             raise
         driver = None
-    job = _connect(address).of_sweep(ledger.storage.uri) if driver is None and address is not None else None
-    if job is not None:
-        _stop_job(job, address)
-    else:
-        typer.echo("nobody drives it now" if driver is None else f"stopped: {driver}")
+    if driver is None and address is not None:
+        jobs = connect(address)
+        job = jobs.of_sweep(ledger.storage.uri)
+        if job is not None:
+            _stop_job(jobs, job)
+            return
+    typer.echo("nobody drives it now" if driver is None else f"stopped: {driver}")
 
 
 def _stop_through_storage(ledger: "Ledger") -> "Driver | None":
@@ -244,12 +246,13 @@ def _stop_through_storage(ledger: "Ledger") -> "Driver | None":
     return request_stop(ledger.storage, limit_s=stored_spec(ledger).resources.stop_grace_s + 120)
 
 
-def _stop_job(job: "Job", address: str | None) -> None:
-    ended = job if job.is_over else _connect(address).stop(job.job_id)
+def _stop_job(jobs: "Jobs", job: "Job") -> None:
+    ended = job if job.is_over else jobs.stop(job.job_id)
     typer.echo(f"{ended.job_id}: {ended.status}")
 
 
-def _connect(address: str | None) -> "Jobs":
+def connect(address: str | None) -> "Jobs":
+    """Connect to the jobs of a cluster; without an address, to where a tunnel makes its dashboard appear."""
     import logging
 
     from orchestrator.jobs import DEFAULT_ADDRESS, Jobs

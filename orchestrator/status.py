@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.drivers import current_driver
+from orchestrator.drivers import Driver, current_driver
 from orchestrator.ledger import Ledger
 from orchestrator.spec import stored_spec
 from orchestrator.strata import Stratum
@@ -34,12 +34,7 @@ def described(status: dict[str, Any]) -> str:
         return "\n".join([status["sweep"], status["uri"], *([status["error"]] if "error" in status else [])])
     endings = ", ".join(f"{count} {name}" for name, count in sorted(status["statuses"].items())) or "none yet"
     driver = status["driver"]
-    drives = (
-        f"driven by host {driver['host']}, process {driver['pid']}, since {driver['since']} "
-        f"(last sign of life {driver['renewed_at']})"
-        if driver is not None
-        else "nobody drives it now"
-    )
+    drives = f"driven by {Driver(**driver)}" if driver is not None else "nobody drives it now"
     return (
         f"{status['sweep']}: {status['proposed']} of {status['trials']} trials proposed ({endings}), "
         f"{status['evaluations']} evaluations\n{status['uri']}\n{drives}"
