@@ -13,7 +13,7 @@ from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import open_storage
 from trainables.errors import UnlearningError
 from trainables.forget_sets import build_datasets
-from trainables.models import load_tokenizer
+from trainables.tokenization import load_tokenizer
 
 PACKAGES = ("unlearn-sweep", "ray", "torch", "transformers", "accelerate", "optuna", "pyarrow")
 

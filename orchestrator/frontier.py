@@ -117,7 +117,7 @@ def frontiers(
                 forget_set=name,
                 distribution=spec.data.forget_sets[name].distribution,
                 base=next((row for row in own if row["model"] == "base"), None),
-                references=[row for row in own if row["model"] != "base"],
+                references=[row for row in own if row["model"].startswith("reference")],
                 performance_floor=spec.stop.max_heldout_nll_increase,
                 objectives=objectives,
                 exposures_at_most=exposures_at_most,

@@ -24,15 +24,17 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.batching import encode
+from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
 from trainables.forget_sets import Datasets
-from trainables.models import load_model, snapshot
-from trainables.prepare import encode_all, evaluation_sets, prepare_tokenizer
-from trainables.records import EvaluationRecord
+from trainables.generation import WritingTask, bleu_and_chrf
+from trainables.models import load_model, pretrained_files
+from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.seeding import derive_seed
 from trainables.training import Training, train_to_end
 from trainables.trial import Workload
+from trainables.weights import snapshot
 
 BASE = "base"
 
@@ -52,15 +54,16 @@ class Baseline:
 
     model: str
     forget_set: str
-    evaluation: EvaluationRecord
+    metrics: Mapping[str, Any]
+    """By column of the baselines table."""
 
 
 def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     """List the models a sweep needs, the base model first."""
     roles = [BASE, *(f"reference-{index}" for index in range(spec.preparation.references))]
     recipe = {
-        "model": spec.model.model_dump(mode="json", exclude={"precision", "gradient_checkpointing"}),
-        "pretrained_files": _folder_hashes(spec.model.pretrained),
+        "model": _recipe_of(spec.model),
+        "pretrained_files": {path.name: file_hash(path) for path in pretrained_files(spec.model)},
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
         "tokenizer_texts": content_hash([example.text for example in datasets.reference_training()]),
@@ -82,9 +85,10 @@ def workload_hash(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask]) -
             "models": [task.key for task in tasks],
             "data": datasets.content_hash(),
             "precision": spec.model.precision,
+            **({"lora": spec.model.lora.identity()} if spec.model.lora is not None else {}),
             "max_tokens": spec.data.max_tokens,
             "retain_evaluation": spec.data.retain_evaluation,
-            "evaluation": spec.evaluation.model_dump(mode="json"),
+            "evaluation": spec.evaluation.identity(),
             "stop": spec.stop.model_dump(mode="json"),
             "threads": spec.resources.threads_per_trial,
         }
@@ -95,11 +99,10 @@ def _training(datasets: Datasets, role: str) -> list[Any]:
     return datasets.base_training() if role == BASE else datasets.reference_training()
 
 
-def _folder_hashes(pretrained: str | None) -> dict[str, str]:
-    folder = Path(pretrained) if pretrained is not None else None
-    if folder is None or not folder.is_dir():
-        return {}  # a hub id is named by its revision
-    return {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
+def _recipe_of(model: ModelConfig) -> dict[str, Any]:
+    """Give what of a model's configuration its training depends on."""
+    no_part = {"precision", "gradient_checkpointing", *(["lora"] if model.pretrained is None else [])}
+    return {name: value for name, value in model.identity().items() if name not in no_part}
 
 
 def train_missing(
@@ -233,24 +236,30 @@ def build_workload(
     lower = f"evaluation.batch_size (now {spec.evaluation.batch_size})"
     with _advice("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
         folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
-        base, tokenizer = load_model(folders[BASE])
-        weights = snapshot(base)
+        base, tokenizer = load_model(folders[BASE], spec.model)
+        weights = snapshot(base, attention=spec.model.attention, lora=spec.model.lora)
         del base
+        form = form_of(spec.model)
+        writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
         sets = evaluation_sets(
-            encode_all(tokenizer, datasets, spec.data, spec.evaluation),
-            models=(load_model(folder)[0].to(device) for folder in folders.values()),
+            encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form),
+            models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
+            writing=writing,
         )
         baselines = [
             baseline
             for role, folder in folders.items()
-            for baseline in _baselines(role, load_model(folder)[0].to(device), sets, spec.evaluation.batch_size)
+            for baseline in _baselines(
+                role, load_model(folder, spec.model)[0].to(device), sets, spec.evaluation.batch_size
+            )
         ]
+    baselines += _copying(datasets, writing)
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
-        retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens),
+        retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         precision=spec.model.precision,
@@ -264,7 +273,18 @@ def build_workload(
 
 def _baselines(role: str, model: Any, sets: Mapping[str, EvaluationSets], batch_size: int) -> list[Baseline]:
     return [
-        Baseline(model=role, forget_set=name, evaluation=evaluation)
+        Baseline(model=role, forget_set=name, metrics=asdict(evaluation))
         for name, own in sets.items()
         for evaluation, _ in [evaluate(model, own, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)]
+    ]
+
+
+def _copying(datasets: Datasets, writing: WritingTask | None) -> list[Baseline]:
+    """Measure what copying its sources would earn an encoder-decoder model: a BLEU below that is none."""
+    if writing is None:
+        return []
+    sources = [example.prompt for example in datasets.heldout[: len(writing.references)]]
+    bleu, chrf = bleu_and_chrf(sources, writing.references)
+    return [
+        Baseline(model="copy", forget_set=name, metrics={"bleu": bleu, "chrf": chrf}) for name in datasets.forget_sets
     ]

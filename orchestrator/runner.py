@@ -294,8 +294,8 @@ def _machines() -> list[dict[str, float]]:
 
 
 def _baseline_row(baseline: Baseline) -> dict[str, Any]:
-    row = {"model": baseline.model, "forget_set": baseline.forget_set, **asdict(baseline.evaluation)}
-    return {name: row[name] for name in BASELINES.names}
+    row = {"model": baseline.model, "forget_set": baseline.forget_set, **baseline.metrics}
+    return {name: row.get(name) for name in BASELINES.names}
 
 
 def _forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:

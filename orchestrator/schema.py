@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the tables. A change of a published column raises it, and ships a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 
@@ -138,6 +138,10 @@ def migrate(
         for column in EXAMPLES_WHO:
             values = [found[trial_id].get(column) for trial_id in table["trial_id"].to_pylist()]
             table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
+    if version < 3 and name == "baselines":
+        for column in ("bleu", "chrf"):
+            at = BASELINES.get_field_index(column)
+            table = table.add_column(at, column, pa.nulls(len(table), BASELINES.field(column).type))
     return table
 
 
@@ -156,11 +160,14 @@ def _metrics() -> list[pa.Field]:
     return [column for column in EVALUATIONS if column.name not in skip]
 
 
+_ROLES = "base, reference-0, reference-1, ...; copy: sources as they are, for BLEU and chrF"
 BASELINES = pa.schema(
     [
-        pa.field("model", TEXT, metadata={"unit": "", "meaning": "base, or reference-0, reference-1, ..."}),
+        pa.field("model", TEXT, metadata={"unit": "", "meaning": _ROLES}),
         EVALUATIONS.field("forget_set"),
         *_metrics(),
+        EVALUATIONS.field("bleu"),
+        EVALUATIONS.field("chrf"),
     ],
     metadata=EVALUATIONS.metadata,
 )

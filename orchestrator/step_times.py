@@ -10,10 +10,11 @@ import torch
 
 from orchestrator.spec import SweepSpec, trial_config
 from search_spaces import corners, settings
+from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet, collate
 from trainables.config import TrialConfig
 from trainables.likelihood import score_batch, score_set
-from trainables.models import new_model, recompute_activations
+from trainables.models import is_encoder_decoder, new_model, recompute_activations
 from trainables.objectives import OBJECTIVES
 
 _TYPICAL_TOKENS = 24
@@ -53,8 +54,11 @@ class _Probe:
         self._spec = spec
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = new_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
+        if spec.model.lora is not None:
+            model = add_adapters(model, spec.model.lora, seed=0)
         if spec.model.gradient_checkpointing:
             recompute_activations(model)
+        self._encoder_decoder = is_encoder_decoder(spec.model)
         self._model = model.to(self._device)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)
         self._tokens = min(_TYPICAL_TOKENS, spec.data.max_tokens)
@@ -98,8 +102,9 @@ class _Probe:
             example_ids=tuple(map(str, range(examples))),
             tokens=tokens,
             offsets=np.arange(0, examples * self._tokens + 1, self._tokens),
-            target_starts_N=np.ones(examples, dtype=np.int64),
+            target_starts_N=np.full(examples, self._tokens // 2 if self._encoder_decoder else 1),
             prefix_ends_N=np.ones(examples, dtype=np.int64),
+            encoder_decoder=self._encoder_decoder,
         )
 
     def _median_s(self, action: Callable[[], Any]) -> float:
@@ -125,7 +130,7 @@ def _configs(spec: SweepSpec) -> list[TrialConfig]:
 class _ProbeTokenizer:
     """As much of a tokenizer as building a model needs."""
 
-    bos_token_id, pad_token_id = 0, 1
+    bos_token_id, pad_token_id, eos_token_id = 0, 1, 2
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -27,10 +27,12 @@ from hypothesis import settings
 from trainables.batching import EncodedSet
 from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrialConfig
 from trainables.corpora import Example
-from trainables.models import named_tensors, new_model, snapshot, train_tokenizer
+from trainables.models import new_model
 from trainables.prepare import evaluation_sets
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.tokenization import train_tokenizer
 from trainables.trial import Workload
+from trainables.weights import named_tensors, snapshot
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True, database=None)
 

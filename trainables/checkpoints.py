@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import safetensors.torch
 import torch
 
-from trainables.models import named_tensors
 from trainables.parallel import sharded_like, whole
 from trainables.team import ALONE, Team
+from trainables.weights import named_tensors
 
 _UNSIGNED = "0" * 64
 """Stands for the checksum while it is computed."""

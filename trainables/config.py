@@ -4,7 +4,7 @@ They are keyword-only, validated at construction and refuse unknown keys. What v
 ``TrialConfig``; everything else is fixed for the whole sweep. No defaults are read from the environment.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,6 +26,18 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that the first version did not have. At their defaults they are no part of an identity, so that what was
+    made before they existed is known again."""
+
+    def identity(self) -> dict[str, Any]:
+        """Give what tells this configuration from others, as plain data."""
+        fields = type(self).model_fields
+        unset = {
+            name for name in self.later if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return self.model_dump(mode="json", exclude=unset)
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
@@ -37,23 +49,57 @@ class Config(BaseModel):
         return data
 
 
+class LoraConfig(Config):
+    """Low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685), through PEFT."""
+
+    rank: PositiveInt = 8
+    """r: of the update of each adapted matrix."""
+    alpha: PositiveInt = 16
+    """The update is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the modules that get adapters, for example q_proj; all linear layers but the output layer."""
+
+
 class ModelConfig(Config):
-    """Where the base model's weights come from: an architecture trained from scratch, or a pretrained model."""
+    """Where the base model's weights come from, and how they are kept and trained.
+
+    Any causal language model of Transformers (``AutoModelForCausalLM``), and any encoder-decoder
+    (``AutoModelForSeq2SeqLM``); the model's own configuration says which of them it is.
+    """
+
+    later = frozenset({"bos_token", "chat_template", "dtype", "attention", "lora"})
 
     architecture: dict[str, Any] | None = None
-    """A Transformers configuration, ``model_type`` first (for example ``llama``); weights start random."""
+    """A Transformers configuration, ``model_type`` first (for example ``llama`` or ``t5``); weights start random."""
     pretrained: str | None = None
-    """A local folder or a Hugging Face hub id; its own tokenizer is used."""
+    """A local folder, a Hugging Face hub id, or a GGUF file: its path, ``owner/name/file.gguf`` on the hub, or
+    ``package:NAME/file.gguf`` of an installed Python package. Its own tokenizer is used."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     vocab_size: Annotated[int, Field(ge=260)] = 1024
     """Entries of the byte-level BPE tokenizer trained beside an ``architecture`` model."""
+    bos_token: str | None = None
+    """Goes before every text in place of the tokenizer's own first token, for example ``<|endoftext|>`` where that one
+    opens a turn of a chat. Causal models without a chat template only."""
+    chat_template: bool = False
+    """Put each prompt as a user's message and each completion as the assistant's answer, by the template of the
+    pretrained tokenizer; the end of the answer is a target too. Every example needs a prompt."""
+    dtype: Precision = "fp32"
+    """Of the weights, everywhere. With ``bf16`` small updates are lost in rounding, unless ``lora`` is given: adapters
+    are always fp32."""
     precision: Precision = "fp32"
-    """Of ascent and evaluation; ``bf16`` is mixed precision, with fp32 weights. Preparation and baselines are always
-    fp32, so a bf16 trial at step 0 differs from its baseline by rounding."""
+    """Of computing, in ascent and evaluation; ``bf16`` is mixed precision. Preparation and baselines compute as
+    ``dtype`` says, so a bf16 trial at step 0 differs from its baseline by rounding."""
+    attention: str | None = None
+    """Implementation of attention, as Transformers names them: ``eager``, ``sdpa``, ``flash_attention_2``, ...; none:
+    its choice."""
     gradient_checkpointing: bool = False
     """Compute activations a second time in the backward pass instead of keeping them: less memory, more time, and the
     same numbers to rounding."""
+    lora: LoraConfig | None = None
+    """Train adapters instead of all weights, in ascent, and in the preparation of a pretrained model; only adapters are
+    reset, checkpointed and cached. A model trained from scratch is trained in full first."""
 
     @model_validator(mode="after")
     def _exactly_one_origin(self) -> Self:
@@ -63,6 +109,14 @@ class ModelConfig(Config):
             )
         if self.architecture is not None and "model_type" not in self.architecture:
             raise ValueError("'architecture' needs a 'model_type', for example llama or gpt2")
+        return self
+
+    @model_validator(mode="after")
+    def _tokenizer_settings_fit(self) -> Self:
+        if self.pretrained is None and (self.chat_template or self.bos_token is not None):
+            raise ValueError("'chat_template' and 'bos_token' belong to the tokenizer of a 'pretrained' model")
+        if self.chat_template and self.bos_token is not None:
+            raise ValueError("'bos_token' has no place in a chat: the template says what comes first")
         return self
 
 
@@ -121,7 +175,7 @@ class DataConfig(Config):
     heldout: PositiveInt
     """Never-trained corpus examples that performance is measured on."""
     max_tokens: Annotated[int, Field(ge=2)] = 128
-    """Longest example, prompt included, in tokens; a longer one is refused, never cut."""
+    """Longest example, prompt (or source) included, in tokens; a longer one is refused, never cut."""
     forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -175,12 +229,17 @@ class StopConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """How an evaluation is computed. It never changes a number by more than floating-point rounding."""
+    """What an evaluation computes, and how."""
+
+    later = frozenset({"generated"})
 
     batch_size: PositiveInt = 64
     """Examples in one worker's forward pass."""
     extraction_prefix: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the target given as prefix in extraction, where an example has no prompt of its own."""
+    generated: Annotated[int, Field(ge=0)] = 32
+    """Held-out examples that an encoder-decoder model writes out, greedily, for BLEU and chrF; 0: these are not
+    measured."""
 
 
 class CheckpointConfig(Config):

@@ -16,6 +16,7 @@ from trainables.exposure import (
     relative_exposure,
     relative_exposure_skew_normal,
 )
+from trainables.generation import WritingTask, bleu_and_chrf, write
 from trainables.likelihood import score_set
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 from trainables.team import ALONE, Team
@@ -38,6 +39,8 @@ class EvaluationSets:
     """The same under each reference model; S may be 0."""
     max_heldout_nll: float
     """The performance floor, in nats per token: a model above it has collapsed."""
+    writing: WritingTask | None = None
+    """What an encoder-decoder model writes out of the held-out set."""
 
 
 class NonFiniteEvaluationError(ArithmeticError):
@@ -73,6 +76,11 @@ def evaluate(
         raise NonFiniteEvaluationError(f"step {step}: a log-likelihood is not finite")
 
     nll_N, num_targets_N = forget.nll_per_token_N, forget.num_targets_N
+    bleu = chrf = None
+    if sets.writing is not None:
+        bare = getattr(model, "module", model)  # without what makes its workers share gradients
+        outputs = write(bare, sets.writing, batch_size=batch_size, team=team)
+        bleu, chrf = bleu_and_chrf(outputs, sets.writing.references)
     rel_ex_N = relative_exposure(nll_N, population.nll_per_token_N)
     rel_ex_skew_normal_N = relative_exposure_skew_normal(nll_N, population.nll_per_token_N)
     has_references = len(sets.reference_logp_SN) > 0
@@ -96,6 +104,8 @@ def evaluate(
         retain_nll=retain_nll,
         heldout_nll=heldout_nll,
         heldout_perplexity=math.exp(min(heldout_nll, MAX_PERPLEXITY_NLL)),
+        bleu=bleu,
+        chrf=chrf,
         unlearning_quality=unlearning_quality,
         performance=heldout_nll,
         tokens_seen=tokens_seen,

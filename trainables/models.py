@@ -1,139 +1,168 @@
-"""Load, build, save, snapshot and restore models and tokenizers."""
+"""Find, load, build and save models: by folder, hub id or GGUF file, or from scratch; causal and encoder-decoder."""
 
-import warnings
-from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
-from transformers.initialization import no_init_weights
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from trainables import adapters
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
-from trainables.parallel import sharded_like
 from trainables.seeding import torch_stream
 
-BOS, PAD = "<s>", "<pad>"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+_PACKAGE = "package:"
 
 
-def train_tokenizer(texts: list[str], vocab_size: int) -> Any:
-    """Train a byte-level BPE tokenizer, which can encode any text. Deterministic in its arguments."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[BOS, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=BOS, pad_token=PAD)
-
-
-def load_tokenizer(config: ModelConfig) -> Any:
-    """Load the tokenizer of a pretrained model.
+def pretrained_origin(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """Give what ``from_pretrained`` takes: a folder or hub id, and where in it to look.
 
     Raises:
-        UnlearningError: the folder or hub id cannot be loaded.
+        UnlearningError: a Python package that is named is not installed.
     """
+    assert config.pretrained is not None
+    file = _package_file(config.pretrained) or Path(config.pretrained)
+    if file.suffix != ".gguf":
+        return config.pretrained, {"revision": config.revision} if config.revision is not None else {}
+    if file.is_file():
+        return str(file.parent), {"gguf_file": file.name}
+    return str(file.parent), {"gguf_file": file.name, "revision": config.revision}
+
+
+def _package_file(pretrained: str) -> Path | None:
+    if not pretrained.startswith(_PACKAGE):
+        return None
+    package, _, name = pretrained.removeprefix(_PACKAGE).partition("/")
     try:
-        return AutoTokenizer.from_pretrained(config.pretrained, revision=config.revision)
+        return Path(str(resources.files(package) / name))
+    except ModuleNotFoundError:
+        raise UnlearningError(
+            f"model.pretrained: '{pretrained}' needs the Python package '{package.replace('_', '-')}', which is not "
+            f"installed; install it"
+        ) from None
+
+
+def pretrained_files(config: ModelConfig) -> list[Path]:
+    """List the local files that a pretrained model consists of; none for one of the hub, which its revision names."""
+    if config.pretrained is None:
+        return []
+    name, options = pretrained_origin(config)
+    if "gguf_file" in options:
+        file = Path(name) / options["gguf_file"]
+        return [file] if file.is_file() else []
+    folder = Path(name)
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def is_encoder_decoder(config: ModelConfig) -> bool:
+    """Tell whether a model reads a source with an encoder and writes the target with a decoder.
+
+    Raises:
+        UnlearningError: Transformers does not know the architecture, or cannot load the pretrained configuration.
+    """
+    if config.pretrained is None:
+        assert config.architecture is not None  # ModelConfig has validated it
+        return bool(_architecture(config, config.architecture).is_encoder_decoder)
+    return _pretrained_is_encoder_decoder(config)
+
+
+@cache  # of a GGUF file it takes seconds
+def _pretrained_is_encoder_decoder(config: ModelConfig) -> bool:
+    name, options = pretrained_origin(config)
+    try:
+        return bool(AutoConfig.from_pretrained(name, **options).is_encoder_decoder)
     except (OSError, ValueError) as error:
-        raise _cannot_load(config, error) from error
+        raise cannot_load(config, error) from error
 
 
 def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
-    """Make the model that preparation starts from: random weights of ``seed``, or the pretrained ones. In fp32.
+    """Make the model that preparation starts from: random weights of ``seed``, or the pretrained ones.
 
     Raises:
         UnlearningError: Transformers does not know the architecture, or cannot load the pretrained model.
     """
+    options = {"dtype": DTYPES[config.dtype], **_attention(config)}
     if config.pretrained is not None:
+        name, where = pretrained_origin(config)
         try:
-            return AutoModelForCausalLM.from_pretrained(
-                config.pretrained, revision=config.revision, dtype=torch.float32
-            )
-        except (OSError, ValueError) as error:
-            raise _cannot_load(config, error) from error
-    assert config.architecture is not None  # ModelConfig has validated it
+            return auto_class(is_encoder_decoder(config)).from_pretrained(name, **where, **options)
+        except (OSError, ValueError, ImportError) as error:
+            raise cannot_load(config, error) from error
+    encoder_decoder = is_encoder_decoder(config)
     fields = {
         "bos_token_id": tokenizer.bos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id if encoder_decoder else None,
+        **({"decoder_start_token_id": tokenizer.pad_token_id} if encoder_decoder else {}),
     }
+    architecture = _architecture(config, {**fields, **(config.architecture or {}), "vocab_size": len(tokenizer)})
     try:
-        architecture = AutoConfig.for_model(**{**fields, **config.architecture, "vocab_size": len(tokenizer)})
         with torch_stream(seed, "initial_weights"):
-            return AutoModelForCausalLM.from_config(architecture, dtype=torch.float32)
+            return auto_class(encoder_decoder).from_config(architecture, **options)
     except Exception as error:  # whatever building raises, the architecture given is its cause
-        raise UnlearningError(
-            f"model.architecture: Transformers cannot build {config.architecture}: {error}; "
-            f"check model_type and its fields against the Transformers configuration of that model"
-        ) from error
+        raise _cannot_build(config, error) from error
 
 
-def _cannot_load(config: ModelConfig, error: Exception) -> UnlearningError:
+def _architecture(config: ModelConfig, fields: dict[str, Any]) -> Any:
+    try:
+        return AutoConfig.for_model(**fields)
+    except Exception as error:
+        raise _cannot_build(config, error) from error
+
+
+def _attention(config: ModelConfig) -> dict[str, Any]:
+    return {} if config.attention is None else {"attn_implementation": config.attention}
+
+
+def auto_class(encoder_decoder: bool) -> Any:
+    """Give the class of Transformers that loads and builds this kind of model."""
+    return AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
+
+
+def _cannot_build(config: ModelConfig, error: Exception) -> UnlearningError:
+    return UnlearningError(
+        f"model.architecture: Transformers cannot build {config.architecture}: {error}; "
+        f"check model_type and its fields against the Transformers configuration of that model"
+    )
+
+
+def cannot_load(config: ModelConfig, error: Exception) -> UnlearningError:
+    """Say that a pretrained model does not load, and what does."""
     return UnlearningError(
         f"model.pretrained: cannot load '{config.pretrained}'"
         f"{f' at revision {config.revision!r}' if config.revision else ''}: {str(error).splitlines()[0]}; "
-        f"give a local folder made by save_pretrained, or a hub id that this machine can reach"
+        f"give a local folder made by save_pretrained, a GGUF file, or a hub id that this machine can reach"
     )
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a Hugging Face folder (safetensors and tokenizer) that plain ``from_pretrained`` loads."""
-    model.save_pretrained(folder)
+    """Write a Hugging Face folder (safetensors and tokenizer) that plain ``from_pretrained`` loads.
+
+    Of a model with adapters only these are written, and PEFT loads them.
+    """
+    adapters.save(model, folder) if adapters.has_adapters(model) else model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def load_model(folder: Path) -> tuple[Any, Any]:
-    """Load (model, tokenizer) from a folder written by ``save_model``, in fp32."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder)
+def load_model(folder: Path, config: ModelConfig) -> tuple[Any, Any]:
+    """Load (model, tokenizer) from a folder written by ``save_model``; adapters are merged into the pretrained model.
 
-
-def named_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """Everything that defines the model's state, tied weights once: parameters and persistent buffers."""
-    state = model.state_dict()  # first: a sharded model that kept layers whole after a forward pass shards them again
-    parameters = dict(model.named_parameters())
-    buffers = {name: buffer for name, buffer in model.named_buffers() if name in state}
-    return parameters | buffers
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsSnapshot:
-    """A model's state as NumPy arrays: shared by all workers of a node through Ray's object store, without copies."""
-
-    arrays: dict[str, npt.NDArray[Any]]
-    architecture: dict[str, Any]
-    """The Transformers configuration to rebuild the model from."""
-
-    def build(self) -> Any:
-        """Build a model of this architecture with these weights, in fp32. No random weights are drawn before."""
-        with no_init_weights():
-            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**self.architecture), dtype=torch.float32)
-        model.tie_weights()
-        self.restore(model)
-        return model
-
-    def restore(self, model: Any) -> None:
-        """Copy the weights into the model, or this worker's shards of it, in place. The arrays are only read."""
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
-            for name, tensor in named_tensors(model).items():
-                tensor.copy_(sharded_like(torch.from_numpy(self.arrays[name]), tensor))
+    Args:
+        folder: what was written.
+        config: of the model that was written.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if adapters.are_in(folder):
+        return adapters.load(new_model(config, tokenizer=tokenizer, seed=0), folder), tokenizer
+    encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    options = {"dtype": DTYPES[config.dtype], **_attention(config)}
+    return auto_class(encoder_decoder).from_pretrained(folder, **options), tokenizer
 
 
 def recompute_activations(model: Any) -> None:
     """Turn gradient checkpointing on: layers run again in the backward pass, instead of keeping what they computed."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
-def snapshot(model: Any) -> WeightsSnapshot:
-    """Copy a model's weights and configuration."""
-    arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in named_tensors(model).items()}
-    return WeightsSnapshot(arrays=arrays, architecture=model.config.to_dict())

@@ -8,30 +8,46 @@ from typing import Any
 
 import numpy as np
 
-from trainables.batching import EncodedSet, encode
+from trainables.batching import EncodedSet, Form, encode
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.corpora import Example
 from trainables.evaluation import EvaluationSets
 from trainables.exposure import Array
 from trainables.forget_sets import Datasets
+from trainables.generation import WritingTask
 from trainables.likelihood import score_set
-from trainables.models import load_tokenizer, train_tokenizer
+from trainables.models import is_encoder_decoder
+from trainables.tokenization import load_tokenizer, train_tokenizer
 
 
 def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
     """Give the pretrained tokenizer, or train one on what every model sees: the forget sets leave no trace in it."""
     if model.pretrained is not None:
         return load_tokenizer(model)
-    return train_tokenizer([example.text for example in datasets.reference_training()], model.vocab_size)
+    texts = [example.text for example in datasets.reference_training()]
+    return train_tokenizer(texts, model.vocab_size, encoder_decoder=is_encoder_decoder(model))
+
+
+def form_of(model: ModelConfig) -> Form:
+    """Tell how the texts of examples become tokens for this model."""
+    if model.chat_template:
+        return Form.CHAT
+    return Form.PAIR if is_encoder_decoder(model) else Form.TEXT
 
 
 def encode_all(
-    tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig
+    tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form = Form.TEXT
 ) -> dict[str, dict[str, EncodedSet]]:
     """Tokenize what evaluations score: ``forget``, ``population``, ``heldout`` and ``retain`` of each forget set."""
 
     def encoded(examples: Sequence[Example]) -> EncodedSet:
-        return encode(tokenizer, examples, max_tokens=data.max_tokens, extraction_prefix=evaluation.extraction_prefix)
+        return encode(
+            tokenizer,
+            examples,
+            max_tokens=data.max_tokens,
+            form=form,
+            extraction_prefix=evaluation.extraction_prefix,
+        )
 
     shared = {
         "heldout": encoded(datasets.heldout),
@@ -43,12 +59,27 @@ def encode_all(
     }
 
 
+def writing_task(
+    tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form
+) -> WritingTask | None:
+    """Choose what an encoder-decoder model writes: the first of the held-out examples; None for other models."""
+    chosen = datasets.heldout[: evaluation.generated]
+    if form is not Form.PAIR or not chosen:
+        return None
+    return WritingTask(
+        encoded=encode(tokenizer, chosen, max_tokens=data.max_tokens, form=form),
+        references=tuple(example.completion for example in chosen),
+        tokenizer=tokenizer,
+    )
+
+
 def evaluation_sets(
     encoded: Mapping[str, dict[str, EncodedSet]],
     *,
     models: Iterable[Any],
     batch_size: int,
     max_increase: float,
+    writing: WritingTask | None = None,
 ) -> dict[str, EvaluationSets]:
     """Measure base and reference models on every forget set's data, once and for all.
 
@@ -57,6 +88,7 @@ def evaluation_sets(
         models: the base model, then the reference models. Each is let go of before the next is taken.
         batch_size: examples in one forward pass.
         max_increase: the performance floor, in nats per token above the base model's held-out NLL.
+        writing: what an encoder-decoder model writes out.
     """
     logp_N: dict[str, list[Array]] = {name: [] for name in encoded}
     base_heldout_nll: dict[str, float] = {}
@@ -72,6 +104,7 @@ def evaluation_sets(
             base_logp_N=logp_N[name][0],
             reference_logp_SN=np.array(logp_N[name][1:]).reshape(-1, len(own["forget"])),
             max_heldout_nll=base_heldout_nll[name] + max_increase,
+            writing=writing,
         )
         for name, own in encoded.items()
     }

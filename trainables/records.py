@@ -55,6 +55,8 @@ class EvaluationRecord:
     retain_nll: float
     heldout_nll: float
     heldout_perplexity: float
+    bleu: float | None
+    chrf: float | None
     unlearning_quality: float
     performance: float
     tokens_seen: int

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from trainables import checkpoints
+from trainables.adapters import add_adapters
 from trainables.batching import BatchOrder, collate, encode
 from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
 from trainables.config import ModelConfig, PreparationConfig
@@ -15,6 +16,7 @@ from trainables.corpora import Example
 from trainables.errors import UnlearningError
 from trainables.likelihood import score_batch
 from trainables.models import new_model, recompute_activations
+from trainables.prepare import form_of
 from trainables.seeding import derive_seed, torch_stream
 
 
@@ -46,13 +48,17 @@ class Training:
         self._seed = seed
         self._accelerator = Accelerator(mixed_precision="no", cpu=not use_gpu)
         network = new_model(model, tokenizer=tokenizer, seed=seed)
+        if model.pretrained is not None and model.lora is not None:
+            network = add_adapters(network, model.lora, seed=seed)
         if model.gradient_checkpointing:
             recompute_activations(network)
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=preparation.learning_rate, weight_decay=preparation.weight_decay
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=preparation.learning_rate,
+            weight_decay=preparation.weight_decay,
         )
         self._network, self._optimizer = self._accelerator.prepare(network, optimizer)
-        self._encoded = encode(tokenizer, examples, max_tokens=max_tokens)
+        self._encoded = encode(tokenizer, examples, max_tokens=max_tokens, form=form_of(model))
         self._order = BatchOrder(
             num_examples=len(self._encoded),
             batch_size=preparation.batch_size,

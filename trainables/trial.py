@@ -18,11 +18,12 @@ from trainables.batching import EncodedSet
 from trainables.checkpoints import DamagedCheckpointError
 from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
-from trainables.models import WeightsSnapshot, recompute_activations
+from trainables.models import recompute_activations
 from trainables.parallel import build_accelerator, share_model
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.results import LeadersResults, Results
 from trainables.team import team_of_process
+from trainables.weights import WeightsSnapshot
 
 Clock = Callable[[], float]
 

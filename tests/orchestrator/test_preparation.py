@@ -55,7 +55,7 @@ def test_training_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_pa
 
 
 def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_path, tasks):
-    def runs_out(_):
+    def runs_out(*_):
         raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(ModelCache, "fetch", lambda *_: tmp_path)

@@ -16,8 +16,9 @@ from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.corpora import Example
 from trainables.forget_sets import Datasets, ForgetSet
 from trainables.likelihood import score_set
-from trainables.models import load_tokenizer, save_model
+from trainables.models import save_model
 from trainables.prepare import encode_all, evaluation_sets, prepare_tokenizer
+from trainables.tokenization import load_tokenizer
 
 
 def datasets():
