@@ -15,10 +15,10 @@ from tests.trainables.gloo import GlooTeam
 from trainables import ascent as ascent_module
 from trainables import trial as trial_module
 from trainables.errors import ResultsError
-from trainables.models import snapshot
 from trainables.objectives import OBJECTIVES
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun, run_to_end
+from trainables.weights import snapshot
 
 WIDTHS = [(2, "ddp"), (3, "ddp"), (2, "fsdp"), (3, "fsdp")]
 BATCHES = {
