@@ -15,7 +15,7 @@ from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
 UNEXPOSED = {"gen_ex": 0.0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
 """What each measure of mean exposure reads where the model never saw the forget set, in bits."""
 
-IDENTITY = ("trial_id", "optimizer", "learning_rate", "seed")
+IDENTITY = ("trial_id", "objective", "optimizer", "learning_rate", "seed")
 
 Row = Mapping[str, Any]
 """A row of the evaluations table, or of the baselines."""
@@ -26,6 +26,7 @@ class Crossing:
     """Where a trial's mean exposure reaches ``UNEXPOSED``, between two evaluations, by linear interpolation."""
 
     trial_id: str
+    objective: str
     optimizer: str
     learning_rate: float
     seed: int
@@ -35,6 +36,17 @@ class Crossing:
     performance: float
     cost: float | None
     """Performance lost there against the base model, nats per token; None where the base was not measured."""
+
+    @property
+    def method(self) -> str:
+        """See ``method_of``."""
+        return method_of(vars(self))
+
+
+def method_of(row: Row) -> str:
+    """Name how a trial unlearns: by objective and optimizer; plain ascent by its optimizer alone."""
+    plain = row["objective"] in (None, "gradient_ascent")
+    return str(row["optimizer"]) if plain else f"{row['objective']} {row['optimizer']}"
 
 
 def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[Crossing]:
@@ -78,10 +90,10 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
 
 
 def median_steps(crossings: Sequence[Crossing]) -> dict[str, float]:
-    """Give the median steps of the trials that cross, by optimizer. Trials that never do are not in it."""
+    """Give the median steps of the trials that cross, by method. Trials that never do are not in it."""
     return {
-        name: float(np.median([crossing.steps for crossing in crossings if crossing.optimizer == name]))
-        for name in sorted({crossing.optimizer for crossing in crossings})
+        name: float(np.median([crossing.steps for crossing in crossings if crossing.method == name]))
+        for name in sorted({crossing.method for crossing in crossings})
     }
 
 
@@ -89,7 +101,7 @@ def median_steps_intervals(crossings: Sequence[Crossing]) -> dict[str, Interval 
     """Give the bootstrap interval of each of the ``median_steps`` over the seeds that have a trial that crosses."""
     intervals = {}
     for name in median_steps(crossings):
-        own = [crossing for crossing in crossings if crossing.optimizer == name]
+        own = [crossing for crossing in crossings if crossing.method == name]
         seeds = sorted({crossing.seed for crossing in own})
         by_seed = [np.array([crossing.steps for crossing in own if crossing.seed == seed]) for seed in seeds]
         intervals[name] = seed_interval(by_seed, lambda groups: float(np.median(np.concatenate(groups))))

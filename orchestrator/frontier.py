@@ -68,13 +68,15 @@ class Frontier:
     targets: Sequence[Target]
     base: Row | None
     references: Sequence[Row]
+    copying: Row | None
+    """For encoder-decoder models: the BLEU and chrF of sources as they are."""
     crossings: Mapping[str, Sequence[Crossing]]
     """By measure of exposure: the trials that reach ``UNEXPOSED``, cheapest first."""
     steps_intervals: Mapping[str, Mapping[str, Interval | None]]
-    """By measure and optimizer: the bootstrap interval of ``steps_to_unlearn``. None: only one seed gets there."""
+    """By measure and method: the bootstrap interval of ``steps_to_unlearn``. None: only one seed gets there."""
 
     def steps_to_unlearn(self, measure: str) -> dict[str, float]:
-        """Give the median steps until the exposure is gone, by optimizer, of the trials that get there."""
+        """Give the median steps until the exposure is gone, by method, of the trials that get there."""
         return median_steps(self.crossings[measure])
 
     def as_json(self) -> dict[str, Any]:
@@ -118,6 +120,7 @@ def frontiers(
                 distribution=spec.data.forget_sets[name].distribution,
                 base=next((row for row in own if row["model"] == "base"), None),
                 references=[row for row in own if row["model"].startswith("reference")],
+                copying=next((row for row in own if row["model"] == "copy"), None),
                 performance_floor=spec.stop.max_heldout_nll_increase,
                 objectives=objectives,
                 exposures_at_most=exposures_at_most,
@@ -134,6 +137,7 @@ def frontier_of(
     distribution: str,
     base: Row | None,
     references: Sequence[Row],
+    copying: Row | None = None,
     performance_floor: float,
     objectives: tuple[str, str] = OBJECTIVES,
     exposures_at_most: Sequence[float] = (),
@@ -172,6 +176,7 @@ def frontier_of(
         targets=[target_of(candidates, values_N2, bound, performance_at_most) for bound in exposures_at_most],
         base=base,
         references=references,
+        copying=copying,
         crossings=crossings,
         steps_intervals={name: median_steps_intervals(found) for name, found in crossings.items()},
     )

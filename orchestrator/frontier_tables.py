@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.crossings import method_of
 from orchestrator.frontier import Frontier, Row, Target
 from orchestrator.frontier_plot import frontier_plot
 from orchestrator.schema import unit
@@ -54,18 +55,29 @@ def _report(frontiers: Sequence[Frontier], tables: Sequence[RenderableType]) -> 
 def _frontier_table(frontier: Frontier, most: int) -> RenderableType:
     table = _table(points_title(frontier, most))
     extra = [name for name in frontier.objectives if name not in _shown_anyway(frontier)]
-    for name in ("trial", "optimizer, lr", "step"):
+    for name in ("trial", "method, lr", "step"):
         table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
-    headers = ("|GenEx|\nbits", "GenEx\nbits", "RelEx\nbits", "extr.", "AUC", "held-\nout\nNLL", "lost")
+    writes = any(row["bleu"] is not None for row in frontier.points)
+    headers: tuple[str, ...] = (
+        "|GenEx|\nbits",
+        "GenEx\nbits",
+        "RelEx\nbits",
+        "extr.",
+        "AUC",
+        "held-\nout\nNLL",
+        "lost",
+    )
+    headers += ("BLEU",) * writes
     for name in (*(f"{column}\n{unit(column)}" for column in extra), *headers):
         table.add_column(name, justify="right", overflow="fold")
     for row in points_shown(frontier, most):
         table.add_row(
-            row["trial_id"][:8], f"{row['optimizer']} {row['learning_rate']:.2g}", str(row["step"]),
+            row["trial_id"][:8], f"{method_of(row)} {row['learning_rate']:.2g}", str(row["step"]),
             *(number(row[column], 3) for column in extra),
             number(row["gen_ex_abs"], 2), number(row["gen_ex"], 2), number(row["rel_ex"], 2),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
             f"{row['heldout_nll']:.3f}", number(lost(row, frontier), 3, sign=True),
+            *([number(row["bleu"], 1)] if writes else []),
         )  # fmt: skip
     if not frontier.points:
         return Group(table, Text("no completed evaluation yet", style="yellow"), Text(""))
@@ -115,7 +127,7 @@ def _price_table(frontiers: Sequence[Frontier], measure: str) -> RenderableType:
         table.add_row(
             price.forget_set, price.reached_by,
             number(best.cost, 3, sign=True) if best else "-", f"{best.steps:.1f}" if best else "-",
-            f"{best.optimizer} {best.learning_rate:.2g}" if best else "-", price.median_steps,
+            f"{best.method} {best.learning_rate:.2g}" if best else "-", price.median_steps,
         )  # fmt: skip
     return Group(table, Text(""))
 

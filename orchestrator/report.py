@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from orchestrator import summary
+from orchestrator.crossings import method_of
 from orchestrator.figures import (
     examples_figure,
     frontier_figure,
@@ -85,6 +86,7 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: b
         notes=summary.exposure_notes(data.frontiers),
         interval_note=summary.interval_note(data.frontiers),
         summary=summary,
+        method_of=method_of,
         look_up=look_up,
         extremes=EXTREMES_SHOWN,
         endings=ENDINGS_SHOWN,

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.crossings import method_of
 from orchestrator.frontier import Frontier, Row, frontiers
 from orchestrator.ledger import Ledger
 from orchestrator.schema import EXAMPLES, to_table
@@ -18,7 +19,7 @@ from orchestrator.spec import stored_spec
 EVALUATIONS_DRAWN = 1500
 """Evaluations of a forget set that a figure draws; of more, every n-th."""
 TRAJECTORIES_DRAWN = 40
-"""Trials of a forget set and optimizer that a figure draws; of more, every n-th by learning rate."""
+"""Trials of a forget set and method that a figure draws; of more, every n-th by learning rate."""
 RATE_BINS = 8
 """Rows of a heatmap; where fewer learning rates were run, each has its own."""
 
@@ -26,6 +27,8 @@ _COLUMNS = [
     "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size", "step",
     "status", "gen_ex", "rel_ex", "unlearning_quality", "performance",
 ]  # fmt: skip
+
+_ENDINGS = ["trial_id", "forget_set", "objective", "optimizer", "learning_rate", "status", "message"]
 
 _DRAWN = f"""
 with counted as (
@@ -40,34 +43,34 @@ order by forget_set, trial_id, step
 
 _TRAJECTORIES = f"""
 with trials as (
-    select forget_set, optimizer, trial_id,
-        row_number() over (partition by forget_set, optimizer order by min(learning_rate), trial_id) - 1 as position,
-        count(*) over (partition by forget_set, optimizer) as total
-    from evaluations group by forget_set, optimizer, trial_id
+    select forget_set, method, trial_id,
+        row_number() over (partition by forget_set, method order by min(learning_rate), trial_id) - 1 as position,
+        count(*) over (partition by forget_set, method) as total
+    from evaluations group by forget_set, method, trial_id
 )
-select evaluations.* from evaluations join trials using (forget_set, optimizer, trial_id)
+select evaluations.* from evaluations join trials using (forget_set, method, trial_id)
 where position % cast(ceil(total / {TRAJECTORIES_DRAWN}) as bigint) = 0
-order by forget_set, optimizer, trial_id, step
+order by forget_set, method, trial_id, step
 """  # noqa: S608
 
 _HEATMAP = f"""
 with ranked as (
-    select *, ln(learning_rate) as rate, dense_rank() over (partition by optimizer order by learning_rate) - 1 as rank
+    select *, ln(learning_rate) as rate, dense_rank() over (partition by method order by learning_rate) - 1 as rank
     from evaluations where learning_rate > 0
 ), ranged as (
     select *, min(rate) over own as low, max(rate) over own as high, max(rank) over own as last
-    from ranked window own as (partition by optimizer)
+    from ranked window own as (partition by method)
 ), binned as (
     select *, case when last < {RATE_BINS} then rank
         else least({RATE_BINS} - 1, floor({RATE_BINS} * (rate - low) / (high - low))) end as bin
     from ranged
 ), labelled as (
     select *, min(learning_rate) over own as rate_from, max(learning_rate) over own as rate_to
-    from binned window own as (partition by optimizer, bin)
+    from binned window own as (partition by method, bin)
 )
-select forget_set, optimizer, step, rate_from, rate_to, median(unlearning_quality) as quality,
+select forget_set, method, step, rate_from, rate_to, median(unlearning_quality) as quality,
     count(distinct trial_id) as trials
-from labelled group by all order by forget_set, optimizer, rate_from, step
+from labelled group by all order by forget_set, method, rate_from, step
 """  # noqa: S608
 
 
@@ -104,7 +107,7 @@ class ReportData:
     trajectories: Sequence[Row]
     """Finite evaluations of whole trials, thinned by ``TRAJECTORIES_DRAWN``."""
     heatmap: Sequence[Row]
-    """Median unlearning quality by optimizer, bin of learning rates and step."""
+    """Median unlearning quality by method, bin of learning rates and step."""
     examples: Sequence[Examples]
     statuses: Mapping[str, int]
     endings: Sequence[Row]
@@ -117,8 +120,8 @@ def read_report_data(ledger: Ledger) -> ReportData:
     """Read a sweep, whatever there is of it."""
     spec = stored_spec(ledger)
     found = frontiers(ledger)
-    evaluations = _finite(ledger.table("evaluations", _COLUMNS))
-    trials = ledger.table("trials", ["trial_id", "forget_set", "optimizer", "learning_rate", "status", "message"])
+    evaluations = _with_method(_finite(ledger.table("evaluations", _COLUMNS)))
+    trials = _with_method(ledger.table("trials", _ENDINGS))
     texts = ledger.forget_examples()
     return ReportData(
         sweep=ledger.sweep,
@@ -195,6 +198,12 @@ def _finite(table: pa.Table, needed: Sequence[str] = ("unlearning_quality", "per
     for name in needed:
         table = table.filter(pc.is_valid(table[name]))
     return table
+
+
+def _with_method(table: pa.Table) -> pa.Table:
+    """Add the column ``method``: see ``crossings.method_of``."""
+    rows = table.select(["objective", "optimizer"]).to_pylist()
+    return table.append_column("method", pa.array([method_of(row) for row in rows], type=pa.string()))
 
 
 def _ask(sql: str, *, parameters: dict[str, Any] | None = None, **tables: pa.Table) -> list[dict[str, Any]]:

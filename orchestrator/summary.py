@@ -30,7 +30,7 @@ class Price:
     """Whether the base model was exposed by this measure; where it was not measured it is taken to be."""
     cheapest: Crossing | None
     median_steps: str
-    """Median steps until it ends and their interval, by optimizer; ``-`` where no trial ends it."""
+    """Median steps until it ends and their interval, by method; ``-`` where no trial ends it."""
 
     @property
     def reached_by(self) -> str:
@@ -119,6 +119,11 @@ def frontier_notes(frontier: Frontier) -> list[str]:
             f"base model: |GenEx| {number(frontier.base['gen_ex_abs'], 2)} bits, "
             f"RelEx {frontier.base['rel_ex']:.2f} bits, held-out NLL "
             f"{frontier.base['performance']:.3f}; reference models' held-out NLL: {references}"
+        )
+    if frontier.base is not None and frontier.copying is not None:
+        lines.append(
+            f"base model: BLEU {frontier.base['bleu']:.1f}, chrF {frontier.base['chrf']:.1f}; copying the sources: "
+            f"BLEU {frontier.copying['bleu']:.1f}, chrF {frontier.copying['chrf']:.1f}"
         )
     return lines
 

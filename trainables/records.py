@@ -55,8 +55,8 @@ class EvaluationRecord:
     retain_nll: float
     heldout_nll: float
     heldout_perplexity: float
-    bleu: float | None
-    chrf: float | None
+    bleu: float | None = None
+    chrf: float | None = None
     unlearning_quality: float
     performance: float
     tokens_seen: int

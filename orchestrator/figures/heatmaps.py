@@ -8,15 +8,15 @@ from orchestrator.report_data import ReportData
 
 
 def heatmap_figure(data: ReportData) -> Figure:
-    """Draw exposure left over learning rate and step, by forget set and optimizer."""
+    """Draw exposure left over learning rate and step, by forget set and method."""
     bases = [f.base["unlearning_quality"] for f in data.frontiers if f.base is not None]
     worst = max([b for b in bases if b is not None], default=max((c["quality"] for c in data.heatmap), default=0.0))
     panels = []
-    for forget_set, optimizer in pairs(data.heatmap, data.forget_sets):
+    for forget_set, method in pairs(data.heatmap, data.forget_sets):
         cells = [
             {**cell, "rates": _rates(cell["rate_from"], cell["rate_to"])}
             for cell in data.heatmap
-            if (cell["forget_set"], cell["optimizer"]) == (forget_set, optimizer)
+            if (cell["forget_set"], cell["method"]) == (forget_set, method)
         ]
         order = list(dict.fromkeys(cell["rates"] for cell in sorted(cells, key=lambda c: -c["rate_from"])))
         chart = (
@@ -39,12 +39,12 @@ def heatmap_figure(data: ReportData) -> Figure:
             )
         )
         height = max(90, 26 * len(order))
-        panels.append(layered(chart, rows=cells, title=f"{forget_set} · {optimizer}", height=height, uri=None))
+        panels.append(layered(chart, rows=cells, title=f"{forget_set} · {method}", height=height, uri=None))
     return Figure(
         name="heatmap",
         title="Exposure left by learning rate and step",
         caption=(
-            "Bright is unlearned. Learning rates of an optimizer are put into up to 8 bins of equal width on a log "
+            "Bright is unlearned. Learning rates of a method are put into up to 8 bins of equal width on a log "
             "axis (fewer rates: each its own); a cell is the median over all its trials, whatever their seed and "
             f"other settings, collapsed ones included. Values beyond {worst:.1f} bits (the base model, where it was "
             "measured) have the darkest colour. White: nothing was run."

@@ -68,6 +68,6 @@ def rule(level: float) -> alt.Chart:
 
 
 def pairs(rows: Sequence[Row], forget_sets: Sequence[str]) -> list[tuple[str, str]]:
-    """List the pairs of forget set and optimizer, in the order of the spec."""
-    found = {(row["forget_set"], row["optimizer"]) for row in rows}
+    """List the pairs of forget set and method, in the order of the spec."""
+    found = {(row["forget_set"], row["method"]) for row in rows}
     return sorted(found, key=lambda pair: (forget_sets.index(pair[0]), pair[1]))

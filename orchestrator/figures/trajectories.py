@@ -19,13 +19,13 @@ _RATE = ".1~e"
 
 
 def trajectory_figure(data: ReportData) -> Figure:
-    """Draw exposure and performance against steps, a line a trial, by forget set and optimizer."""
+    """Draw exposure and performance against steps, a line a trial, by forget set and method."""
     measures = [m for m in MEASURES if any(row[m] is not None for row in data.trajectories)]
     panels = []
-    for forget_set, optimizer in pairs(data.trajectories, data.forget_sets):
-        own = [r for r in data.trajectories if (r["forget_set"], r["optimizer"]) == (forget_set, optimizer)]
+    for forget_set, method in pairs(data.trajectories, data.forget_sets):
+        own = [r for r in data.trajectories if (r["forget_set"], r["method"]) == (forget_set, method)]
         base = next((f.base for f in data.frontiers if f.forget_set == forget_set), None)
-        panels += [_trajectory_panel(data, own, measure, base, f"{forget_set} · {optimizer}") for measure in measures]
+        panels += [_trajectory_panel(data, own, measure, base, f"{forget_set} · {method}") for measure in measures]
     drawn = len({row["trial_id"] for row in data.trajectories})
     total = sum(f.trials for f in data.frontiers)
     return Figure(

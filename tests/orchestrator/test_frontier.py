@@ -273,8 +273,8 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
     plain = json.loads(as_json(verses.as_json()))
     assert set(plain) == {
         "forget_set", "distribution", "objectives", "trials", "evaluations", "points", "reference_point",
-        "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "crossings",
-        "steps_intervals", "steps_to_unlearn",
+        "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "copying",
+        "crossings", "steps_intervals", "steps_to_unlearn",
     }  # fmt: skip
     assert plain["objectives"] == ["unlearning_quality", "performance"]
     assert plain["hypervolume_by_seed"]["seeds"] == 2
@@ -299,3 +299,14 @@ def test_wrong_objectives_are_named(written_sweeps, objectives, said):
 def test_every_measure_is_a_number_of_an_evaluation():
     assert all(pa.types.is_primitive(EVALUATIONS.field(name).type) for name in MINIMISED)
     assert {"unlearning_quality", "performance", "membership_auc", "elapsed_s"} <= set(MINIMISED)
+
+
+def test_a_method_is_named_by_its_objective_unless_it_is_plain_ascent():
+    trials = [("a", "gradient_ascent", 4), ("b", "npo", 8), ("c", "npo", 12)]
+    rows = [
+        row(1.0, 3.0, step=step + more, trial_id=trial, objective=objective, gen_ex=1.0 - more)
+        for trial, objective, step in trials
+        for more in (0, 2)
+    ]
+    assert whole(rows).steps_to_unlearn("gen_ex") == {"npo sgd": 11.0, "sgd": 5.0}
+    assert [crossing.objective for crossing in whole(rows).crossings["gen_ex"]] == ["gradient_ascent", "npo", "npo"]

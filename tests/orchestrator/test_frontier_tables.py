@@ -98,3 +98,19 @@ def test_one_seed_says_that_it_has_no_interval_and_several_what_they_are():
         "95% bootstrap intervals over 2 seeds, 1000 resamples; so few seeds give little more than their range" in text
     )
     assert "sgd 1 (1-1)" in text
+
+
+def test_what_an_encoder_decoder_writes_is_compared_with_copying():
+    plain = shown(frontier_report([curve(3)]))
+    assert "BLEU" not in plain
+    written = replace(
+        curve(3, bleu=7.6), base={**BASE, "bleu": 9.1, "chrf": 20.0}, copying={"bleu": 36.7, "chrf": 55.5}
+    )
+    text = " ".join(shown(frontier_report([written])).split())
+    assert "base model: BLEU 9.1, chrF 20.0; copying the sources: BLEU 36.7, chrF 55.5" in text
+    assert text.count(" 7.6") == 3
+
+
+def test_a_point_says_its_objective_unless_it_is_plain_ascent():
+    assert "npo sgd 0.1" in shown(frontier_report([curve(1, objective="npo")]))
+    assert "npo" not in shown(frontier_report([curve(1, objective="gradient_ascent")]))
