@@ -73,7 +73,7 @@ class _Probe:
         batch = -(-min(largest.batch_size, biggest.size) // workers)
         scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
         evaluated = -(-scored // workers)
-        some = self._random_set(min(evaluated, 4 * spec.evaluation.batch_size))
+        some = self._random_set(min(evaluated, spec.evaluation.batch_size))
         training_s = self._median_s(lambda: self._step(spec.preparation.batch_size))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.model.precision == "bf16"):
             return StepTimes(

@@ -14,6 +14,7 @@ from tests.support import FakeClock, MemoryResults, deterministic, tiny_model, t
 from tests.trainables.gloo import GlooTeam
 from trainables import ascent as ascent_module
 from trainables import trial as trial_module
+from trainables.config import LoraConfig
 from trainables.errors import ResultsError
 from trainables.objectives import OBJECTIVES
 from trainables.records import Status
@@ -283,3 +284,26 @@ def test_mixed_precision_is_near_that_of_one_worker(team: Any, parallelism: str)
     payloads = [safetensors.torch.load(content) for call, content in calls if call == "save"]
     assert len(payloads) == 2
     assert {tensor.dtype for payload in payloads for tensor in payload.values()} == {torch.float32}
+
+
+@cache
+def engine_of_adapters(parallelism: str) -> Engine:
+    base = snapshot(tiny_model(), lora=LoraConfig(rank=2, alpha=4))
+    return Engine(replace(tiny_workload(every_s=1e9), base=base, parallelism=parallelism))
+
+
+def ascend_adapters(parallelism: str) -> Any:
+    results = MemoryResults()
+    trial = tiny_trial(steps=(0, 1, 3), batch_size=5, micro_batch_size=2, learning_rate=0.3)
+    run = run_to_end(engine_of_adapters(parallelism), trial, results)
+    return deterministic(run.evaluations), len(results.checkpoints.get(trial.trial_id, b""))
+
+
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
+def test_adapters_are_trained_together_and_they_alone_are_kept(team: Any, parallelism: str) -> None:
+    alone, kept = ascend_adapters("ddp")
+    (evaluations, kept_of_leader), (others, _) = team(2, parallelism)(ascend_adapters, parallelism)
+    assert_close(evaluations, alone)
+    assert others == evaluations
+    assert abs(kept_of_leader - kept) < 200, "the same payload but for its header"
+    assert len({row["heldout_nll"] for row in alone}) == 3
