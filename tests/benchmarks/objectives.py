@@ -38,7 +38,7 @@ def engine_of(encoder_decoder: bool) -> Engine:
 def trial_of(name: str) -> Trial:
     weights: dict[str, Any] = dict(UNTRAINED.get(name, {}))
     if "retain_loss" in OBJECTIVES[name].weights:
-        weights |= {"retain_loss": "kl", "retain_weight": 1.0}
+        weights |= {"retain_loss": "kl" if OBJECTIVES[name].needs_reference else "nll", "retain_weight": 1.0}
     settings = {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0, "micro_batch_size": 2}
     return tiny_trial(STEPS, objective=name, objective_weights=weights, batch_size=FORGET, **settings)
 

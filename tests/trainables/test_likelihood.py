@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from tests.support import PROPERTY, tiny_encoded, tiny_model, tiny_seq2seq_model
 from trainables.batching import IGNORE, EncodedSet, collate
 from trainables.errors import UnlearningError
-from trainables.likelihood import Predictions, greedy_misses, predict, score_batch, score_set, step_mean, token_scores
+from trainables.likelihood import (
+    Predictions,
+    greedy_misses,
+    kl_divergence,
+    predict,
+    score_batch,
+    score_set,
+    soft_nll,
+    step_mean,
+    token_scores,
+)
 
 
 def example_tokens(encoded, index):
@@ -99,6 +109,19 @@ def test_token_scores_are_float32_for_half_precision_logits():
     assert scores.logp_BT.dtype == torch.float32
     expected = torch.log_softmax(logits.float(), dim=-1)[0, 0, 1]
     assert float(scores.logp_BT[0, 0]) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_divergences_are_float32_for_half_precision_logits():
+    current, other = (
+        predictions(torch.randn(1, 3, 7, generator=torch.Generator().manual_seed(seed)).bfloat16(), [[1, 2, IGNORE]])
+        for seed in (0, 1)
+    )
+    p, q = (each.logits_BTV[0, 0].float().softmax(dim=-1) for each in (other, current))
+    found = kl_divergence(other, current, current.is_target_BT)
+    assert found.dtype == torch.float32
+    assert float(found[0, 0]) == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-5)
+    assert float(found[0, 2]) == 0
+    assert soft_nll(current, other, -1.0, current.is_target_BT).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("token", 9 / 5), ("sequence", (6 / 2 + 3 / 3) / 2)])
