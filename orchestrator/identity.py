@@ -44,7 +44,7 @@ def trial_key(trial: Trial, *, workload_hash: str) -> str:
             "workload": workload_hash,
             "forget_set": trial.forget_set,
             "seed": trial.seed,
-            "config": trial.config.model_dump(mode="json"),
+            "config": trial.config.identity(),
             "horizon": trial.horizon,
         }
     )[:16]

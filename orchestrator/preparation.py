@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from trainables.batching import encode
+from trainables.batching import EncodedSet, Form, encode
 from trainables.config import ModelConfig
+from trainables.corpora import Example
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
 from trainables.forget_sets import Datasets
 from trainables.generation import WritingTask, bleu_and_chrf
 from trainables.models import load_model, pretrained_files
+from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.seeding import derive_seed
 from trainables.training import Training, train_to_end
@@ -37,6 +39,8 @@ from trainables.trial import Workload
 from trainables.weights import snapshot
 
 BASE = "base"
+NO_ANSWER = " I do not know."
+"""The alternate answer of an example that has none of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +264,7 @@ def build_workload(
         base=weights,
         evaluation_sets=sets,
         retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form),
+        alternates=_alternates(spec, tokenizer, datasets, form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         precision=spec.model.precision,
@@ -269,6 +274,21 @@ def build_workload(
         use_gpu=spec.resources.gpus_per_trial > 0 and spec.preparation.epochs > 0,
     )
     return workload, baselines
+
+
+def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form) -> dict[str, EncodedSet]:
+    """Encode the forget examples with their alternate answers, if an objective that may come up needs them."""
+    if not any(OBJECTIVES[config.objective].needs_alternate for config in spec.corner_configs):
+        return {}
+    return {
+        name: encode(tokenizer, list(map(_with_alternate, own.forget)), max_tokens=spec.data.max_tokens, form=form)
+        for name, own in datasets.forget_sets.items()
+    }
+
+
+def _with_alternate(example: Example) -> Example:
+    alternate = getattr(example, "alternate", None)
+    return replace(example, completion=NO_ANSWER if alternate is None else alternate)
 
 
 def _baselines(role: str, model: Any, sets: Mapping[str, EvaluationSets], batch_size: int) -> list[Baseline]:

@@ -88,14 +88,14 @@ def _installed_commit() -> str | None:
 def source_hash() -> str:
     """Hash the sources that a trial's numbers and a search's proposals follow from, as they are on this machine."""
     root = Path(__file__).parent.parent
-    return content_hash({f"{path.parent.name}/{path.name}": file_hash(path) for path in _sources(root)})
+    return content_hash({path.relative_to(root).as_posix(): file_hash(path) for path in _sources(root)})
 
 
 def _sources(root: Path) -> list[Path]:
     """List the modules that a trial's numbers and a search's proposals follow from."""
     names = ("gaussian_process", "identity", "preparation", "samplers", "search", "spec", "strata")
     searching = [root / "orchestrator" / f"{name}.py" for name in names]
-    return sorted([*root.glob("trainables/*.py"), *root.glob("search_spaces/*.py"), *searching])
+    return sorted([*root.glob("trainables/**/*.py"), *root.glob("search_spaces/**/*.py"), *searching])
 
 
 def last_session(recorded: Mapping[str, Any]) -> dict[str, Any]:

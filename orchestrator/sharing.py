@@ -7,10 +7,10 @@ from typing import Any
 import ray
 
 from orchestrator.errors import RunStoppedError, SweepError
-from orchestrator.spec import ResourcesConfig, SweepSpec, trial_config
-from search_spaces import corners, settings
+from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.config import TrialConfig
 from trainables.memory import PeakMemory, measure_peak
+from trainables.objectives import OBJECTIVES
 
 HEADROOM = 0.1
 """Share of a device's memory that is left free: for fragmentation, and what three steps of a probe did not meet."""
@@ -175,10 +175,10 @@ def share_devices(
 
 def costliest(spec: SweepSpec) -> list[TrialConfig]:
     """List the configurations that one must measure: of each objective and optimizer, the one with the largest pass."""
-    found: dict[tuple[str, str, bool], TrialConfig] = {}
-    for corner in corners(spec.space):
-        config = trial_config(settings(spec.space, corner))
-        kind = (config.objective, config.optimizer, config.momentum > 0)
+    found: dict[tuple[str, tuple[int, int], str, bool], TrialConfig] = {}
+    for config in spec.corner_configs:
+        passes = OBJECTIVES[config.objective].passes(config.objective_weights)
+        kind = (config.objective, passes, config.optimizer, config.momentum > 0)
         if kind not in found or _examples(config) > _examples(found[kind]):
             found[kind] = config
     return list(found.values())

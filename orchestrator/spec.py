@@ -200,8 +200,7 @@ class SweepSpec(Config):
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> Self:
-        for corner in corners(self.space):
-            config = trial_config(settings(self.space, corner))
+        for config in self.corner_configs:
             if SCHEDULES[config.schedule].needs_horizon and self.steps[0] == 0:
                 raise ValueError(
                     f"steps: schedule '{config.schedule}' depends on the total, so each step value is a trial of its "
@@ -243,12 +242,14 @@ class SweepSpec(Config):
         return parse_space(self.search.space, "search.space")
 
     @property
+    def corner_configs(self) -> list[TrialConfig]:
+        """Configurations that span what may come up: every combination of choices, with the ends of all ranges."""
+        return [trial_config(settings(self.space, corner)) for corner in corners(self.space)]
+
+    @property
     def looks_at_total(self) -> frozenset[bool]:
         """Of the schedules that may come up: whether they look at the total number of steps."""
-        return frozenset(
-            SCHEDULES[trial_config(settings(self.space, corner)).schedule].needs_horizon
-            for corner in corners(self.space)
-        )
+        return frozenset(SCHEDULES[config.schedule].needs_horizon for config in self.corner_configs)
 
     @property
     def horizons_per_point(self) -> int:
@@ -259,10 +260,10 @@ class SweepSpec(Config):
 
 
 def trial_config(values: dict[str, Value]) -> TrialConfig:
-    """Make a trial's configuration from settings by name: its own fields, and weights of its objective.
+    """Make a trial's configuration from settings by name: its own fields, and settings of its objective.
 
     Raises:
-        ValueError: an unknown setting, weight, objective, optimizer or schedule, or a value that is not allowed.
+        ValueError: an unknown setting, objective, optimizer or schedule, or a value that is not allowed.
     """
     known = set(TrialConfig.model_fields) - {"objective_weights"}
     objective = str(values.get("objective", TrialConfig.model_fields["objective"].default))
@@ -275,7 +276,7 @@ def trial_config(values: dict[str, Value]) -> TrialConfig:
                 raise ValueError(f"search.space: unknown setting '{name}' (objective {objective}); {hint}")
     try:
         config = TrialConfig.model_validate({**fields, "objective_weights": weights})
-        check_objective(config.objective, config.objective_weights)
+        check_objective(config.objective, config.objective_weights, compat=config.compat)
         check_optimizer(config)
     except ValidationError as error:
         raise ValueError("; ".join(f"search.space.{_describe(e)}" for e in error.errors())) from None

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.spec import SweepSpec, trial_config
-from search_spaces import corners, settings
+from orchestrator.spec import SweepSpec
 from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet, collate
-from trainables.config import TrialConfig
 from trainables.likelihood import score_batch, score_set
 from trainables.models import is_encoder_decoder, new_model, recompute_activations
 from trainables.objectives import OBJECTIVES
@@ -30,7 +28,8 @@ class StepTimes:
     training_step_s: float
     """Of base and reference models."""
     ascent_step_s: float
-    """Of the largest batch that may come up, with as large a retain batch if any objective needs one."""
+    """Of the largest batch that may come up, with as many passes as any objective makes: over as large a batch of
+    retained examples, of alternate answers, and through the reference model."""
     evaluation_s: float
     """Of the largest forget set."""
 
@@ -66,9 +65,9 @@ class _Probe:
     def times(self) -> StepTimes:
         spec = self._spec
         workers = spec.resources.workers_per_trial
-        configs = _configs(spec)
+        configs = spec.corner_configs
         largest = max(configs, key=lambda config: config.batch_size)
-        passes = 2 if any(OBJECTIVES[config.objective].needs_retain for config in configs) else 1
+        passes = max((OBJECTIVES[c.objective].passes(c.objective_weights) for c in configs), key=_cost)
         biggest = max(spec.data.forget_sets.values(), key=lambda s: s.size + s.population)
         batch = -(-min(largest.batch_size, biggest.size) // workers)
         scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
@@ -83,12 +82,16 @@ class _Probe:
                 evaluation_s=self._median_s(lambda: self._evaluate(some)) * evaluated / len(some),
             )  # fmt: skip
 
-    def _step(self, examples: int, micro_batch_size: int | None = None, passes: int = 1) -> None:
+    def _step(self, examples: int, micro_batch_size: int | None = None, passes: tuple[int, int] = (1, 0)) -> None:
+        trained, of_reference = passes
         self._model.train()
         encoded = self._random_set(examples)
         for part in np.array_split(np.arange(examples), -(-examples // (micro_batch_size or examples))):
             batch = collate(encoded, part, device=self._device)
-            torch.autograd.backward([score_batch(self._model, batch).nll_per_token() for _ in range(passes)])
+            with torch.no_grad():
+                for _ in range(of_reference):
+                    score_batch(self._model, batch)
+            torch.autograd.backward([score_batch(self._model, batch).nll_per_token() for _ in range(trained)])
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -123,8 +126,10 @@ class _Probe:
             torch.cuda.synchronize(self._device)
 
 
-def _configs(spec: SweepSpec) -> list[TrialConfig]:
-    return [trial_config(settings(spec.space, corner)) for corner in corners(spec.space)]
+def _cost(passes: tuple[int, int]) -> int:
+    """Weigh passes: forward and back takes about three times what forward alone does."""
+    trained, of_reference = passes
+    return 3 * trained + of_reference
 
 
 class _ProbeTokenizer:

@@ -4,8 +4,11 @@ tiny_texts(count, seed=0)                         -> list[str], distinct
 tiny_examples(count, seed=0, prompts=False)       -> list[Example], distinct texts
 tiny_tokenizer()                                  -> a byte-level BPE tokenizer of 300 entries (cached)
 tiny_model(seed=0, dropout=0.0, tied=True)        -> a random Llama, hidden 16, 1 layer, 2 heads
-tiny_encoded(count, seed=0, shortest=4, longest=12, label="example") -> EncodedSet of random tokens
-tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, **checkpoint) -> Workload, set "forget"
+tiny_seq2seq_model(seed=0, dropout=0.0)           -> a random T5 of the same size
+tiny_encoded(count, seed=0, shortest=4, longest=12, label="example", encoder_decoder=False)
+                                                  -> EncodedSet of random tokens
+tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, encoder_decoder=False, **checkpoint)
+                                                  -> Workload, set "forget", with alternate answers
                                                   checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
 MemoryResults()                                   -> implements trainables.results.Results; copies all it is given
@@ -18,7 +21,7 @@ PROPERTY                                          -> Hypothesis settings for pro
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -94,7 +97,29 @@ def tiny_model(seed: int = 0, dropout: float = 0.0, tied: bool = True) -> Any:
     return new_model(config, tokenizer=tiny_tokenizer(), seed=seed)
 
 
-def tiny_encoded(count: int, seed: int = 0, shortest: int = 4, longest: int = 12, label: str = "example") -> EncodedSet:
+def tiny_seq2seq_model(seed: int = 0, dropout: float = 0.0) -> Any:
+    architecture = {
+        "model_type": "t5",
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 32,
+        "num_layers": 1,
+        "num_decoder_layers": 1,
+        "num_heads": 2,
+        "dropout_rate": dropout,
+    }
+    config = ModelConfig(architecture=architecture, vocab_size=VOCAB_SIZE)
+    return new_model(config, tokenizer=tiny_tokenizer(), seed=seed)
+
+
+def tiny_encoded(
+    count: int,
+    seed: int = 0,
+    shortest: int = 4,
+    longest: int = 12,
+    label: str = "example",
+    encoder_decoder: bool = False,
+) -> EncodedSet:
     random = np.random.default_rng(seed)
     lengths = random.integers(shortest, longest + 1, size=count)
     starts = np.array([random.integers(1, length - 1) for length in lengths])
@@ -104,6 +129,7 @@ def tiny_encoded(count: int, seed: int = 0, shortest: int = 4, longest: int = 12
         offsets=np.cumsum([0, *lengths]),
         target_starts_N=starts,
         prefix_ends_N=np.array([random.integers(s, length) for s, length in zip(starts, lengths, strict=True)]),
+        encoder_decoder=encoder_decoder,
     )
 
 
@@ -112,25 +138,29 @@ def tiny_workload(
     references: int = 2,
     dropout: float = 0.0,
     max_increase: float = 3.0,
+    encoder_decoder: bool = False,
     **checkpoint: Any,
 ) -> Workload:
-    base = tiny_model(seed=0, dropout=dropout)
+    model = tiny_seq2seq_model if encoder_decoder else tiny_model
+    encode = partial(tiny_encoded, encoder_decoder=encoder_decoder)
+    base = model(seed=0, dropout=dropout)
     encoded = {
-        "forget": tiny_encoded(forget, seed=1, label="forget"),
-        "population": tiny_encoded(10, seed=2, label="population"),
-        "heldout": tiny_encoded(4, seed=3, label="heldout"),
-        "retain": tiny_encoded(4, seed=4, label="retain"),
+        "forget": encode(forget, seed=1, label="forget"),
+        "population": encode(10, seed=2, label="population"),
+        "heldout": encode(4, seed=3, label="heldout"),
+        "retain": encode(4, seed=4, label="retain"),
     }
     sets = evaluation_sets(
         {"forget": encoded},
-        models=[base.eval(), *(tiny_model(seed=100 + index).eval() for index in range(references))],
+        models=[base.eval(), *(model(seed=100 + index).eval() for index in range(references))],
         batch_size=16,
         max_increase=max_increase,
     )
     return Workload(
         base=snapshot(base),
         evaluation_sets=sets,
-        retain=tiny_encoded(8, seed=5, label="retain"),
+        retain=encode(8, seed=5, label="retain"),
+        alternates={"forget": encode(forget, seed=6, label="alternate")},
         evaluation=EvaluationConfig(batch_size=16),
         checkpoint=CheckpointConfig(**{"every_s": 0.0, **checkpoint}),
         precision="fp32",

@@ -1,20 +1,21 @@
 """The ascent loop: forget batches in, one optimizer step at a time, through Accelerate."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 
 from trainables import checkpoints, objectives
-from trainables.batching import BatchOrder, EncodedSet, collate
 from trainables.config import TrialConfig
 from trainables.optimizers import build_optimizer, learning_rate_at
 from trainables.parallel import whole
-from trainables.seeding import derive_seed, torch_stream
+from trainables.seeding import torch_stream
+from trainables.steps import AscentData, MicroBatch, Step, Steps
+from trainables.task_vectors import negated
 from trainables.team import Team
+from trainables.weights import WeightsSnapshot
 
 
 class DivergedError(ArithmeticError):
@@ -28,7 +29,7 @@ class Ascent:
     trajectory will end, nor on having been interrupted. The model is changed in place; it must hold the base weights.
 
     The workers of a team take each step together, each on its share of the batch. Losses are shares of the step's mean,
-    so that their gradients add up to the one of the whole batch.
+    so that their gradients add up to the one of the whole batch; with ``compat`` each is a mean, and they are averaged.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Ascent:
         accelerator: Accelerator,
         team: Team,
         model: Any,
-        forget: EncodedSet,
-        retain: EncodedSet,
+        base: WeightsSnapshot,
+        reference: Any = None,
+        data: AscentData,
         config: TrialConfig,
         seed: int,
         horizon: int | None = None,
@@ -46,18 +48,14 @@ class Ascent:
         self._accelerator = accelerator
         self._team = team
         self._model = model
-        self._forget = forget
-        self._retain = retain
+        self._base = base
+        self._reference = reference
         self._config = config
-        self._objective = objectives.check_objective(config.objective, config.objective_weights)
+        self._weights = config.objective_weights
+        self._objective = objectives.check_objective(config.objective, self._weights, compat=config.compat)
+        self._steps = Steps(data, config, retains=self._objective.retains(self._weights), seed=seed, team=team)
         self._seed = seed
         self._horizon = horizon
-        self._forget_order = BatchOrder(
-            num_examples=len(forget), batch_size=config.batch_size, seed=derive_seed(seed, "forget")
-        )
-        self._retain_order = BatchOrder(
-            num_examples=len(retain), batch_size=min(config.batch_size, len(forget)), seed=derive_seed(seed, "retain")
-        )
         self.step = 0
         self.tokens_seen = 0
         optimizer = build_optimizer(model.parameters(), config)
@@ -74,57 +72,45 @@ class Ascent:
         while self.step < to_step:
             self._take(self.step + 1)
 
-    def _take(self, step: int) -> None:
+    def _take(self, number: int) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, self._config, self._horizon)
-        forget_indices = self._forget_order.indices(step)
-        retain_indices = self._retain_order.indices(step)
-        forget_targets = int(self._forget.num_targets_N[forget_indices].sum())
-        retain_targets = int(self._retain.num_targets_N[retain_indices].sum())
-        micro_batches = list(self._micro_batches(forget_indices, retain_indices))
-        self._accelerator.gradient_accumulation_steps = len(micro_batches)
-        with torch_stream(self._seed, "dropout", step, *self._dropout_stream):
-            for forget_micro, retain_micro in micro_batches:
+            group["lr"] = learning_rate_at(number, self._config, self._horizon)
+        step = self._steps.step(number)
+        self._accelerator.gradient_accumulation_steps = len(step.parts)
+        # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers; our losses are
+        # shares of the step's already, unless compat wants that average
+        undivided = len(step.parts) * self._team.size if self._config.compat is None else 1
+        with torch_stream(self._seed, "dropout", number, *self._dropout_stream):
+            for micro_batch in step.micro_batches(self._accelerator.device):
                 with self._accelerator.accumulate(self._model):
-                    loss = objectives.compute(
-                        self._config.objective,
-                        self._model,
-                        collate(self._forget, forget_micro, device=self._accelerator.device),
-                        retain_batch=collate(self._retain, retain_micro, device=self._accelerator.device)
-                        if self._objective.needs_retain
-                        else None,
-                        forget_targets=forget_targets,
-                        retain_targets=retain_targets,
-                        **self._config.objective_weights,
-                    )
+                    loss = self._loss(step, micro_batch)
                     shared_loss = self._team.total(loss.detach())  # all go on, or none
                     if not torch.isfinite(shared_loss):
-                        raise self._diverged(step, "the loss", shared_loss)
-                    # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers;
-                    # our losses are shares of the step's already
-                    self._accelerator.backward(loss * (len(micro_batches) * self._team.size))
+                        raise self._diverged(number, "the loss", shared_loss)
+                    self._accelerator.backward(loss * undivided)
                     if self._accelerator.sync_gradients:
                         limit = self._config.clip_norm if self._config.clip_norm is not None else float("inf")
                         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), limit)
                         if norm is not None and not torch.isfinite(whole(norm)):
-                            raise self._diverged(step, "the gradient norm", whole(norm))
+                            raise self._diverged(number, "the gradient norm", whole(norm))
                     self._optimizer.step()
                     self._optimizer.zero_grad(set_to_none=True)
-        self.step = step
-        self.tokens_seen += forget_targets
+        self.step = number
+        self.tokens_seen += step.num_tokens
 
-    def _micro_batches(
-        self, forget: npt.NDArray[np.int64], retain: npt.NDArray[np.int64]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """Cut this worker's share of both batches into near-equal parts, each of at most ``micro_batch_size`` examples.
-
-        All workers have as many parts as the largest share needs. A smaller share, and a retain set smaller than the
-        forget batch, leave some parts empty.
-        """
-        largest_share = -(-len(forget) // self._team.size)
-        parts = -(-largest_share // (self._config.micro_batch_size or largest_share))
-        forget, retain = self._team.share(forget), self._team.share(retain)
-        return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)
+    def _loss(self, step: Step, micro_batch: MicroBatch) -> torch.Tensor:
+        return objectives.compute(
+            self._config.objective,
+            self._model,
+            micro_batch.forget,
+            reference_model=self._reference,
+            retain_batch=micro_batch.retain,
+            alternate_batch=micro_batch.alternate,
+            compat=self._config.compat,
+            forget_counts=step.forget_counts,
+            retain_counts=step.retain_counts,
+            **self._weights,
+        )
 
     @property
     def _dropout_stream(self) -> tuple[int, ...]:
@@ -134,6 +120,19 @@ class Ascent:
     def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
         self._optimizer.zero_grad(set_to_none=True)
         return DivergedError(f"step {step}: {what} is {float(value.detach())}")
+
+    @contextmanager
+    def evaluated(self) -> Iterator[Any]:
+        """Give the model in the form in which it is evaluated and used; then it is as it was, bit for bit.
+
+        For most objectives it is the model that is ascended. Of a task vector it is the negation; checkpoints keep what
+        was trained.
+        """
+        if not self._objective.negates:
+            yield self._model
+            return
+        with negated(self._bare_model, self._base, self._objective.settings(self._weights)["scale"]):
+            yield self._model
 
     def pack(self, elapsed_s: float) -> bytes:
         """Serialise the trajectory's state; the leader of a team has the payload."""

@@ -203,9 +203,14 @@ class PreparationConfig(Config):
 class TrialConfig(Config):
     """One trajectory of ascent, up to how far it goes. These are the things a search space may vary."""
 
+    later = frozenset({"compat"})
+
     objective: str = "gradient_ascent"
-    objective_weights: dict[str, float] = {}
-    """The objective's own weights, for example ``retain_weight``; unnamed ones take the objective's defaults."""
+    objective_weights: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = {}
+    """The objective's own settings, for example ``retain_weight``; unnamed ones take the objective's defaults."""
+    compat: Literal["open-unlearning"] | None = None
+    """A project whose reductions the objective takes exactly: every micro-batch is averaged by itself, then the
+    micro-batches are, so that another ``micro_batch_size`` or number of workers is another objective."""
     optimizer: str = "adamw"
     learning_rate: LearningRate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0

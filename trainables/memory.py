@@ -14,6 +14,7 @@ import torch
 from trainables.batching import EncodedSet
 from trainables.config import TrialConfig
 from trainables.errors import UnlearningError
+from trainables.objectives import OBJECTIVES
 from trainables.optimizers import SCHEDULES
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
 from trainables.trial import Engine, TrialRun, Workload
@@ -56,7 +57,7 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
     """
     try:
         engine = Engine(workload)
-        for config in configs:
+        for config in sorted(configs, key=_refers, reverse=True):  # a reference model that one needs stays for all
             engine.workload = heaviest(workload, config)
             _run(engine, config)
     except torch.OutOfMemoryError as error:
@@ -106,8 +107,18 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
         base_logp_N=own.base_logp_N[ascended],
         reference_logp_SN=own.reference_logp_SN[:, ascended],
     )
+    alternates = {}
+    if workload.alternates:
+        longest = max(workload.alternates.values(), key=lambda other: _padded_tokens(other, 1))
+        alternates = {_PROBE: longest.select([_longest(longest)] * len(ascended))}
     retained = [_longest(workload.retain)] * min(len(ascended), len(workload.retain))
-    return replace(workload, evaluation_sets={_PROBE: probe}, retain=workload.retain.select(retained))
+    return replace(
+        workload, evaluation_sets={_PROBE: probe}, retain=workload.retain.select(retained), alternates=alternates
+    )
+
+
+def _refers(config: TrialConfig) -> bool:
+    return OBJECTIVES[config.objective].refers(config.objective_weights)
 
 
 def _longest(encoded: EncodedSet) -> int:

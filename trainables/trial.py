@@ -6,8 +6,8 @@ The engine is written once, for any number of workers. A reused Ray Tune actor d
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any
 
@@ -19,9 +19,12 @@ from trainables.checkpoints import DamagedCheckpointError
 from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
 from trainables.models import recompute_activations
+from trainables.objectives import check_objective
 from trainables.parallel import build_accelerator, share_model
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
+from trainables.reference import Reference
 from trainables.results import LeadersResults, Results
+from trainables.steps import AscentData
 from trainables.team import team_of_process
 from trainables.weights import WeightsSnapshot
 
@@ -40,6 +43,8 @@ class Workload:
     """By forget set."""
     retain: EncodedSet
     """The retain set of objectives that need one."""
+    alternates: Mapping[str, EncodedSet] = field(default_factory=dict)
+    """By forget set, its examples with other answers, for objectives that need them."""
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig
     precision: Precision
@@ -65,17 +70,29 @@ class Engine:
             recompute_activations(model)
         self.model = share_model(self.accelerator, model)
 
+    @cached_property
+    def reference(self) -> Reference:
+        """The frozen base model, made for the first objective that compares with it; it stays for those that follow."""
+        return Reference(self.accelerator, self.workload.base.build_base())
+
     def start(self, trial: Trial) -> Ascent:
         """Put the base weights back and start a trajectory; nothing of an earlier trial is left."""
+        config, workload = trial.config, self.workload
+        objective = check_objective(config.objective, config.objective_weights, compat=config.compat)
         self.accelerator.free_memory()
-        self.workload.base.restore(self.accelerator.unwrap_model(self.model))
+        workload.base.restore(self.accelerator.unwrap_model(self.model))
         return Ascent(
             accelerator=self.accelerator,
             team=self.team,
             model=self.model,
-            forget=self.workload.evaluation_sets[trial.forget_set].forget,
-            retain=self.workload.retain,
-            config=trial.config,
+            base=workload.base,
+            reference=self.reference if objective.refers(config.objective_weights) else None,
+            data=AscentData(
+                forget=workload.evaluation_sets[trial.forget_set].forget,
+                retain=workload.retain,
+                alternates=workload.alternates.get(trial.forget_set) if objective.needs_alternate else None,
+            ),
+            config=config,
             seed=trial.seed,
             horizon=trial.horizon,
         )
@@ -240,15 +257,16 @@ class TrialRun:
         return self._engine.workload.evaluation_sets[self._trial.forget_set]
 
     def _evaluate(self) -> tuple[EvaluationRecord, list[ExampleRecord]]:
-        return evaluate(
-            self._engine.model,
-            self._sets,
-            batch_size=self._engine.workload.evaluation.batch_size,
-            step=self._ascent.step,
-            tokens_seen=self._ascent.tokens_seen,
-            elapsed_s=self.elapsed_s,
-            team=self._engine.team,
-        )
+        with self._ascent.evaluated() as model:
+            return evaluate(
+                model,
+                self._sets,
+                batch_size=self._engine.workload.evaluation.batch_size,
+                step=self._ascent.step,
+                tokens_seen=self._ascent.tokens_seen,
+                elapsed_s=self.elapsed_s,
+                team=self._engine.team,
+            )
 
 
 def run_to_end(engine: Engine, trial: Trial, results: Results, **kwargs: Any) -> TrialRun:

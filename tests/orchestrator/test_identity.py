@@ -76,10 +76,18 @@ def test_how_far_a_trajectory_goes_is_no_part_of_its_key():
         {"warmup_steps": 1},
         {"objective": "gradient_difference"},
         {"objective_weights": {"retain_weight": 2.0}},
+        {"objective_weights": {"retain_loss": "kl"}},
+        {"compat": "open-unlearning"},
     ],
 )
 def test_everything_else_is(change):
     assert make_trial(**change).trial_id != make_trial().trial_id
+
+
+def test_settings_that_came_later_are_no_part_of_the_keys_of_trials_without_them():
+    """The trials of older sweeps are known again."""
+    assert "compat" not in make_trial().config.identity()
+    assert make_trial(compat=None).trial_id == make_trial().trial_id
 
 
 def test_a_key_ignores_the_id_that_the_trial_carries():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import package
+from orchestrator import package, provenance
 from orchestrator.package import SPEC_FILE, write_package
 from orchestrator.provenance import source_hash
 from orchestrator.spec import dump_spec, load_spec
@@ -48,3 +48,10 @@ def test_the_spec_goes_along_whole_and_caches_do_not(tmp_path: Path) -> None:
     assert load_spec(folder / SPEC_FILE) == load_spec("demo")
     assert not list(folder.rglob("__pycache__"))
     assert (folder / "search_spaces" / "demo.yaml").exists()
+
+
+def test_modules_inside_of_packages_go_along_and_count_as_sources(tmp_path: Path) -> None:
+    folder = write(tmp_path / "job")
+    inner = folder / "trainables" / "objectives" / "preferences.py"
+    assert inner in provenance._sources(folder)
+    assert len(provenance._sources(folder)) == len(provenance._sources(Path(provenance.__file__).parent.parent))

@@ -149,6 +149,24 @@ def test_a_step_is_timed_as_trials_take_it(monkeypatch, recomputes, retains):
     assert passes[32, False, recomputes] == 4, "evaluations"
 
 
+def test_passes_through_a_reference_model_take_time_too(monkeypatch):
+    graphs, score_batch = [], step_times.score_batch
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    def noting(model, batch):
+        scores = score_batch(model, batch)
+        graphs.append((len(batch["labels"]), scores.logp_BT.requires_grad))
+        return scores
+
+    monkeypatch.setattr(step_times, "score_batch", noting)
+    objective = {"choices": {"gradient_ascent": {}, "dpo": {"retain_loss": ["nll", "kl"]}, "npo": {}}}
+    space = {"batch_size": 4, "learning_rate": 1e-3, "objective": objective}
+    time_steps(make_spec(search={"space": space}, model={"architecture": tiny_architecture()}))
+    passes = Counter(graphs)
+    assert passes[4, True] == 4 * 3, "forget, alternate and retain batch, with gradient"
+    assert passes[4, False] == 4 * 3, "the same through the reference"
+
+
 def test_json_has_the_saving():
     result = plan(make_spec())
     assert result.as_json()["saving"] == result.saving

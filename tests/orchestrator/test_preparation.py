@@ -1,5 +1,6 @@
 """What the tasks that prepare models look at first, and what they say; without Ray."""
 
+from dataclasses import make_dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,9 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import _train, build_workload, model_tasks, start_building
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
+from tests.support import tiny_tokenizer
+from trainables.batching import Form
+from trainables.corpora import Example
 from trainables.errors import UnlearningError
 from trainables.forget_sets import build_datasets
 
@@ -65,6 +69,30 @@ def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_p
         UnlearningError, match=rf"models know.*2\.00 GiB\); lower evaluation\.batch_size \(now {size}\)"
     ):
         build_workload(*arguments(tmp_path, tasks))
+
+
+@pytest.mark.parametrize(("objective", "encoded"), [("dpo", True), ("gradient_ascent", False)])
+def test_alternates_are_encoded_where_an_objective_may_need_them(objective, encoded):
+    spec = make_spec(search={"space": {"learning_rate": 1e-3, "batch_size": 4, "objective": objective}})
+    datasets = build_datasets(spec.data)
+    alternates = preparation._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
+    if not encoded:
+        assert alternates == {}
+        return
+    assert alternates.keys() == datasets.forget_sets.keys()
+    for name, own in alternates.items():
+        examples = datasets.forget_sets[name].forget
+        assert own.example_ids == tuple(example.example_id for example in examples)
+        for index, example in enumerate(examples):
+            text = tiny_tokenizer().decode(own.tokens[own.offsets[index] : own.offsets[index + 1]].tolist()[1:])
+            assert text == f"{example.prompt}{preparation.NO_ANSWER}"
+
+
+def test_an_examples_own_alternate_goes_before_the_common_one():
+    own = make_dataclass("Asked", [("alternate", str, " Ask another.")], bases=(Example,), frozen=True, kw_only=True)
+    asked, plain = (kind(example_id="a", prompt="b", completion="c") for kind in (own, Example))
+    assert preparation._with_alternate(asked).completion == " Ask another."
+    assert preparation._with_alternate(plain).completion == preparation.NO_ANSWER
 
 
 def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monkeypatch, tmp_path, tasks):

@@ -190,6 +190,17 @@ def test_the_costliest_are_the_largest_passes_of_each_objective_and_optimizer():
     ]
 
 
+def test_settings_that_make_other_passes_are_measured_too():
+    space = {
+        "learning_rate": 1e-3,
+        "batch_size": 4,
+        "objective": {"choices": {"npo": {"retain_weight": [0.0, 0.5, 2.0], "retain_loss": ["nll", "kl"]}}},
+    }
+    found = costliest(make_spec(search={"space": space}))
+    weights = [tuple(config.objective_weights.values()) for config in found]
+    assert sorted(weights) == [(0.0, "nll"), (0.5, "kl"), (0.5, "nll")]
+
+
 def test_auto_divides_one_device_of_one_worker():
     for wrong in ({"gpus_per_trial": 2}, {"workers_per_trial": 2}):
         with pytest.raises(ValueError, match=r"concurrent_trials: auto divides one GPU.*leave concurrent_trials out"):

@@ -157,6 +157,41 @@ def test_weights_of_an_objective_are_settings():
     assert config.objective_weights == {"retain_weight": 2.0}
 
 
+def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
+    """Else a space would search a weight that does nothing."""
+    objective = {"choices": {"npo": {"beta": [0.1, 0.5], "retain_loss": ["nll", "kl"]}, "wga": {"beta": 1.0}}}
+    spec = make_spec(search={"space": {**FIXED, "objective": objective}})
+    weights = [(config.objective, config.objective_weights) for config in spec.corner_configs]
+    assert ("npo", {"beta": 0.5, "retain_loss": "kl"}) in weights
+    assert ("wga", {"beta": 1.0}) in weights
+    choices = {"npo": {"beta": 0.1}, "wga": {"beta1": 1.0}}
+    message = refused_search(space={**FIXED, "objective": {"choices": choices}})
+    assert "unknown setting 'beta1' (objective wga); did you mean 'beta'?" in message
+    message = refused_search(space={**FIXED, "objective": {"choices": {"npo": {}, "gradient_ascent": {}}}, "beta": 0.1})
+    assert "unknown setting 'beta' (objective gradient_ascent)" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"objective": "npo", "retain_loss": "KL"}, "objective 'npo': retain_loss: found 'KL'; allowed: nll, kl"),
+        ({"objective": "npo", "beta": "high"}, "objective 'npo': beta: a finite number is needed; found 'high'"),
+        ({"objective": "npo", "beta": 0}, "objective 'npo': beta: it must be above 0; found 0"),
+        ({"objective": "npo", "compat": "open-unlearnin"}, "compat: input should be 'open-unlearning'"),
+        ({"objective": "kl_ascent", "compat": "open-unlearning"}, "open-unlearning has no objective 'kl_ascent'"),
+        ({"compat": "open-unlearning", "reduction": "token"}, "compat: open-unlearning decides 'reduction'"),
+    ],
+)
+def test_a_wrong_setting_of_an_objective_is_refused(settings, said):
+    assert said in refused_search(space={**FIXED, **settings})
+
+
+def test_numbers_of_an_objective_may_be_spelt_as_yaml_reads_them():
+    config = trial_config({**FIXED, "objective": "npo", "beta": "1e-1", "compat": "open-unlearning"})
+    assert config.objective_weights == {"beta": 0.1}
+    assert config.compat == "open-unlearning"
+
+
 def test_a_schedule_that_depends_on_the_total_cannot_have_step_zero():
     message = refused_search(space={**FIXED, "schedule": "linear"})
     assert "leave 0 out of steps" in message

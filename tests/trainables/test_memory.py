@@ -77,6 +77,25 @@ def test_the_longest_examples_of_all_sets_are_ascended_and_retained(monkeypatch,
     assert [sets.population for sets in evaluated] == [few], "10 examples of 48 tokens are more than 16 of 12"
 
 
+def test_the_longest_alternates_of_all_sets_stand_for_them_and_a_reference_is_there_from_the_start(monkeypatch):
+    forget = tiny_encoded(4, longest=9)
+    workload = with_sets(tiny_workload(), one=(forget, forget), other=(forget, forget))
+    long = tiny_encoded(4, shortest=20, longest=30, seed=3).select([3, 2, 1, 0])
+    assert np.diff(long.offsets).argmax() != 0
+    workload = replace(workload, alternates={"one": tiny_encoded(4, seed=2), "other": long})
+    passes, compute = [], objectives.compute
+
+    def noting(name, model, batch, **inputs):
+        alternates = inputs["alternate_batch"]
+        passes.append((name, None if alternates is None else lengths(alternates)))
+        return compute(name, model, batch, **inputs)
+
+    monkeypatch.setattr(objectives, "compute", noting)
+    measure_peak(workload, [adamw(), adamw(objective="dpo", batch_size=3)])
+    longest = int(np.diff(long.offsets).max())
+    assert passes == [("dpo", [longest] * 3)] * PROBE_STEPS + [("gradient_ascent", None)] * PROBE_STEPS
+
+
 def test_every_configuration_ascends_is_evaluated_and_packed_with_most_to_evaluate(monkeypatch):
     workload = tiny_workload(every_s=1e9, keep_mib=0)  # such trials would pack nothing by themselves
     forget, small = workload.evaluation_sets["forget"].forget, tiny_encoded(10, seed=2)

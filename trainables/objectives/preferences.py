@@ -1,0 +1,101 @@
+"""Objectives made of preferences between answers, bounded by a sigmoid.
+
+S(x) is the NLL of an example's target in nats, summed over its tokens; S_ref that of the base model.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from trainables.batching import Batch
+from trainables.likelihood import Predictions, TokenScores, predict, token_scores
+from trainables.objectives.inputs import ObjectiveInputs
+from trainables.objectives.registry import COMPATS, RETAINING, Objective, register
+
+
+def _npo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    current = inputs.predict_forget()
+    return _preferred(_surprise(inputs, inputs.forget, current, settings), inputs, current, settings)
+
+
+def _simnpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    current = inputs.predict_forget()
+    scores = token_scores(current)
+    # the other project counts a target that nothing predicts as well
+    lengths_B = scores.num_targets_B + (current.num_unpredicted_B if inputs.compat is not None else 0)
+    margin_B = -scores.logp_B / lengths_B.clamp(min=1) - settings["delta"]
+    return _preferred(margin_B, inputs, current, settings)
+
+
+def _dpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    assert inputs.alternate is not None
+    current = inputs.predict_forget()
+    alternate = predict(inputs.model, inputs.alternate)
+    margin_B = _surprise(inputs, inputs.forget, current, settings)
+    margin_B = margin_B - _surprise(inputs, inputs.alternate, alternate, settings)
+    return _preferred(margin_B, inputs, current, settings)
+
+
+def _surprise(inputs: ObjectiveInputs, batch: Batch, current: Predictions, settings: Mapping[str, Any]) -> torch.Tensor:
+    """Give how much less likely each example is than under the base model, in nats: S - S_ref."""
+    is_mean = settings["length"] == "mean" and inputs.compat is None
+    ours_B, theirs_B = (_nll(token_scores(p), is_mean=is_mean) for p in (current, inputs.recall(batch)))
+    return ours_B - theirs_B
+
+
+def _nll(scores: TokenScores, *, is_mean: bool) -> torch.Tensor:
+    return -scores.logp_B / scores.num_targets_B.clamp(min=1) if is_mean else -scores.logp_B
+
+
+def _preferred(
+    margin_B: torch.Tensor, inputs: ObjectiveInputs, current: Predictions, settings: Mapping[str, Any]
+) -> torch.Tensor:
+    """Give the mean of -(2 / beta) log sigmoid(beta * margin)."""
+    beta = settings["beta"]
+    return inputs.forget_example_mean(-2 / beta * F.logsigmoid(beta * margin_B), current)
+
+
+register(
+    "npo",
+    Objective(
+        loss=_npo,
+        source=(
+            "Zhang et al. 2024, arXiv 2404.05868, eq. 3: L = mean of -(2 / beta) log sigmoid(beta * (S - S_ref)); "
+            "`length: mean` divides S by the tokens of the example"
+        ),
+        weights={"beta": 0.1, "length": "sum", **RETAINING},
+        positive=frozenset({"beta"}),
+        needs_reference=True,
+        compats=frozenset(COMPATS),
+    ),
+)
+register(
+    "simnpo",
+    Objective(
+        loss=_simnpo,
+        source=(
+            "Fan et al. 2024, arXiv 2410.07163, eq. 4: L = mean of -(2 / beta) log sigmoid(beta * (S / n - delta)), n "
+            "the tokens of the example"
+        ),
+        weights={"beta": 4.5, "delta": 0.0, **RETAINING},
+        positive=frozenset({"beta"}),
+        compats=frozenset(COMPATS),
+    ),
+)
+register(
+    "dpo",
+    Objective(
+        loss=_dpo,
+        source=(
+            "Rafailov et al. 2023, arXiv 2305.18290, as Zhang et al. 2024, arXiv 2404.05868, eq. 2, with the alternate "
+            "answer a preferred: L = mean of -(2 / beta) log sigmoid(beta * ((S_f - S_f,ref) - (S_a - S_a,ref)))"
+        ),
+        weights={"beta": 0.1, "length": "sum", **RETAINING},
+        positive=frozenset({"beta"}),
+        needs_reference=True,
+        needs_alternate=True,
+        compats=frozenset(COMPATS),
+    ),
+)
