@@ -6,9 +6,9 @@ a hash of everything that its training depends on: sweeps share models, and a ch
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,15 @@ from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from trainables.batching import encode
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
+from trainables.examples import Example, identity
 from trainables.forget_sets import Datasets
 from trainables.models import load_model, snapshot
 from trainables.prepare import encode_all, evaluation_sets, prepare_tokenizer
 from trainables.records import EvaluationRecord
 from trainables.seeding import derive_seed
+from trainables.streaming import encode_or_stream
 from trainables.training import Training, train_to_end
 from trainables.trial import Workload
 
@@ -63,14 +64,14 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
         "pretrained_files": _folder_hashes(spec.model.pretrained),
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
-        "tokenizer_texts": content_hash([example.text for example in datasets.reference_training()]),
+        "tokenizer_texts": content_hash(identity(datasets.reference_training(), attrgetter("text"))),
         "threads": spec.resources.threads_per_trial,
     }
     tasks = []
     for role in roles:
         seed = derive_seed(spec.preparation.seed, "model", role)
-        examples = [asdict(example) for example in _training(datasets, role)]
-        key = content_hash({**recipe, "seed": seed, "examples": content_hash(examples)})
+        examples = content_hash(identity(_training(datasets, role)))
+        key = content_hash({**recipe, "seed": seed, "examples": examples})
         tasks.append(ModelTask(role=role, seed=seed, key=key[:24]))
     return tasks
 
@@ -91,7 +92,7 @@ def workload_hash(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask]) -
     )
 
 
-def _training(datasets: Datasets, role: str) -> list[Any]:
+def _training(datasets: Datasets, role: str) -> Sequence[Example]:
     return datasets.base_training() if role == BASE else datasets.reference_training()
 
 
@@ -250,7 +251,7 @@ def build_workload(
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
-        retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens),
+        retain=encode_or_stream(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         precision=spec.model.precision,

@@ -305,9 +305,10 @@ def _forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:
             "example_id": example.example_id,
             "prompt": example.prompt,
             "completion": example.completion,
+            "repetitions": repetitions,
         }
         for name, forget_set in datasets.forget_sets.items()
-        for example in forget_set.forget
+        for example, repetitions in zip(forget_set.forget, forget_set.repetitions, strict=True)
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the tables. A change of a published column raises it, and ships a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 
@@ -138,6 +138,8 @@ def migrate(
         for column in EXAMPLES_WHO:
             values = [found[trial_id].get(column) for trial_id in table["trial_id"].to_pylist()]
             table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
+    if version < 3 and name == "forget_sets":
+        table = table.append_column("repetitions", pa.nulls(len(table), WHOLE))
     return table
 
 
@@ -197,5 +199,11 @@ FORGET_EXAMPLES = _table(
     ("example_id", TEXT, "", "the forget example, as in the table of examples"),
     ("prompt", TEXT, "", "what the target follows; empty where the whole text is the target"),
     ("completion", TEXT, "", "the target: what is to be forgotten"),
+    (
+        "repetitions",
+        WHOLE,
+        "",
+        "how often the example is seen in an epoch of base training; null: written by an older version",
+    ),
 )
 """The texts that are unlearned: ``references/forget_sets.parquet``."""

@@ -12,6 +12,7 @@ from orchestrator.spec import SweepSpec, trial_config
 from search_spaces import corners, settings
 from trainables.batching import EncodedSet, collate
 from trainables.config import TrialConfig
+from trainables.decks import sizes_of
 from trainables.likelihood import score_batch, score_set
 from trainables.models import new_model, recompute_activations
 from trainables.objectives import OBJECTIVES
@@ -65,9 +66,10 @@ class _Probe:
         configs = _configs(spec)
         largest = max(configs, key=lambda config: config.batch_size)
         passes = 2 if any(OBJECTIVES[config.objective].needs_retain for config in configs) else 1
-        biggest = max(spec.data.forget_sets.values(), key=lambda s: s.size + s.population)
-        batch = -(-min(largest.batch_size, biggest.size) // workers)
-        scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
+        sizes = sizes_of(spec.data)
+        biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population)
+        batch = -(-min(largest.batch_size, biggest.forget) // workers)
+        scored = biggest.forget + biggest.population + sizes.heldout + spec.data.retain_evaluation
         evaluated = -(-scored // workers)
         some = self._random_set(min(evaluated, 4 * spec.evaluation.batch_size))
         training_s = self._median_s(lambda: self._step(spec.preparation.batch_size))

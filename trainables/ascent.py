@@ -14,6 +14,7 @@ from trainables.config import TrialConfig
 from trainables.optimizers import build_optimizer, learning_rate_at
 from trainables.parallel import whole
 from trainables.seeding import derive_seed, torch_stream
+from trainables.streaming import BatchSource
 from trainables.team import Team
 
 
@@ -38,7 +39,7 @@ class Ascent:
         team: Team,
         model: Any,
         forget: EncodedSet,
-        retain: EncodedSet,
+        retain: BatchSource,
         config: TrialConfig,
         seed: int,
         horizon: int | None = None,
@@ -80,8 +81,9 @@ class Ascent:
         forget_indices = self._forget_order.indices(step)
         retain_indices = self._retain_order.indices(step)
         forget_targets = int(self._forget.num_targets_N[forget_indices].sum())
-        retain_targets = int(self._retain.num_targets_N[retain_indices].sum())
-        micro_batches = list(self._micro_batches(forget_indices, retain_indices))
+        retain = self._retain.select(retain_indices.tolist())
+        retain_targets = int(retain.num_targets_N.sum())
+        micro_batches = list(self._micro_batches(forget_indices, np.arange(len(retain))))
         self._accelerator.gradient_accumulation_steps = len(micro_batches)
         with torch_stream(self._seed, "dropout", step, *self._dropout_stream):
             for forget_micro, retain_micro in micro_batches:
@@ -90,7 +92,7 @@ class Ascent:
                         self._config.objective,
                         self._model,
                         collate(self._forget, forget_micro, device=self._accelerator.device),
-                        retain_batch=collate(self._retain, retain_micro, device=self._accelerator.device)
+                        retain_batch=collate(retain, retain_micro, device=self._accelerator.device)
                         if self._objective.needs_retain
                         else None,
                         forget_targets=forget_targets,

@@ -98,7 +98,7 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     sets = workload.evaluation_sets.values()
     own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
     scored = [part for own in sets for part in (own.forget, own.population)]
-    ascended = [_longest(own.forget)] * min(config.batch_size, len(own.forget))
+    ascended = [own.forget.longest] * min(config.batch_size, len(own.forget))
     probe = replace(
         own,
         forget=own.forget.select(ascended),
@@ -106,13 +106,8 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
         base_logp_N=own.base_logp_N[ascended],
         reference_logp_SN=own.reference_logp_SN[:, ascended],
     )
-    retained = [_longest(workload.retain)] * min(len(ascended), len(workload.retain))
+    retained = [workload.retain.longest] * min(len(ascended), len(workload.retain))
     return replace(workload, evaluation_sets={_PROBE: probe}, retain=workload.retain.select(retained))
-
-
-def _longest(encoded: EncodedSet) -> int:
-    """Give the index of the longest example."""
-    return int(np.diff(encoded.offsets).argmax())
 
 
 def _padded_tokens(encoded: EncodedSet, batch_size: int) -> int:

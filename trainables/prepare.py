@@ -10,8 +10,8 @@ import numpy as np
 
 from trainables.batching import EncodedSet, encode
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
-from trainables.corpora import Example
 from trainables.evaluation import EvaluationSets
+from trainables.examples import Example
 from trainables.exposure import Array
 from trainables.forget_sets import Datasets
 from trainables.likelihood import score_set
@@ -22,7 +22,7 @@ def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
     """Give the pretrained tokenizer, or train one on what every model sees: the forget sets leave no trace in it."""
     if model.pretrained is not None:
         return load_tokenizer(model)
-    return train_tokenizer([example.text for example in datasets.reference_training()], model.vocab_size)
+    return train_tokenizer((example.text for example in datasets.reference_training()), model.vocab_size)
 
 
 def encode_all(
@@ -35,7 +35,7 @@ def encode_all(
 
     shared = {
         "heldout": encoded(datasets.heldout),
-        "retain": encoded(datasets.retain[: data.retain_evaluation]),
+        "retain": encoded(datasets.retain_sample(data.retain_evaluation)),
     }
     return {
         name: {"forget": encoded(s.forget), "population": encoded(s.population), **shared}

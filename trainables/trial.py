@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from trainables.ascent import Ascent, DivergedError
-from trainables.batching import EncodedSet
 from trainables.checkpoints import DamagedCheckpointError
 from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
@@ -22,6 +21,7 @@ from trainables.models import WeightsSnapshot, recompute_activations
 from trainables.parallel import build_accelerator, share_model
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.results import LeadersResults, Results
+from trainables.streaming import BatchSource
 from trainables.team import team_of_process
 
 Clock = Callable[[], float]
@@ -37,7 +37,7 @@ class Workload:
     base: WeightsSnapshot
     evaluation_sets: Mapping[str, EvaluationSets]
     """By forget set."""
-    retain: EncodedSet
+    retain: BatchSource
     """The retain set of objectives that need one."""
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig
