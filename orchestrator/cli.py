@@ -39,7 +39,7 @@ from orchestrator.options import (
 )
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
-from trainables.errors import UnlearningError
+from trainables.errors import DataWarning, UnlearningError
 
 app = typer.Typer(
     name="unlearn-sweep",
@@ -349,7 +349,7 @@ app.add_typer(cluster_app, name="cluster")
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print our own warnings as messages, and leave the others to Python."""
-    if issubclass(category, LedgerWarning):
+    if issubclass(category, LedgerWarning | DataWarning):
         say(f"unlearn-sweep: {message}")
     else:
         _python_showwarning(message, category, *where, **more)
@@ -361,7 +361,8 @@ _python_showwarning = warnings.showwarning
 def main() -> None:
     """Run the command. A user's mistake prints one message and exits with 2."""
     warnings.showwarning = _show_warning
-    warnings.simplefilter("always", LedgerWarning)
+    for category in (LedgerWarning, DataWarning):
+        warnings.simplefilter("always", category)
     try:
         app()
     except (SweepError, UnlearningError, SpaceError) as error:

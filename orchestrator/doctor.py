@@ -13,6 +13,7 @@ from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import open_storage
 from trainables.errors import UnlearningError
 from trainables.forget_sets import build_datasets
+from trainables.models import is_encoder_decoder
 from trainables.tokenization import load_tokenizer
 
 PACKAGES = ("unlearn-sweep", "ray", "torch", "transformers", "accelerate", "optuna", "pyarrow")
@@ -63,7 +64,7 @@ def _packages() -> str:
 
 
 def _data(spec: SweepSpec) -> str:
-    sets = build_datasets(spec.data).forget_sets
+    sets = build_datasets(spec.data, encoder_decoder=is_encoder_decoder(spec.model)).forget_sets
     return ", ".join(f"{name}: {len(s.forget)} to forget, population {len(s.population)}" for name, s in sets.items())
 
 

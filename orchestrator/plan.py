@@ -10,6 +10,8 @@ import torch
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.step_times import StepTimes
 from orchestrator.strata import Stratum
+from trainables.decks import sizes_of
+from trainables.forget_sets import repetitions_of
 from trainables.training import train_steps
 
 
@@ -105,4 +107,8 @@ def fits_here(resources: ResourcesConfig) -> int:
 
 
 def _training_examples(spec: SweepSpec) -> int:
-    return spec.data.retain + sum(s.distractors + s.size * s.repetitions for s in spec.data.forget_sets.values())
+    sizes = sizes_of(spec.data)
+    return sizes.retain + sum(
+        own.distractors + sum(repetitions_of(spec.data.forget_sets[name], own.forget))
+        for name, own in sizes.forget_sets.items()
+    )

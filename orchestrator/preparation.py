@@ -6,7 +6,7 @@ a hash of everything that its training depends on: sweeps share models, and a ch
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
@@ -25,22 +25,21 @@ from orchestrator.ray_session import fetch
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.batching import EncodedSet, Form, encode
 from trainables.config import ModelConfig
-from trainables.corpora import Example
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
+from trainables.examples import Example, identity
 from trainables.forget_sets import Datasets
 from trainables.generation import WritingTask, bleu_and_chrf
 from trainables.models import load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.seeding import derive_seed
+from trainables.streaming import encode_or_stream
 from trainables.training import Training, train_to_end
 from trainables.trial import Workload
 from trainables.weights import snapshot
 
 BASE = "base"
-NO_ANSWER = " I do not know."
-"""The alternate answer of an example that has none of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +69,14 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
         "pretrained_files": {path.name: file_hash(path) for path in pretrained_files(spec.model)},
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
-        "tokenizer_texts": content_hash([example.text for example in datasets.reference_training()]),
+        "tokenizer_texts": content_hash(identity(datasets.reference_training(), attrgetter("text"))),
         "threads": spec.resources.threads_per_trial,
     }
     tasks = []
     for role in roles:
         seed = derive_seed(spec.preparation.seed, "model", role)
-        examples = [asdict(example) for example in _training(datasets, role)]
-        key = content_hash({**recipe, "seed": seed, "examples": content_hash(examples)})
+        examples = content_hash(identity(_training(datasets, role)))
+        key = content_hash({**recipe, "seed": seed, "examples": examples})
         tasks.append(ModelTask(role=role, seed=seed, key=key[:24]))
     return tasks
 
@@ -99,7 +98,7 @@ def workload_hash(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask]) -
     )
 
 
-def _training(datasets: Datasets, role: str) -> list[Any]:
+def _training(datasets: Datasets, role: str) -> Sequence[Example]:
     return datasets.base_training() if role == BASE else datasets.reference_training()
 
 
@@ -183,7 +182,7 @@ def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCac
             max_tokens=spec.data.max_tokens,
             seed=task.seed,
             threads=spec.resources.threads_per_trial,
-            use_gpu=spec.resources.gpus_per_trial > 0,
+            use_gpu=spec.resources.gpus_per_trial > 0 and spec.preparation.epochs > 0,
         )
         try:
             warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
@@ -263,7 +262,7 @@ def build_workload(
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
-        retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form),
+        retain=encode_or_stream(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form),
         alternates=_alternates(spec, tokenizer, datasets, form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
@@ -271,7 +270,7 @@ def build_workload(
         threads=spec.resources.threads_per_trial,
         parallelism=spec.resources.parallelism,
         gradient_checkpointing=spec.model.gradient_checkpointing,
-        use_gpu=spec.resources.gpus_per_trial > 0 and spec.preparation.epochs > 0,
+        use_gpu=spec.resources.gpus_per_trial > 0,
     )
     return workload, baselines
 
@@ -287,8 +286,8 @@ def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form)
 
 
 def _with_alternate(example: Example) -> Example:
-    alternate = getattr(example, "alternate", None)
-    return replace(example, completion=NO_ANSWER if alternate is None else alternate)
+    assert example.alternate is not None  # examples of forget sets have one
+    return replace(example, completion=example.alternate)
 
 
 def _baselines(role: str, model: Any, sets: Mapping[str, EvaluationSets], batch_size: int) -> list[Baseline]:

@@ -35,6 +35,7 @@ from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
 from trainables.forget_sets import Datasets, build_datasets
+from trainables.models import is_encoder_decoder
 from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
 
@@ -136,7 +137,7 @@ class _Inputs:
 
     @staticmethod
     def of(spec: SweepSpec) -> "_Inputs":
-        datasets = build_datasets(spec.data)
+        datasets = build_datasets(spec.data, encoder_decoder=is_encoder_decoder(spec.model))
         tasks = model_tasks(spec, datasets)
         return _Inputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash=workload_hash(spec, datasets, tasks))
 
@@ -305,9 +306,10 @@ def _forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:
             "example_id": example.example_id,
             "prompt": example.prompt,
             "completion": example.completion,
+            "repetitions": repetitions,
         }
         for name, forget_set in datasets.forget_sets.items()
-        for example in forget_set.forget
+        for example, repetitions in zip(forget_set.forget, forget_set.repetitions, strict=True)
     ]
 
 

@@ -142,6 +142,8 @@ def migrate(
         for column in ("bleu", "chrf"):
             at = BASELINES.get_field_index(column)
             table = table.add_column(at, column, pa.nulls(len(table), BASELINES.field(column).type))
+    if version < 3 and name == "forget_sets":
+        table = table.append_column("repetitions", pa.nulls(len(table), WHOLE))
     return table
 
 
@@ -204,5 +206,11 @@ FORGET_EXAMPLES = _table(
     ("example_id", TEXT, "", "the forget example, as in the table of examples"),
     ("prompt", TEXT, "", "what the target follows; empty where the whole text is the target"),
     ("completion", TEXT, "", "the target: what is to be forgotten"),
+    (
+        "repetitions",
+        WHOLE,
+        "",
+        "how often the example is seen in an epoch of base training; null: written by an older version",
+    ),
 )
 """The texts that are unlearned: ``references/forget_sets.parquet``."""

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
 from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
+from trainables.canaries import check_canary
 from trainables.config import (
     CheckpointConfig,
     Config,
@@ -23,8 +24,7 @@ from trainables.config import (
     StopConfig,
     TrialConfig,
 )
-from trainables.errors import nearest_name_hint
-from trainables.forget_sets import CANARIES
+from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import OBJECTIVES, check_objective
 from trainables.optimizers import SCHEDULES, check_optimizer
 
@@ -193,9 +193,10 @@ class SweepSpec(Config):
     @classmethod
     def _known_canaries(cls, data: DataConfig) -> DataConfig:
         for name, forget_set in data.forget_sets.items():
-            if forget_set.canary is not None and forget_set.canary not in CANARIES:
-                hint = nearest_name_hint(forget_set.canary, CANARIES)
-                raise ValueError(f"forget_sets.{name}.canary: unknown canary '{forget_set.canary}'; {hint}")
+            try:
+                check_canary(forget_set)
+            except UnlearningError as error:
+                raise ValueError(f"forget_sets.{name}.{error}") from error
         return data
 
     @model_validator(mode="after")

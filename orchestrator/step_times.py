@@ -11,6 +11,7 @@ import torch
 from orchestrator.spec import SweepSpec
 from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet, collate
+from trainables.decks import sizes_of
 from trainables.likelihood import score_batch, score_set
 from trainables.models import is_encoder_decoder, new_model, recompute_activations
 from trainables.objectives import OBJECTIVES
@@ -68,9 +69,10 @@ class _Probe:
         configs = spec.corner_configs
         largest = max(configs, key=lambda config: config.batch_size)
         passes = max((OBJECTIVES[c.objective].passes(c.objective_weights) for c in configs), key=_cost)
-        biggest = max(spec.data.forget_sets.values(), key=lambda s: s.size + s.population)
-        batch = -(-min(largest.batch_size, biggest.size) // workers)
-        scored = biggest.size + biggest.population + spec.data.heldout + spec.data.retain_evaluation
+        sizes = sizes_of(spec.data)
+        biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population)
+        batch = -(-min(largest.batch_size, biggest.forget) // workers)
+        scored = biggest.forget + biggest.population + sizes.heldout + spec.data.retain_evaluation
         evaluated = -(-scored // workers)
         some = self._random_set(min(evaluated, spec.evaluation.batch_size))
         training_s = self._median_s(lambda: self._step(spec.preparation.batch_size))

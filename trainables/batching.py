@@ -7,6 +7,7 @@ the source, T tokens of the target, each right-padded.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from trainables.corpora import Example
 from trainables.errors import UnlearningError
+from trainables.examples import Example
 from trainables.seeding import generator
 
 IGNORE = -100
@@ -64,6 +65,11 @@ class EncodedSet:
     def num_targets_N(self) -> npt.NDArray[np.int64]:
         """Number of target tokens of each example."""
         return np.diff(self.offsets) - self.target_starts_N
+
+    @property
+    def longest(self) -> int:
+        """Index of the longest example."""
+        return int(np.diff(self.offsets).argmax())
 
     def select(self, indices: Sequence[int]) -> "EncodedSet":
         """Copy a subset, in the order of ``indices``."""
@@ -204,5 +210,12 @@ class BatchOrder:
         size = min(self.batch_size, self.num_examples)
         per_epoch = self.num_examples // size
         epoch, position = divmod(step - 1, per_epoch)
-        order = generator(self.seed, "batch_order", epoch).permutation(self.num_examples)
+        order = _order_of_epoch(self.seed, epoch, self.num_examples)
         return order[position * size : (position + 1) * size]
+
+
+@lru_cache(maxsize=2)  # of the forget and the retain set: of millions of examples it takes longer to draw than a step
+def _order_of_epoch(seed: int, epoch: int, num_examples: int) -> npt.NDArray[np.int64]:
+    order = generator(seed, "batch_order", epoch).permutation(num_examples)
+    order.flags.writeable = False
+    return order

@@ -8,6 +8,10 @@ class UnlearningError(ValueError):
     """A user's mistake: the message says where, what was found, what is allowed and what to do next."""
 
 
+class DataWarning(UserWarning):
+    """Something of a user's data was left out, as it was asked for."""
+
+
 class ResultsError(Exception):
     """Rows or checkpoints cannot be kept where they should go. Nothing is wrong with the trial: it can go on later."""
 

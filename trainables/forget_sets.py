@@ -1,17 +1,24 @@
-"""Which example lands in which set: in-distribution picks, canaries, populations, retain and held-out sets."""
+"""Which example lands in which set: forget sets with populations and distractors, the retain and the held-out set."""
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from string import ascii_lowercase
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
-from faker import Faker
+import numpy as np
 
-from trainables.config import DataConfig, Distribution, ForgetSetConfig
-from trainables.corpora import Example, load_corpus
-from trainables.errors import UnlearningError, nearest_name_hint
-from trainables.seeding import derive_seed, generator
+from trainables.canaries import CanaryInputs, make_canaries
+from trainables.config import DEFAULT_ALTERNATE, DataConfig, Distribution, ForgetSetConfig
+from trainables.decks import Decks
+from trainables.errors import UnlearningError
+from trainables.examples import Example, StoredExamples, identity, joined, text_key, trained_part
+from trainables.seeding import derive_seed
+from trainables.sources import SourceExamples
+
+_SHOWN = 5
+"""Overlaps that an error lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,127 +30,161 @@ class ForgetSet:
     forget: tuple[Example, ...]
     population: tuple[Example, ...]
     distractors: tuple[Example, ...]
-    repetitions: int
+    repetitions: tuple[int, ...]
+    """Of each forget example: how often it is seen in an epoch of base training."""
+
+    def repeated(self) -> Iterator[Example]:
+        """Give the forget examples as often as they are repeated: those that are left, round after round."""
+        for done in range(max(self.repetitions)):
+            yield from (example for example, times in zip(self.forget, self.repetitions, strict=True) if times > done)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets:
-    """Every set of a sweep, disjoint by text."""
+    """Every set of a sweep, disjoint by text. The retain set may be stored elsewhere; the others are in memory."""
 
-    retain: tuple[Example, ...]
+    retain: Sequence[Example]
     heldout: tuple[Example, ...]
     forget_sets: dict[str, ForgetSet]
 
-    def reference_training(self) -> list[Example]:
+    def reference_training(self) -> Sequence[Example]:
         """List what every model is trained on: the retain set and the distractor canaries."""
-        return [*self.retain, *(example for s in self.forget_sets.values() for example in s.distractors)]
+        return joined([self.retain, *(s.distractors for s in self.forget_sets.values())])
 
-    def base_training(self) -> list[Example]:
+    def base_training(self) -> Sequence[Example]:
         """List what the base model is trained on: the same, and every forget set as often as it is repeated."""
-        forget = [example for s in self.forget_sets.values() for example in s.forget * s.repetitions]
-        return [*self.reference_training(), *forget]
+        distractors = [s.distractors for s in self.forget_sets.values()]
+        return joined([self.retain, *distractors, *(list(s.repeated()) for s in self.forget_sets.values())])
+
+    def retain_sample(self, count: int) -> Sequence[Example]:
+        """Give the retain examples that retain NLL is measured on: of a source, which may be sorted, evenly spread.
+
+        Raises:
+            UnlearningError: there are fewer.
+        """
+        if count > len(self.retain):
+            raise UnlearningError(
+                f"data.retain_evaluation: {count} retain examples are to be measured, and there are {len(self.retain)}"
+            )
+        if isinstance(self.retain, StoredExamples):
+            return self.retain[:: len(self.retain) // count][:count]
+        return self.retain[:count]
 
     def content_hash(self) -> str:
         """Hash every text of every set in order: equal hashes mean equal data (SHA-256, hex)."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        content = {
+            "retain": identity(self.retain),
+            "heldout": identity(self.heldout),
+            "forget_sets": {name: _content(s) for name, s in self.forget_sets.items()},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-CanaryGenerator = Callable[[Faker], tuple[str, str]]
-"""Draws one canary: (prompt, completion)."""
+def _content(s: ForgetSet) -> dict[str, Any]:
+    return {
+        "name": s.name,
+        "distribution": s.distribution,
+        "forget": identity(s.forget, _with_alternate),
+        "population": identity(s.population),
+        "distractors": identity(s.distractors),
+        "repetitions": s.repetitions[0] if len(set(s.repetitions)) == 1 else s.repetitions,
+    }
 
 
-def personal_data(fake: Faker) -> tuple[str, str]:
-    """Make up a person (the prompt) with an address and a telephone number (the completion)."""
-    return f"{fake.name()} lives at", f" {fake.street_address()}, phone {fake.numerify('###-####')}"
+def _with_alternate(example: Example) -> dict[str, Any]:
+    """Give an example as plain data; the default alternate goes without saying, and so hashes as it did before."""
+    own = {} if example.alternate in (None, DEFAULT_ALTERNATE) else {"alternate": example.alternate}
+    return trained_part(example) | own
 
 
-def random_characters(fake: Faker) -> tuple[str, str]:
-    """Join seven random chunks of four lower-case letters; no prompt."""
-    return "", " ".join(fake.lexify("????", letters=ascii_lowercase) for _ in range(7))
-
-
-CANARIES: dict[str, CanaryGenerator] = {
-    "personal_data": personal_data,
-    "random_characters": random_characters,
-}
-
-
-def make_canaries(name: str, count: int, *, seed: int, label: str) -> list[Example]:
-    """Draw ``count`` canaries of distinct prompts and distinct texts. Deterministic in ``seed``.
-
-    Raises:
-        UnlearningError: ``name`` is no known generator.
-    """
-    if name not in CANARIES:
-        raise UnlearningError(f"unknown canary '{name}'; {nearest_name_hint(name, CANARIES)}")
-    fake = Faker("en_US")
-    fake.seed_instance(seed)
-    texts: dict[str, tuple[str, str]] = {}
-    while len(texts) < count:
-        prompt, completion = CANARIES[name](fake)
-        texts.setdefault(prompt or completion, (prompt, completion))
-    return [
-        Example(example_id=f"{label}-{index:06d}", prompt=prompt, completion=completion)
-        for index, (prompt, completion) in enumerate(texts.values())
-    ]
-
-
-def build_datasets(config: DataConfig) -> Datasets:
-    """Draw every set. The draw depends on ``config.seed`` and the sizes only.
+def repetitions_of(s: ForgetSetConfig, size: int) -> tuple[int, ...]:
+    """Give how often each of ``size`` forget examples is repeated: one number for all, or one for each group.
 
     Raises:
-        UnlearningError: the corpus has too few examples, or a canary generator is unknown.
+        UnlearningError: there are more groups than examples.
     """
-    corpus = load_corpus(config.corpus)
-    inside = {name: s for name, s in config.forget_sets.items() if s.distribution == "in"}
-    wanted = config.retain + config.heldout + sum(s.size + s.population for s in inside.values())
-    if wanted > len(corpus):
+    if len(s.repetitions) > size:
         raise UnlearningError(
-            f"data: retain, heldout and the in-distribution forget sets and populations need {wanted} examples, "
-            f"but the corpus has {len(corpus)} of {config.corpus.min_words} to {config.corpus.max_words} words; "
-            f"ask for fewer, or widen data.corpus.min_words and max_words"
+            f"repetitions: {len(s.repetitions)} groups, and {size} examples to put into them; leave some out"
         )
-    order = generator(config.seed, "corpus").permutation(len(corpus))
-    rest = iter([corpus[index] for index in order])
+    parts = np.array_split(np.arange(size), len(s.repetitions))
+    return tuple(times for times, part in zip(s.repetitions, parts, strict=True) for _ in part)
 
-    def take(count: int) -> tuple[Example, ...]:
-        return tuple(next(rest) for _ in range(count))
 
-    heldout, retain = take(config.heldout), take(config.retain)
+def build_datasets(config: DataConfig, *, encoder_decoder: bool = False) -> Datasets:
+    """Draw every set. The draw depends on ``config.seed``, the sizes and the sources only.
+
+    Args:
+        config: where the sets come from, and their sizes.
+        encoder_decoder: every example needs a source to read: scripture is a pair of versions, canaries without prompt
+            get one, and examples of the user's own must have one.
+
+    Raises:
+        UnlearningError: a source cannot be used, or it or the corpus has too few examples; a canary generator is
+            unknown or has too few; or a text stands in two sets.
+    """
+    decks = Decks(config, encoder_decoder=encoder_decoder)
+    dealt = decks.deal()
+    left = decks.left_of_corpus() if any(s.canary == "shuffled_text" for s in config.forget_sets.values()) else iter(())
     forget_sets = {}
     for name, s in config.forget_sets.items():
-        draw = take if s.distribution == "in" else _canary_draw(name, s, config.seed)
+        parts = [tuple(dealt.get(f"{name}.{part}", ())) for part in ("forget", "population", "distractors")]
+        if s.canary is not None:
+            parts = _canaries(name, s, config.seed, left, encoder_decoder=encoder_decoder)
+        forget, population, distractors = parts
         forget_sets[name] = ForgetSet(
             name=name,
             distribution=s.distribution,
-            forget=draw(s.size),
-            population=draw(s.population),
-            distractors=draw(s.distractors),
-            repetitions=s.repetitions,
+            forget=tuple(replace(example, alternate=example.alternate or s.alternate) for example in forget),
+            population=population,
+            distractors=distractors,
+            repetitions=repetitions_of(s, len(forget)),
         )
-    datasets = Datasets(retain=retain, heldout=heldout, forget_sets=forget_sets)
+    datasets = Datasets(retain=dealt["retain"], heldout=tuple(dealt["heldout"]), forget_sets=forget_sets)
     _refuse_overlaps(datasets)
     return datasets
 
 
-def _canary_draw(name: str, s: ForgetSetConfig, seed: int) -> Callable[[int], tuple[Example, ...]]:
-    assert s.canary is not None  # ForgetSetConfig has validated it
-    count = s.size + s.population + s.distractors
-    canaries = iter(make_canaries(s.canary, count, seed=derive_seed(seed, "canaries", name), label=name))
-    return lambda n: tuple(next(canaries) for _ in range(n))
+def _canaries(
+    name: str, s: ForgetSetConfig, seed: int, left: Iterator[str], *, encoder_decoder: bool
+) -> list[tuple[Example, ...]]:
+    """Make the examples, the population and the distractors of a canary set."""
+    assert s.canary is not None  # ForgetSetConfig has validated these
+    assert s.size is not None
+    assert s.population is not None
+    canaries = make_canaries(
+        s.canary,
+        s.size + s.population + s.distractors,
+        seed=derive_seed(seed, "canaries", name),
+        label=name,
+        given=CanaryInputs(template=s.template, texts=left),
+        encoder_decoder=encoder_decoder,
+    )
+    rest = iter(canaries)
+    return [tuple(next(rest) for _ in range(count)) for count in (s.size, s.population, s.distractors)]
 
 
 def _refuse_overlaps(datasets: Datasets) -> None:
-    """A text in two sets would make its exposure mean nothing."""
-    sets = {"retain": datasets.retain, "heldout": datasets.heldout}
+    """A text in two sets would make its exposure mean nothing. White space makes no difference.
+
+    Of a stored retain set, only those texts are read that stand elsewhere too.
+    """
+    small: dict[str, Sequence[Example]] = {"heldout": datasets.heldout}
     for name, s in datasets.forget_sets.items():
-        sets |= {f"{name}.forget": s.forget, f"{name}.population": s.population, f"{name}.distractors": s.distractors}
-    owner: dict[str, str] = {}
-    for name, examples in sets.items():
+        small |= {f"{name}.forget": s.forget, f"{name}.population": s.population, f"{name}.distractors": s.distractors}
+    retain = datasets.retain
+    if isinstance(retain, SourceExamples):
+        retain = retain.with_text_keys([text_key(e.text) for e in chain.from_iterable(small.values())])
+    first: dict[str, tuple[str, Example]] = {}
+    overlaps = []
+    for name, examples in {"retain": retain, **small}.items():
         for example in examples:
-            first = owner.setdefault(example.text, name)
-            if first != name:
-                raise UnlearningError(
-                    f"data: {example.example_id} stands in both '{first}' and '{name}'; "
-                    f"change data.seed, or use another canary for one of the forget sets"
-                )
+            other, twin = first.setdefault(" ".join(example.text.split()), (name, example))
+            if other != name:
+                overlaps.append(f"{example.example_id} stands in both '{other}' (as {twin.example_id}) and '{name}'")
+    if overlaps:
+        more = f"; and {len(overlaps) - _SHOWN} more" if len(overlaps) > _SHOWN else ""
+        raise UnlearningError(
+            f"data: {'; '.join(overlaps[:_SHOWN])}{more}; take them out of one of the sets, change data.seed, or use "
+            f"another canary"
+        )

@@ -99,7 +99,7 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     sets = workload.evaluation_sets.values()
     own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
     scored = [part for own in sets for part in (own.forget, own.population)]
-    ascended = [_longest(own.forget)] * min(config.batch_size, len(own.forget))
+    ascended = [own.forget.longest] * min(config.batch_size, len(own.forget))
     probe = replace(
         own,
         forget=own.forget.select(ascended),
@@ -110,8 +110,8 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     alternates = {}
     if workload.alternates:
         longest = max(workload.alternates.values(), key=lambda other: _padded_tokens(other, 1))
-        alternates = {_PROBE: longest.select([_longest(longest)] * len(ascended))}
-    retained = [_longest(workload.retain)] * min(len(ascended), len(workload.retain))
+        alternates = {_PROBE: longest.select([longest.longest] * len(ascended))}
+    retained = [workload.retain.longest] * min(len(ascended), len(workload.retain))
     return replace(
         workload, evaluation_sets={_PROBE: probe}, retain=workload.retain.select(retained), alternates=alternates
     )
@@ -119,11 +119,6 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
 
 def _refers(config: TrialConfig) -> bool:
     return OBJECTIVES[config.objective].refers(config.objective_weights)
-
-
-def _longest(encoded: EncodedSet) -> int:
-    """Give the index of the longest example."""
-    return int(np.diff(encoded.offsets).argmax())
 
 
 def _padded_tokens(encoded: EncodedSet, batch_size: int) -> int:

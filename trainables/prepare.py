@@ -10,8 +10,8 @@ import numpy as np
 
 from trainables.batching import EncodedSet, Form, encode
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
-from trainables.corpora import Example
 from trainables.evaluation import EvaluationSets
+from trainables.examples import Example
 from trainables.exposure import Array
 from trainables.forget_sets import Datasets
 from trainables.generation import WritingTask
@@ -24,7 +24,7 @@ def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
     """Give the pretrained tokenizer, or train one on what every model sees: the forget sets leave no trace in it."""
     if model.pretrained is not None:
         return load_tokenizer(model)
-    texts = [example.text for example in datasets.reference_training()]
+    texts = (example.text for example in datasets.reference_training())
     return train_tokenizer(texts, model.vocab_size, encoder_decoder=is_encoder_decoder(model))
 
 
@@ -51,7 +51,7 @@ def encode_all(
 
     shared = {
         "heldout": encoded(datasets.heldout),
-        "retain": encoded(datasets.retain[: data.retain_evaluation]),
+        "retain": encoded(datasets.retain_sample(data.retain_evaluation)),
     }
     return {
         name: {"forget": encoded(s.forget), "population": encoded(s.population), **shared}

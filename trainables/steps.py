@@ -11,6 +11,7 @@ from trainables.batching import Batch, BatchOrder, EncodedSet, collate
 from trainables.config import TrialConfig
 from trainables.likelihood import StepCounts
 from trainables.seeding import derive_seed
+from trainables.streaming import BatchSource
 from trainables.team import Team
 
 Indices = npt.NDArray[np.int64]
@@ -21,7 +22,7 @@ class AscentData:
     """What a trajectory may see."""
 
     forget: EncodedSet
-    retain: EncodedSet
+    retain: BatchSource
     alternates: EncodedSet | None = None
     """The forget set with other answers, example by example; None: it has none."""
 

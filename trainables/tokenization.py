@@ -1,5 +1,6 @@
 """Tokenizers: trained on the data beside a model made from scratch, or a pretrained model's own."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -12,7 +13,7 @@ from trainables.models import cannot_load, pretrained_origin
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 
 
-def train_tokenizer(texts: list[str], vocab_size: int, *, encoder_decoder: bool = False) -> Any:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, encoder_decoder: bool = False) -> Any:
     """Train a byte-level BPE tokenizer, which can encode any text. Deterministic in its arguments.
 
     For encoder-decoder models it ends every text with a token of its own, as those of Transformers do.

@@ -9,15 +9,16 @@ from accelerate import Accelerator
 
 from trainables import checkpoints
 from trainables.adapters import add_adapters
-from trainables.batching import BatchOrder, collate, encode
+from trainables.batching import BatchOrder, collate
 from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
 from trainables.config import ModelConfig, PreparationConfig
-from trainables.corpora import Example
 from trainables.errors import UnlearningError
+from trainables.examples import Example
 from trainables.likelihood import score_batch
 from trainables.models import new_model, recompute_activations
 from trainables.prepare import form_of
 from trainables.seeding import derive_seed, torch_stream
+from trainables.streaming import encode_or_stream
 
 
 def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
@@ -58,7 +59,7 @@ class Training:
             weight_decay=preparation.weight_decay,
         )
         self._network, self._optimizer = self._accelerator.prepare(network, optimizer)
-        self._encoded = encode(tokenizer, examples, max_tokens=max_tokens, form=form_of(model))
+        self._encoded = encode_or_stream(tokenizer, examples, max_tokens=max_tokens, form=form_of(model))
         self._order = BatchOrder(
             num_examples=len(self._encoded),
             batch_size=preparation.batch_size,
@@ -80,7 +81,8 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = recipe.learning_rate * warm
         with torch_stream(self._seed, "dropout", step):
-            batch = collate(self._encoded, self._order.indices(step), device=self._accelerator.device)
+            chosen = self._encoded.select(self._order.indices(step).tolist())
+            batch = collate(chosen, range(len(chosen)), device=self._accelerator.device)
             loss = score_batch(self._network, batch).nll_per_token()
         if not torch.isfinite(loss):
             raise UnlearningError(

@@ -25,6 +25,7 @@ from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status,
 from trainables.reference import Reference
 from trainables.results import LeadersResults, Results
 from trainables.steps import AscentData
+from trainables.streaming import BatchSource
 from trainables.team import team_of_process
 from trainables.weights import WeightsSnapshot
 
@@ -41,7 +42,7 @@ class Workload:
     base: WeightsSnapshot
     evaluation_sets: Mapping[str, EvaluationSets]
     """By forget set."""
-    retain: EncodedSet
+    retain: BatchSource
     """The retain set of objectives that need one."""
     alternates: Mapping[str, EncodedSet] = field(default_factory=dict)
     """By forget set, its examples with other answers, for objectives that need them."""

@@ -261,7 +261,8 @@ def test_baselines_read_back(ledger):
 
 def test_the_texts_that_are_unlearned_read_back(ledger):
     assert ledger.forget_examples().num_rows == 0
-    row = {"forget_set": "verses", "example_id": "verses-000000", "prompt": "", "completion": "<b>\u2028\0"}
+    texts = {"prompt": "", "completion": "<b>\u2028\0"}
+    row = {"forget_set": "verses", "example_id": "verses-000000", **texts, "repetitions": 4}
     ledger.publish_forget_examples([row])
     assert ledger.forget_examples().to_pylist() == [row]
 

@@ -1,6 +1,5 @@
 """What the tasks that prepare models look at first, and what they say; without Ray."""
 
-from dataclasses import make_dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +15,7 @@ from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_tokenizer
 from trainables.batching import Form
-from trainables.corpora import Example
+from trainables.config import DEFAULT_ALTERNATE
 from trainables.errors import UnlearningError
 from trainables.forget_sets import build_datasets
 
@@ -85,14 +84,7 @@ def test_alternates_are_encoded_where_an_objective_may_need_them(objective, enco
         assert own.example_ids == tuple(example.example_id for example in examples)
         for index, example in enumerate(examples):
             text = tiny_tokenizer().decode(own.tokens[own.offsets[index] : own.offsets[index + 1]].tolist()[1:])
-            assert text == f"{example.prompt}{preparation.NO_ANSWER}"
-
-
-def test_an_examples_own_alternate_goes_before_the_common_one():
-    own = make_dataclass("Asked", [("alternate", str, " Ask another.")], bases=(Example,), frozen=True, kw_only=True)
-    asked, plain = (kind(example_id="a", prompt="b", completion="c") for kind in (own, Example))
-    assert preparation._with_alternate(asked).completion == " Ask another."
-    assert preparation._with_alternate(plain).completion == preparation.NO_ANSWER
+            assert text == f"{example.prompt}{DEFAULT_ALTERNATE}"
 
 
 def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monkeypatch, tmp_path, tasks):

@@ -30,3 +30,14 @@ def test_a_known_verse_is_there(verses):
 
 def test_text_is_prompt_and_completion():
     assert Example(example_id="a", prompt="one", completion=" two").text == "one two"
+
+
+def test_for_an_encoder_decoder_each_verse_is_put_into_newer_english():
+    verses = load_corpus(CorpusConfig(min_words=9, max_words=9), encoder_decoder=True)
+    by_name = {verse.example_id: (verse.prompt, verse.completion) for verse in verses}
+    assert by_name["kjv-web-19023001"] == (
+        "The LORD [is] my shepherd; I shall not want.",
+        "Yahweh is my shepherd: I shall lack nothing.",
+    )
+    assert {len(source.split()) for source, _ in by_name.values()} == {9}
+    assert all(target.strip() for _, target in by_name.values())

@@ -1,15 +1,16 @@
 """Which example lands in which set: disjoint, of the asked sizes, repeatable."""
 
 import itertools
-import re
 
 import pytest
 
-from trainables import forget_sets
+from trainables import decks
+from trainables.canaries import CANARIES
 from trainables.config import CorpusConfig, DataConfig
-from trainables.corpora import Example
+from trainables.corpora import load_corpus
 from trainables.errors import UnlearningError
-from trainables.forget_sets import CANARIES, build_datasets, make_canaries
+from trainables.examples import Example
+from trainables.forget_sets import build_datasets
 
 SETS = {
     "verses": {"distribution": "in", "size": 5, "population": 7, "repetitions": 3},
@@ -29,7 +30,7 @@ SETS = {
 @pytest.fixture(autouse=True)
 def _small_corpus(monkeypatch):
     corpus = [Example(example_id=f"c-{i:03d}", prompt="", completion=f"text number {i}") for i in range(80)]
-    monkeypatch.setattr(forget_sets, "load_corpus", lambda config: corpus)
+    monkeypatch.setattr(decks, "load_corpus", lambda config, encoder_decoder: corpus)
 
 
 def data(seed=0, **fields):
@@ -54,9 +55,10 @@ def test_every_set_has_the_size_asked_for():
     assert (len(datasets.retain), len(datasets.heldout)) == (30, 10)
     for name, fields in SETS.items():
         s = datasets.forget_sets[name]
-        found = (len(s.forget), len(s.population), len(s.distractors), s.repetitions, s.distribution)
-        asked = (fields["size"], fields["population"], fields.get("distractors", 0), fields.get("repetitions", 1))
-        assert found == (*asked, fields["distribution"])
+        found = (len(s.forget), len(s.population), len(s.distractors), s.distribution)
+        asked = (fields["size"], fields["population"], fields.get("distractors", 0), fields["distribution"])
+        assert found == asked
+        assert s.repetitions == (fields.get("repetitions", 1),) * fields["size"]
 
 
 def test_no_text_and_no_name_stands_in_two_sets():
@@ -69,9 +71,9 @@ def test_no_text_and_no_name_stands_in_two_sets():
 
 def test_an_overlap_between_two_canary_sets_is_refused(monkeypatch):
     fixed = itertools.cycle([("", f"canary {i}") for i in range(11)])
-    monkeypatch.setitem(CANARIES, "random_characters", lambda fake: next(fixed))
+    monkeypatch.setitem(CANARIES, "random_characters", lambda fake, given: next(fixed))
     twice = dict.fromkeys(("noise", "more_noise"), SETS["noise"])
-    with pytest.raises(UnlearningError, match=r"stands in both 'noise\.\w+' and 'more_noise\.\w+'"):
+    with pytest.raises(UnlearningError, match=r"stands in both 'noise\.\w+' \(as noise-0000\d\d\) and 'more_noise"):
         build_datasets(data(forget_sets=twice))
 
 
@@ -96,7 +98,7 @@ def test_base_training_has_the_forget_sets_as_often_as_they_are_repeated():
     datasets = build_datasets(data())
     trained = texts(datasets.base_training())
     for s in datasets.forget_sets.values():
-        assert all(trained.count(text) == s.repetitions for text in texts(s.forget))
+        assert [trained.count(text) for text in texts(s.forget)] == list(s.repetitions)
         assert not set(trained) & set(texts(s.population))
     assert not set(trained) & set(texts(datasets.heldout))
     assert all(trained.count(text) == 1 for text in texts(datasets.retain))
@@ -123,31 +125,67 @@ def test_a_corpus_of_exactly_the_right_size_is_enough():
         build_datasets(data(retain=49))
 
 
-@pytest.mark.parametrize("name", sorted(CANARIES))
-def test_canaries_are_distinct_named_and_follow_the_seed(name):
-    canaries = make_canaries(name, 50, seed=1, label="set")
-    assert len({c.text for c in canaries}) == len({c.prompt or c.completion for c in canaries}) == 50
-    assert [c.example_id for c in canaries] == [f"set-{i:06d}" for i in range(50)]
-    assert canaries == make_canaries(name, 50, seed=1, label="set")
-    assert canaries[:20] == make_canaries(name, 20, seed=1, label="set")
-    assert not {c.text for c in canaries} & {c.text for c in make_canaries(name, 50, seed=2, label="set")}
+@pytest.mark.parametrize(
+    ("repetitions", "size", "expected"),
+    [([1, 4], 5, (1, 1, 1, 4, 4)), ([16, 1, 4], 3, (16, 1, 4)), (3, 2, (3, 3))],
+)
+def test_a_list_of_repetitions_cuts_the_set_into_equal_groups(repetitions, size, expected):
+    verses = {"distribution": "in", "size": size, "population": 7, "repetitions": repetitions}
+    config = data(forget_sets={"verses": verses})
+    datasets = build_datasets(config)
+    assert datasets.forget_sets["verses"].repetitions == expected
+    trained = texts(datasets.base_training())
+    assert tuple(trained.count(text) for text in texts(datasets.forget_sets["verses"].forget)) == expected
+    assert len(trained) == len(datasets.reference_training()) + sum(expected)
+    plain = build_datasets(data(forget_sets={"verses": {**verses, "repetitions": 1}}))
+    assert plain.forget_sets["verses"].forget == datasets.forget_sets["verses"].forget
+    assert plain.content_hash() != datasets.content_hash()
 
 
-def test_canaries_look_as_described():
-    person = make_canaries("personal_data", 1, seed=0, label="p")[0]
-    assert person.prompt.endswith(" lives at")
-    assert re.fullmatch(r" .+, phone \d{3}-\d{4}", person.completion)
-    noise = make_canaries("random_characters", 1, seed=0, label="n")[0]
-    assert noise.prompt == ""
-    assert re.fullmatch(r"([a-z]{4} ){6}[a-z]{4}", noise.completion)
+def test_more_groups_than_examples_are_refused():
+    verses = {"distribution": "in", "size": 2, "population": 7, "repetitions": [1, 2, 3]}
+    with pytest.raises(UnlearningError, match="repetitions: 3 groups, and 2 examples to put into them"):
+        build_datasets(data(forget_sets={"verses": verses}))
 
 
-def test_distinct_prompts_even_where_the_generator_repeats_itself(monkeypatch):
-    draws = iter([("same", "1"), ("same", "2"), ("other", "3")])
-    monkeypatch.setitem(CANARIES, "stutter", lambda fake: next(draws))
-    assert [c.text for c in make_canaries("stutter", 2, seed=0, label="x")] == ["same1", "other3"]
+def test_forget_examples_have_an_alternate_answer_and_it_counts_as_data():
+    usual, other = (
+        build_datasets(data(forget_sets={"verses": {**SETS["verses"], **fields}}))
+        for fields in ({}, {"alternate": " No."})
+    )
+    assert {e.alternate for e in usual.forget_sets["verses"].forget} == {" I do not know."}
+    assert {e.alternate for e in other.forget_sets["verses"].forget} == {" No."}
+    assert {e.alternate for e in usual.retain} == {None}
+    assert usual.content_hash() != other.content_hash()
 
 
-def test_an_unknown_canary_suggests_the_nearest():
-    with pytest.raises(UnlearningError, match=r"unknown canary 'personal'; did you mean 'personal_data'\?"):
-        make_canaries("personal", 1, seed=0, label="x")
+def test_shuffled_texts_come_from_what_no_set_uses_and_leave_the_others_as_they_are():
+    shuffled = {"distribution": "out", "canary": "shuffled_text", "size": 3, "population": 4, "distractors": 1}
+    plain, datasets = build_datasets(data()), build_datasets(data(forget_sets={"mixed": shuffled, **SETS}))
+    assert {name: datasets.forget_sets[name] for name in SETS} == plain.forget_sets
+    assert (datasets.retain, datasets.heldout) == (plain.retain, plain.heldout)
+    mixed = datasets.forget_sets["mixed"]
+    used = {" ".join(sorted(text.split())) for examples in all_sets(plain).values() for text in texts(examples)}
+    for example in (*mixed.forget, *mixed.population, *mixed.distractors):
+        assert sorted(example.text.split())[-2:] == ["number", "text"]
+        assert " ".join(sorted(example.text.split())) not in used
+    with pytest.raises(UnlearningError, match="gives no more than 18 distinct examples, and 24 are needed"):
+        build_datasets(data(forget_sets={"mixed": {**shuffled, "population": 20}, **SETS}))
+
+
+def test_the_data_of_earlier_versions_are_the_same():
+    """Pinned: another hash would make every sweep there is another sweep."""
+    demo = {
+        "verses": {"distribution": "in", "size": 32, "population": 96},
+        "personal_data": {
+            "distribution": "out", "canary": "personal_data", "size": 32, "population": 96, "distractors": 96,
+            "repetitions": 2,
+        },
+    }  # fmt: skip
+    config = data(
+        retain=1000, heldout=96, corpus={"source": "scripture", "min_words": 6, "max_words": 12}, forget_sets=demo
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decks, "load_corpus", load_corpus)
+        found = build_datasets(config).content_hash()
+    assert found == "81774d2ee5d5852ab97db6410290527423e4e83b3605834708e8095537c98ee1"

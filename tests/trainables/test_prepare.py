@@ -31,7 +31,7 @@ def datasets():
         forget=(Example(example_id="secret", prompt="", completion=" zqzq" * 8),),
         population=named("population", 3),
         distractors=(),
-        repetitions=50,
+        repetitions=(50,),
     )
     return Datasets(retain=named("retain", 9), heldout=named("heldout", 4), forget_sets={"set": forget_set})
 

@@ -1,0 +1,337 @@
+"""Examples of users' sources: checked once, kept in Arrow (the cache of Hugging Face ``datasets``), mapped into memory.
+
+What is wrong with a source is reported together, each with its line or row. ``reading`` reads the formats.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset, Features, Value
+from datasets.exceptions import DatasetGenerationError
+
+from trainables.config import Role, SourceConfig
+from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
+from trainables.examples import Example, StoredExamples, key_of, text_key
+from trainables.reading import Row, named, read_rows
+
+_VERSION = 1
+"""Of what is kept in Arrow: another is made anew."""
+_COLUMNS = Features(
+    {
+        "number": Value("int64"),
+        "prompt": Value("string"),
+        "completion": Value("string"),
+        "alternate": Value("string"),
+        "problem": Value("string"),
+        "text_key": Value("int64"),
+        "content_key": Value("int64"),
+    }
+)
+_SHOWN = 5
+"""Problems that an error lists."""
+_AT_ONCE = 1000
+"""Rows that a pass over a source decodes at once."""
+
+Indices = npt.NDArray[np.int64]
+Columns = dict[str, str]
+"""``prompt``, ``completion`` and ``alternate``, as far as there are any, to names of columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceExamples(StoredExamples):
+    """Examples of a source, or some of them, in an order of their own. 8 bytes of memory each, and none for all."""
+
+    source: SourceConfig
+    columns: Columns
+    needs_prompt: bool
+    content: str
+    """SHA-256 of all that the source holds, to find that it has changed, or differs on another machine."""
+    chosen: Indices | None = None
+    """Rows of the table, 0 the first; None: all of them."""
+
+    @cached_property
+    def table(self) -> Dataset:
+        """The source's rows in Arrow.
+
+        Raises:
+            UnlearningError: the source cannot be read, or is not what it was.
+        """
+        table = _checked_table(self.source, self.columns, needs_prompt=self.needs_prompt)
+        if _content(table) != self.content:
+            raise UnlearningError(
+                f"{named(self.source)} has changed since it was first read, or is another file on this machine; give "
+                f"every machine the same, and leave it alone while the sweep runs"
+            )
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SourceExamples, (self.source, self.columns, self.needs_prompt, self.content, self.chosen)
+
+    def select(self, indices: Indices) -> "SourceExamples":
+        """Give some of the examples, in the order of ``indices``."""
+        chosen = indices if self.chosen is None else self.chosen[indices]
+        some = replace(self, chosen=chosen)
+        some.__dict__["table"] = self.table  # it is there already
+        return some
+
+    def where(self, keep: Callable[[Example], bool]) -> "SourceExamples":
+        """Give the examples that ``keep`` says yes to, in their order."""
+        return self.select(np.flatnonzero([keep(example) for example in self]))
+
+    def _some(self, indices: range) -> "SourceExamples":
+        return self.select(np.arange(indices.start, indices.stop, indices.step))
+
+    def __len__(self) -> int:
+        return len(self.table) if self.chosen is None else len(self.chosen)
+
+    def _read(self, index: int) -> Example:
+        return self._example(self.table[int(index if self.chosen is None else self.chosen[index])])
+
+    def __iter__(self) -> Iterator[Example]:
+        for start in range(0, len(self), _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(self))
+            rows: Any = slice(start, stop) if self.chosen is None else self.chosen[start:stop]
+            batch = self.table[rows]
+            for index in range(stop - start):
+                yield self._example({name: values[index] for name, values in batch.items()})
+
+    def _example(self, row: Mapping[str, Any]) -> Example:
+        return Example(
+            example_id=f"{label(self.source)}:{row['number']}",
+            prompt=row["prompt"],
+            completion=row["completion"],
+            alternate=row["alternate"],
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Name the content, and which of it."""
+        chosen = None if self.chosen is None else hashlib.sha256(self.chosen.tobytes()).hexdigest()
+        return {"name": label(self.source), "content": self.content, "chosen": chosen}
+
+    def with_text_keys(self, keys: Sequence[int]) -> "SourceExamples":
+        """Give those examples whose text has one of some keys. No text is read."""
+        return self.select(np.flatnonzero(np.isin(_chosen(_column(self.table, "text_key"), self.chosen), list(keys))))
+
+
+def label(source: SourceConfig) -> str:
+    """Name a source in the ids of its examples: ``forget.jsonl``, of which line 12 is ``forget.jsonl:12``."""
+    return Path(source.path).name if source.path is not None else str(source.dataset)
+
+
+def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False) -> SourceExamples:
+    """Check a source, or find in the cache that it was checked, and give what can be used of it.
+
+    Args:
+        source: where it is, and what its columns are.
+        where: its place in the spec.
+        needs_prompt: an example without prompt cannot be used.
+
+    Raises:
+        UnlearningError: it cannot be read, lacks a column, holds nothing, or rows that cannot be used.
+    """
+    with _naming(where):
+        columns = _find_columns(source)
+        table = _checked_table(source, columns, needs_prompt=needs_prompt)
+        problems = _problems(table)
+        if problems:
+            _report(source, problems, where)
+        if len(problems) == len(table):
+            raise UnlearningError(f"{named(source)} has no example that can be used")
+    whole = SourceExamples(source, columns, needs_prompt, _content(table))
+    whole.__dict__["table"] = table
+    return whole.select(np.delete(np.arange(len(table)), list(problems))) if problems else whole
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UnlearningError as error:
+        raise UnlearningError(f"{where}: {error}") from error.__cause__
+
+
+def _find_columns(source: SourceConfig) -> Columns:
+    """Match roles with the columns that a source has, by its first row that can be read."""
+    rows = read_rows(source)
+    first = next(rows, None)
+    if first is None:
+        raise UnlearningError(f"{named(source)} has no example")
+    first = next((row for row in chain([first], rows) if row.problem is None), None)
+    if first is None:
+        return {}  # each of its rows says why
+    given, found = source.columns, list(first.fields)
+    for role, column in given.items():
+        if column not in found:
+            raise UnlearningError(
+                f"{named(source)} has no column '{column}' ({role}); {nearest_name_hint(column, found)}"
+            )
+
+    def of(role: Role) -> str | None:
+        return given.get(role, role if role in found else None)
+
+    ways: list[tuple[Role | None, Role]] = [("prompt", "completion"), ("source", "target"), (None, "text")]
+    meant = [way for way in ways if set(way) & set(given)] or ways
+    for prompt, completion in meant:
+        target = of(completion)
+        if target is not None:
+            roles = {"prompt": of(prompt) if prompt else None, "completion": target, "alternate": of("alternate")}
+            return {role: column for role, column in roles.items() if column is not None}
+    raise UnlearningError(
+        f"{named(source)} has no column 'completion', 'target' or 'text', but {', '.join(map(repr, found))}; say which "
+        f"of them is what, for example columns: {{completion: {found[-1] if found else '...'}}}"
+    )
+
+
+def _checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool) -> Dataset:
+    """Make the table of a source, or take it from the cache, where it is kept by place, size and time of the files."""
+    place = source.model_dump(mode="json", exclude={"on_bad", "columns"})
+    arguments = {
+        "place": json.dumps(place),
+        "state": _state(source),
+        "columns": json.dumps(columns),
+        "needs_prompt": needs_prompt,
+        "version": _VERSION,
+    }
+    with _no_progress_bars():
+        try:
+            return Dataset.from_generator(_records, features=_COLUMNS, gen_kwargs=arguments)
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, UnlearningError):
+                raise error.__cause__ from None
+            raise
+
+
+def _state(source: SourceConfig) -> str:
+    """Tell the present state of a source's files from an earlier one; that of a hub dataset is its revision."""
+    if source.path is None:
+        return ""
+    path = Path(source.path)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    were_there = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if were_there:
+            datasets.enable_progress_bars()
+
+
+def _records(place: str, state: str, columns: str, needs_prompt: bool, version: int) -> Iterator[dict[str, Any]]:
+    """Give the rows of the table, those that cannot be used included, with the reason."""
+    roles: Columns = json.loads(columns)
+    for row in read_rows(SourceConfig.model_validate_json(place)):
+        yield _record(row, roles, needs_prompt=needs_prompt)
+
+
+def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]:
+    fields, problem = dict[str, str](), row.problem
+    for role, column in columns.items():
+        if problem is None:
+            value, problem = _text_of(row, column, required=role == "completion")
+            fields[role] = value
+    if problem is None:
+        if not fields["completion"].strip():
+            problem = "the target is empty"
+        elif needs_prompt and not fields.get("prompt", "").strip():
+            problem = "it has no prompt (source), which an encoder-decoder model reads"
+    if problem is not None:
+        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": key_of(problem)}
+    prompt, completion, alternate = fields.get("prompt", ""), fields["completion"], fields.get("alternate") or None
+    return {
+        "number": row.number,
+        "prompt": prompt,
+        "completion": completion,
+        "alternate": alternate,
+        "problem": None,
+        "text_key": text_key(prompt + completion),
+        "content_key": key_of(json.dumps([row.number, prompt, completion, alternate])),
+    }
+
+
+def _text_of(row: Row, column: str, *, required: bool) -> tuple[str, str | None]:
+    """Give the text of a field, and what is wrong with it."""
+    if column not in row.fields and required:
+        return "", f"no '{column}'; {nearest_name_hint(column, row.fields)}"
+    value = row.fields.get(column)
+    if value is None:
+        return "", None
+    if not isinstance(value, str):
+        return "", f"'{column}' is no text, but {type(value).__name__}: {str(value)[:40]}"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "", f"'{column}' holds half a character (a lone surrogate)"
+    return value, None
+
+
+def _problems(table: Dataset) -> dict[int, str]:
+    """Find rows that cannot be used: {row: line and reason}, in order."""
+    found: dict[int, str] = {}
+    for start, chunk in _chunks(table, "problem"):
+        if chunk.null_count < len(chunk):
+            found |= {start + i: problem for i, problem in enumerate(chunk.to_pylist()) if problem is not None}
+    good = np.delete(np.arange(len(table)), list(found)) if found else None
+    first: dict[int, int] = {}
+    keys = _chosen(_column(table, "text_key"), good)
+    for place in _repeated(keys):
+        row = int(place if good is None else good[place])
+        earlier = first.setdefault(int(keys[place]), row)
+        if earlier != row:
+            found[row] = f"the same text as {table[earlier]['number']}"
+    return {row: f"{table[row]['number']}: {found[row]}" for row in sorted(found)}
+
+
+def _repeated(keys: Indices) -> Indices:
+    """Give the places of all keys that come more than once. Takes twice the memory of the keys."""
+    ordered = np.sort(keys)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return np.flatnonzero(np.isin(keys, twice)) if len(twice) else np.array([], dtype=np.int64)
+
+
+def _report(source: SourceConfig, problems: Mapping[int, str], where: str) -> None:
+    listed = [f"\n  {label(source)}:{problem}" for problem in list(problems.values())[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        listed.append(f"\n  ... and {len(problems) - _SHOWN} more")
+    what = f"{named(source)}: {len(problems)} row{'s' * (len(problems) != 1)} cannot be used:{''.join(listed)}"
+    if source.on_bad == "refuse":
+        raise UnlearningError(f"{what}\nmend them, or set on_bad: skip to leave them out")
+    warnings.warn(f"{where}: {what}\nleft out (on_bad: skip)", DataWarning, stacklevel=3)
+
+
+def _chunks(table: Dataset, name: str) -> Iterator[tuple[int, Any]]:
+    """Give the pieces of a column in Arrow, each with the row it starts at. None is copied."""
+    start = 0
+    for chunk in table.data.column(name).chunks:
+        yield start, chunk
+        start += len(chunk)
+
+
+def _column(table: Dataset, name: str) -> Indices:
+    """Read a column of numbers; where there is none, 0."""
+    parts = [np.asarray(chunk.fill_null(0).to_numpy(zero_copy_only=False)) for _, chunk in _chunks(table, name)]
+    return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
+
+
+def _chosen(values: Indices, chosen: Indices | None) -> Indices:
+    return values if chosen is None else values[chosen]
+
+
+def _content(table: Dataset) -> str:
+    return hashlib.sha256(_column(table, "content_key").tobytes()).hexdigest()
