@@ -5,11 +5,30 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trainables.config import Config
 from trainables.records import Trial
 
 IDENTITY_VERSION = 1
 """Of what a trial's settings mean. It rises when the same settings come to give other numbers; a change of the ledger's
 columns alone leaves it, so that the trials of older sweeps are known again."""
+
+SETTINGS_OF_VERSION_1 = frozenset(
+    {
+        "objective",
+        "objective_weights",
+        "optimizer",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "clip_norm",
+        "batch_size",
+        "micro_batch_size",
+        "schedule",
+        "warmup_steps",
+    }
+)
+"""Settings of a trial that are part of its identity whatever their value. A later one is only where it is not at its
+default, which means what it meant before there was such a setting: so old trials keep their keys."""
 
 
 def canonical_json(value: Any) -> str:
@@ -33,6 +52,12 @@ def stratum_name(forget_set: str, seed: int) -> str:
     return f"{forget_set}/seed={seed}"
 
 
+def identifying(config: Config, always: frozenset[str] = SETTINGS_OF_VERSION_1) -> dict[str, Any]:
+    """Give the settings that tell a configuration from others: those of ``always``, and others not at their default."""
+    changed = config.model_dump(mode="json", exclude_defaults=True)
+    return config.model_dump(mode="json", include=set(always)) | changed
+
+
 def trial_key(trial: Trial, *, workload_hash: str) -> str:
     """Derive a trial's identity from its config, its data, its model and the identity version: 16 hex digits.
 
@@ -44,7 +69,7 @@ def trial_key(trial: Trial, *, workload_hash: str) -> str:
             "workload": workload_hash,
             "forget_set": trial.forget_set,
             "seed": trial.seed,
-            "config": trial.config.model_dump(mode="json"),
+            "config": identifying(trial.config),
             "horizon": trial.horizon,
         }
     )[:16]

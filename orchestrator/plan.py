@@ -10,6 +10,7 @@ import torch
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.step_times import StepTimes
 from orchestrator.strata import Stratum
+from trainables.optimizers import SCHEDULES
 from trainables.training import train_steps
 
 
@@ -32,6 +33,8 @@ class Plan:
     separate_run_ascent_steps: int
     """What the same evaluations would take as separate runs, one for each step value."""
     schedule_depends_on_total: bool
+    schedules_that_depend_on_total: list[str]
+    """Under these every step value is a trial of its own, from step 0, with one evaluation."""
     concurrent_trials: int | None
     timed_on: str | None
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
@@ -86,6 +89,7 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | No
         ascent_steps=ascent_steps,
         separate_run_ascent_steps=ascent_steps if dependent == {True} else trials * sum(spec.steps),
         schedule_depends_on_total=True in dependent,
+        schedules_that_depend_on_total=sorted(name for name in spec.schedules if SCHEDULES[name].needs_horizon),
         concurrent_trials=concurrent_trials,
         timed_on=times.device if times is not None else None,
         estimated_preparation_s=preparation_s,

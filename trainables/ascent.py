@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 
-from trainables import checkpoints, objectives
+from trainables import checkpoints, curvature, objectives
 from trainables.batching import BatchOrder, EncodedSet, collate
 from trainables.config import TrialConfig
 from trainables.optimizers import build_optimizer, learning_rate_at
@@ -83,6 +83,8 @@ class Ascent:
         retain_targets = int(self._retain.num_targets_N[retain_indices].sum())
         micro_batches = list(self._micro_batches(forget_indices, retain_indices))
         self._accelerator.gradient_accumulation_steps = len(micro_batches)
+        if curvature.is_due(self._optimizer.optimizer, step):
+            self._estimate_curvature(step, [forget_micro for forget_micro, _ in micro_batches], forget_targets)
         with torch_stream(self._seed, "dropout", step, *self._dropout_stream):
             for forget_micro, retain_micro in micro_batches:
                 with self._accelerator.accumulate(self._model):
@@ -112,6 +114,26 @@ class Ascent:
                     self._optimizer.zero_grad(set_to_none=True)
         self.step = step
         self.tokens_seen += forget_targets
+
+    def _estimate_curvature(self, step: int, micro_batches: list[npt.NDArray[np.int64]], targets: int) -> None:
+        """Tell the optimizer of the curvature of the forget batch's likelihood, before the step is taken."""
+        with torch_stream(self._seed, "curvature", step, *self._dropout_stream):
+            for indices in micro_batches:
+                with self._accelerator.accumulate(self._model):
+                    loss = curvature.drawn_nll(
+                        self._model,
+                        self._forget,
+                        indices,
+                        targets=targets,
+                        device=self._accelerator.device,
+                        seed=self._seed,
+                        step=step,
+                    )
+                    self._accelerator.backward(loss * (len(micro_batches) * self._team.size))
+        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), float("inf"))
+        if norm is not None and not torch.isfinite(whole(norm)):
+            raise self._diverged(step, "the norm of the curvature's gradient", whole(norm))
+        self._optimizer.optimizer.estimate_curvature(targets)
 
     def _micro_batches(
         self, forget: npt.NDArray[np.int64], retain: npt.NDArray[np.int64]

@@ -153,6 +153,8 @@ class TrialConfig(Config):
     objective_weights: dict[str, float] = {}
     """The objective's own weights, for example ``retain_weight``; unnamed ones take the objective's defaults."""
     optimizer: str = "adamw"
+    optimizer_settings: dict[str, float] = {}
+    """The optimizer's own settings, for example ``beta2``; unnamed ones take the optimizer's defaults."""
     learning_rate: LearningRate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """SGD only."""

@@ -47,7 +47,10 @@ def token_scores(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> TokenScor
 
     ``labels_BT`` is unshifted (``IGNORE`` off the target), as Transformers has it.
     """
-    next_BT = _next_labels(labels_BT)
+    return _scores_of(logits_BTV, _next_labels(labels_BT))
+
+
+def _scores_of(logits_BTV: torch.Tensor, next_BT: torch.Tensor) -> TokenScores:
     # flat and unsliced: cross_entropy over a transposed or sliced tensor is several times slower on CPU
     flat_nll = F.cross_entropy(
         logits_BTV.flatten(0, 1).float(), next_BT.flatten(), ignore_index=IGNORE, reduction="none"
@@ -69,6 +72,22 @@ def _next_labels(labels_BT: torch.Tensor) -> torch.Tensor:
 def score_batch(model: Any, batch: Batch) -> TokenScores:
     """Run the model on a batch and score its targets."""
     return token_scores(_logits(model, batch), batch["labels"])
+
+
+def score_drawn(model: Any, batch: Batch, uniform_BT: torch.Tensor) -> TokenScores:
+    """Run the model on a batch and score, in place of each target, a token drawn from its own distribution there.
+
+    ``uniform_BT`` decides what is drawn: the first token up to which that share of the probability lies.
+    """
+    logits_BTV = _logits(model, batch)
+    next_BT = _next_labels(batch["labels"])
+    is_target_BT = next_BT != IGNORE
+    with torch.no_grad():
+        cumulative_NV = logits_BTV[is_target_BT].float().softmax(dim=-1).cumsum(dim=-1)
+        share_N1 = uniform_BT[is_target_BT].unsqueeze(-1) * cumulative_NV[:, -1:]
+        drawn_N = torch.searchsorted(cumulative_NV, share_N1, right=True).squeeze(-1)
+    drawn_N = drawn_N.clamp(max=logits_BTV.shape[-1] - 1)  # rounding, or logits that are no numbers
+    return _scores_of(logits_BTV, next_BT.masked_scatter(is_target_BT, drawn_N))
 
 
 def _logits(model: Any, batch: Batch) -> torch.Tensor:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
+from orchestrator.identity import (
+    SETTINGS_OF_VERSION_1,
+    canonical_json,
+    content_hash,
+    file_hash,
+    identifying,
+    stratum_name,
+)
 from orchestrator.preparation import model_tasks, workload_hash
 from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import make_trial
@@ -74,12 +81,31 @@ def test_how_far_a_trajectory_goes_is_no_part_of_its_key():
         {"clip_norm": 1.0},
         {"schedule": "linear"},
         {"warmup_steps": 1},
+        {"optimizer_settings": {"beta1": 0.8}},
         {"objective": "gradient_difference"},
         {"objective_weights": {"retain_weight": 2.0}},
     ],
 )
 def test_everything_else_is(change):
     assert make_trial(**change).trial_id != make_trial().trial_id
+
+
+def test_trials_of_the_first_version_keep_their_keys():
+    """Computed before trials had further settings: a sweep of then finds its trials again."""
+    every_setting = {
+        "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "objective": "gradient_difference",
+        "objective_weights": {"retain_weight": 2.0}, "micro_batch_size": 2, "clip_norm": 1.0, "schedule": "linear",
+        "warmup_steps": 3,
+    }  # fmt: skip
+    assert make_trial().trial_id == "de0993c81312d254"
+    assert make_trial(**every_setting, horizon=5).trial_id == "74c93b759bf352ed"
+
+
+def test_a_later_setting_is_part_of_a_key_only_where_it_is_not_at_its_default():
+    assert make_trial(optimizer_settings={}).trial_id == make_trial().trial_id
+    assert set(identifying(make_trial().config)) == SETTINGS_OF_VERSION_1
+    told = make_trial(optimizer_settings={"beta1": 0.8}).config
+    assert set(identifying(told)) == SETTINGS_OF_VERSION_1 | {"optimizer_settings"}
 
 
 def test_a_key_ignores_the_id_that_the_trial_carries():
