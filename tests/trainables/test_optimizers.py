@@ -186,6 +186,7 @@ def test_sophia_is_algorithm_3_of_its_paper():
             optimizer.estimate_curvature(tokens)
 
     found = moved(optimizer, weights, given, before_step)
+    assert set(optimizer.state[weights]) == {"momentum", "hessian_moment"}, "an estimate is not kept"
     np.testing.assert_allclose(found, expected, rtol=1e-10)
     steps = np.abs(np.diff(found, axis=0) + lr * decay * found[:-1])
     assert (steps < lr * 0.99).any(), "the check would be one of signs"

@@ -163,7 +163,7 @@ def test_every_optimizer_gives_what_it_gives_on_one_worker_or_says_that_it_canno
         together, alone = safetensors.torch.load(payload), safetensors.torch.load(expected[name])
         assert together.keys() == alone.keys()
         for key, tensor in alone.items():
-            torch.testing.assert_close(together[key], tensor, rtol=1e-4, atol=2e-5)
+            torch.testing.assert_close(together[key], tensor, rtol=1e-4, atol=1e-4 * float(tensor.abs().max()))
 
 
 def ascend_by(names: list[str], parallelism: str) -> dict[str, Any]:
