@@ -56,7 +56,11 @@ class LionSettings(Config):
 
 
 class SophiaSettings(Config):
-    """Of Sophia-G, with the paper's defaults."""
+    """Of Sophia-G, with the paper's defaults.
+
+    The curvature is that of the forget batch's likelihood, whatever the objective: a diagonal Gauss-Newton estimate
+    from tokens that the model draws itself (``curvature``).
+    """
 
     beta1: Decay = 0.965
     """Of the mean gradient."""
@@ -71,7 +75,11 @@ class SophiaSettings(Config):
 
 
 class SOAPSettings(Config):
-    """Of SOAP. Its first step moves no weight: it finds the eigenbases that the others work in."""
+    """Of SOAP. Its first step moves no weight: it finds the eigenbases that the others work in.
+
+    A matrix that few gradients went into has equal eigenvalues, and of their eigenvectors rounding picks some: so other
+    micro-batches, or another number of workers, give another trajectory. With the same ones it is deterministic.
+    """
 
     beta1: Decay = 0.95
     """Of the mean gradient."""

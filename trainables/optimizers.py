@@ -187,9 +187,10 @@ def check_optimizer(config: TrialConfig) -> Config:
 
 
 def build_optimizer(parameters: Parameters, config: TrialConfig) -> torch.optim.Optimizer:
-    """Build the optimizer of a trial over ``parameters``."""
+    """Build the optimizer of a trial over those of ``parameters`` that are trained."""
     settings = check_optimizer(config)
-    return OPTIMIZERS[config.optimizer].build(parameters, config.learning_rate, settings)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return OPTIMIZERS[config.optimizer].build(trained, config.learning_rate, settings)
 
 
 def learning_rate_at(step: int, config: TrialConfig, horizon: int | None) -> float:

@@ -78,6 +78,13 @@ def test_a_mistake_says_what_is_allowed(fields, message):
         check_optimizer(trial(**fields))
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_frozen_parameters_are_left_out(optimizer):
+    """Else a model of which adapters are trained has a state, and Sophia an estimate, as large as the model."""
+    trained, frozen = parameter(), parameter().requires_grad_(False)
+    assert build_optimizer([frozen, trained], trial(optimizer=optimizer)).param_groups[0]["params"] == [trained]
+
+
 CURVATURES = torch.tensor([[1.0, 3.0, 0.3], [2.0, 0.5, 1.0]])
 
 
