@@ -150,7 +150,7 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: T
 def _groups(optimizer: torch.optim.Optimizer, metadata: dict[str, str]) -> list[dict[str, Any]]:
     """Give the optimizer's groups with its own settings, and beside them what was packed."""
     groups = optimizer.state_dict()["param_groups"]
-    packed = json.loads(metadata.get("optimizer_groups", "null")) or [{} for _ in groups]  # none before version 0.2
+    packed = json.loads(metadata.get("optimizer_groups", "null")) or [{} for _ in groups]  # the first ones have none
     return [
         {key: value for key, value in group.items() if key == "params" or key in optimizer.defaults} | beside
         for group, beside in zip(groups, packed, strict=True)
