@@ -296,24 +296,32 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
 @app.command()
 def track(
     sweep: SweepArgument,
-    tensorboard: Annotated[Path, typer.Option(help="Folder for the runs: tensorboard --logdir FOLDER")],
+    tensorboard: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Event files: tensorboard --logdir FOLDER")
+    ] = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Weights & Biases; WANDB_MODE=offline is honoured.")
+    ] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="MLflow: sqlite:///mlflow.db, or a server.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until nobody drives the sweep; Ctrl-C ends it.")
     ] = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Write a sweep's evaluations for TensorBoard, one run a trial."""
+    """Show a sweep's trials in TensorBoard, Weights & Biases, MLflow, or several of them: one run a trial."""
     from orchestrator.drivers import is_driven
-    from orchestrator.tracking import TensorBoardRuns
+    from orchestrator.tracking import Tracking, open_trackers
 
     ledger = open_sweep(sweep, storage)
-    runs = TensorBoardRuns(tensorboard)
+    trackers = open_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}, ledger.sweep)
+    tracking = Tracking(ledger, trackers)
     written = 0
     while follow and is_driven(ledger.storage):
-        written += runs.update(ledger)
+        written += tracking.update()
         time.sleep(TRACK_EVERY_S)
-    written += runs.update(ledger)  # after the last look at the driver: what it wrote at its end too
-    typer.echo(f"{written} evaluations in {tensorboard}; look at them: tensorboard --logdir {tensorboard}")
+    written += tracking.update()  # after the last look at the driver: what it wrote at its end too
+    for tracker in trackers:
+        typer.echo(f"{written} evaluations {tracker.where}")
 
 
 @app.command()

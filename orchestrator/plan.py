@@ -12,6 +12,8 @@ from orchestrator.step_times import StepTimes
 from orchestrator.strata import Stratum
 from trainables.decks import sizes_of
 from trainables.forget_sets import repetitions_of
+from trainables.models import is_encoder_decoder
+from trainables.optimizers import SCHEDULES
 from trainables.training import train_steps
 
 
@@ -34,6 +36,8 @@ class Plan:
     separate_run_ascent_steps: int
     """What the same evaluations would take as separate runs, one for each step value."""
     schedule_depends_on_total: bool
+    schedules_that_depend_on_total: list[str]
+    """Under these every step value is a trial of its own, from step 0, with one evaluation."""
     concurrent_trials: int | None
     timed_on: str | None
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
@@ -88,6 +92,7 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | No
         ascent_steps=ascent_steps,
         separate_run_ascent_steps=ascent_steps if dependent == {True} else trials * sum(spec.steps),
         schedule_depends_on_total=True in dependent,
+        schedules_that_depend_on_total=sorted(name for name in spec.schedules if SCHEDULES[name].needs_horizon),
         concurrent_trials=concurrent_trials,
         timed_on=times.device if times is not None else None,
         estimated_preparation_s=preparation_s,
@@ -107,7 +112,7 @@ def fits_here(resources: ResourcesConfig) -> int:
 
 
 def _training_examples(spec: SweepSpec) -> int:
-    sizes = sizes_of(spec.data)
+    sizes = sizes_of(spec.data, encoder_decoder=is_encoder_decoder(spec.model))
     return sizes.retain + sum(
         own.distractors + sum(repetitions_of(spec.data.forget_sets[name], own.forget))
         for name, own in sizes.forget_sets.items()

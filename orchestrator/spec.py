@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
+from orchestrator.trial_settings import trial_fields
 from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
 from trainables.canaries import check_canary
 from trainables.config import (
@@ -25,8 +26,8 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.errors import UnlearningError, nearest_name_hint
-from trainables.objectives import OBJECTIVES, check_objective
-from trainables.optimizers import SCHEDULES, check_optimizer
+from trainables.objectives import check_objective
+from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
 
 Sampler = Literal["grid", "random", "qmc", "tpe", "nsga2", "gp"]
 
@@ -207,6 +208,12 @@ class SweepSpec(Config):
                     f"steps: schedule '{config.schedule}' depends on the total, so each step value is a trial of its "
                     f"own, and 0 steps is none; leave 0 out of steps"
                 )
+            if self.resources.parallelism == "fsdp" and not OPTIMIZERS[config.optimizer].works_on_shards:
+                able = ", ".join(name for name, entry in OPTIMIZERS.items() if entry.works_on_shards)
+                raise ValueError(
+                    f"search.space.optimizer: '{config.optimizer}' needs whole matrices, and resources.parallelism: "
+                    f"fsdp cuts them into shards; use ddp, or one of {able}"
+                )
         if self.search.sampler == "grid":
             points = self.horizons_per_point * sum(1 for _ in grid(self.space))
             if self.search.extent == "sampled":
@@ -250,7 +257,12 @@ class SweepSpec(Config):
     @property
     def looks_at_total(self) -> frozenset[bool]:
         """Of the schedules that may come up: whether they look at the total number of steps."""
-        return frozenset(SCHEDULES[config.schedule].needs_horizon for config in self.corner_configs)
+        return frozenset(SCHEDULES[name].needs_horizon for name in self.schedules)
+
+    @property
+    def schedules(self) -> frozenset[str]:
+        """Names of the schedules that may come up."""
+        return frozenset(config.schedule for config in self.corner_configs)
 
     @property
     def horizons_per_point(self) -> int:
@@ -261,22 +273,14 @@ class SweepSpec(Config):
 
 
 def trial_config(values: dict[str, Value]) -> TrialConfig:
-    """Make a trial's configuration from settings by name: its own fields, and settings of its objective.
+    """Make a trial's configuration from settings by name: its own fields, and those of its objective and optimizer.
 
     Raises:
         ValueError: an unknown setting, objective, optimizer or schedule, or a value that is not allowed.
     """
-    known = set(TrialConfig.model_fields) - {"objective_weights"}
-    objective = str(values.get("objective", TrialConfig.model_fields["objective"].default))
-    fields = {name: value for name, value in values.items() if name in known}
-    weights = {name: value for name, value in values.items() if name not in known}
-    if objective in OBJECTIVES:
-        for name in weights:
-            if name not in OBJECTIVES[objective].weights:
-                hint = nearest_name_hint(name, known | set(OBJECTIVES[objective].weights))
-                raise ValueError(f"search.space: unknown setting '{name}' (objective {objective}); {hint}")
+    fields = trial_fields(values)
     try:
-        config = TrialConfig.model_validate({**fields, "objective_weights": weights})
+        config = TrialConfig.model_validate(fields)
         check_objective(config.objective, config.objective_weights, compat=config.compat)
         check_optimizer(config)
     except ValidationError as error:

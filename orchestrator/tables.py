@@ -36,10 +36,15 @@ def plan_table(plan: "Plan") -> RenderableType:
         table.add_row("estimated CPU-hours", f"{plan.estimated_cpu_hours:.3g}")
     notes = []
     if plan.schedule_depends_on_total:
+        names = ", ".join(plan.schedules_that_depend_on_total)
         notes.append(
-            Text("A schedule depends on the total number of steps, so there each step value is a trial of its own: "
-                 "the step axis is not shared.", style="yellow")
-        )  # fmt: skip
+            Text(
+                f"The step axis is not shared under schedule {names}, which depends on the total number of steps: each "
+                f"step value is a trial of its own, from step 0, with one evaluation instead of {plan.step_values}. "
+                f"constant and inverse_sqrt do not depend on it.",
+                style="yellow",
+            )
+        )
     if plan.estimated_sweep_s is not None:
         notes.append(
             Text(

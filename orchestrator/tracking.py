@@ -1,69 +1,86 @@
-"""A sweep's evaluations for TensorBoard: one run a trial, read from the ledger like everything else.
+"""A sweep's trials for TensorBoard, Weights & Biases and MLflow, read from the ledger like everything else.
 
 It needs no hook in the trials, so it works while a sweep runs anywhere, and after.
 """
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import importlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from tensorboardX import SummaryWriter
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.schema import MINIMISED
+from orchestrator.trackers import TrackedTrial, Tracker
 
-SCALARS = tuple(name for name in MINIMISED if name != "step")
-"""Columns of an evaluation that become curves over its step."""
+TRACKERS = {
+    "tensorboard": ("orchestrator.trackers.tensorboard", "TensorBoardTracker"),
+    "wandb": ("orchestrator.trackers.wandb", "WandbTracker"),
+    "mlflow": ("orchestrator.trackers.mlflow", "MlflowTracker"),
+}
+"""Module and class by the command's option, which is the name of the extra too. Each loads a package of its own."""
 
 
-class TensorBoardRuns:
-    """Event files under a folder, ``<forget set>/seed=<seed>/<optimizer> <learning rate> <trial>/``."""
+def open_trackers(targets: Mapping[str, str | None], sweep: str) -> list[Tracker]:
+    """Open the trackers that were asked for.
 
-    def __init__(self, folder: Path) -> None:
-        """Begin anew: what an earlier writer left of the same trials is replaced.
+    Args:
+        targets: where to write, by tracker; None: it was not asked for.
+        sweep: the sweep's name.
 
-        Raises:
-            SweepError: the folder is a file.
-        """
-        if folder.exists() and not folder.is_dir():
-            raise SweepError(f"{folder}: it is a file; give a folder for TensorBoard's runs")
-        self._folder = folder
-        self._written: dict[str, set[int]] = {}
+    Raises:
+        SweepError: none was asked for, its package is missing, or it cannot write there.
+    """
+    asked = {name: target for name, target in targets.items() if target is not None}
+    if not asked:
+        options = ", ".join(f"--{name}" for name in TRACKERS)
+        raise SweepError(f"track: say where to show the trials, by one or more of {options}")
+    return [_class_of(name)(target, sweep) for name, target in asked.items()]
 
-    def update(self, ledger: Ledger) -> int:
-        """Write the evaluations that came since the last call.
+
+def _class_of(name: str) -> Any:
+    module, class_name = TRACKERS[name]
+    try:
+        return getattr(importlib.import_module(module), class_name)
+    except ModuleNotFoundError as error:
+        raise SweepError(
+            f"--{name}: the package '{error.name}' is not installed; pip install 'unlearn-sweep[{name}]'"
+        ) from None
+
+
+class Tracking:
+    """Gives trackers what is new in a ledger, trial by trial."""
+
+    def __init__(self, ledger: Ledger, trackers: Sequence[Tracker]) -> None:
+        self._ledger = ledger
+        self._trackers = trackers
+        self._given: dict[str, tuple[set[int], str | None]] = {}
+        """Steps and status of each trial as it was given last."""
+
+    def update(self) -> int:
+        """Give the trials that have new evaluations or another status since the last call.
 
         Returns:
-            How many.
+            How many evaluations were new.
         """
-        rows = ledger.table("evaluations").to_pylist()
-        started = {row["trial_id"]: row["started_at"] for row in ledger.trials()}
-        fresh: dict[str, list[dict[str, Any]]] = {}
-        for row in sorted(rows, key=lambda row: row["step"]):
-            if row["step"] not in self._written.get(row["trial_id"], ()):
-                fresh.setdefault(row["trial_id"], []).append(row)
-        for trial_id, evaluations in fresh.items():
-            began = started[trial_id].timestamp() if trial_id in started else 0.0
-            with self._writer(evaluations[0]) as writer:
-                for row in evaluations:
-                    for name in SCALARS:
-                        if row[name] is not None:
-                            writer.add_scalar(name, row[name], row["step"], walltime=began + row["elapsed_s"])
-            self._written.setdefault(trial_id, set()).update(row["step"] for row in evaluations)
-        return sum(map(len, fresh.values()))
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in self._ledger.table("evaluations").sort_by("step").to_pylist():
+            rows.setdefault(row["trial_id"], []).append(row)
+        count = 0
+        for trial in self._ledger.trials():
+            evaluations = rows.get(trial["trial_id"], [])
+            steps, status = self._given.get(trial["trial_id"], (set(), None))
+            fresh = [row for row in evaluations if row["step"] not in steps]
+            if not fresh and status == trial["status"]:
+                continue
+            tracked = _tracked(trial, evaluations, fresh)
+            for tracker in self._trackers:
+                tracker.write(tracked)
+            self._given[trial["trial_id"]] = ({row["step"] for row in evaluations}, trial["status"])
+            count += len(fresh)
+        return count
 
-    @contextmanager
-    def _writer(self, row: dict[str, Any]) -> Iterator[SummaryWriter]:
-        run = f"{row['optimizer']} {row['learning_rate']:.2g} {row['trial_id'][:8]}"
-        place = self._folder / row["forget_set"] / f"seed={row['seed']}" / run
-        if row["trial_id"] not in self._written and place.exists():
-            shutil.rmtree(place)
-        suffix = f".{row['step']:09d}"  # files of one second would have one name
-        writer = SummaryWriter(str(place), filename_suffix=suffix)
-        try:
-            yield writer
-        finally:
-            writer.close()
+
+def _tracked(trial: dict[str, Any], evaluations: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> TrackedTrial:
+    names = ("trial_id", "sweep", "forget_set", "seed", "stratum", "status", "message", "started_at")
+    config = json.loads(trial["config"])
+    return TrackedTrial(config=config, evaluations=evaluations, fresh=fresh, **{name: trial[name] for name in names})

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from trainables import checkpoints, objectives
+from trainables import checkpoints, curvature, objectives
 from trainables.config import TrialConfig
 from trainables.optimizers import build_optimizer, learning_rate_at
 from trainables.parallel import whole
@@ -80,6 +80,8 @@ class Ascent:
         # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers; our losses are
         # shares of the step's already, unless compat wants that average
         undivided = len(step.parts) * self._team.size if self._config.compat is None else 1
+        if curvature.is_due(self._optimizer.optimizer, number):
+            self._estimate_curvature(number, step)
         with torch_stream(self._seed, "dropout", number, *self._dropout_stream):
             for micro_batch in step.micro_batches(self._accelerator.device):
                 with self._accelerator.accumulate(self._model):
@@ -111,6 +113,26 @@ class Ascent:
             retain_counts=step.retain_counts,
             **self._weights,
         )
+
+    def _estimate_curvature(self, number: int, step: Step) -> None:
+        """Tell the optimizer of the curvature of the forget batch's likelihood, before the step is taken."""
+        with torch_stream(self._seed, "curvature", number, *self._dropout_stream):
+            for indices, _ in step.parts:
+                with self._accelerator.accumulate(self._model):
+                    loss = curvature.drawn_nll(
+                        self._model,
+                        step.data.forget,
+                        indices,
+                        targets=step.num_tokens,
+                        device=self._accelerator.device,
+                        seed=self._seed,
+                        step=number,
+                    )
+                    self._accelerator.backward(loss * (len(step.parts) * self._team.size))
+        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), float("inf"))
+        if norm is not None and not torch.isfinite(whole(norm)):
+            raise self._diverged(number, "the norm of the curvature's gradient", whole(norm))
+        self._optimizer.optimizer.estimate_curvature(step.num_tokens)
 
     @property
     def _dropout_stream(self) -> tuple[int, ...]:

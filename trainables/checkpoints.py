@@ -17,6 +17,8 @@ from trainables.weights import named_tensors
 
 _UNSIGNED = "0" * 64
 """Stands for the checksum while it is computed."""
+_TENSOR = "tensor"
+"""Key of what stands in JSON for a tensor that was in a list or dictionary; its value is the tensor's name."""
 
 
 class DamagedCheckpointError(Exception):
@@ -50,7 +52,7 @@ def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, team:
 
     It says nothing of how many workers there are. All of them take part; the leader has the payload, the others none.
     """
-    state, scalars = _state(model, optimizer)
+    state, values = _state(model, optimizer)
     tensors = {}
     for name, tensor in state.items():
         complete = whole(tensor)  # one at a time: together they may be more than a worker's device holds
@@ -60,7 +62,8 @@ def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, team:
         return b""
     metadata = {
         "progress": json.dumps(asdict(progress)),
-        "optimizer_scalars": json.dumps(scalars),
+        "optimizer_scalars": json.dumps(values),
+        "optimizer_groups": json.dumps([_beside_settings(optimizer, group) for group in optimizer.param_groups]),
         "sha256": _UNSIGNED,
     }
     payload = safetensors.torch.save(tensors, metadata=metadata)
@@ -74,16 +77,48 @@ def state_bytes(model: Any, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _state(model: Any, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Collect the tensors (or shards of them) and the plain values of model and optimizer, by name."""
+    """Collect the tensors (or shards of them) of model and optimizer, and the optimizer's other values, by name."""
     tensors = {f"model.{name}": tensor.detach() for name, tensor in named_tensors(model).items()}
-    scalars: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for index, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            else:
-                scalars[f"optimizer.{index}.{key}"] = value
-    return tensors, scalars
+            name = f"optimizer.{index}.{key}"
+            plain = _without_tensors(value, name, tensors)
+            if not isinstance(value, torch.Tensor):
+                values[name] = plain
+    return tensors, values
+
+
+def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Move the tensors out of nested lists and dictionaries, by path, and leave in JSON where they were."""
+    match value:
+        case torch.Tensor():
+            tensors[name] = value
+            return {_TENSOR: name}
+        case list() | tuple():
+            return [_without_tensors(inner, f"{name}.{place}", tensors) for place, inner in enumerate(value)]
+        case dict():
+            return {key: _without_tensors(inner, f"{name}.{key}", tensors) for key, inner in value.items()}
+        case _:
+            return value
+
+
+def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Put the tensors back where they were, and out of the dictionary."""
+    match value:
+        case list():
+            return [_with_tensors(inner, tensors) for inner in value]
+        case dict() if _TENSOR in value:
+            return tensors.pop(value[_TENSOR])
+        case dict():
+            return {key: _with_tensors(inner, tensors) for key, inner in value.items()}
+        case _:
+            return value
+
+
+def _beside_settings(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> dict[str, Any]:
+    """What an optimizer keeps in a group beside its settings, which are the trial's: how many steps it took."""
+    return {key: value for key, value in group.items() if key != "params" and key not in optimizer.defaults}
 
 
 def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: Team = ALONE) -> Progress:
@@ -99,16 +134,27 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: T
         for name, tensor in named_tensors(model).items():
             tensor.copy_(sharded_like(contents.take(f"model.{name}"), tensor))
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    found: dict[str, Any] = json.loads(contents.metadata["optimizer_scalars"])
+    tensors = {}
     for name in contents.left():
         parameter, value = parameters[int(name.split(".")[1])], contents.take(name)
-        found[name] = sharded_like(value, parameter) if value.shape == parameter.shape else value
+        tensors[name] = sharded_like(value, parameter) if value.shape == parameter.shape else value
+    values = _with_tensors(json.loads(contents.metadata["optimizer_scalars"]), tensors)
     state: dict[int, dict[str, Any]] = {}
-    for name, value in found.items():
+    for name, value in (values | tensors).items():  # tensors that were in no list or dictionary are left
         _, index, key = name.split(".", 2)
         state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": _groups(optimizer, contents.metadata)})
     return Progress(**json.loads(contents.metadata["progress"]))
+
+
+def _groups(optimizer: torch.optim.Optimizer, metadata: dict[str, str]) -> list[dict[str, Any]]:
+    """Give the optimizer's groups with its own settings, and beside them what was packed."""
+    groups = optimizer.state_dict()["param_groups"]
+    packed = json.loads(metadata.get("optimizer_groups", "null")) or [{} for _ in groups]  # the first ones have none
+    return [
+        {key: value for key, value in group.items() if key == "params" or key in optimizer.defaults} | beside
+        for group, beside in zip(groups, packed, strict=True)
+    ]
 
 
 class _Contents:

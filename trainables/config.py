@@ -323,7 +323,7 @@ class PreparationConfig(Config):
 class TrialConfig(Config):
     """One trajectory of ascent, up to how far it goes. These are the things a search space may vary."""
 
-    later = frozenset({"compat"})
+    later = frozenset({"compat", "optimizer_settings"})
 
     objective: str = "gradient_ascent"
     objective_weights: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = {}
@@ -332,6 +332,8 @@ class TrialConfig(Config):
     """A project whose reductions the objective takes exactly: every micro-batch is averaged by itself, then the
     micro-batches are, so that another ``micro_batch_size`` or number of workers is another objective."""
     optimizer: str = "adamw"
+    optimizer_settings: dict[str, float] = {}
+    """The optimizer's own settings, for example ``beta2``; unnamed ones take the optimizer's defaults."""
     learning_rate: LearningRate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """SGD only."""

@@ -3,7 +3,7 @@
 Shape legend: B batch, T positions of predictions, V vocabulary, N examples of a set or of a step, M chosen positions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -127,6 +127,21 @@ def token_scores(predictions: Predictions) -> TokenScores:
 def score_batch(model: Any, batch: Batch) -> TokenScores:
     """Run the model on a batch and score its targets."""
     return token_scores(predict(model, batch))
+
+
+def score_drawn(model: Any, batch: Batch, uniform_BT: torch.Tensor) -> TokenScores:
+    """Run the model on a batch and score, in place of each target, a token drawn from its own distribution there.
+
+    ``uniform_BT`` decides what is drawn: the first token up to which that share of the probability lies.
+    """
+    predictions = predict(model, batch)
+    logits_BTV, at_BT = predictions.logits_BTV, predictions.is_target_BT
+    with torch.no_grad():
+        cumulative_MV = logits_BTV[at_BT].float().softmax(dim=-1).cumsum(dim=-1)
+        share_M1 = uniform_BT[at_BT].unsqueeze(-1) * cumulative_MV[:, -1:]
+        drawn_M = torch.searchsorted(cumulative_MV, share_M1, right=True).squeeze(-1)
+    drawn_M = drawn_M.clamp(max=logits_BTV.shape[-1] - 1)  # rounding, or logits that are no numbers
+    return token_scores(replace(predictions, labels_BT=predictions.labels_BT.masked_scatter(at_BT, drawn_M)))
 
 
 def greedy_misses(predictions: Predictions) -> torch.Tensor:

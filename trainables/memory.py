@@ -15,7 +15,7 @@ from trainables.batching import EncodedSet
 from trainables.config import TrialConfig
 from trainables.errors import UnlearningError
 from trainables.objectives import OBJECTIVES
-from trainables.optimizers import SCHEDULES
+from trainables.optimizers import OPTIMIZERS, SCHEDULES
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
 from trainables.trial import Engine, TrialRun, Workload
 
@@ -75,11 +75,16 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
 
 
 def _run(engine: Engine, config: TrialConfig) -> None:
+    rare = [name for name in OPTIMIZERS[config.optimizer].own_settings if name.endswith("_every")]
+    changes = {
+        "learning_rate": _HARMLESS_RATE,
+        "optimizer_settings": config.optimizer_settings | dict.fromkeys(rare, 1.0),  # what it does now and then, too
+    }
     trial = Trial(
         trial_id=_PROBE,
         forget_set=_PROBE,
         seed=0,
-        config=config.model_copy(update={"learning_rate": _HARMLESS_RATE}),
+        config=config.model_copy(update=changes),
         steps=(PROBE_STEPS,),
         horizon=PROBE_STEPS if SCHEDULES[config.schedule].needs_horizon else None,
     )

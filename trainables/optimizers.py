@@ -1,37 +1,124 @@
-"""Optimizers and learning-rate schedules. A schedule is a pure function of the step, so it has no state to save."""
+"""Optimizers and learning-rate schedules. A schedule is a pure function of the step, so it has no state to save.
 
+To add an optimizer: its settings in ``optimizer_settings``, and one entry here.
+"""
+
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from pydantic import ValidationError
+from pytorch_optimizer import SOAP, Lion
 
-from trainables.config import TrialConfig
+from trainables.config import Config, TrialConfig
+from trainables.curvature import Sophia
 from trainables.errors import UnlearningError, nearest_name_hint
+from trainables.optimizer_settings import (
+    AdafactorSettings,
+    AdamWSettings,
+    LionSettings,
+    SGDSettings,
+    SOAPSettings,
+    SophiaSettings,
+)
 
 Parameters = Iterable[torch.nn.Parameter]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerEntry:
-    """How to build an optimizer, and which of the optional settings it has."""
+    """How to build an optimizer over parameters with a learning rate and its settings, and where it comes from."""
 
-    build: Callable[[Parameters, TrialConfig], torch.optim.Optimizer]
-    settings: frozenset[str]
+    build: Callable[[Parameters, float, Any], torch.optim.Optimizer]
+    settings: type[Config]
+    source: str
+    works_on_shards: bool
+    """Whether it gives the same numbers where each worker has a shard of every tensor (``parallelism: fsdp``)."""
+
+    @property
+    def own_settings(self) -> frozenset[str]:
+        """Names of the settings that stand in ``TrialConfig.optimizer_settings``."""
+        return frozenset(self.settings.model_fields) - set(TrialConfig.model_fields)
 
 
-def _sgd(parameters: Parameters, config: TrialConfig) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+def _sgd(parameters: Parameters, learning_rate: float, settings: SGDSettings) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def _adamw(parameters: Parameters, learning_rate: float, settings: AdamWSettings) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameters,
+        lr=learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
     )
 
 
-def _adamw(parameters: Parameters, config: TrialConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+def _adafactor(parameters: Parameters, learning_rate: float, settings: AdafactorSettings) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(
+        parameters,
+        lr=learning_rate,
+        beta2_decay=settings.beta2_decay,
+        d=settings.clip_threshold,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _lion(parameters: Parameters, learning_rate: float, settings: LionSettings) -> torch.optim.Optimizer:
+    return Lion(
+        parameters, lr=learning_rate, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay
+    )
+
+
+def _soap(parameters: Parameters, learning_rate: float, settings: SOAPSettings) -> torch.optim.Optimizer:
+    return SOAP(
+        parameters,
+        lr=learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        precondition_frequency=settings.precondition_every,
+        weight_decay=settings.weight_decay,
+    )
 
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
-    "sgd": OptimizerEntry(build=_sgd, settings=frozenset({"momentum", "weight_decay"})),
-    "adamw": OptimizerEntry(build=_adamw, settings=frozenset({"weight_decay"})),
+    "sgd": OptimizerEntry(
+        build=_sgd, settings=SGDSettings, source="torch.optim.SGD; Robbins & Monro 1951", works_on_shards=True
+    ),
+    "adamw": OptimizerEntry(
+        build=_adamw,
+        settings=AdamWSettings,
+        source="torch.optim.AdamW; Loshchilov & Hutter 2019, arXiv 1711.05101",
+        works_on_shards=True,
+    ),
+    "adafactor": OptimizerEntry(
+        build=_adafactor,
+        settings=AdafactorSettings,
+        source="torch.optim.Adafactor; Shazeer & Stern 2018, arXiv 1804.04235",
+        works_on_shards=False,
+    ),
+    "lion": OptimizerEntry(
+        build=_lion,
+        settings=LionSettings,
+        source="pytorch_optimizer.Lion; Chen et al. 2023, arXiv 2302.06675",
+        works_on_shards=True,
+    ),
+    "sophia": OptimizerEntry(
+        build=Sophia,
+        settings=SophiaSettings,
+        source="pytorch_optimizer.SophiaH, fed by Gauss-Newton-Bartlett estimates; Liu et al. 2023, arXiv 2305.14342; "
+        "for unlearning: Jia et al. 2024, arXiv 2404.18239",
+        works_on_shards=True,
+    ),
+    "soap": OptimizerEntry(
+        build=_soap,
+        settings=SOAPSettings,
+        source="pytorch_optimizer.SOAP; Vyas et al. 2024, arXiv 2409.11321",
+        works_on_shards=False,
+    ),
 }
 
 
@@ -48,17 +135,33 @@ def _warm_up(step: int, warmup_steps: int) -> float:
     return min(1.0, step / warmup_steps) if warmup_steps else 1.0
 
 
+def _inverse_sqrt(step: int, warmup_steps: int, _: int) -> float:
+    """Rise to 1 at the end of the warm-up, then fall with the root of the step (Vaswani et al. 2017, eq. 3)."""
+    peak = max(1, warmup_steps)
+    return min(step / peak, math.sqrt(peak / step))
+
+
 SCHEDULES: dict[str, ScheduleEntry] = {
     "constant": ScheduleEntry(multiplier=lambda step, warmup, _: _warm_up(step, warmup), needs_horizon=False),
+    "inverse_sqrt": ScheduleEntry(multiplier=_inverse_sqrt, needs_horizon=False),
     "linear": ScheduleEntry(
         multiplier=lambda step, warmup, horizon: _warm_up(step, warmup) * (horizon - step + 1) / horizon,
+        needs_horizon=True,
+    ),
+    "cosine": ScheduleEntry(  # half a wave, as Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5 without restarts
+        multiplier=lambda step, warmup, horizon: (
+            _warm_up(step, warmup) * (1 + math.cos(math.pi * (step - 1) / horizon)) / 2
+        ),
         needs_horizon=True,
     ),
 }
 
 
-def check_optimizer(config: TrialConfig) -> None:
-    """Check the optimizer's and the schedule's names, and that every setting given is one the optimizer has.
+def check_optimizer(config: TrialConfig) -> Config:
+    """Check the optimizer's and the schedule's names, and that it has every setting given, with that value.
+
+    Returns:
+        All settings of the optimizer.
 
     Raises:
         UnlearningError: naming what is allowed.
@@ -69,15 +172,25 @@ def check_optimizer(config: TrialConfig) -> None:
         )
     if config.schedule not in SCHEDULES:
         raise UnlearningError(f"unknown schedule '{config.schedule}'; {nearest_name_hint(config.schedule, SCHEDULES)}")
-    for setting in ("momentum", "weight_decay"):
-        if getattr(config, setting) and setting not in OPTIMIZERS[config.optimizer].settings:
-            raise UnlearningError(f"optimizer '{config.optimizer}' has no '{setting}'; leave it out")
+    known = OPTIMIZERS[config.optimizer].settings
+    fields = {name: getattr(config, name) for name in ("momentum", "weight_decay")}
+    given = {name: value for name, value in fields.items() if value} | config.optimizer_settings
+    for name in given:
+        if name not in known.model_fields:
+            hint = nearest_name_hint(name, known.model_fields)
+            raise UnlearningError(f"optimizer '{config.optimizer}' has no '{name}'; {hint}")
+    try:
+        return known(**given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{e['loc'][0]}: {e['msg']} (found {e['input']!r})" for e in error.errors())
+        raise UnlearningError(f"optimizer '{config.optimizer}': {wrong}") from None
 
 
 def build_optimizer(parameters: Parameters, config: TrialConfig) -> torch.optim.Optimizer:
-    """Build the optimizer of a trial over ``parameters``."""
-    check_optimizer(config)
-    return OPTIMIZERS[config.optimizer].build(parameters, config)
+    """Build the optimizer of a trial over those of ``parameters`` that are trained."""
+    settings = check_optimizer(config)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return OPTIMIZERS[config.optimizer].build(trained, config.learning_rate, settings)
 
 
 def learning_rate_at(step: int, config: TrialConfig, horizon: int | None) -> float:

@@ -7,10 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
+from orchestrator.identity import (
+    canonical_json,
+    content_hash,
+    file_hash,
+    stratum_name,
+)
 from orchestrator.preparation import model_tasks, workload_hash
 from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import make_trial
+from trainables.config import TrialConfig
 from trainables.forget_sets import build_datasets
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -74,6 +80,7 @@ def test_how_far_a_trajectory_goes_is_no_part_of_its_key():
         {"clip_norm": 1.0},
         {"schedule": "linear"},
         {"warmup_steps": 1},
+        {"optimizer_settings": {"beta1": 0.8}},
         {"objective": "gradient_difference"},
         {"objective_weights": {"retain_weight": 2.0}},
         {"objective_weights": {"retain_loss": "kl"}},
@@ -84,10 +91,23 @@ def test_everything_else_is(change):
     assert make_trial(**change).trial_id != make_trial().trial_id
 
 
-def test_settings_that_came_later_are_no_part_of_the_keys_of_trials_without_them():
-    """The trials of older sweeps are known again."""
-    assert "compat" not in make_trial().config.identity()
-    assert make_trial(compat=None).trial_id == make_trial().trial_id
+def test_trials_of_the_first_version_keep_their_keys():
+    """Computed before trials had further settings: a sweep of then finds its trials again."""
+    every_setting = {
+        "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "objective": "gradient_difference",
+        "objective_weights": {"retain_weight": 2.0}, "micro_batch_size": 2, "clip_norm": 1.0, "schedule": "linear",
+        "warmup_steps": 3,
+    }  # fmt: skip
+    assert make_trial().trial_id == "de0993c81312d254"
+    assert make_trial(**every_setting, horizon=5).trial_id == "74c93b759bf352ed"
+
+
+def test_a_later_setting_is_part_of_a_key_only_where_it_is_not_at_its_default():
+    plain = make_trial().config.identity()
+    assert not TrialConfig.later & plain.keys()
+    assert make_trial(optimizer_settings={}, compat=None).trial_id == make_trial().trial_id
+    told = make_trial(optimizer_settings={"beta1": 0.8}).config.identity()
+    assert told == {**plain, "optimizer_settings": {"beta1": 0.8}}
 
 
 def test_a_key_ignores_the_id_that_the_trial_carries():

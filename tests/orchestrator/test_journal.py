@@ -1,8 +1,13 @@
-"""The journal opens with Optuna's own file backend, and holds what the studies hold, finished trials only."""
+"""The journal opens with Optuna's own file backend and dashboard, and holds what the studies hold, finished trials."""
 
+import json
 import math
+from threading import Thread
+from urllib.request import urlopen
+from wsgiref.simple_server import make_server
 
 import optuna
+import optuna_dashboard
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -64,3 +69,27 @@ def test_what_runs_is_left_out_and_a_later_export_replaces_an_earlier_one(sweep,
         assert any(trial.state is TrialState.RUNNING for trial in live), "the check would be empty"
         finished = [trial for trial in live if trial.state.is_finished()]
         assert described(optuna.load_study(study_name=name, storage=storage).trials) == described(finished)
+
+
+def test_the_dashboard_shows_every_stratum(sweep, tmp_path):
+    search, ledger, driver = sweep
+    driver.run()
+    export_journal(ledger.storage, search.strata)
+    (tmp_path / "journal.log").write_bytes(ledger.storage.read(JOURNAL))
+    app = optuna_dashboard.wsgi(str(tmp_path / "journal.log"))  # a path, as the command takes it
+    with make_server("127.0.0.1", 0, app) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            api = f"http://127.0.0.1:{server.server_port}/api/studies"
+            studies = json.load(urlopen(api))["study_summaries"]
+            assert {study["study_name"] for study in studies} == set(search.strata)
+            for study in studies:
+                stratum = search.strata[study["study_name"]]
+                detail = json.load(urlopen(f"{api}/{study['study_id']}"))
+                assert study["directions"] == ["minimize", "minimize"]
+                states = [trial.state.name.capitalize() for trial in stratum.study.trials]
+                assert [trial["state"] for trial in detail["trials"]] == states
+        finally:
+            server.shutdown()
+            thread.join()

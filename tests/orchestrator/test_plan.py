@@ -50,6 +50,26 @@ def test_where_a_schedule_needs_the_total_nothing_is_shared():
     assert result.saving == 1
 
 
+def table_of(result):
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(plan_table(result))
+    return " ".join(console.export_text().split())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "dependent"),
+    [("cosine", "cosine"), (["linear", "cosine", "inverse_sqrt"], "cosine, linear"), ("inverse_sqrt", None)],
+)
+def test_the_table_says_what_a_schedule_of_the_total_costs(schedule, dependent):
+    result = plan(make_spec(steps=[2, 5, 9], search={"space": {**FIXED, "schedule": schedule}}))
+    assert result.as_json()["schedule_depends_on_total"] == (dependent is not None)
+    said = table_of(result)
+    assert ("The step axis is not shared" in said) == (dependent is not None)
+    if dependent is not None:
+        assert f"under schedule {dependent}, which depends on the total number of steps" in said
+        assert "each step value is a trial of its own, from step 0, with one evaluation instead of 3" in said
+
+
 def test_repeated_examples_and_distractors_count_as_training():
     people = {
         "distribution": "out", "canary": "personal_data", "size": 4, "population": 8,
@@ -84,11 +104,8 @@ def test_hours_count_all_that_trials_take_of_gpus_whole_ones_and_one_workers_sha
 
 
 def test_the_table_says_that_gpu_hours_are_an_upper_bound():
-    console = Console(width=100, record=True, file=StringIO())
-    console.print(
-        plan_table(plan_sweep(make_spec(resources={"gpus_per_trial": 0.5}), concurrent_trials=2, times=TIMES))
-    )
-    assert "estimated GPU-hours, at most" in console.export_text()
+    result = plan_sweep(make_spec(resources={"gpus_per_trial": 0.5}), concurrent_trials=2, times=TIMES)
+    assert "estimated GPU-hours, at most" in table_of(result)
 
 
 @pytest.mark.parametrize(

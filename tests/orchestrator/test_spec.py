@@ -6,8 +6,10 @@ from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
 from orchestrator.spec import ResourcesConfig, dump_spec, load_spec, parse_yaml, trial_config, validate_spec
-from search_spaces import shipped_specs
+from search_spaces import grid, settings, shipped_specs
 from tests.orchestrator.helpers import make_spec, spec_data
+from trainables.objectives import OBJECTIVES, Objective
+from trainables.optimizers import OPTIMIZERS
 
 FIXED = {"batch_size": 4, "learning_rate": 1e-3}
 
@@ -114,10 +116,17 @@ def test_an_unknown_canary_names_the_nearest():
         ({"objective": "gradient_asent"}, "did you mean 'gradient_ascent'?"),
         ({"optimizer": "adamv"}, "unknown optimizer 'adamv'; did you mean 'adamw'?"),
         ({"schedule": "liner"}, "unknown schedule 'liner'; did you mean 'linear'?"),
-        ({"bach_size": 8}, "unknown setting 'bach_size' (objective gradient_ascent); did you mean 'batch_size'?"),
-        ({"retain_weight": 1.0}, "unknown setting 'retain_weight' (objective gradient_ascent)"),
+        (
+            {"bach_size": 8},
+            "'bach_size' (objective gradient_ascent, optimizer adamw); did you mean 'batch_size'?",
+        ),
+        ({"retain_weight": 1.0}, "unknown setting 'retain_weight' (objective gradient_ascent, "),
         ({"objective": "gradient_difference", "retain_wait": 1.0}, "did you mean 'retain_weight'?"),
         ({"optimizer": "adamw", "momentum": 0.9}, "optimizer 'adamw' has no 'momentum'"),
+        ({"optimizer": {"choices": {"lion": {"beta2": 0.9}, "sgd": {"beta2": 0.9}}}}, "'beta2' (objective gradient_as"),
+        ({"optimizer": "lion", "beta_2": 0.9}, "unknown setting 'beta_2'"),
+        ({"optimizer": "lion", "beta_2": 0.9}, "did you mean 'beta2'?"),
+        ({"beta1": {"low": 0.9, "high": 1.0}}, "search.space: optimizer 'adamw': beta1: Input should be less than 1"),
         ({"batch_size": 0}, "search.space.batch_size: "),
         ({"learning_rate": [1e-3, -1.0]}, "search.space.learning_rate: "),
         ({"optimizer": {"choices": {"sgd": {"momentun": 0.5}}}}, "did you mean 'momentum'?"),
@@ -190,6 +199,41 @@ def test_numbers_of_an_objective_may_be_spelt_as_yaml_reads_them():
     config = trial_config({**FIXED, "objective": "npo", "beta": "1e-1", "compat": "open-unlearning"})
     assert config.objective_weights == {"beta": 0.1}
     assert config.compat == "open-unlearning"
+
+
+def test_settings_of_an_optimizer_are_plain_names_that_exist_under_it():
+    choices = {"sophia": {"beta1": [0.9, 0.95], "hessian_every": 5}, "sgd": {"momentum": 0.9}}
+    spec = make_spec(search={"space": {**FIXED, "optimizer": {"choices": choices}}})
+    found = [trial_config(settings(spec.space, point)) for point in grid(spec.space)]
+    assert [(c.optimizer, c.momentum, c.optimizer_settings) for c in found] == [
+        ("sophia", 0.0, {"beta1": 0.9, "hessian_every": 5.0}),
+        ("sophia", 0.0, {"beta1": 0.95, "hessian_every": 5.0}),
+        ("sgd", 0.9, {}),
+    ]
+
+
+def test_a_name_that_objective_and_optimizer_both_have_is_asked_for(monkeypatch):
+    objective = Objective(loss=lambda inputs, weights: 0, source="", weights={"beta1": 1.0})
+    monkeypatch.setitem(OBJECTIVES, "with_beta1", objective)
+    both = {**FIXED, "objective": "with_beta1", "optimizer": "adamw"}
+    message = refused_search(space={**both, "beta1": 0.5})
+    assert "objective and optimizer both have a 'beta1' (objective with_beta1, optimizer adamw); write " in message
+    config = trial_config({**both, "objective_beta1": 5.0, "optimizer_beta1": 0.5})
+    assert (config.objective_weights, config.optimizer_settings) == ({"beta1": 5.0}, {"beta1": 0.5})
+    assert trial_config({**both, "optimizer": "sgd", "beta1": 5.0}).objective_weights == {"beta1": 5.0}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_that_needs_whole_matrices_is_refused_where_models_are_cut(optimizer):
+    wide = {"workers_per_trial": 2, "cpus_per_trial": 2}
+    space = {**FIXED, "optimizer": ["sgd", optimizer] if optimizer != "sgd" else "sgd"}
+    make_spec(search={"space": space}, resources=wide)
+    data = spec_data(search={"space": space}, resources={**wide, "parallelism": "fsdp"})
+    if OPTIMIZERS[optimizer].works_on_shards:
+        validate_spec(data, "test")
+    else:
+        assert f"search.space.optimizer: '{optimizer}' needs whole matrices" in refusal(data)
+        assert "use ddp, or one of sgd, adamw, lion, sophia" in refusal(data)
 
 
 def test_a_schedule_that_depends_on_the_total_cannot_have_step_zero():

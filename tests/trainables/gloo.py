@@ -3,6 +3,7 @@
 They come from a server process that has imported everything already, so that a team starts in a moment.
 """
 
+import gc
 import multiprocessing
 import os
 import traceback
@@ -56,6 +57,7 @@ class GlooTeam:
 def _serve(rank: int, size: int, rendezvous: Path, pipe: Connection) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+    gc.freeze()  # as in conftest.py: Accelerate collects garbage before every trial
     if size > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=LIMIT)

@@ -1,5 +1,8 @@
 """A checkpoint gives model, optimizer and progress back bit for bit, in a format that runs no code."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import safetensors.torch
 import torch
@@ -85,3 +88,72 @@ def test_the_payload_is_safetensors_and_holds_no_pickle():
     length = int.from_bytes(payload[:8], "little")
     sizes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     assert 8 + length + sizes == len(payload)  # a header and raw numbers: there is room for nothing else
+
+
+class Nested(torch.optim.SGD):
+    """Keeps what optimizers keep: tensors in lists and dictionaries, plain values, and a count in the group."""
+
+    KEPT = {  # noqa: RUF012
+        "matrices": [torch.arange(3.0), [], [torch.ones(2, 2)]],
+        "basis": None,
+        "by_name": {"mean": torch.tensor(2.5), "frozen": True, "share": 0.1},
+        "steps": 3,
+    }
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["step"] = group.get("step", 0) + 1
+            for parameter in group["params"]:
+                self.state[parameter].update(copy.deepcopy(self.KEPT))
+        return super().step(closure)
+
+
+def flattened(value, path=""):
+    if isinstance(value, torch.Tensor):
+        return {path: (value.dtype, value.tolist())}
+    if isinstance(value, list | dict):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {path: type(value)} | {
+            k: v for key, inner in items for k, v in flattened(inner, f"{path}.{key}").items()
+        }
+    return {path: value}
+
+
+def test_whatever_an_optimizer_keeps_comes_back_as_it_was():
+    model = torch.nn.Linear(3, 2)
+    optimizer = Nested(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.step()
+    payload = pack(model, optimizer, PROGRESS)
+    other = Nested(torch.nn.Linear(3, 2).parameters(), lr=0.5)
+    other.step()
+    unpack(payload, model, other)
+    kept = flattened(Nested.KEPT)
+    assert [flattened(state) for state in other.state_dict()["state"].values()] == [kept, kept]
+    assert other.param_groups[0]["step"] == 2
+    assert other.param_groups[0]["lr"] == 0.5, "settings are the trial's"
+    assert "optimizer.0.matrices.2.0" in safetensors.torch.load(payload), "a tensor is no JSON"
+
+
+def test_a_checkpoint_of_step_0_clears_what_an_optimizer_keeps_in_its_groups():
+    model = torch.nn.Linear(3, 2)
+    payload = pack(model, Nested(model.parameters(), lr=0.1), PROGRESS)
+    used = Nested(model.parameters(), lr=0.1)
+    used.step()
+    unpack(payload, model, used)
+    assert "step" not in used.param_groups[0]
+
+
+def test_a_checkpoint_of_version_1_still_loads():
+    """It was written by the first version after three steps of AdamW; the weights are those after its fourth."""
+    payload = (Path(__file__).parent / "fixtures" / "checkpoint-version-1.safetensors").read_bytes()
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    assert unpack(payload, model, optimizer) == PROGRESS
+    optimizer.zero_grad()
+    model(torch.arange(3.0) + 3).square().sum().backward()
+    optimizer.step()
+    weight = [[-0.05742708593606949, 0.41021010279655457, -0.357801228761673],
+              [-0.18440887331962585, -0.1340159773826599, 0.22113992273807526]]  # fmt: skip
+    torch.testing.assert_close(model.weight, torch.tensor(weight))
+    torch.testing.assert_close(model.bias, torch.tensor([0.14749974012374878, 0.4743681848049164]))

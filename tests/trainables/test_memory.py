@@ -96,6 +96,15 @@ def test_the_longest_alternates_of_all_sets_stand_for_them_and_a_reference_is_th
     assert passes == [("dpo", [longest] * 3)] * PROBE_STEPS + [("gradient_ascent", None)] * PROBE_STEPS
 
 
+def test_what_an_optimizer_does_now_and_then_it_does_in_every_step_that_is_measured(monkeypatch):
+    estimated, real = [], Ascent._estimate_curvature
+    monkeypatch.setattr(
+        Ascent, "_estimate_curvature", lambda self, step, *a: (estimated.append(step), real(self, step, *a))
+    )
+    measure_peak(tiny_workload(), [tiny_trial(optimizer="sophia", optimizer_settings={"beta1": 0.9}).config])
+    assert estimated == list(range(1, PROBE_STEPS + 1))
+
+
 def test_every_configuration_ascends_is_evaluated_and_packed_with_most_to_evaluate(monkeypatch):
     workload = tiny_workload(every_s=1e9, keep_mib=0)  # such trials would pack nothing by themselves
     forget, small = workload.evaluation_sets["forget"].forget, tiny_encoded(10, seed=2)

@@ -1,0 +1,46 @@
+"""Whose a setting of the search space is: the trial's own, its objective's, or its optimizer's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces import Value
+from trainables.config import TrialConfig
+from trainables.errors import nearest_name_hint
+from trainables.objectives import OBJECTIVES
+from trainables.optimizers import OPTIMIZERS
+
+_INNER = {"objective": "objective_weights", "optimizer": "optimizer_settings"}
+"""Fields of a ``TrialConfig`` that hold what belongs to its objective and its optimizer."""
+
+
+def trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Sort settings by name into the fields of a ``TrialConfig``.
+
+    A name that objective and optimizer both have is written ``objective_beta1`` or ``optimizer_beta1``.
+
+    Raises:
+        ValueError: nobody has such a setting, or two have.
+    """
+    known = set(TrialConfig.model_fields) - set(_INNER.values())
+    fields: dict[str, Any] = {name: value for name, value in values.items() if name in known}
+    objective, optimizer = (str(values.get(name, TrialConfig.model_fields[name].default)) for name in _INNER)
+    owned = {
+        "objective": frozenset(OBJECTIVES[objective].weights) if objective in OBJECTIVES else frozenset(),
+        "optimizer": OPTIMIZERS[optimizer].own_settings if optimizer in OPTIMIZERS else frozenset(),
+    }
+    where = f"(objective {objective}, optimizer {optimizer})"
+    for name in values.keys() - known:
+        owner, _, bare = name.partition("_")
+        if owner not in owned or bare not in owned[owner]:
+            owners = [owner for owner, names in owned.items() if name in names]
+            if len(owners) > 1:
+                raise ValueError(
+                    f"search.space: objective and optimizer both have a '{name}' {where}; "
+                    f"write objective_{name} or optimizer_{name}"
+                )
+            if not owners and objective in OBJECTIVES and optimizer in OPTIMIZERS:
+                hint = nearest_name_hint(name, known | owned["objective"] | owned["optimizer"])
+                raise ValueError(f"search.space: unknown setting '{name}' {where}; {hint}")
+            owner, bare = (owners or ["objective"])[0], name
+        fields.setdefault(_INNER[owner], {})[bare] = values[name]
+    return fields
