@@ -69,6 +69,7 @@ def test_a_set_is_looked_through_and_drawn_from_some_examples_at_a_time(stored, 
     streamed = encode_or_stream(tiny_tokenizer(), stored, max_tokens=64)
     streamed.select([5, 6])
     assert at_once == [7, 7, 7, 7, 7, 5, 2]
+    assert streamed.longest == encode(tiny_tokenizer(), list(stored), max_tokens=64).longest > 7
 
 
 def trained(examples):
