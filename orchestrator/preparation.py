@@ -85,7 +85,9 @@ def workload_hash(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask]) -
             "max_tokens": spec.data.max_tokens,
             "retain_evaluation": spec.data.retain_evaluation,
             "evaluation": spec.evaluation.model_dump(mode="json"),
-            "stop": spec.stop.model_dump(mode="json"),
+            "stop": spec.stop.model_dump(
+                mode="json", include={"max_heldout_nll_increase"}
+            ),  # the rest changes no number
             "threads": spec.resources.threads_per_trial,
         }
     )
@@ -253,6 +255,7 @@ def build_workload(
         retain=encode(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
+        stop=spec.stop,
         precision=spec.model.precision,
         threads=spec.resources.threads_per_trial,
         parallelism=spec.resources.parallelism,

@@ -30,6 +30,7 @@ from trainables.corpora import Example
 from trainables.models import named_tensors, new_model, snapshot, train_tokenizer
 from trainables.prepare import evaluation_sets
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.results import Rank
 from trainables.trial import Workload
 
 PROPERTY = settings(deadline=None, max_examples=40, derandomize=True, database=None)
@@ -162,6 +163,10 @@ class MemoryResults:
         self.outcomes: dict[str, Outcome | None] = {}
         self.checkpoints: dict[str, bytes] = {}
         self.stop = False
+        self.ranks: list[Rank] = []
+        """What ``rank`` answers, one after another."""
+        self.ranked: list[tuple[str, list[int], float]] = []
+        """What it was asked."""
         self.calls: list[tuple[str, Any]] = []
         """("publish", (evaluations, outcome)), ("save", payload) and ("discard", None), in order."""
 
@@ -193,6 +198,10 @@ class MemoryResults:
 
     def stopping(self) -> bool:
         return self.stop
+
+    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
+        self.ranked.append((trial_id, [evaluation.step for evaluation in evaluations], worst_performance))
+        return self.ranks.pop(0)
 
 
 class FakeClock:

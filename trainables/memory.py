@@ -16,6 +16,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UnlearningError
 from trainables.optimizers import SCHEDULES
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.results import Rank
 from trainables.trial import Engine, TrialRun, Workload
 
 PROBE_STEPS = 3
@@ -164,3 +165,6 @@ class _Nowhere:
 
     def stopping(self) -> bool:
         return False
+
+    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
+        return Rank(rank=1, among=1)

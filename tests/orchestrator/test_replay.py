@@ -204,12 +204,12 @@ def test_a_finished_sweep_extends(sampler, data):
     assert first.strata[name].proposed == len(before)
     for trial in first.strata[name].study.trials:
         assert trial.distributions["step_index"].high == len(longer.steps) - 1
-    following = [first.strata[name].propose() for _ in range(first.strata[name].budget - len(before))]
+    following = [first.strata[name].propose() for _ in range(first.strata[name].trials - len(before))]
     assert following == [again.strata[name].propose() for _ in following]
-    assert [proposal.number for proposal in following] == list(range(len(before), first.strata[name].budget))
+    assert [proposal.number for proposal in following] == list(range(len(before), first.strata[name].trials))
     if sampler in BY_NUMBER:
         fresh = make_search(longer, memory_ledger()).strata[name]
-        points = [fresh.propose() for _ in range(fresh.budget)]
+        points = [fresh.propose() for _ in range(fresh.trials)]
         assert [p.point for p in points] == [stored["point"] for _, stored, _ in before] + [p.point for p in following]
 
 
