@@ -111,8 +111,9 @@ class _NSGA3(NSGAIIISampler):
     def select_parent(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
         members = self.get_population(study, generation - 1) + self.get_parent_population(study, generation - 1)
         seed = derive_seed(self._niches_seed, generation) % 2**32
-        with warnings.catch_warnings():  # of a generation in which nothing was finite
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a generation in which nothing was finite
             return _Niches(members, seed=seed, population_size=self._members).select_parent(study, generation)
 
 
