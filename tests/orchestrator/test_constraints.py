@@ -115,8 +115,11 @@ def test_one_objective_is_told_alone(sampler, minimize, index):
 
 def test_the_gaussian_process_is_told_amounts_and_of_what_is_lost_no_more_than_the_worst_that_is_not():
     study = study_of(
-        ("adamw", 1e-5, 1, [9.0, 3.1], True), ("adamw", 1e-4, 5, [5.0, 4.0], True), ("adamw", 1e-2, 9, [1e6, 2e4], False), LOST
-    )  # fmt: skip
+        ("adamw", 1e-5, 1, [9.0, 3.1], True),
+        ("adamw", 1e-4, 5, [5.0, 4.0], True),
+        ("adamw", 1e-2, 9, [1e6, 2e4], False),
+        LOST,
+    )
     trials = study.trials
     for trial in trials:
         trial.system_attrs["constraints:performance"] = trial.values[1] - 3.5
