@@ -336,7 +336,9 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise SweepError(f"--set '{override}': expected key.path=value, for example --set search.trials=12")
     place: Any = data
     for depth, key in enumerate(keys[:-1]):
-        place = place.setdefault(key, {})
+        if place.get(key) is None:  # a section that is left out by default
+            place[key] = {}
+        place = place[key]
         if not isinstance(place, dict):
             raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
     try:
