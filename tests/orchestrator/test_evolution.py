@@ -118,6 +118,10 @@ def test_cma_es_learns_from_whole_populations_of_ended_trials_and_from_their_ord
     told(study, 0.5, 0.5, math.nan, state=TrialState.RUNNING)
     told(study, 0.6, 0.6, math.nan, state=TrialState.FAIL)
     assert propose(study) == after, "neither tells anything"
+    for x, y in points:
+        told(study, x / 2, y, bowl(x, y))
+        told(study, x / 2, y, math.nan, state=TrialState.RUNNING)
+    assert propose(study) == after, "they may come to something better"
 
 
 def test_cma_es_takes_the_step_axis_for_a_dimension_where_each_step_value_is_a_trial_of_its_own():

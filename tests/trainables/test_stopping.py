@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from tests.support import MemoryResults, deterministic, tiny_trial, tiny_workload
+from tests.support import FakeClock, MemoryResults, deterministic, tiny_trial, tiny_workload
 from trainables.config import StopConfig
 from trainables.records import EvaluationRecord, Status
 from trainables.results import LeadersResults, Rank
 from trainables.stopping import early_end, stays_ended
 from trainables.team import ALONE
-from trainables.trial import Engine, TrialRun, run_to_end
+from trainables.trial import SLICE_S, Engine, TrialRun, run_to_end
 
 TRIAL = tiny_trial(steps=(0, 2, 4, 6, 8, 10), optimizer="adamw", learning_rate=0.02, batch_size=6)
 PASSED = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1000.0, patience=2)
@@ -140,22 +140,20 @@ def test_a_trial_asks_for_its_rank_once_at_each_rung_and_ends_where_it_is_behind
     assert deterministic(results.published("trial")[0]) == deterministic(whole[:4])
 
 
-def test_a_trial_that_passed_a_rung_is_not_asked_again_while_it_ascends(workload):
-    clock_ticks = iter(range(10**6))
+def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_ascends(workload, whole):
     results = MemoryResults()
+    results.publish("trial", whole[:2], [], None)
     results.ranks = [Rank(1, 3)]
-    long = tiny_trial(steps=(2, 8), optimizer="adamw", learning_rate=0.01, batch_size=4)
     stop = StopConfig(max_heldout_nll_increase=50.0, halving={"rungs": [2]})
-    run = TrialRun(
-        Engine(replace(workload, stop=stop)), long, results, clock=lambda: float(next(clock_ticks)) * 3
-    )  # every slice ends after a step or two
+    clock = FakeClock(tick=SLICE_S / 2)  # every slice ends after a step or two
+    run = TrialRun(Engine(replace(workload, stop=stop)), TRIAL, results, clock=clock)
     advances = 0
     while run.outcome is None:
         run.advance()
         advances += 1
-    assert advances > 3, "the check would be empty"
-    assert len(results.ranked) == 1
-    assert run.outcome.last_step == 8
+    assert advances > 5, "the check would be empty"
+    assert [steps for _, steps, _ in results.ranked] == [[0, 2]]
+    assert run.outcome.last_step == 10
 
 
 def test_the_leader_ranks_for_all():
