@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import SweepError
+from orchestrator.search_config import duration_s
 from orchestrator.spec import SweepSpec
 
-_FREE = ("description", "checkpoint.", "resources.")
+_FREE = ("description", "checkpoint.", "resources.", "search.budget.", "stop.")
 """Settings that change no number, ..."""
-_NOT_FREE = ("resources.threads_per_trial", "resources.workers_per_trial", "resources.parallelism")
-"""... but these, which change how numbers are rounded."""
+_NOT_FREE = (
+    "resources.threads_per_trial", "resources.workers_per_trial", "resources.parallelism",
+    "stop.max_heldout_nll_increase",
+)  # fmt: skip
+"""... but these, which change how numbers are rounded, or what counts as collapsed."""
 _SAME_NUMBERS = ("identity_version", "data_hash", "models.")
 """What ``sweep.json`` says of the data and the models that the rows follow from."""
 _MISSING = "nothing"
@@ -52,10 +56,10 @@ def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], pres
     free, additions, breaking = [], [], []
     for path, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
         line = f"{path}: was {old}, is {new}"
-        if path.startswith(_FREE) and path not in _NOT_FREE:
-            free.append(line)
-        elif _adds(path, old, new):
+        if _adds(path, old, new):
             additions.append(line)
+        elif path.startswith(_FREE) and path not in _NOT_FREE:
+            free.append(line)
         else:
             breaking.append(line)
     for path, old, new in _differences(recorded, present):
@@ -82,10 +86,15 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tupl
 
 
 def _adds(path: str, old: Any, new: Any) -> bool:
-    """Tell whether the new value only adds to the old: a higher number of trials, a list that goes on."""
-    if path == "search.trials":
-        return isinstance(old, int) and isinstance(new, int) and new > old
+    """Tell whether the new value only adds to the old: more trials, a larger budget, a list that goes on; None is no
+    limit."""
+    if path == "search.trials" or path.startswith("search.budget."):
+        return old is not None and (new is None or _amount(new) > _amount(old))
     return path in ("steps", "seeds") and isinstance(old, list) and list(new[: len(old)]) == old
+
+
+def _amount(limit: float | str) -> float:
+    return duration_s(limit) if isinstance(limit, str) else limit
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

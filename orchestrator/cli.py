@@ -206,7 +206,10 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
-    console.print(f"{lead}: {summary.trials} trials ({endings})\n", highlight=False)
+    console.print(f"{lead}: {summary.trials} trials{f' ({endings})' if endings else ''}\n", highlight=False)
+    for limit in summary.spent_budget:
+        setting = limit.partition(":")[0]
+        say(f"the budget is spent: {limit}; to go on: unlearn-sweep resume {uri} --set {setting}=...")
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)

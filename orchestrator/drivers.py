@@ -82,6 +82,24 @@ def last_driver(storage: Storage) -> tuple[int, Driver | None]:
     return int(Path(paths[-1]).stem), decode_driver(content)
 
 
+def driven_s(storage: Storage, *, before: int | None) -> float:
+    """Add up for how long a sweep was driven, in seconds, each driver until its last sign of life.
+
+    Args:
+        storage: the sweep's folder.
+        before: only by drivers of lower numbers; None: by all.
+    """
+    total = 0.0
+    for path in storage.files(_FOLDER, ".json"):
+        content = storage.read(path) if Path(path).stem.isdigit() else None
+        if content is not None and (before is None or int(Path(path).stem) < before):
+            driver = decode_driver(content)
+            with contextlib.suppress(ValueError):  # nothing is known of it
+                begun = datetime.fromisoformat(driver.since)
+                total += (datetime.fromisoformat(driver.ended_at or driver.renewed_at) - begun).total_seconds()
+    return total
+
+
 def request_stop(storage: Storage, *, limit_s: float) -> Driver | None:
     """Ask whoever drives a sweep, wherever that is, to stop in good order, as SIGTERM does; wait until it has.
 

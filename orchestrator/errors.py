@@ -37,3 +37,7 @@ class SweepInterruptedError(Exception):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
+
+
+class BudgetSpentError(Exception):
+    """The sweep was driven for as long as its budget allows; its trials stop in good order. Exit code 0."""

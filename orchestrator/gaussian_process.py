@@ -13,13 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 import torch
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from orchestrator.pareto import nondominated
+from orchestrator.constraints import FEASIBLE, total_violation
+from orchestrator.pareto import Numbers, nondominated
 from orchestrator.samplers import STEP_INDEX, Candidate
 from search_spaces import Space, all_dimensions, value_at
 from search_spaces.optuna_space import distribution, suggest
@@ -32,7 +34,7 @@ Williams 2006, section 8.3.3)."""
 def propose(study: optuna.Study, space: Space, axis_length: int, *, seed: int) -> Candidate:
     """Propose the next trial after what ``study`` was told: a function of that and the seed, whatever the threads.
 
-    Running trials count: what is expected of them is not expected a second time. While nothing is feasible the point is
+    Running trials count: what is expected of them is not expected a second time. While nothing is sound the point is
     random: Optuna's process finds no point more promising than another then.
     """
     dimensions = dict(all_dimensions(space))
@@ -61,23 +63,40 @@ def propose(study: optuna.Study, space: Space, axis_length: int, *, seed: int) -
 def _modelled(
     told: Sequence[FrozenTrial], rng: random.Random
 ) -> tuple[list[FrozenTrial], list[list[float]], list[dict[str, float] | None]]:
-    """Choose the observations to model; give them, their values, and by how much each violates feasibility.
+    """Choose the observations to model; give them, their values, and by how much each violates which constraint.
 
-    -1 and 1 stand for feasible and infeasible, so that the process's guess in between is 0. Where nothing is
-    infeasible there is nothing to learn of it.
+    -1 and 1 stand for sound and for collapsed or diverged, so that the process's guess in between is 0; where all are
+    sound there is nothing to learn of it. What exceeds a bound is told by how much, and of what is not sound by no more
+    than the worst that is.
     """
-    values_N2 = np.array([trial.values for trial in told]).reshape(-1, 2)
-    feasible_N = np.array([all(v <= 0 for v in trial.constraints.values()) for trial in told], dtype=bool)
-    if not feasible_N.any():
+    sound_N = np.array([trial.constraints[FEASIBLE] <= 0 for trial in told], dtype=bool)
+    if not sound_N.any():
         return [], [], []
-    front = set(np.flatnonzero(feasible_N)[nondominated(values_N2[feasible_N])].tolist())
+    values_NO = np.array([trial.values for trial in told])
+    feasible_N = np.array([total_violation(trial.constraints) == 0 for trial in told], dtype=bool)
+    front = set(np.flatnonzero(feasible_N)[_best(values_NO[feasible_N])].tolist())
     order = rng.sample(range(len(told)), len(told))
     kept = sorted(sorted(order, key=lambda index: index not in front)[:OBSERVATIONS_MODELLED])
-    worst_2 = values_N2[feasible_N].max(axis=0)
-    tame_N2 = np.where(feasible_N[:, None], values_N2, np.minimum(values_N2, worst_2))
-    is_constrained = not feasible_N[kept].all()
-    violations = [{"feasible": -1.0 if feasible_N[i] else 1.0} if is_constrained else None for i in kept]
-    return [told[index] for index in kept], tame_N2[kept].tolist(), violations
+    violations: list[dict[str, float]] = [{} for _ in kept]
+    if not sound_N[kept].all():
+        violations = [{FEASIBLE: -1.0 if sound_N[i] else 1.0} for i in kept]
+    for name in sorted(told[0].constraints.keys() - {FEASIBLE}):
+        excess_N1 = _tamed(np.array([[trial.constraints[name]] for trial in told]), sound_N)
+        violations = [known | {name: float(excess_N1[i, 0])} for i, known in zip(kept, violations, strict=True)]
+    return [told[index] for index in kept], _tamed(values_NO, sound_N)[kept].tolist(), [v or None for v in violations]
+
+
+def _tamed(numbers_NK: Numbers, sound_N: npt.NDArray[np.bool_]) -> Numbers:
+    """Let no row that is not sound be worse than the worst that is, column by column."""
+    worst_K = numbers_NK[sound_N].max(axis=0)
+    return np.where(sound_N[:, None], numbers_NK, np.minimum(numbers_NK, worst_K))
+
+
+def _best(values_NO: Numbers) -> npt.NDArray[np.intp]:
+    """Give the indices of the frontier, or of the best by one objective."""
+    if values_NO.shape[1] == 1:
+        return np.flatnonzero(values_NO[:, 0] == values_NO[:, 0].min(initial=np.inf))[:1]
+    return nondominated(values_NO)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from orchestrator.samplers import grid_points
+from orchestrator.search_config import LISTING
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.step_times import StepTimes
 from orchestrator.strata import Stratum
@@ -23,21 +25,24 @@ class Plan:
 
     sweep: str
     strata: int
-    trials_per_stratum: int
-    trials: int
+    trials_per_stratum: int | None
+    """At most, where there is a budget; None: until it is spent."""
+    trials: int | None
     models_to_train: int
     training_steps: int
     """Optimizer steps of preparation, all models."""
     step_values: int
-    evaluations: int
-    """At most: a trial that collapses or diverges has fewer."""
-    ascent_steps: int
-    """At most, with the step axis shared along each trajectory."""
-    separate_run_ascent_steps: int
+    evaluations: int | None
+    """At most: a trial that ends early has fewer. None: not known, as the number of trials."""
+    ascent_steps: int | None
+    """At most, with the step axis shared along each trajectory, and within the budget."""
+    separate_run_ascent_steps: int | None
     """What the same evaluations would take as separate runs, one for each step value."""
     schedule_depends_on_total: bool
     schedules_that_depend_on_total: list[str]
     """Under these every step value is a trial of its own, from step 0, with one evaluation."""
+    budget: dict[str, int | float | str]
+    """The limits that the spec gives, by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
     concurrent_trials: int | None
     timed_on: str | None
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
@@ -49,8 +54,10 @@ class Plan:
     estimated_cpu_hours: float | None
 
     @property
-    def saving(self) -> float:
-        """How many times fewer ascent steps than separate runs."""
+    def saving(self) -> float | None:
+        """How many times fewer ascent steps than separate runs, trial by trial; None: not known."""
+        if self.ascent_steps is None or self.separate_run_ascent_steps is None:
+            return None
         return self.separate_run_ascent_steps / self.ascent_steps
 
     def as_json(self) -> dict[str, Any]:
@@ -61,44 +68,82 @@ class Plan:
 def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | None = None) -> Plan:
     """Count what a sweep will do; with ``times``, estimate how long it takes, and of how many GPUs and CPUs."""
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
-    per_stratum = Stratum(spec, "plan").budget
-    trials = per_stratum * len(names)
-    dependent = spec.looks_at_total
-    alone = spec.search.sampler == "grid" and dependent == {True}
-    points = [spec.steps[i % len(spec.steps)] for i in range(trials)] if alone else []
-    ascent_steps = sum(points) if alone else trials * spec.steps[-1]
-    evaluations = trials if dependent == {True} else trials * len(spec.steps)
+    per_stratum = Stratum(spec, "plan").trials
+    counts = _counts(spec, per_stratum, len(names))
     steps_each = train_steps(_training_examples(spec), spec.preparation)
     models = 1 + spec.preparation.references
     preparation_s = sweep_s = gpu_hours = cpu_hours = None
     if times is not None:
         resources = spec.resources
-        model_s = steps_each * times.training_step_s
-        trials_s = ascent_steps * times.ascent_step_s + evaluations * times.evaluation_s
-        preparation_s = -(-models // (concurrent_trials * resources.workers_per_trial)) * model_s
-        sweep_s = trials_s / concurrent_trials
         worker = resources.worker_resources  # a model is trained on one worker's share
-        gpu_hours = (models * model_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600
-        cpu_hours = (models * model_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600
+        model_s = steps_each * times.training_step_s
+        preparation_s = -(-models // (concurrent_trials * resources.workers_per_trial)) * model_s
+        if counts.typical is not None:
+            trials_s = counts.typical[0] * times.ascent_step_s + counts.typical[1] * times.evaluation_s
+            sweep_s = trials_s / concurrent_trials
+            gpu_hours = (models * model_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600
+            cpu_hours = (models * model_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600
     return Plan(
         sweep=spec.name,
         strata=len(names),
         trials_per_stratum=per_stratum,
-        trials=trials,
+        trials=counts.trials,
         models_to_train=models,
         training_steps=models * steps_each,
         step_values=len(spec.steps),
-        evaluations=evaluations,
-        ascent_steps=ascent_steps,
-        separate_run_ascent_steps=ascent_steps if dependent == {True} else trials * sum(spec.steps),
-        schedule_depends_on_total=True in dependent,
         schedules_that_depend_on_total=sorted(name for name in spec.schedules if SCHEDULES[name].needs_horizon),
+        evaluations=counts.evaluations,
+        ascent_steps=counts.ascent_steps,
+        separate_run_ascent_steps=counts.separate_run_ascent_steps,
+        schedule_depends_on_total=True in spec.looks_at_total,
+        budget=spec.search.budget.model_dump(exclude_none=True),
         concurrent_trials=concurrent_trials,
         timed_on=times.device if times is not None else None,
         estimated_preparation_s=preparation_s,
         estimated_sweep_s=sweep_s,
         estimated_gpu_hours=gpu_hours,
         estimated_cpu_hours=cpu_hours,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counts:
+    """What trials come to, at most; None: nobody knows before the budget is spent."""
+
+    trials: int | None
+    evaluations: int | None
+    ascent_steps: int | None
+    separate_run_ascent_steps: int | None
+    typical: tuple[int, int] | None
+    """Ascent steps and evaluations, if every trial walks its whole axis: what estimates are made of."""
+
+
+def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
+    """Count what a sweep of so many trials a stratum does, or as many as its budget allows."""
+    limit = spec.search.budget.max_steps_total
+    last, dependent = spec.steps[-1], spec.looks_at_total == {True}
+    steps_each = 1 if dependent else len(spec.steps)
+    fitting = None if limit is None else limit // strata // last
+    ascent_steps = None if trials is None else strata * trials * last
+    if trials is not None and dependent and spec.search.sampler in LISTING:
+        ascent_steps = strata * sum(spec.steps[index] for _, index in grid_points(spec)[:trials])
+    if ascent_steps is None or (limit is not None and ascent_steps > limit):
+        typical = None if fitting is None else (strata * fitting * last, strata * fitting * steps_each)
+        return _Counts(
+            trials=strata * trials if trials is not None else None,
+            evaluations=strata * trials * steps_each if trials is not None else None,
+            ascent_steps=limit,
+            separate_run_ascent_steps=None,
+            typical=typical,
+        )
+    assert trials is not None
+    evaluations = strata * trials * steps_each
+    return _Counts(
+        trials=strata * trials,
+        evaluations=evaluations,
+        ascent_steps=ascent_steps,
+        separate_run_ascent_steps=ascent_steps if dependent else strata * trials * sum(spec.steps),
+        typical=(ascent_steps, evaluations),
     )
 
 

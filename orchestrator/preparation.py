@@ -92,7 +92,9 @@ def workload_hash(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask]) -
             "max_tokens": spec.data.max_tokens,
             "retain_evaluation": spec.data.retain_evaluation,
             "evaluation": spec.evaluation.identity(),
-            "stop": spec.stop.model_dump(mode="json"),
+            "stop": spec.stop.model_dump(
+                mode="json", include={"max_heldout_nll_increase"}
+            ),  # the rest changes no number
             "threads": spec.resources.threads_per_trial,
         }
     )
@@ -266,6 +268,7 @@ def build_workload(
         alternates=_alternates(spec, tokenizer, datasets, form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
+        stop=spec.stop,
         precision=spec.model.precision,
         threads=spec.resources.threads_per_trial,
         parallelism=spec.resources.parallelism,

@@ -38,7 +38,8 @@ class RunProgress:
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._total = self._done = self._ended_before = self._evaluations = 0
+        self._total: int | None = 0
+        self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
         self._started = self._last_line = clock()
 
@@ -61,7 +62,7 @@ class RunProgress:
         """See ``runner.Events``."""
         self._console.print(how, highlight=False, markup=False)
 
-    def sweeping(self, *, total: int, ended: int, concurrent: int) -> None:
+    def sweeping(self, *, total: int | None, ended: int, concurrent: int) -> None:
         """See ``runner.Events``."""
         self._begin("trials", total, done=ended)
         self._show(f"{concurrent} at once", always=True)
@@ -85,11 +86,14 @@ class RunProgress:
         )
 
     def eta_s(self) -> float | None:
-        """Estimate the seconds left from the trials of this run; None before the first has ended."""
+        """Estimate the seconds left from the trials of this run; None before the first has ended, and where it is not
+        known how many there will be."""
         done = self._done - self._ended_before
-        return (self._clock() - self._started) / done * (self._total - self._done) if done > 0 else None
+        if done <= 0 or self._total is None:
+            return None
+        return (self._clock() - self._started) / done * (self._total - self._done)
 
-    def _begin(self, what: str, total: int, *, done: int = 0) -> None:
+    def _begin(self, what: str, total: int | None, *, done: int = 0) -> None:
         self._total, self._done, self._ended_before = total, done, done
         self._started = self._clock()
         if self._task is not None:
@@ -109,7 +113,8 @@ class RunProgress:
         if not self._console.is_terminal and (always or now - self._last_line >= LINE_EVERY_S):
             self._last_line = now
             what = self._bar.tasks[-1].description
-            self._console.print(f"{what} {self._done}/{self._total}  {note}", highlight=False)
+            of_all = "" if self._total is None else f"/{self._total}"
+            self._console.print(f"{what} {self._done}{of_all}  {note}", highlight=False)
 
 
 def duration(seconds: float) -> str:

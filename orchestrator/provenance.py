@@ -15,6 +15,11 @@ from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.spec import SweepSpec
 from trainables.forget_sets import Datasets
 
+_SEARCHING = (
+    "budget", "constraints", "evolution_strategy", "gaussian_process", "identity", "preparation", "rivals", "samplers",
+    "search", "search_checks", "search_config", "spec", "strata", "trial_settings",
+)  # fmt: skip
+
 
 def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
     """Describe a sweep: what its numbers follow from."""
@@ -93,8 +98,7 @@ def source_hash() -> str:
 
 def _sources(root: Path) -> list[Path]:
     """List the modules that a trial's numbers and a search's proposals follow from."""
-    names = ("gaussian_process", "identity", "preparation", "samplers", "search", "spec", "strata")
-    searching = [root / "orchestrator" / f"{name}.py" for name in names]
+    searching = [root / "orchestrator" / f"{name}.py" for name in _SEARCHING]
     return sorted([*root.glob("trainables/**/*.py"), *root.glob("search_spaces/**/*.py"), *searching])
 
 
@@ -107,7 +111,7 @@ def version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     """Say which packages that numbers follow from have another version now. Their last digits may differ."""
     return [
         f"{name} was {before[name]}, is {now.get(name, 'missing')}"
-        for name in ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scipy", "optuna")
+        for name in ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scipy", "optuna", "cmaes")
         if name in before and before[name] != now.get(name)
     ]
 

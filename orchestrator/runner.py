@@ -12,7 +12,7 @@ from ray import tune
 
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
-from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError, SweepExistsError
+from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, SweepError, SweepExistsError
 from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
@@ -27,6 +27,7 @@ from orchestrator.preparation import (
     workload_hash,
 )
 from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
+from orchestrator.rivals import TrialLedger
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
 from orchestrator.shared_storage import require_shared
@@ -52,8 +53,9 @@ class Events(TrialEvents, Protocol):
     def shared(self, how: str) -> None:
         """Say how many trials share a device, and why, where that was measured."""
 
-    def sweeping(self, *, total: int, ended: int, concurrent: int) -> None:
-        """Say that trials start: how many there are, how many ended in an earlier run, how many run at once."""
+    def sweeping(self, *, total: int | None, ended: int, concurrent: int) -> None:
+        """Say that trials start: how many there are (None: until the budget is spent), how many ended in an earlier
+        run, how many run at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,8 @@ class RunSummary:
     statuses: dict[str, int]
     was_finished: bool
     """True: there was nothing left to do."""
+    spent_budget: tuple[str, ...] = ()
+    """The limits of the budget that keep the sweep from going on, one sentence each."""
 
 
 def run_sweep(
@@ -122,7 +126,7 @@ def run_sweep(
             raise _exists(ledger, search, changes)
         _Run(spec, root, ledger, inputs, search, events, interrupt, held).to_the_end(workers=workers, changes=changes)
         ledger.merge()
-        interrupt.raise_if_set()
+        _raise_if_stopped(interrupt)
     return _summary(search, ledger, was_finished=False)
 
 
@@ -163,7 +167,7 @@ def _changes(ledger: Ledger, inputs: _Inputs) -> Changes | None:
 
 
 def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExistsError:
-    there = f"sweep '{ledger.sweep}' is at {ledger.storage.uri}: {len(search.statuses)} of {search.total} trials ended"
+    there = f"sweep '{ledger.sweep}' is at {ledger.storage.uri}: {len(search.statuses)} of {_many(search)} trials ended"
     if changes.additions:
         added = "".join(f"\n  {line}" for line in changes.additions)
         return SweepExistsError(
@@ -173,6 +177,10 @@ def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExist
         f"{there}\ngo on with it: add --resume, or run 'unlearn-sweep resume {ledger.storage.uri}'; or choose another "
         f"--name"
     )
+
+
+def _many(search: SweepSearch) -> str:
+    return "as many as the budget allows" if search.total is None else str(search.total)
 
 
 @dataclass
@@ -208,7 +216,7 @@ class _Run:
                 concurrent = capacity().at_once(resources, asked=workers)
             if len(_machines()) != machines:  # an autoscaler has started those that trials run on
                 self.ledger.note({"workers": workers_hardware()})
-            search.run_at_once(concurrent)
+            search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
             self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
             run_trials(
                 self._trainable(workload),
@@ -222,7 +230,7 @@ class _Run:
             )
             if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
                 export_journal(self.ledger.storage, search.strata)
-            self.interrupt.raise_if_set()
+            _raise_if_stopped(self.interrupt)
 
     def _prepare(self) -> Any:
         """Train what the cache lacks, measure what the models know, and give the reference of what the trials share."""
@@ -263,10 +271,10 @@ class _Run:
         """Give what runs one trial: in one resident actor, or on several workers."""
         resources = self.spec.resources
         if resources.workers_per_trial == 1:
-            return tune.with_parameters(AscentTrainable, workload=workload, results=self.ledger)
+            return tune.with_parameters(AscentTrainable, workload=workload, results=TrialLedger.of(self.ledger))
         return wide_trainable(
             workload,
-            self.ledger,
+            TrialLedger.of(self.ledger),
             workers=resources.workers_per_trial,
             worker_resources=resources.worker_resources,
         )
@@ -287,6 +295,12 @@ class _Run:
             )
 
         return wait
+
+
+def _raise_if_stopped(interrupt: Interrupt) -> None:
+    """Leave a run that was stopped; one whose budget is spent has ended as it should."""
+    if not isinstance(interrupt.reason, BudgetSpentError):
+        interrupt.raise_if_set()
 
 
 def _machines() -> list[dict[str, float]]:
@@ -320,4 +334,5 @@ def _summary(search: SweepSearch, ledger: Ledger, *, was_finished: bool) -> RunS
         trials=len(search.statuses),
         statuses=dict(Counter(status.value for status in search.statuses.values())),
         was_finished=was_finished,
+        spent_budget=tuple(search.spent_budget()),
     )

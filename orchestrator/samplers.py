@@ -1,16 +1,22 @@
 """Who proposes: the points of a grid and of a quasi-random sequence by number, and Optuna's samplers, seeded anew.
 
-The Gaussian process, which needs a study of its own, is in ``orchestrator.gaussian_process``.
+The Gaussian process, which needs a study of its own, is in ``orchestrator.gaussian_process``; CMA-ES, which learns from
+whole trials, in ``orchestrator.evolution_strategy``.
 """
 
+import random
 import warnings
+from collections.abc import Sequence
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from orchestrator.spec import SearchConfig, SweepSpec
+from orchestrator.search_config import SearchConfig
+from orchestrator.spec import SweepSpec
 from search_spaces import Space, Value, all_dimensions, grid, point_at
+from trainables.seeding import derive_seed
 
 STEP_INDEX = "step_index"
 """A study's own dimension: which point of the step axis an observation is of."""
@@ -24,8 +30,16 @@ def grid_points(spec: SweepSpec) -> list[Candidate]:
 
     It is the slowest one, so that a longer axis appends to the list.
     """
-    indices = range(len(spec.steps)) if spec.horizons_per_point > 1 else [len(spec.steps) - 1]
+    indices = range(len(spec.steps)) if True in spec.looks_at_total else [len(spec.steps) - 1]
     return [(point, index) for index in indices for point in grid(spec.space)]
+
+
+def shuffled_points(spec: SweepSpec, *, seed: int) -> list[Candidate]:
+    """List the same points in random order, step value by step value, so that a longer axis appends here too."""
+    points = grid_points(spec)
+    own = len(list(grid(spec.space)))
+    parts = [points[start : start + own] for start in range(0, len(points), own)]
+    return [p for index, part in enumerate(parts) for p in random.Random(f"{seed}/{index}").sample(part, own)]  # noqa: S311  # no secret
 
 
 def quasi_random_point(space: Space, axis_length: int, *, seed: int, number: int) -> Candidate:
@@ -42,13 +56,14 @@ def quasi_random_point(space: Space, axis_length: int, *, seed: int, number: int
     return point_at(space, dict(zip(paths, shares, strict=True))), int(how_far * axis_length)
 
 
-def study_sampler(search: SearchConfig, number: int, *, seed: int) -> BaseSampler:
+def study_sampler(search: SearchConfig, number: int, *, seed: int, niches_seed: int) -> BaseSampler:
     """Make the sampler of one proposal. What is known beforehand, and random start-up, need no more than a random one.
 
     Args:
         search: names the sampler, and its settings.
         number: the proposal's.
         seed: of this proposal alone.
+        niches_seed: of the stratum's generations.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -57,8 +72,14 @@ def study_sampler(search: SearchConfig, number: int, *, seed: int) -> BaseSample
                 return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True)
             case "nsga2":
                 return _NSGA2(seed=seed, population_size=search.population_size)
+            case "nsga3":
+                return _NSGA3(seed=seed, niches_seed=niches_seed, population_size=search.population_size)
             case _:
                 return RandomSampler(seed=seed)
+
+
+def _by_number(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return sorted(trials, key=lambda trial: trial.number)
 
 
 class _NSGA2(NSGAIISampler):
@@ -68,5 +89,43 @@ class _NSGA2(NSGAIISampler):
     would draw otherwise than the live one.
     """
 
-    def get_parent_population(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
-        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        return _by_number(super().get_parent_population(study, generation))
+
+
+class _NSGA3(NSGAIIISampler):
+    """NSGA-III whose parents stand in the order of their trials, and are drawn by the generation alone.
+
+    It fills niches at random, when the first trial of a generation asks: in a rebuilt study that is another trial, with
+    another seed. It has as many reference directions as members, as its authors advise.
+    """
+
+    def __init__(self, *, seed: int, niches_seed: int, population_size: int) -> None:
+        super().__init__(seed=seed, population_size=population_size, dividing_parameter=population_size - 1)
+        self._niches_seed = niches_seed
+        self._members = population_size
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        return _by_number(super().get_parent_population(study, generation))
+
+    def select_parent(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        members = self.get_population(study, generation - 1) + self.get_parent_population(study, generation - 1)
+        seed = derive_seed(self._niches_seed, generation) % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a generation in which nothing was finite
+            return _Niches(members, seed=seed, population_size=self._members).select_parent(study, generation)
+
+
+class _Niches(NSGAIIISampler):
+    """NSGA-III's choice among given members."""
+
+    def __init__(self, members: list[FrozenTrial], *, seed: int, population_size: int) -> None:
+        super().__init__(seed=seed, population_size=population_size, dividing_parameter=population_size - 1)
+        self._members = members
+
+    def get_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        return self._members
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        return []

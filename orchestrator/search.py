@@ -5,14 +5,21 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from orchestrator.budget import Budget
+from orchestrator.drivers import driven_s
+from orchestrator.errors import SweepError
 from orchestrator.identity import stratum_name, trial_key
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import BASELINES_FILE, Ledger
 from orchestrator.spec import SweepSpec
 from orchestrator.strata import DIVERGED_VALUES, Observation, Proposal, Stratum
 from trainables.records import ENDED, EvaluationRecord, Status, Trial
+from trainables.stopping import stays_ended
 
+REPEATS_IN_A_ROW = 100
+"""Proposals of a stratum, one after another, that bring nothing new: a search without a number of trials ends then."""
 _INFEASIBLE = frozenset({Status.DIVERGED, Status.COLLAPSED})
 
 
@@ -37,7 +44,20 @@ class SweepSearch:
             for forget_set in spec.data.forget_sets
             for seed in spec.seeds
         }
-        self.strata = {name: Stratum(spec, name) for name in self._forget_set_seed}
+        self._base_performances: dict[str, float] = {}
+        """Of the base model on each forget set; read when a bound first asks for it."""
+        self.strata = {
+            name: Stratum(spec, name, base_performance=partial(self._base_performance, forget_set))
+            for name, (forget_set, _) in self._forget_set_seed.items()
+        }
+        self._budget = Budget(
+            spec.search.budget,
+            list(self.strata),
+            longest_trial=spec.steps[-1],
+            gpus_per_trial=spec.resources.gpus_per_trial,
+            driven_before_s=driven_s(ledger.storage, before=ledger.driver) if spec.search.budget.max_wall else 0.0,
+            now=ledger.now,
+        )
         self.run_at_once(concurrent_trials)
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
         self._unfinished: list[Assignment] = []
@@ -46,6 +66,8 @@ class SweepSearch:
         """Proposals of trials that run, which wait until these have ended."""
         self._failures: Counter[str] = Counter()
         """How often each trial's worker died in this process."""
+        self._repeats_in_a_row: Counter[str] = Counter()
+        """By stratum: its last proposals that asked for nothing that had not been asked for."""
         self.superseded: list[str] = []
         """Unfinished trials of another model, other data or another space: new ones take their place."""
         self._lost: dict[str, list[Proposal]] = {name: [] for name in self.strata}
@@ -58,18 +80,32 @@ class SweepSearch:
         """Of every trial that ended, by trial id."""
         self._replay()
 
-    def run_at_once(self, concurrent_trials: int) -> None:
-        """Say how many trials run at once: they are shared out evenly among the strata."""
+    def run_at_once(self, concurrent_trials: int, *, gpus_per_trial: float | None = None) -> None:
+        """Say how many trials run at once: they are shared out evenly among the strata; and on what of a GPU each."""
         self._at_once = -(-concurrent_trials // len(self.strata))
+        if gpus_per_trial is not None:
+            self._budget.share_gpus(gpus_per_trial)
 
     @property
-    def total(self) -> int:
-        """Trials that the whole sweep proposes."""
-        return sum(stratum.budget for stratum in self.strata.values())
+    def total(self) -> int | None:
+        """Trials that the whole sweep proposes, at most; None: until its budget is spent."""
+        counts = [stratum.trials for stratum in self.strata.values()]
+        return None if None in counts else sum(count for count in counts if count is not None)
 
     def is_exhausted(self) -> bool:
-        """Tell whether everything was proposed, and nothing that was interrupted waits to go on."""
-        return not self._unfinished and not any(self._may_propose(name) for name in self.strata)
+        """Tell whether everything was proposed that may be, and nothing that was interrupted can go on."""
+        waiting = bool(self._unfinished) and not self.is_out_of_time
+        return not waiting and not any(self._may_propose(name) for name in self.strata)
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the sweep has been driven for as long as its budget allows: its trials stop then."""
+        return self._budget.is_out_of_time
+
+    def spent_budget(self) -> list[str]:
+        """Say which limits of the budget keep the sweep from going on; empty: none does."""
+        kept = [name for name, stratum in self.strata.items() if not stratum.is_complete]
+        return self._budget.describe(kept) if kept or self._unfinished else []
 
     @property
     def running(self) -> list[str]:
@@ -77,7 +113,11 @@ class SweepSearch:
         return sorted(trial_id for running in self._running.values() for trial_id in running)
 
     def _may_propose(self, name: str) -> bool:
-        return bool(self._lost[name]) or self.strata[name].proposed < self.strata[name].budget
+        if self._lost[name]:
+            return not self.is_out_of_time
+        stratum = self.strata[name]
+        finds_nothing = stratum.trials is None and self._repeats_in_a_row[name] >= REPEATS_IN_A_ROW
+        return not stratum.is_complete and not finds_nothing and self._budget.allows(name)
 
     def next(self) -> Assignment | None:
         """Give the next trial to run; None: wait for one that is running (or stop, if exhausted).
@@ -96,6 +136,7 @@ class SweepSearch:
             proposal = self._lost[name].pop(0) if was_lost else self.strata[name].propose()
             assignment = self._assign(name, proposal)
             trial_id = assignment.trial.trial_id
+            self._note_novelty(assignment)
             if trial_id in self._running[name]:
                 self._repeats.setdefault(trial_id, []).append(assignment)
             elif trial_id in self.statuses:
@@ -110,6 +151,8 @@ class SweepSearch:
                 if was_lost:
                     self._catch_up(assignment)
                 return self._hand_out(assignment)
+        if self.is_out_of_time:
+            return None
         assignment = self._unfinished.pop(0)
         self._ledger.reopen(assignment.trial)
         return self._hand_out(assignment)
@@ -118,7 +161,13 @@ class SweepSearch:
         trial_id = assignment.trial.trial_id
         self._running[assignment.stratum].add(trial_id)
         self._reach[trial_id] = assignment.trial.steps[-1]
+        self._budget.open(assignment.stratum, trial_id, assignment.trial.steps[-1])
         return assignment
+
+    def _note_novelty(self, assignment: Assignment) -> None:
+        trial = assignment.trial
+        is_new = trial.steps[-1] > self._reach.get(trial.trial_id, -1)
+        self._repeats_in_a_row[assignment.stratum] = 0 if is_new else self._repeats_in_a_row[assignment.stratum] + 1
 
     def _repeat(self, assignment: Assignment) -> None:
         """Take an ended trial's being proposed once more: it goes on if it is asked to go further, and could."""
@@ -132,6 +181,7 @@ class SweepSearch:
 
     def observe(self, assignment: Assignment, evaluation: Mapping[str, Any]) -> None:
         """Tell the study of one committed evaluation, unless it knows."""
+        self._budget.record(assignment.stratum, assignment.trial.trial_id, step=evaluation["step"])
         told = self._told.setdefault(assignment.trial.trial_id, set())
         if evaluation["step"] not in told:
             told.add(evaluation["step"])
@@ -144,6 +194,10 @@ class SweepSearch:
         self.strata[assignment.stratum].finish(assignment.proposal, infeasible_beyond=status in _INFEASIBLE)
         if status in ENDED:
             self.statuses[trial_id] = status
+            if self._budget.limits.max_gpu_hours is not None:
+                elapsed_s = self._ledger.trial(trial_id)["elapsed_s"]
+                self._budget.record(assignment.stratum, trial_id, elapsed_s=elapsed_s or 0.0)
+            self._budget.close(trial_id)
         repeats = self._repeats.get(trial_id, [])
         while repeats and trial_id in self.statuses:  # one that goes further opens it again, and the rest wait on
             self._repeat(repeats.pop(0))
@@ -185,16 +239,34 @@ class SweepSearch:
         trial_id = assignment.trial.trial_id
         return self.statuses.get(trial_id) is Status.COMPLETED and assignment.trial.steps[-1] > self._reach[trial_id]
 
+    def _base_performance(self, forget_set: str) -> float:
+        if not self._base_performances:
+            rows = [row for row in self._ledger.baselines() if row["model"] == "base"]
+            self._base_performances = {row["forget_set"]: row["performance"] for row in rows}
+        if forget_set not in self._base_performances:
+            raise SweepError(
+                f"{self._ledger.storage.uri}/{BASELINES_FILE}: says nothing of the base model on '{forget_set}', which "
+                f"search.constraints.performance_increase_at_most is measured from; put the file back, or bound "
+                f"performance_at_most instead (--force)"
+            )
+        return self._base_performances[forget_set]
+
     def _replay(self) -> None:
-        """Rebuild every study from the ledger, in order of proposal."""
+        """Rebuild every study and the account of the budget from the ledger, in order of proposal."""
         evaluations: dict[str, list[dict[str, Any]]] = {}
-        columns = ["trial_id", "step", "status", "unlearning_quality", "performance"]
+        columns = ["trial_id", "step", "status", "unlearning_quality", "performance", "elapsed_s"]
         for row in self._ledger.table("evaluations", columns).to_pylist():
             evaluations.setdefault(row["trial_id"], []).append(row)
+        trials = [row for row in self._ledger.trials() if row["stratum"] in self.strata]
+        for row in trials:
+            self._budget.record(row["stratum"], row["trial_id"], elapsed_s=row["elapsed_s"] or 0.0)
+            for found in evaluations.get(row["trial_id"], []):
+                self._budget.record(
+                    row["stratum"], row["trial_id"], step=found["step"], elapsed_s=found["elapsed_s"] or 0.0
+                )
         proposals = [
             (Proposal(**stored), is_last, row)
-            for row in self._ledger.trials()
-            if row["stratum"] in self.strata
+            for row in trials
             for stored, is_last in _marking_last(json.loads(row["proposals"]))
         ]
         for proposal, is_last, row in sorted(proposals, key=lambda entry: entry[0].number):
@@ -234,6 +306,8 @@ class SweepSearch:
             status = Status.COMPLETED  # only a completed trial is asked to go further
         elif status is Status.COMPLETED and is_last and assignment.trial.steps[-1] > row["target_step"]:
             status = None  # the step axis has grown
+        elif status is Status.COMPLETED and is_last and self._was_let_go(row):
+            status = None  # what ended it early is no rule any more
         extended = (
             trial_id in self.statuses and self._reach[trial_id] < assignment.trial.steps[-1] <= row["target_step"]
         )
@@ -243,12 +317,20 @@ class SweepSearch:
             [_observation(_summary(evaluation)) for evaluation in own],
             infeasible_beyond=None if status is None else status in _INFEASIBLE and not repeated,
         )
+        self._note_novelty(assignment)
         self._reach[trial_id] = max(self._reach.get(trial_id, 0), assignment.trial.steps[-1])
         if status is None:
+            self._budget.open(assignment.stratum, trial_id, assignment.trial.steps[-1])
             self.statuses.pop(trial_id, None)
             self._unfinished.append(assignment)
         else:
             self.statuses[trial_id] = status
+
+    def _was_let_go(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a trial ended before its time, by a rule that the spec has no more."""
+        return row["last_step"] < row["target_step"] and not stays_ended(
+            self._spec.stop, self._ledger.published(row["trial_id"])[0]
+        )
 
 
 def _marking_last(proposals: list[dict[str, Any]]) -> list[tuple[dict[str, Any], bool]]:

@@ -9,6 +9,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
+from orchestrator.search_checks import check_budget, check_halving, check_search
+from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.trial_settings import trial_fields
 from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
 from trainables.canaries import check_canary
@@ -28,48 +30,6 @@ from trainables.config import (
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import check_objective
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
-
-Sampler = Literal["grid", "random", "qmc", "tpe", "nsga2", "gp"]
-
-
-class SearchConfig(Config):
-    """What varies within a stratum, and who proposes it.
-
-    ``grid``, ``random`` and ``qmc`` do not look at results: a longer search repeats a shorter one and goes on, and many
-    trials at once propose what one at a time would. ``tpe``, ``nsga2`` and ``gp`` learn from what the study was told
-    by then, so that many at once may propose otherwise.
-    """
-
-    sampler: Sampler = "tpe"
-    """Who proposes. Where a choice opens settings of its own, each is right for these too.
-
-    - ``grid``: every combination of listed values; few dimensions, tables for a paper.
-    - ``random``: independent draws; the baseline (Bergstra & Bengio 2012).
-    - ``qmc``: a scrambled Sobol sequence; covers every range evenly with few trials (Owen 1998).
-    - ``tpe``: models good and other settings apart; cheap, many dimensions and choices; groups of settings that exist
-      together are modelled together (Bergstra et al. 2011; Watanabe 2023, arXiv 2304.11127).
-    - ``nsga2``: evolves a population towards the whole frontier; hundreds of observations (Deb et al. 2002).
-    - ``gp``: a Gaussian process and expected hypervolume improvement; few, expensive trials of few dimensions (Daulton
-      et al. 2020, arXiv 2006.05078). Settings of branches that were not taken stand at their middle. It models at
-      most 100 observations, the frontier among them, and takes seconds to propose.
-    """
-    trials: PositiveInt | None = None
-    """Trials of each stratum; a grid may leave it out and run whole."""
-    startup_trials: PositiveInt = 4
-    """Random trials before TPE or GP starts to model (a trial gives one observation a step, so few are enough)."""
-    population_size: Annotated[int, Field(ge=2)] = 20
-    """Observations in a generation of NSGA-II."""
-    extent: Literal["axis", "sampled"] = "axis"
-    """``axis``: every trial walks the whole step axis; ``sampled``: the sampler says how far along it to go."""
-    seed: int = 0
-    space: dict[str, Any]
-    """Settings of a trial: fixed values, lists, ranges, and choices with settings of their own."""
-
-    @field_validator("space")
-    @classmethod
-    def _parses(cls, space: dict[str, Any]) -> dict[str, Any]:
-        parse_space(space, "search.space")
-        return space
 
 
 class ResourcesConfig(Config):
@@ -214,21 +174,17 @@ class SweepSpec(Config):
                     f"search.space.optimizer: '{config.optimizer}' needs whole matrices, and resources.parallelism: "
                     f"fsdp cuts them into shards; use ddp, or one of {able}"
                 )
-        if self.search.sampler == "grid":
-            points = self.horizons_per_point * sum(1 for _ in grid(self.space))
-            if self.search.extent == "sampled":
-                raise ValueError(
-                    "search.extent: a grid walks the whole step axis; leave 'sampled' to the other samplers"
-                )
-            if self.search.trials is not None and self.search.trials != points:
-                raise ValueError(
-                    f"search.trials: the grid has {points} points, found {self.search.trials}; "
-                    f"leave trials out to run the whole grid"
-                )
-        elif self.search.trials is None:
-            raise ValueError(
-                f"search.trials: sampler '{self.search.sampler}' needs a number of trials for each stratum"
-            )
+        lists = self.search.sampler in LISTING
+        points = self.horizons_per_point * sum(1 for _ in grid(self.space)) if lists else None
+        check_search(self.search, self.space, points=points, looks_at_total=self.looks_at_total)
+        check_budget(
+            self.search.budget,
+            strata=len(self.data.forget_sets) * len(self.seeds),
+            last_step=self.steps[-1],
+            gpus_per_trial=self.resources.gpus_per_trial,
+        )
+        if self.stop.halving is not None:
+            check_halving(self.stop.halving, steps=self.steps, looks_at_total=self.looks_at_total)
         return self
 
     def require_forget_sets(self, forget_set: str | None) -> list[str]:
@@ -386,7 +342,9 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise SweepError(f"--set '{override}': expected key.path=value, for example --set search.trials=12")
     place: Any = data
     for depth, key in enumerate(keys[:-1]):
-        place = place.setdefault(key, {})
+        if place.get(key) is None:  # a section that is left out by default
+            place[key] = {}
+        place = place[key]
         if not isinstance(place, dict):
             raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
     try:

@@ -17,10 +17,11 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
     spec = stored_spec(ledger)
     rows = ledger.trials()
     strata = len(spec.data.forget_sets) * len(spec.seeds)
+    trials = Stratum(spec, "status").trials
     return {
         "sweep": ledger.sweep,
         "uri": ledger.storage.uri,
-        "trials": Stratum(spec, "status").budget * strata,
+        "trials": None if trials is None else trials * strata,
         "proposed": len(rows),
         "statuses": dict(Counter(row["status"] or "unfinished" for row in rows)),
         "evaluations": ledger.table("evaluations", ["step"]).num_rows,
@@ -33,9 +34,10 @@ def described(status: dict[str, Any]) -> str:
     if "trials" not in status:
         return "\n".join([status["sweep"], status["uri"], *([status["error"]] if "error" in status else [])])
     endings = ", ".join(f"{count} {name}" for name, count in sorted(status["statuses"].items())) or "none yet"
+    many = "as many as the budget allows" if status["trials"] is None else status["trials"]
     driver = status["driver"]
     drives = f"driven by {Driver(**driver)}" if driver is not None else "nobody drives it now"
     return (
-        f"{status['sweep']}: {status['proposed']} of {status['trials']} trials proposed ({endings}), "
+        f"{status['sweep']}: {status['proposed']} of {many} trials proposed ({endings}), "
         f"{status['evaluations']} evaluations\n{status['uri']}\n{drives}"
     )

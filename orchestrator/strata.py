@@ -6,7 +6,7 @@ proposal is a function of what the study has been told, not of how often the pro
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,18 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator import gaussian_process
-from orchestrator.samplers import STEP_INDEX, Candidate, grid_points, quasi_random_point, study_sampler
-from orchestrator.spec import SearchConfig, SweepSpec, trial_config
+from orchestrator import evolution_strategy, gaussian_process
+from orchestrator.constraints import violations
+from orchestrator.samplers import (
+    STEP_INDEX,
+    Candidate,
+    grid_points,
+    quasi_random_point,
+    shuffled_points,
+    study_sampler,
+)
+from orchestrator.search_config import SearchConfig
+from orchestrator.spec import SweepSpec, trial_config
 from search_spaces import Value, contains, settings
 from search_spaces.optuna_space import distributions, suggest
 from trainables.config import TrialConfig
@@ -59,17 +68,37 @@ DIVERGED_VALUES = (math.inf, math.inf)
 class Stratum:
     """The search within one stratum."""
 
-    def __init__(self, spec: SweepSpec, name: str) -> None:
+    def __init__(self, spec: SweepSpec, name: str, *, base_performance: Callable[[], float] | None = None) -> None:
+        """Begin a search that has proposed nothing.
+
+        Args:
+            spec: the sweep.
+            name: of the stratum.
+            base_performance: gives the base model's, nats per token; asked for by a bound that is measured from it.
+        """
         self._search: SearchConfig = spec.search
+        self._base_performance = base_performance
         self._axis = spec.steps
         self._space = spec.space
         self._name = name
         self._seed = derive_seed(spec.search.seed, "search", name)
-        self._grid = grid_points(spec) if spec.search.sampler == "grid" else []
-        self.budget = len(self._grid) or spec.search.trials or 0
+        self._searches_axis = True in spec.looks_at_total
+        self._listed: list[Candidate] = []
+        if spec.search.sampler == "grid":
+            self._listed = grid_points(spec)
+        elif spec.search.sampler == "brute_force":
+            self._listed = shuffled_points(spec, seed=derive_seed(self._seed, "order"))
+        self.trials: int | None = spec.search.trials or len(self._listed) or None
+        """How many it proposes; None: until the sweep's budget is spent."""
         self._numbers: set[int] = set()
         self._open: dict[int, optuna.Trial | None] = {}
-        self.study = optuna.create_study(study_name=name, directions=["minimize", "minimize"])
+        objectives = 2 if spec.search.minimize == "both" else 1
+        self.study = optuna.create_study(study_name=name, directions=["minimize"] * objectives)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has proposed as many trials as it was asked for."""
+        return self.trials is not None and self.proposed >= self.trials
 
     @property
     def proposed(self) -> int:
@@ -100,14 +129,22 @@ class Stratum:
     def _candidate(self, number: int) -> Candidate | None:
         """Give the point that the study is to take; None: its sampler chooses."""
         match self._search.sampler:
-            case "grid":
-                return self._grid[number]
+            case "grid" | "brute_force":
+                return self._listed[number]
             case "qmc":
                 seed = derive_seed(self._seed, "sequence")
                 return quasi_random_point(self._space, len(self._axis), seed=seed, number=number)
             case "gp" if number >= self._search.startup_trials:
                 seed = self._sampler_seed(number)
                 return gaussian_process.propose(self.study, self._space, len(self._axis), seed=seed)
+            case "cmaes":
+                return evolution_strategy.propose(
+                    self.study,
+                    self._space,
+                    len(self._axis),
+                    searches_axis=self._searches_axis,
+                    seed=self._sampler_seed(number),
+                )
             case _:
                 return None
 
@@ -119,7 +156,10 @@ class Stratum:
         if fixed is not None:  # as study.enqueue_trial does, which cannot take notes
             attributes = {"fixed_params": dict(fixed), **notes}
             self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attributes))
-        self.study.sampler = study_sampler(self._search, number, seed=self._sampler_seed(number))
+        niches_seed = derive_seed(self._seed, "niches")
+        self.study.sampler = study_sampler(
+            self._search, number, seed=self._sampler_seed(number), niches_seed=niches_seed
+        )
         asked = self.study.ask()
         point = suggest(asked, self._space)
         step_index = asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
@@ -177,8 +217,9 @@ class Stratum:
         elif values is None:
             self.study.tell(asked, state=TrialState.FAIL)
         else:
-            asked.set_constraint("feasible", _violation(feasible))
-            self.study.tell(asked, values)
+            for name, violation in self._violations(values, feasible=feasible).items():
+                asked.set_constraint(name, violation)
+            self.study.tell(asked, self._minimised(values))
 
     def _add(self, proposal: Proposal, step_index: int, values: tuple[float, float] | None, *, feasible: bool) -> None:
         """Add a finished observation; without values it failed. Parameters stand in the order ``suggest`` gives them.
@@ -190,11 +231,11 @@ class Stratum:
         self.study.add_trial(
             create_trial(
                 state=TrialState.FAIL if values is None else TrialState.COMPLETE,
-                values=values,
+                values=None if values is None else self._minimised(values),
                 params={name: known[name] for name in space},
                 distributions=space,
                 system_attrs=dict(proposal.notes),
-                constraints=None if values is None else {"feasible": _violation(feasible)},
+                constraints=None if values is None else self._violations(values, feasible=feasible),
             )
         )
 
@@ -204,6 +245,17 @@ class Stratum:
             STEP_INDEX: IntDistribution(0, len(self._axis) - 1),
         }
 
+    def _minimised(self, values: tuple[float, float]) -> list[float]:
+        """Keep what this search minimises."""
+        kept = {"both": values, "unlearning_quality": values[:1], "performance": values[1:]}
+        return list(kept[self._search.minimize])
 
-def _violation(feasible: bool) -> float:
-    return 0.0 if feasible else 1.0
+    def _violations(self, values: tuple[float, float], *, feasible: bool) -> dict[str, float]:
+        bounds = self._search.constraints
+        measured = bounds.performance_increase_at_most is not None and self._base_performance is not None
+        return violations(
+            bounds,
+            values,
+            feasible=feasible,
+            base_performance=self._base_performance() if measured and self._base_performance else None,
+        )

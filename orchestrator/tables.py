@@ -22,12 +22,22 @@ TEXT_WIDTH = 24
 def plan_table(plan: "Plan") -> RenderableType:
     """Show what a sweep will cost."""
     table = Table(title=f"plan of sweep '{plan.sweep}'", show_header=False)
-    table.add_row("trials", f"{plan.trials}  ({plan.strata} strata x {plan.trials_per_stratum})")
+    limits = ", ".join(f"{name} {limit}" for name, limit in plan.budget.items())
+    many = f"{plan.trials}  ({plan.strata} strata x {plan.trials_per_stratum})"
+    if plan.trials is None:
+        many = f"until the budget is spent, in {plan.strata} strata"
+    table.add_row("trials, at most" if limits else "trials", many)
+    if limits:
+        table.add_row("budget", limits)
     table.add_row("models to train, unless cached", f"{plan.models_to_train}  ({plan.training_steps} training steps)")
     table.add_row("step values", str(plan.step_values))
-    table.add_row("evaluations, at most", str(plan.evaluations))
-    table.add_row("ascent steps, at most", str(plan.ascent_steps))
-    table.add_row("the same as separate runs", f"{plan.separate_run_ascent_steps}  ({plan.saving:.1f} times as many)")
+    if plan.evaluations is not None:
+        table.add_row("evaluations, at most", str(plan.evaluations))
+    if plan.ascent_steps is not None:
+        table.add_row("ascent steps, at most", str(plan.ascent_steps))
+    if plan.saving is not None:
+        times = f"({plan.saving:.1f} times as many)"
+        table.add_row("the same as separate runs", f"{plan.separate_run_ascent_steps}  {times}")
     if plan.estimated_preparation_s is not None and plan.estimated_sweep_s is not None:
         table.add_row("estimated preparation", duration(plan.estimated_preparation_s))
         table.add_row(f"estimated sweep, {plan.concurrent_trials} at once", duration(plan.estimated_sweep_s))

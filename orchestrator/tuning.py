@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.search import Searcher
 
-from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError
+from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, StorageError, SweepError
 from orchestrator.interrupt import Interrupt
 from orchestrator.lease import Lease
 from orchestrator.search import Assignment, SweepSearch
@@ -112,6 +112,11 @@ class _Exchange:
             return {TRIAL: assignment.trial}
         over = self.interrupt.reason is not None or self._search.is_exhausted()
         return Searcher.FINISHED if over and not self.running else None
+
+    def watch_the_clock(self) -> None:
+        """Stop the run where the sweep has been driven for as long as its budget allows."""
+        if self.interrupt.reason is None and self._search.is_out_of_time:
+            self.interrupt.stop(BudgetSpentError())
 
     def heard(self, tune_id: str, result: dict[str, Any]) -> None:
         """Take a result, as Tune gives it to callbacks."""
@@ -212,6 +217,7 @@ class _Ending(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed
 
     def stop_all(self) -> bool:
         interrupt = self._exchange.interrupt
+        self._exchange.watch_the_clock()
         now = time.monotonic()
         silence = now - self._exchange.last_heard
         if self._exchange.running and silence > self._silence_limit_s:

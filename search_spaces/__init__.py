@@ -17,7 +17,7 @@ from search_spaces.dimensions import (
     settings,
 )
 from search_spaces.loader import parse_space, shipped_specs
-from search_spaces.unit_cube import all_dimensions, point_at, value_at
+from search_spaces.unit_cube import all_dimensions, point_at, share_of, value_at
 
 __all__ = [
     "Choice",
@@ -34,6 +34,7 @@ __all__ = [
     "parse_space",
     "point_at",
     "settings",
+    "share_of",
     "shipped_specs",
     "value_at",
 ]

@@ -39,6 +39,15 @@ def value_at(dimension: Real | Integer | Choice, share: float) -> Value:
             )
 
 
+def share_of(dimension: Real | Integer, value: float) -> float:
+    """Give the share at which a value stands in a range: the inverse of ``value_at``, of an integer its middle."""
+    half = 0.5 if isinstance(dimension, Integer) else 0.0
+    low, high = dimension.low - half, dimension.high + half
+    if dimension.log:
+        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
+    return (value - low) / (high - low)
+
+
 def point_at(space: Space, shares: Mapping[str, float], where: str = "") -> dict[str, Value]:
     """Give the point, by path, at the shares of all dimensions; those of branches that are not taken do not matter."""
     point: dict[str, Value] = {}

@@ -33,6 +33,7 @@ from trainables.corpora import Example
 from trainables.models import new_model
 from trainables.prepare import evaluation_sets
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.results import Rank
 from trainables.tokenization import train_tokenizer
 from trainables.trial import Workload
 from trainables.weights import named_tensors, snapshot
@@ -194,6 +195,10 @@ class MemoryResults:
         self.outcomes: dict[str, Outcome | None] = {}
         self.checkpoints: dict[str, bytes] = {}
         self.stop = False
+        self.ranks: list[Rank] = []
+        """What ``rank`` answers, one after another."""
+        self.ranked: list[tuple[str, list[int], float]] = []
+        """What it was asked."""
         self.calls: list[tuple[str, Any]] = []
         """("publish", (evaluations, outcome)), ("save", payload) and ("discard", None), in order."""
 
@@ -225,6 +230,10 @@ class MemoryResults:
 
     def stopping(self) -> bool:
         return self.stop
+
+    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
+        self.ranked.append((trial_id, [evaluation.step for evaluation in evaluations], worst_performance))
+        return self.ranks.pop(0)
 
 
 class FakeClock:

@@ -348,11 +348,43 @@ class TrialConfig(Config):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
 
 
+class HalvingConfig(Config):
+    """Asynchronous successive halving of a stratum's trials (Li et al. 2018, arXiv 1810.05934), by hypervolume.
+
+    A trial that reaches a rung is compared by the area that its own evaluations so far dominate, below the base model's
+    unlearning quality and the performance floor, with the other trials of its stratum that had reached it by then. With
+    many trials at once, who goes on depends on who comes first.
+    """
+
+    rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    """Points of the step axis, before its last."""
+    reduction: Annotated[float, Field(gt=1)] = 3.0
+    """One in so many of the trials that reached a rung goes on, the best always; equal ones go on together."""
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Self:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs must be strictly increasing; found {list(self.rungs)}")
+        return self
+
+
 class StopConfig(Config):
-    """When a trajectory ends before its last step. Non-finite numbers always end it (``diverged``)."""
+    """When a trajectory ends before its last step. Non-finite numbers always end it (``diverged``).
+
+    All but the floor change no number, only how many there are: the trial is ``completed``, and its message says why it
+    went no further.
+    """
 
     max_heldout_nll_increase: Annotated[float, Field(gt=0)] = 3.0
     """The performance floor, nats per token above the base model's held-out NLL: beyond it a trial is ``collapsed``."""
+    exposure_at_most: float | None = None
+    """The target, in bits: where the forget set's mean ``gen_ex`` (``rel_ex``, without reference models) is at or below
+    it, only performance can still be gained, ..."""
+    patience: PositiveInt = 3
+    """... and when each of so many evaluations there, one after another, performs worse than the one before it, the
+    trial ends."""
+    halving: HalvingConfig | None = None
+    """Ends trials that are worse than others of their stratum."""
 
 
 class EvaluationConfig(Config):

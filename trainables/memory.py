@@ -17,6 +17,7 @@ from trainables.errors import UnlearningError
 from trainables.objectives import OBJECTIVES
 from trainables.optimizers import OPTIMIZERS, SCHEDULES
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
+from trainables.results import Rank
 from trainables.trial import Engine, TrialRun, Workload
 
 PROBE_STEPS = 3
@@ -175,3 +176,6 @@ class _Nowhere:
 
     def stopping(self) -> bool:
         return False
+
+    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
+        return Rank(rank=1, among=1)

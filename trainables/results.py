@@ -1,10 +1,17 @@
 """Where a trial's rows and checkpoints go: the protocol, and how the workers of a team share one."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from trainables.checkpoints import CheckpointStore
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink
 from trainables.team import Team
+
+
+class Rank(NamedTuple):
+    """How good a trial is among several, itself included: 1 is the best, equal ones share the better rank."""
+
+    rank: int
+    among: int
 
 
 class Results(RowSink, CheckpointStore, Protocol):
@@ -15,6 +22,13 @@ class Results(RowSink, CheckpointStore, Protocol):
 
     def stopping(self) -> bool:
         """Tell whether whoever drives the sweep has asked its trials to stop, or is followed by another."""
+
+    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
+        """Rank a trial among those of its stratum that reached the last of these evaluations, its own.
+
+        They are compared by the hypervolume of what each has published up to there, below the base model's unlearning
+        quality and ``worst_performance`` (nats per token).
+        """
 
 
 class LeadersResults:
@@ -62,3 +76,7 @@ class LeadersResults:
     def stopping(self) -> bool:
         """Tell whether the leader has been asked to stop."""
         return self._team.decide(self._results.stopping)
+
+    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
+        """Rank the trial by what the leader sees published."""
+        return self._team.decide(lambda: self._results.rank(trial_id, evaluations, worst_performance=worst_performance))

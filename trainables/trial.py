@@ -16,15 +16,16 @@ import torch
 from trainables.ascent import Ascent, DivergedError
 from trainables.batching import EncodedSet
 from trainables.checkpoints import DamagedCheckpointError
-from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision
+from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision, StopConfig
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
 from trainables.models import recompute_activations
 from trainables.objectives import check_objective
 from trainables.parallel import build_accelerator, share_model
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.reference import Reference
-from trainables.results import LeadersResults, Results
+from trainables.results import LeadersResults, Rank, Results
 from trainables.steps import AscentData
+from trainables.stopping import early_end
 from trainables.streaming import BatchSource
 from trainables.team import team_of_process
 from trainables.weights import WeightsSnapshot
@@ -49,6 +50,8 @@ class Workload:
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig
     precision: Precision
+    stop: StopConfig = field(default_factory=StopConfig)
+    """Its floor is also in the evaluation sets."""
     threads: int
     """Intra-op threads: pinned, for another number gives other roundings."""
     parallelism: Parallelism = "ddp"
@@ -112,6 +115,8 @@ class TrialRun:
         committed = {evaluation.step for evaluation in self._evaluations}
         self._examples = [example for example in examples if example.step in committed]  # examples are published first
         self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
+        self._may_have_ended = bool(self._evaluations)
+        """What an earlier process evaluated last may have ended the trial, and the outcome alone been lost."""
         self.outcome: Outcome | None = None
         self.warning: str | None = None
         """What went wrong on the way, and was made good."""
@@ -166,9 +171,11 @@ class TrialRun:
             self.interrupt()
             return None
         waiting = self._waiting()
-        if self._evaluations and self._ends(self._evaluations[-1], waiting):  # its outcome alone was lost
-            self._finish(*self._ending(self._evaluations[-1]))
-            return None
+        if self._may_have_ended:
+            self._may_have_ended = False
+            if ending := self._ending(self._evaluations[-1], waiting):
+                self._finish(*ending)
+                return None
         try:
             if not self._reach(waiting[0]):
                 return None
@@ -178,8 +185,8 @@ class TrialRun:
             return None
         self._evaluations = sorted([*self._evaluations, evaluation], key=attrgetter("step"))
         self._examples = sorted([*self._examples, *examples], key=attrgetter("step"))
-        if self._ends(evaluation, waiting[1:]):
-            self._finish(*self._ending(evaluation))
+        if ending := self._ending(evaluation, waiting[1:]):
+            self._finish(*ending)
         else:
             self._results.publish(self._trial.trial_id, self._evaluations, self._examples, None)
             if self._checkpoint_is_due():
@@ -219,15 +226,19 @@ class TrialRun:
             self.checkpoint()
             self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
 
-    @staticmethod
-    def _ends(last: EvaluationRecord, waiting: list[int]) -> bool:
-        return not waiting or last.status is Status.COLLAPSED
-
-    def _ending(self, last: EvaluationRecord) -> tuple[Status, str | None]:
-        if last.status is not Status.COLLAPSED:
+    def _ending(self, last: EvaluationRecord, waiting: list[int]) -> tuple[Status, str | None] | None:
+        """Say how the trial ends with its last evaluation, and why before its time; None: it goes on."""
+        if last.status is Status.COLLAPSED:
+            limit = self._sets.max_heldout_nll
+            return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
+        if not waiting:
             return Status.COMPLETED, None
-        limit = self._sets.max_heldout_nll
-        return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
+        reason = early_end(self._engine.workload.stop, self._evaluations, self._rank)
+        return (Status.COMPLETED, reason) if reason is not None else None
+
+    def _rank(self) -> Rank:
+        floor = self._sets.max_heldout_nll
+        return self._results.rank(self._trial.trial_id, self._evaluations, worst_performance=floor)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         keeps = status is Status.COMPLETED and self._keep_last_state()

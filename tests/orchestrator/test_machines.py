@@ -55,7 +55,14 @@ class Silent:
 def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monkeypatch, tmp_path, grows):
     spec = make_spec(resources={"gpus_per_trial": 1, "concurrent_trials": "auto"})
     ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
-    search = SimpleNamespace(superseded=[], total=1, statuses={}, strata={}, run_at_once=lambda _: None)
+    shares = []
+    search = SimpleNamespace(
+        superseded=[],
+        total=1,
+        statuses={},
+        strata={},
+        run_at_once=lambda _, *, gpus_per_trial: shares.append(gpus_per_trial),
+    )
     run = runner._Run(spec, ledger.storage, ledger, None, search, Silent(), Interrupt(), None)
     before = [HEAD_NODE] if grows else [HEAD_NODE, WORKER_NODE]
     answer(monkeypatch, before, [HEAD, WORKER][: len(before)])
@@ -87,3 +94,4 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
     assert [machine.get("seen") for machine in noted["workers"]] == [None, "late" if grows else None]
     assert ledger.spec_text() == dump_spec(spec)
     assert ran["concurrent"] == 2 * noted["sharing"]["trials_per_device"]
+    assert shares == [ran["resources"].gpus_per_trial], "what a budget of GPU-hours counts"

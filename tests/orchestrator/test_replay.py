@@ -1,5 +1,6 @@
 """A study rebuilt from the ledger is the live one, for every sampler, over invented specs."""
 
+import contextlib
 import json
 import random
 from collections import Counter, defaultdict
@@ -11,12 +12,13 @@ from optuna.trial import TrialState
 
 from orchestrator import gaussian_process
 from orchestrator.errors import SweepError
+from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.strata import Proposal
 from search_spaces import all_dimensions, point_at
 from tests.orchestrator.helpers import Crash, Driver, make_search, make_spec, memory_ledger
 
-SAMPLERS = ("grid", "random", "qmc", "tpe", "nsga2", "gp")
-BY_NUMBER = ("grid", "random", "qmc")
+SAMPLERS = ("grid", "brute_force", "random", "qmc", "tpe", "nsga2", "nsga3", "gp", "cmaes")
+BY_NUMBER = ("grid", "brute_force", "random", "qmc")
 """Samplers whose proposals do not depend on results."""
 INFEASIBLE = ("diverged", "collapsed")
 ONE_FORGET_SET = {"verses": {"distribution": "in", "size": 4, "population": 8}}
@@ -33,17 +35,29 @@ branches = st.fixed_dictionaries({"learning_rate": rates}, optional={"weight_dec
 optimizers = st.fixed_dictionaries({"adamw": branches, "sgd": branches}).map(lambda options: {"choices": options})
 plain = st.fixed_dictionaries({"batch_size": batches, "learning_rate": rates})
 conditional = st.fixed_dictionaries({"batch_size": batches, "optimizer": optimizers})
+ranges = st.fixed_dictionaries(
+    {
+        "batch_size": st.sampled_from([4, {"low": 1, "high": 3}]),
+        "learning_rate": st.just({"low": 1e-5, "high": 1e-2, "log": True}),
+    }
+)
+bounds = st.sampled_from([{}, {"performance_at_most": 3.2, "exposure_at_most": 9.0}])
 schedules = st.sampled_from(["constant", "linear", ["constant", "linear"]])
 
 
 @st.composite
 def specs(draw, sampler, **search):
-    """A spec with one stratum; few trials, and yet several generations of NSGA-II."""
+    """A spec with one stratum; few trials, and yet several generations of NSGA-II and CMA-ES."""
     space = {**draw(st.one_of(plain, conditional)), "schedule": draw(schedules)}
-    if sampler == "grid":
+    if sampler in LISTING:
         space["schedule"] = draw(st.sampled_from(["constant", "linear"]))
-        search = {"trials": None, **search}
+        search = {"trials": 2 if sampler == "brute_force" else None, **search}
+    elif sampler == "cmaes":
+        space = {**draw(ranges), "schedule": draw(st.sampled_from(["constant", "linear"]))}
+        minimize = draw(st.sampled_from(["unlearning_quality", "performance"]))
+        search = {"trials": 12, "minimize": minimize, "constraints": {"exposure_at_most": 9.0}, **search}
     else:
+        search = {"constraints": draw(bounds), **search}
         search = {"trials": 7, "extent": draw(st.sampled_from(["axis", "sampled"])), **search}
     steps = [2, 5, 9] if space["schedule"] != "constant" else [0, 2, 5]
     settings_ = {"sampler": sampler, "startup_trials": 2, "population_size": 3, "seed": draw(st.integers(0, 99))}
@@ -127,6 +141,27 @@ def test_a_search_cut_anywhere_goes_on_as_the_uncut_one(sampler, data):
     assert trials_of(search) == trials_of(live)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+@examples
+@given(data=st.data())
+def test_a_search_with_a_budget_alone_cut_anywhere_spends_it_as_the_uncut_one(sampler, data):
+    spec = data.draw(specs(sampler))
+    search = {**spec.search.model_dump(), "trials": None, "budget": {"max_steps_total": 40}}
+    spec = spec.model_copy(update={"search": SearchConfig(**search)})
+    live, ledger = run_whole(spec)
+    assert live.is_exhausted()
+    events = len(proposals_of(ledger)) + ledger.table("evaluations").num_rows
+    other = memory_ledger()
+    for cut in (data.draw(st.integers(1, events - 1), label="cut"), 1):
+        with contextlib.suppress(Crash):
+            Driver(make_search(spec, other), other, crash_after=cut).run()
+    rebuilt = make_search(spec, other)
+    Driver(rebuilt, other).run()
+    assert proposals_of(other) == proposals_of(ledger)
+    assert trials_of(rebuilt) == trials_of(live)
+    assert rebuilt.spent_budget() == live.spent_budget()
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @examples
 @given(data=st.data())
@@ -196,7 +231,7 @@ def test_a_finished_sweep_extends(sampler, data):
     Driver(make_search(spec, ledger), ledger).run()
     before = proposals_of(ledger)
     longer = {**spec.model_dump(mode="json"), "steps": [*spec.steps, 12], "seeds": [*spec.seeds, 7]}
-    if sampler != "grid":
+    if sampler not in LISTING:
         longer["search"]["trials"] += 3
     longer = make_spec(**longer)
     first, again = make_search(longer, ledger), make_search(longer, ledger)
@@ -204,12 +239,12 @@ def test_a_finished_sweep_extends(sampler, data):
     assert first.strata[name].proposed == len(before)
     for trial in first.strata[name].study.trials:
         assert trial.distributions["step_index"].high == len(longer.steps) - 1
-    following = [first.strata[name].propose() for _ in range(first.strata[name].budget - len(before))]
+    following = [first.strata[name].propose() for _ in range(first.strata[name].trials - len(before))]
     assert following == [again.strata[name].propose() for _ in following]
-    assert [proposal.number for proposal in following] == list(range(len(before), first.strata[name].budget))
+    assert [proposal.number for proposal in following] == list(range(len(before), first.strata[name].trials))
     if sampler in BY_NUMBER:
         fresh = make_search(longer, memory_ledger()).strata[name]
-        points = [fresh.propose() for _ in range(fresh.budget)]
+        points = [fresh.propose() for _ in range(fresh.trials)]
         assert [p.point for p in points] == [stored["point"] for _, stored, _ in before] + [p.point for p in following]
 
 

@@ -174,3 +174,17 @@ def test_a_gaussian_process_learns_the_rate_inside_a_branch():
     rates = [point["optimizer=adamw/learning_rate"] for point in points]
     assert all(1e-5 < rate < 1e-3 for rate in rates), rates
     assert max(rates) / min(rates) < 1.5
+
+
+def test_a_gaussian_process_takes_one_objective_and_a_bound_and_proposes_within_it():
+    """Exposure alone is best where rate x step is 1e-3; a performance bound ends at a third of that."""
+    study = optuna.create_study(directions=["minimize"])
+    for trial in study_of(*KNOWN, LOST).trials:
+        exposure, performance = trial.values
+        excess = {"feasible": trial.constraints["feasible"], "performance_at_most": performance - 3.01}
+        study.add_trial(
+            create_trial(values=[exposure], params=trial.params, distributions=trial.distributions, constraints=excess)
+        )
+    point, step_index = propose(study)
+    push = point["optimizer=adamw/learning_rate"] * 1e4 * step_index
+    assert 2 < push < 5, "the bound is at 3.2, the optimum without it at 10"

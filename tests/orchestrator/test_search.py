@@ -98,7 +98,7 @@ def test_every_trial_runs_once_and_the_budget_is_spent(whole):
     spec, search, ledger, order = whole
     assert search.is_exhausted()
     assert len(order) == len(set(order))
-    assert all(stratum.proposed == stratum.budget for stratum in search.strata.values())
+    assert all(stratum.proposed == stratum.trials for stratum in search.strata.values())
     if spec.search.sampler != "nsga2":  # its crossover may repeat a parent, which is a cache hit
         assert len(order) == search.total
     assert {row["trial_id"] for row in rows(ledger, "trials")} == set(order)

@@ -1,0 +1,146 @@
+"""What a sweep's trials have cost, read from its ledger, and whether another one may be proposed.
+
+Steps and GPU-hours are shared out equally among the strata, so that none takes what another will need, and what one
+proposes does not depend on how fast the others are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.progress import duration
+from orchestrator.search_config import BudgetConfig
+
+
+@dataclass(kw_only=True)
+class _Cost:
+    stratum: str
+    steps: int = 0
+    """Of its last evaluation."""
+    target_step: int | None = None
+    """Where it is going; None: it has ended."""
+    elapsed_s: float = 0.0
+
+    @property
+    def committed_steps(self) -> int:
+        return max(self.steps, self.target_step or 0)
+
+
+class Budget:
+    """The account of one sweep."""
+
+    def __init__(
+        self,
+        limits: BudgetConfig,
+        strata: Sequence[str],
+        *,
+        longest_trial: int,
+        gpus_per_trial: float,
+        driven_before_s: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Open an account.
+
+        Args:
+            limits: what the spec says.
+            strata: their names.
+            longest_trial: steps of a whole axis.
+            gpus_per_trial: see ``share_gpus``.
+            driven_before_s: for how long earlier sessions drove the sweep.
+            now: the clock; this session begins now.
+        """
+        self.limits = limits
+        self._strata = strata
+        self._longest_trial = longest_trial
+        self._gpus_per_trial = gpus_per_trial
+        self._driven_before_s = driven_before_s
+        self._now = now
+        self._began = now()
+        self._costs: dict[str, _Cost] = {}
+
+    def share_gpus(self, gpus_per_trial: float) -> None:
+        """Say what share of a GPU, or how many, a trial takes."""
+        self._gpus_per_trial = gpus_per_trial
+
+    def record(self, stratum: str, trial_id: str, *, step: int = 0, elapsed_s: float = 0.0) -> None:
+        """Note how far a trial has come, and how long it took; less than is known changes nothing."""
+        cost = self._costs.setdefault(trial_id, _Cost(stratum=stratum))
+        cost.steps = max(cost.steps, step)
+        cost.elapsed_s = max(cost.elapsed_s, elapsed_s)
+
+    def open(self, stratum: str, trial_id: str, target_step: int) -> None:
+        """Note that a trial runs, or will, and how far."""
+        self._costs.setdefault(trial_id, _Cost(stratum=stratum)).target_step = target_step
+
+    def close(self, trial_id: str) -> None:
+        """Note that a trial has ended."""
+        self._costs[trial_id].target_step = None
+
+    def allows(self, stratum: str) -> bool:
+        """Tell whether the stratum may propose one more trial."""
+        return not self.is_out_of_time and not self._spent(stratum)
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the sweep was driven for as long as it may be."""
+        limit = self.limits.max_wall_s
+        return limit is not None and self._driven_s >= limit
+
+    @property
+    def _driven_s(self) -> float:
+        return self._driven_before_s + (self._now() - self._began).total_seconds()
+
+    def describe(self, strata: Sequence[str]) -> list[str]:
+        """Say what is spent, setting by setting, of what keeps these strata from proposing."""
+        notes = []
+        if self.is_out_of_time:
+            notes.append(
+                f"search.budget.max_wall: the sweep was driven for {duration(self._driven_s)} of {self.limits.max_wall}"
+            )
+        names = {name for stratum in strata for name in self._spent(stratum)}
+        if "max_steps_total" in names:
+            steps, limit = sum(self._steps(s) for s in self._strata), self.limits.max_steps_total
+            notes.append(
+                f"search.budget.max_steps_total: {steps} of {limit} steps are spent, and no trial of "
+                f"{self._longest_trial} fits any more into the share of a stratum"
+            )
+        if "max_gpu_hours" in names:
+            hours, most = sum(self._gpu_hours(s) for s in self._strata), self.limits.max_gpu_hours
+            notes.append(f"search.budget.max_gpu_hours: {hours:.3g} of {most:g} GPU-hours are spent")
+        return notes
+
+    def _spent(self, stratum: str) -> list[str]:
+        """Name the limits that leave the stratum no further trial: its own share is spent, or the whole is.
+
+        The whole may be spent first where strata were added later.
+        """
+        names = []
+        share = 1 / len(self._strata)
+        steps, hours = self.limits.max_steps_total, self.limits.max_gpu_hours
+        if steps is not None:
+            everywhere = sum(self._steps(name) for name in self._strata)
+            room = min(steps * share - self._steps(stratum), steps - everywhere)
+            names += ["max_steps_total"] if room < self._longest_trial else []
+        if hours is not None:
+            everywhere_h = sum(self._foreseen_gpu_hours(name) for name in self._strata)
+            room_h = min(hours * share - self._foreseen_gpu_hours(stratum), hours - everywhere_h)
+            names += ["max_gpu_hours"] if room_h <= 0 else []
+        return names
+
+    def _of(self, stratum: str) -> list[_Cost]:
+        return [cost for cost in self._costs.values() if cost.stratum == stratum]
+
+    def _steps(self, stratum: str) -> int:
+        return sum(cost.committed_steps for cost in self._of(stratum))
+
+    def _gpu_hours(self, stratum: str) -> float:
+        return sum(cost.elapsed_s for cost in self._of(stratum)) * self._gpus_per_trial / 3600
+
+    def _foreseen_gpu_hours(self, stratum: str) -> float:
+        """Take it that each trial that runs will take as long as those that ended took on average."""
+        ended = [cost.elapsed_s for cost in self._of(stratum) if cost.target_step is None]
+        mean_s = sum(ended) / len(ended) if ended else 0.0
+        foreseen_s = (
+            cost.elapsed_s if cost.target_step is None else max(cost.elapsed_s, mean_s) for cost in self._of(stratum)
+        )
+        return sum(foreseen_s) * self._gpus_per_trial / 3600

@@ -1,0 +1,135 @@
+"""What a spec says of its search: who proposes, what is minimised within which bounds, and what it may cost."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from search_spaces import parse_space
+from trainables.config import Config, PositiveInt
+
+Sampler = Literal["grid", "brute_force", "random", "qmc", "tpe", "nsga2", "nsga3", "gp", "cmaes"]
+LISTING = frozenset({"grid", "brute_force"})
+"""Samplers that list the points of the space, and end with the list."""
+
+_UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def duration_s(text: str) -> float:
+    """Read a duration such as ``90m``, ``2h``, ``1h30m`` or ``1.5d``; give its seconds.
+
+    Raises:
+        ValueError: it is none, or is not positive.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or seconds <= 0:
+        raise ValueError(f"expected a duration with units (d, h, m, s), such as 90m, 2h or 1h30m; found '{text}'")
+    return seconds
+
+
+def _is_duration(text: str) -> str:
+    duration_s(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_is_duration)]
+
+
+class ConstraintsConfig(Config):
+    """What a search takes for good enough to learn from as feasible: an evaluation beyond a bound is infeasible.
+
+    They steer proposals alone: trials run on and every row is kept. Samplers are told by how much a bound is missed, in
+    its own unit, so that they can find their way back. ``tpe``, ``nsga2``, ``nsga3``, ``gp`` and ``cmaes`` learn from
+    it; ``grid``, ``brute_force``, ``random`` and ``qmc`` learn from nothing. A collapsed or diverged evaluation is
+    infeasible anyhow.
+    """
+
+    performance_at_most: float | None = None
+    """Held-out NLL, nats per token."""
+    performance_increase_at_most: Annotated[float, Field(ge=0)] | None = None
+    """The same above the base model's, nats per token."""
+    exposure_at_most: Annotated[float, Field(ge=0)] | None = None
+    """``unlearning_quality``, bits."""
+
+
+class BudgetConfig(Config):
+    """What the trials of the whole sweep may cost, over all its sessions; its strata have equal shares of steps and
+    GPU-hours. Where it is spent nothing new is proposed, and the run ends well; raised, ``resume`` goes on.
+
+    Trials that were proposed go to their end, also to that of a step axis that has grown; only ``max_wall`` stops them,
+    in good order. Base and reference models are not counted, but by ``max_wall``.
+    """
+
+    max_steps_total: PositiveInt | None = None
+    """Ascent steps. A trial is proposed only if its whole axis still fits, so it is never exceeded by proposals; steps
+    that an early end saved are spent on others. Steps after a trial's last evaluation are not counted."""
+    max_gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours of trials times ``resources.gpus_per_trial``; under ``concurrent_trials: auto``, times the share of a GPU
+    that was measured last. What trials that run will take is foreseen by the mean of those that ended; the last ones
+    may exceed it."""
+    max_wall: Duration | None = None
+    """A duration with units (``90m``, ``2h``, ``1h30m``) for which somebody drives the sweep, preparation included."""
+
+    @property
+    def max_wall_s(self) -> float | None:
+        """The same in seconds."""
+        return None if self.max_wall is None else duration_s(self.max_wall)
+
+    def __bool__(self) -> bool:
+        return any(limit is not None for limit in (self.max_steps_total, self.max_gpu_hours, self.max_wall))
+
+
+class SearchConfig(Config):
+    """What varies within a stratum, and who proposes it.
+
+    ``grid``, ``brute_force``, ``random`` and ``qmc`` do not look at results: a longer search repeats a shorter one and
+    goes on, and many trials at once propose what one at a time would. The others learn from what the study was told by
+    then, so that many at once may propose otherwise.
+    """
+
+    sampler: Sampler = "tpe"
+    """Who proposes. Where a choice opens settings of its own, each but ``cmaes`` is right for these too.
+
+    - ``grid``: every combination of listed values; few dimensions, tables for a paper.
+    - ``brute_force``: the same points in a seeded random order, so that ``trials`` or a budget may cut it short
+      anywhere and what was run covers the space evenly. Where each step value is a trial of its own, the shorter
+      come first.
+    - ``random``: independent draws; the baseline (Bergstra & Bengio 2012).
+    - ``qmc``: a scrambled Sobol sequence; covers every range evenly with few trials (Owen 1998).
+    - ``tpe``: models good and other settings apart; cheap, many dimensions and choices; groups of settings that exist
+      together are modelled together (Bergstra et al. 2011; Watanabe 2023, arXiv 2304.11127).
+    - ``nsga2``: evolves a population towards the whole frontier; hundreds of observations (Deb et al. 2002).
+    - ``nsga3``: the same, kept apart by reference directions instead of crowding, so that the ends and gaps of a long
+      frontier are filled (Deb & Jain 2014).
+    - ``gp``: a Gaussian process and expected hypervolume improvement; few, expensive trials of few dimensions (Daulton
+      et al. 2020, arXiv 2006.05078). Settings of branches that were not taken stand at their middle. It models at
+      most 100 observations, the frontier among them, and takes seconds to propose.
+    - ``cmaes``: adapts a normal distribution to one objective (``minimize``); ranges that depend on each other; tens
+      of trials and more (Hansen & Ostermeier 2001; Hansen 2016, arXiv 1604.00772). It learns one value from a trial,
+      the best feasible of its trajectory, in populations of 4 + 3 ln(dimensions). Choices, also lists, are refused: it
+      adapts along an order, which they do not have.
+    """
+    minimize: Literal["both", "unlearning_quality", "performance"] = "both"
+    """What proposals are to be good at: the whole frontier, or one of its objectives within ``constraints`` on the
+    other. ``cmaes`` takes exactly one, ``nsga3`` both, the others either."""
+    constraints: ConstraintsConfig = ConstraintsConfig()
+    trials: PositiveInt | None = None
+    """Trials of each stratum; ``grid`` and ``brute_force`` may leave it out and run whole, the others if there is a
+    ``budget``: then until it is spent, or nothing new is found any more."""
+    budget: BudgetConfig = BudgetConfig()
+    startup_trials: PositiveInt = 4
+    """Random trials before TPE or GP starts to model (a trial gives one observation a step, so few are enough)."""
+    population_size: Annotated[int, Field(ge=2)] = 20
+    """Observations in a generation of NSGA-II or NSGA-III."""
+    extent: Literal["axis", "sampled"] = "axis"
+    """``axis``: every trial walks the whole step axis; ``sampled``: the sampler says how far along it to go."""
+    seed: int = 0
+    space: dict[str, Any]
+    """Settings of a trial: fixed values, lists, ranges, and choices with settings of their own."""
+
+    @field_validator("space")
+    @classmethod
+    def _parses(cls, space: dict[str, Any]) -> dict[str, Any]:
+        parse_space(space, "search.space")
+        return space

@@ -1,0 +1,162 @@
+"""Early ends: when the target is passed and performance only falls, and at the rungs of successive halving."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from pydantic import ValidationError
+
+from tests.support import FakeClock, MemoryResults, deterministic, tiny_trial, tiny_workload
+from trainables.config import StopConfig
+from trainables.records import EvaluationRecord, Status
+from trainables.results import LeadersResults, Rank
+from trainables.stopping import early_end, stays_ended
+from trainables.team import ALONE
+from trainables.trial import SLICE_S, Engine, TrialRun, run_to_end
+
+TRIAL = tiny_trial(steps=(0, 2, 4, 6, 8, 10), optimizer="adamw", learning_rate=0.02, batch_size=6)
+PASSED = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1000.0, patience=2)
+"""Passed from the start, so that performance alone decides."""
+HALVING = StopConfig(max_heldout_nll_increase=50.0, halving={"rungs": [2, 6], "reduction": 3})
+
+
+def evaluations(*points, measure="gen_ex"):
+    """Evaluations of (exposure, performance), at steps 1, 2, ..."""
+    blank = dict.fromkeys(EvaluationRecord.__dataclass_fields__, 0.0)
+    exposure = {"gen_ex": None, "rel_ex": 99.0}
+    return [
+        EvaluationRecord(
+            **{**blank, **exposure, measure: bits, "performance": nll, "step": step, "status": Status.COMPLETED}
+        )
+        for step, (bits, nll) in enumerate(points, start=1)
+    ]
+
+
+def never_asked():
+    raise AssertionError("its rank is of no interest")
+
+
+@pytest.mark.parametrize(
+    ("points", "ends"),
+    [
+        ([(5, 3.0), (2, 3.1), (1, 3.2), (-1, 3.3)], True),
+        ([(5, 3.0), (2, 3.1), (1, 3.2)], False),
+        ([(5, 3.0), (2.1, 3.1), (1, 3.2), (-1, 3.3)], False),
+        ([(5, 3.0), (2, 3.1), (1, 3.05), (-1, 3.3)], False),
+        ([(5, 3.0), (2, 3.1), (1, 3.2), (0, 3.2)], False),
+        ([(1, 3.0), (1, 3.1), (2.5, 3.2), (1, 3.3)], False),
+        ([(0, 9.0), (2, 3.0), (2, 3.1), (1, 3.2), (-1, 3.3)], True),
+        ([], False),
+    ],
+)
+@pytest.mark.parametrize("measure", ["gen_ex", "rel_ex"])
+def test_a_trial_ends_after_patience_evaluations_past_the_target_that_each_perform_worse(points, ends, measure):
+    stop = StopConfig(exposure_at_most=2.0, patience=3)
+    found = evaluations(*points, measure=measure)
+    assert stays_ended(stop, found) == ends
+    if points:
+        reason = early_end(stop, found, never_asked)
+        assert (reason is not None) == ends
+        assert not ends or "past the target 2" in reason
+        assert early_end(StopConfig(), found, never_asked) is None, "nothing is asked for"
+
+
+@pytest.mark.parametrize(
+    ("rank", "among", "goes_on"),
+    [(1, 1, True), (1, 2, True), (2, 2, False), (2, 5, False), (2, 6, True), (3, 8, False), (3, 9, True)],
+)
+def test_at_a_rung_one_in_reduction_goes_on_and_always_the_best(rank, among, goes_on):
+    stop = StopConfig(halving={"rungs": [2, 4], "reduction": 3})
+    at_rung = evaluations((9, 3.0), (8, 3.0))
+    reason = early_end(stop, at_rung, lambda: Rank(rank, among))
+    assert (reason is None) == goes_on
+    assert goes_on or f"number {rank} of the {among}" in reason
+    assert early_end(stop, at_rung[:1], never_asked) is None, "between rungs"
+    assert stays_ended(stop, at_rung)
+    assert not stays_ended(stop, at_rung[:1])
+
+
+def test_rungs_increase_and_a_reduction_reduces():
+    with pytest.raises(ValidationError, match="strictly increasing; found"):
+        StopConfig(halving={"rungs": [4, 2]})
+    with pytest.raises(ValidationError, match="greater than 1"):
+        StopConfig(halving={"rungs": [2], "reduction": 1})
+
+
+@pytest.fixture(scope="module")
+def workload():
+    return tiny_workload(max_increase=50.0)
+
+
+@pytest.fixture(scope="module")
+def whole(workload):
+    results = MemoryResults()
+    run_to_end(Engine(workload), TRIAL, results)
+    return results.published("trial")[0]
+
+
+@pytest.fixture(scope="module")
+def short(whole):
+    """As many evaluations as it takes until performance has fallen twice in a row."""
+    falls = [later.performance > earlier.performance for earlier, later in pairwise(whole)]
+    count = next(index + 2 for index in range(1, len(falls)) if falls[index - 1] and falls[index])
+    assert count < len(whole), "the checks would be empty"
+    return count
+
+
+def test_a_trial_past_its_target_completes_early_and_its_rows_are_those_of_the_whole(workload, whole, short):
+    results = MemoryResults()
+    run = run_to_end(Engine(replace(workload, stop=PASSED)), TRIAL, results)
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, whole[short - 1].step)
+    assert "stop.patience" in run.outcome.message
+    assert deterministic(results.published("trial")[0]) == deterministic(whole[:short])
+    assert "trial" in results.checkpoints, "it may go on"
+
+
+def test_a_trial_that_goes_on_without_the_rule_ends_as_the_whole(workload, whole):
+    results = MemoryResults()
+    run_to_end(Engine(replace(workload, stop=PASSED)), TRIAL, results)
+    run = run_to_end(Engine(workload), TRIAL, results)
+    assert (run.outcome.status, run.outcome.last_step, run.outcome.message) == (Status.COMPLETED, 10, None)
+    assert deterministic(results.published("trial")[0]) == deterministic(whole)
+
+
+def test_an_early_end_whose_outcome_alone_was_lost_is_found_again_without_a_step(workload, whole, short):
+    results = MemoryResults()
+    results.publish("trial", whole[:short], [], None)
+    run = TrialRun(Engine(replace(workload, stop=PASSED)), TRIAL, results)
+    assert run.advance() is None
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, whole[short - 1].step)
+
+
+def test_a_trial_asks_for_its_rank_once_at_each_rung_and_ends_where_it_is_behind(workload, whole):
+    results = MemoryResults()
+    results.ranks = [Rank(1, 3), Rank(2, 3)]
+    run = run_to_end(Engine(replace(workload, stop=HALVING)), TRIAL, results)
+    floor = workload.evaluation_sets["forget"].max_heldout_nll
+    assert results.ranked == [("trial", [0, 2], floor), ("trial", [0, 2, 4, 6], floor)]
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, 6)
+    assert "stop.halving" in run.outcome.message
+    assert deterministic(results.published("trial")[0]) == deterministic(whole[:4])
+
+
+def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_ascends(workload, whole):
+    results = MemoryResults()
+    results.publish("trial", whole[:2], [], None)
+    results.ranks = [Rank(1, 3)]
+    stop = StopConfig(max_heldout_nll_increase=50.0, halving={"rungs": [2]})
+    clock = FakeClock(tick=SLICE_S / 2)  # every slice ends after a step or two
+    run = TrialRun(Engine(replace(workload, stop=stop)), TRIAL, results, clock=clock)
+    advances = 0
+    while run.outcome is None:
+        run.advance()
+        advances += 1
+    assert advances > 5, "the check would be empty"
+    assert [steps for _, steps, _ in results.ranked] == [[0, 2]]
+    assert run.outcome.last_step == 10
+
+
+def test_the_leader_ranks_for_all():
+    results = MemoryResults()
+    results.ranks = [Rank(2, 3)]
+    assert LeadersResults(results, ALONE).rank("trial", [], worst_performance=4.0) == (2, 3)
