@@ -9,7 +9,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.points import find_point
 from orchestrator.storage import LocalStorage
-from tests.orchestrator.helpers import make_spec, write_sweep
+from tests.orchestrator.helpers import FLOOR, make_spec, write_sweep
 from trainables.records import Status
 
 
@@ -94,6 +94,14 @@ def test_one_forget_set_that_qualifies_alone_is_chosen(sweep):
     assert all(row["performance"] > lowest for row in candidates(sweep, "people") if row["step"])
     point = best(sweep, f"performance<={lowest}, step>=2", None)
     assert point.trial["forget_set"] == "verses"
+
+
+def test_a_collapsed_model_is_never_the_best(tmp_path):
+    space = {"batch_size": 4, "learning_rate": [4e-3]}
+    sweep = write_sweep(tmp_path, make_spec(search={"sampler": "grid", "trials": None, "space": space}))
+    assert max(row["performance"] for row in sweep.table("evaluations").to_pylist()) > FLOOR
+    with pytest.raises(SweepError, match="none of 2 completed evaluations"):
+        best(sweep, f"performance>={FLOOR}")
 
 
 def test_where_nothing_qualifies_the_closest_is_named(sweep):
