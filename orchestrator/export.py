@@ -5,8 +5,11 @@ Runs in this process, without Ray. What kind of model it is, is ``trainables.mod
 
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +165,28 @@ def _workload(ledger: Ledger, materials: _Materials, tell: Callable[[str], None]
     for task in materials.tasks:
         if not cache.holds(task.key):
             tell(f"training model '{task.role}' anew: it is gone from the storage")
-            train_model(spec, datasets, task, cache, ledger)
+            _train_apart(spec, datasets, task, cache, ledger)
     tell("measuring base and reference models")
     own = replace(datasets, forget_sets={name: datasets.forget_sets[name]})
     workload, _ = build_workload(spec, own, materials.tasks, cache, ledger)
     with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
         _, tokenizer = load_model(cache.fetch(materials.tasks[0].key, Path(scratch) / "base"), spec.model)
     return workload, tokenizer
+
+
+def _train_apart(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> None:
+    """Train a model in a process of its own: Accelerate has one precision a process, and the ascent's may be another.
+
+    Raises:
+        RunStoppedError: the process was killed.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        try:
+            pool.submit(train_model, spec, datasets, task, cache, ledger).result()
+        except BrokenProcessPool:
+            raise RunStoppedError(
+                f"training model '{task.role}': its process was killed; this machine may have too little memory"
+            ) from None
 
 
 def _unlearn(workload: Workload, trial: Trial, ledger: Ledger, tokenizer: Any, folder: Path) -> _Unlearned:
