@@ -62,7 +62,6 @@ class _Materials:
     spec: SweepSpec
     datasets: Datasets
     tasks: list[ModelTask]
-    workload_hash: str
     trial: Trial
 
 
@@ -143,7 +142,7 @@ def _materials(ledger: Ledger, point: Point) -> _Materials:
     )
     if trial_key(trial, workload_hash=now) != trial.trial_id:
         raise SweepError(_what_changed(ledger, trial, spec, provenance.manifest(spec, datasets, tasks, workload=now)))
-    return _Materials(spec=spec, datasets=datasets, tasks=tasks, workload_hash=now, trial=trial)
+    return _Materials(spec=spec, datasets=datasets, tasks=tasks, trial=trial)
 
 
 def _what_changed(ledger: Ledger, trial: Trial, spec: SweepSpec, present: dict[str, Any]) -> str:
