@@ -207,7 +207,8 @@ def _unlearn(workload: Workload, trial: Trial, ledger: Ledger, tokenizer: Any, f
             f"trial {trial.trial_id} diverges here before step {step} ({error}), where it did not; export it on the "
             f"kind of machine that it ran on"
         ) from None
-    save_model(merged(engine.accelerator.unwrap_model(engine.model)), tokenizer, folder)
+    with ascent.evaluated() as model:
+        save_model(merged(engine.accelerator.unwrap_model(model)), tokenizer, folder)
     engine.accelerator.free_memory()
     return _Unlearned(accelerator=engine.accelerator, tokens_seen=ascent.tokens_seen, from_step=from_step)
 

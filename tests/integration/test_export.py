@@ -228,9 +228,10 @@ def test_a_model_that_is_gone_from_the_storage_is_trained_anew(copied: Path, tmp
     assert export.verification.largest == 0
 
 
-def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", ["gradient_ascent", "task_vector"])
+def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(objective: str, tmp_path: Path) -> None:
     changes = ["preparation.references=1", "steps=[2, 4]", "model.lora={rank: 2, alpha: 64}"]
-    ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage")
+    ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage", objective=objective)
     export = export_point(ledger, find_point(ledger, trial_id, 4), tmp_path / "model")
     assert export.verification.largest < 1e-4  # merging rounds
     names = {path.name for path in (tmp_path / "model").iterdir()}
@@ -239,7 +240,7 @@ def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(tmp_path
     assert "LoRA merged into the weights" in (tmp_path / "model" / "README.md").read_text()
 
 
-def run_one_trial(spec: SweepSpec, storage: Path) -> tuple[Ledger, str]:
+def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger, str]:
     """Run a trial of the first forget set as a sweep would, in this process."""
     datasets = build_datasets(spec.data)
     tasks = model_tasks(spec, datasets)
@@ -254,6 +255,7 @@ def run_one_trial(spec: SweepSpec, storage: Path) -> tuple[Ledger, str]:
         steps=spec.steps,
         workload_hash=workload_hash(spec, datasets, tasks),
         learning_rate=1e-2,
+        **config,
     )
     ledger.propose(trial, number=0, distribution="in", proposal={})
     run_to_end(Engine(workload), trial, ledger)
