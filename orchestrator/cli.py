@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator import job_commands
+from orchestrator import export_command, job_commands
 from orchestrator.cluster_commands import cluster_app
 from orchestrator.console import err, out, print_json, quiet_optuna, say, write
 from orchestrator.errors import (
@@ -348,6 +348,7 @@ def report(
 
 
 for command in (
+    export_command.export,
     job_commands.status,
     job_commands.stop,
     job_commands.doctor,

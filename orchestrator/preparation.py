@@ -134,7 +134,7 @@ def train_missing(
         wait: given the tasks by Ray reference, waits for one and returns its reference (and notices an interruption).
     """
     pending: dict[Any, ModelTask] = {}
-    train = remote_on_a_share(_train, spec.resources)
+    train = remote_on_a_share(train_model, spec.resources)
     for task in tasks:
         if cache.holds(task.key):
             cache.tidy(task.key)
@@ -161,7 +161,7 @@ def remote_on_a_share(function: Callable[..., Any], resources: ResourcesConfig) 
     )(function)
 
 
-def _train(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> str | None:
+def train_model(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> str | None:
     """Train a model into the cache; say what went wrong on the way and was made good.
 
     Raises:
@@ -233,7 +233,7 @@ def build_workload(
         StorageError: this machine does not see the driver's storage; or it failed.
         UnlearningError: a model does not fit the GPU.
     """
-    ledger.stopping()  # as in _train
+    ledger.stopping()  # as in train_model
     torch.set_num_threads(spec.resources.threads_per_trial)
     on_gpu = spec.resources.gpus_per_trial > 0 and spec.resources.parallelism == "ddp"
     device = PartialState(cpu=not on_gpu).device

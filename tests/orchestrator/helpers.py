@@ -94,6 +94,8 @@ def evaluation_record(step=0, *, quality=1.0, performance=3.0, gen_ex=None, rel_
         retain_nll=2.0,
         heldout_nll=performance,
         heldout_perplexity=math.exp(min(performance, 88)),
+        bleu=None,
+        chrf=None,
         unlearning_quality=quality,
         performance=performance,
         tokens_seen=step * 10,

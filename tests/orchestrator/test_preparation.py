@@ -10,7 +10,7 @@ from orchestrator.drivers import driver_path
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
-from orchestrator.preparation import _train, build_workload, model_tasks, start_building
+from orchestrator.preparation import build_workload, model_tasks, start_building, train_model
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_tokenizer
@@ -34,7 +34,7 @@ def tasks():
 
 def test_a_worker_that_sees_another_storage_is_told_so_before_it_trains_or_measures(monkeypatch, tmp_path, tasks):
     monkeypatch.setattr(preparation, "Training", None)
-    for function, task in ((_train, tasks[0]), (build_workload, tasks)):
+    for function, task in ((train_model, tasks[0]), (build_workload, tasks)):
         with pytest.raises(StorageError, match=rf"sees no {driver_path(7)}.*every machine must see the same storage"):
             function(*arguments(tmp_path, task, driver=7))
     assert not list(tmp_path.iterdir())
@@ -54,7 +54,7 @@ def test_training_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_pa
             patch.setattr(preparation, name, runs_out)
             said = rf"training model 'base'.*2\.00 GiB\); lower preparation\.batch_size \(now 10\){advice}"
             with pytest.raises(UnlearningError, match=said):
-                _train(*arguments(tmp_path, tasks[0], spec))
+                train_model(*arguments(tmp_path, tasks[0], spec))
 
 
 def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_path, tasks):

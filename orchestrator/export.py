@@ -1,0 +1,244 @@
+"""One point of a sweep as a plain Hugging Face folder: its model made again, written, loaded, and measured once more.
+
+Runs in this process, without Ray. What kind of model it is, is ``trainables.models``' to know.
+"""
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from pydantic import ValidationError
+
+from orchestrator import provenance
+from orchestrator.changes import compare
+from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.identity import trial_key
+from orchestrator.ledger import Ledger
+from orchestrator.model_cache import ModelCache
+from orchestrator.model_card import describe, model_card
+from orchestrator.new_folder import new_folder
+from orchestrator.points import Point
+from orchestrator.preparation import ModelTask, build_workload, model_tasks, train_model, workload_hash
+from orchestrator.spec import SweepSpec, stored_spec
+from orchestrator.storage import open_storage
+from orchestrator.verification import Verification, compare_metrics
+from trainables.adapters import merged
+from trainables.ascent import DivergedError
+from trainables.checkpoints import DamagedCheckpointError
+from trainables.config import TrialConfig
+from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
+from trainables.forget_sets import Datasets, build_datasets
+from trainables.models import load_model, save_model
+from trainables.parallel import share_model
+from trainables.records import Trial
+from trainables.trial import Engine, Workload
+
+DEFAULT_TOLERANCE = 1e-3
+"""Largest difference of a metric from the ledger's: see ``verification``. Far above the roundings by which one model
+differs between kinds of machines, far below what another model would show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """A folder that was written, and what is known of it."""
+
+    folder: Path
+    provenance: dict[str, Any]
+    """The content of its ``provenance.json``."""
+    verification: Verification
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Materials:
+    """What the model of a point is made of."""
+
+    spec: SweepSpec
+    datasets: Datasets
+    tasks: list[ModelTask]
+    trial: Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unlearned:
+    """A model that was made again and written."""
+
+    accelerator: Accelerator
+    tokens_seen: int
+    from_step: int
+    """Of the checkpoint that it was made from; 0: it was ascended from the base model."""
+
+
+def export_point(
+    ledger: Ledger,
+    point: Point,
+    to: Path,
+    *,
+    overwrite: bool = False,
+    tolerance: float = DEFAULT_TOLERANCE,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Export:
+    """Write the model of a point to a new folder; load it from there, and measure what the ledger says of it.
+
+    Args:
+        ledger: the sweep.
+        point: which of its models.
+        to: the folder; an earlier export there is replaced only with ``overwrite``.
+        tolerance: see ``verification.Comparison.difference``. On the machine that the sweep ran on, 0 will do on CPUs.
+        tell: what takes time.
+
+    Raises:
+        SweepError: something is at ``to``; or the sweep's data, models or code are not what they were.
+        RunStoppedError: a metric differs by more than ``tolerance``, and nothing was written.
+    """
+    materials = _materials(ledger, point)
+    with new_folder(to, overwrite=overwrite) as folder:
+        workload, tokenizer = _workload(ledger, materials, tell)
+        tell("ascending to the step")
+        unlearned = _unlearn(workload, materials.trial, ledger, tokenizer, folder)
+        tell("measuring what was written")
+        sets = workload.evaluation_sets[materials.trial.forget_set]
+        verification = _verify(folder, materials.spec, sets, point, unlearned=unlearned, tolerance=tolerance)
+        facts = describe(
+            folder,
+            ledger,
+            point,
+            spec=materials.spec,
+            forget_set=materials.datasets.forget_sets[materials.trial.forget_set],
+            from_step=unlearned.from_step,
+            verification=verification,
+        )
+        (folder / "README.md").write_text(model_card(facts, verification), encoding="utf-8")
+    return Export(folder=to, provenance=facts, verification=verification)
+
+
+def _materials(ledger: Ledger, point: Point) -> _Materials:
+    """Read a point's trial back, and see that data, models and settings are still those it was run with."""
+    row, spec = point.trial, stored_spec(ledger)
+    spec.require_forget_sets(row["forget_set"])
+    datasets = build_datasets(spec.data)
+    tasks = model_tasks(spec, datasets)
+    now = workload_hash(spec, datasets, tasks)
+    try:
+        config = TrialConfig.model_validate_json(row["config"])
+    except ValidationError as error:
+        raise SweepError(
+            f"trial {point.trial_id}: this code cannot read its settings ({error.errors()[0]['msg']}); export it with "
+            f"the code that ran it: {provenance.last_session(ledger.manifest()).get('code')}"
+        ) from None
+    trial = Trial(
+        trial_id=point.trial_id,
+        forget_set=row["forget_set"],
+        seed=row["seed"],
+        config=config,
+        steps=(point.step,),
+        horizon=row["horizon"],
+    )
+    if trial_key(trial, workload_hash=now) != trial.trial_id:
+        raise SweepError(_what_changed(ledger, trial, spec, provenance.manifest(spec, datasets, tasks, workload=now)))
+    return _Materials(spec=spec, datasets=datasets, tasks=tasks, trial=trial)
+
+
+def _what_changed(ledger: Ledger, trial: Trial, spec: SweepSpec, present: dict[str, Any]) -> str:
+    recorded = ledger.manifest()
+    code = provenance.last_session(recorded).get("code")
+    changes = compare(spec, spec, {**recorded, "code": code}, {**present, "code": provenance.code_state()})
+    lines = changes.breaking or ("the trial is of an earlier spec of this sweep, which later went on with another",)
+    listed = "\n".join(f"  {line}" for line in lines)
+    return (
+        f"{ledger.storage.uri}: trial {trial.trial_id} was made with other settings, data, models or code:\n{listed}\n"
+        f"put them back to export it; or run the sweep again under another --name, and export from that"
+    )
+
+
+def _workload(ledger: Ledger, materials: _Materials, tell: Callable[[str], None]) -> tuple[Workload, Any]:
+    """Give what the trial started from, with the evaluation sets of its forget set alone, and the tokenizer."""
+    spec, datasets, name = materials.spec, materials.datasets, materials.trial.forget_set
+    cache = ModelCache(open_storage(ledger.storage.uri.rstrip("/").rpartition("/")[0]))
+    for task in materials.tasks:
+        if not cache.holds(task.key):
+            tell(f"training model '{task.role}' anew: it is gone from the storage")
+            _train_apart(spec, datasets, task, cache, ledger)
+    tell("measuring base and reference models")
+    own = replace(datasets, forget_sets={name: datasets.forget_sets[name]})
+    workload, _ = build_workload(spec, own, materials.tasks, cache, ledger)
+    with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
+        _, tokenizer = load_model(cache.fetch(materials.tasks[0].key, Path(scratch) / "base"), spec.model)
+    return workload, tokenizer
+
+
+def _train_apart(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> None:
+    """Train a model in a process of its own: Accelerate has one precision a process, and the ascent's may be another.
+
+    Raises:
+        RunStoppedError: the process was killed.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        try:
+            pool.submit(train_model, spec, datasets, task, cache, ledger).result()
+        except BrokenProcessPool:
+            raise RunStoppedError(
+                f"training model '{task.role}': its process was killed; this machine may have too little memory"
+            ) from None
+
+
+def _unlearn(workload: Workload, trial: Trial, ledger: Ledger, tokenizer: Any, folder: Path) -> _Unlearned:
+    """Bring the model to the trial's step, from the trial's checkpoint if that is not beyond it, and write it."""
+    (step,) = trial.steps
+    engine = Engine(workload)
+    ascent = engine.start(trial)
+    payload = ledger.load_checkpoint(trial.trial_id)
+    from_step = 0
+    if payload is not None:
+        with suppress(DamagedCheckpointError):  # it changed nothing, and the base model leads to the same numbers
+            from_step = ascent.unpack(payload).step
+        if from_step > step:
+            ascent, from_step = engine.start(trial), 0
+    try:
+        ascent.advance(step)
+    except DivergedError as error:
+        raise RunStoppedError(
+            f"trial {trial.trial_id} diverges here before step {step} ({error}), where it did not; export it on the "
+            f"kind of machine that it ran on"
+        ) from None
+    with ascent.evaluated() as model:
+        save_model(merged(engine.accelerator.unwrap_model(model)), tokenizer, folder)
+    engine.accelerator.free_memory()
+    return _Unlearned(accelerator=engine.accelerator, tokens_seen=ascent.tokens_seen, from_step=from_step)
+
+
+def _verify(
+    folder: Path, spec: SweepSpec, sets: EvaluationSets, point: Point, *, unlearned: _Unlearned, tolerance: float
+) -> Verification:
+    """Load the folder, measure the model as the sweep did, and compare."""
+    model, _ = load_model(folder, spec.model)
+    try:
+        measured, _ = evaluate(
+            share_model(unlearned.accelerator, model),
+            sets,
+            batch_size=spec.evaluation.batch_size,
+            step=point.step,
+            tokens_seen=unlearned.tokens_seen,
+            elapsed_s=0.0,
+        )
+    except NonFiniteEvaluationError as error:
+        raise RunStoppedError(f"trial {point.trial_id}: what was written cannot be measured: {error}") from None
+    verification = compare_metrics(point.metrics, asdict(measured), tolerance=tolerance)
+    if verification.beyond:
+        lines = "\n".join(
+            f"  {name}: ledger {found.recorded}, measured {found.measured}, difference {found.difference:.2g}"
+            for name, found in verification.beyond.items()
+        )
+        raise RunStoppedError(
+            f"trial {point.trial_id}, step {point.step}: the model that was made again is not the one of the ledger; "
+            f"nothing was exported. Metrics that differ by more than --tolerance {tolerance:g}:\n{lines}\n"
+            f"export it on the kind of machine that it ran on, with the same versions; where only ranks and greedy "
+            f"decoding differ, which jump by whole examples, a larger --tolerance lets it pass"
+        )
+    return verification

@@ -1,0 +1,149 @@
+"""What an exported folder says of its model: ``provenance.json``, and the same for people, a model card."""
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import ModelCardData
+
+from orchestrator import provenance
+from orchestrator.identity import file_hash
+from orchestrator.ledger import Ledger
+from orchestrator.new_folder import MARKER
+from orchestrator.points import Point, Row
+from orchestrator.schema import EVALUATIONS, unit
+from orchestrator.spec import SweepSpec
+from orchestrator.verification import Verification
+from trainables.config import ModelConfig
+from trainables.forget_sets import ForgetSet
+from trainables.models import pretrained_files, pretrained_origin
+
+FORMAT_VERSION = 1
+"""Of ``provenance.json``."""
+_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
+"""Whose versions a model's numbers follow from."""
+_TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown; every text in it is a name, a number or a hash
+    loader=jinja2.PackageLoader("orchestrator"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
+
+
+def describe(
+    folder: Path,
+    ledger: Ledger,
+    point: Point,
+    *,
+    spec: SweepSpec,
+    forget_set: ForgetSet,
+    from_step: int,
+    verification: Verification,
+) -> dict[str, Any]:
+    """Write ``provenance.json`` beside an exported model, and give its content. The texts are no part of it."""
+    recorded = ledger.manifest()
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "exported_at": datetime.now(UTC).isoformat(),
+        "sweep": ledger.sweep,
+        "trial_id": point.trial_id,
+        "step": point.step,
+        "seed": point.trial["seed"],
+        "status": point.metrics.get("status"),
+        "model": _model(folder, spec.model),
+        "forget_set": {
+            "name": forget_set.name,
+            "distribution": forget_set.distribution,
+            "canary": spec.data.forget_sets[forget_set.name].canary,
+            "examples": len(forget_set.forget),
+        },
+        "config": json.loads(point.trial["config"]),
+        "horizon": point.trial["horizon"],
+        "from_step": from_step,
+        "baselines": {row.pop("model"): row for row in ledger.baselines() if row.pop("forget_set") == forget_set.name},
+        "verification": verification.as_json(),
+        "hashes": {name: recorded.get(name) for name in ("spec_hash", "workload_hash", "data_hash", "models")},
+        "ran_with": _versions(_session_of(point.trial, recorded)),
+        "exported_with": _versions(
+            {
+                "code": provenance.code_state(),
+                "packages": provenance.package_versions(),
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+            }
+        ),
+        "files": {
+            path.relative_to(folder).as_posix(): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        },
+    }
+    (folder / MARKER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return facts
+
+
+def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:
+    """Say what the model is, and what it was made from; paths of this machine are nobody else's."""
+    if config.pretrained is None:
+        shown = hub_id = None
+    elif pretrained_files(config):
+        shown, hub_id = Path(config.pretrained).name, None
+    else:
+        shown, hub_id = config.pretrained, pretrained_origin(config)[0]
+    return {
+        "class": json.loads((folder / "config.json").read_text())["architectures"][0],
+        "architecture": config.architecture,
+        "pretrained": shown,
+        "hub_id": hub_id,
+        "revision": config.revision,
+        "dtype": config.dtype,
+        "precision": config.precision,
+        "lora": config.lora.model_dump(mode="json") if config.lora is not None else None,
+    }
+
+
+def _session_of(trial: Row, recorded: Row) -> Row:
+    """Find the session that a trial ended in, among those that ``sweep.json`` lists."""
+    sessions = [recorded, *recorded.get("resumed", [])]
+    begun = [
+        session
+        for session in sessions
+        if trial["ended_at"] is not None
+        and "started_at" in session
+        and datetime.fromisoformat(session["started_at"]) <= trial["ended_at"]
+    ]
+    last: Row = (begun or sessions)[-1]
+    return last
+
+
+def _versions(session: Row) -> dict[str, Any]:
+    """Keep of a session what numbers follow from."""
+    packages = session.get("packages") or {}
+    return {
+        "code": session.get("code"),
+        "packages": {name: packages[name] for name in _PACKAGES if name in packages},
+        "python": session.get("python"),
+        "platform": session.get("platform"),
+    }
+
+
+def model_card(facts: dict[str, Any], verification: Verification) -> str:
+    """Render the model card: ``README.md``, with the front matter that the hub reads."""
+    front = ModelCardData(
+        library_name="transformers",
+        base_model=facts["model"]["hub_id"],
+        tags=["machine-unlearning", "unlearn-sweep", facts["config"]["objective"].replace("_", "-")],
+    )
+    return _TEMPLATES.get_template("model_card.md.j2").render(
+        facts=facts,
+        front=front.to_yaml(),
+        metrics=[
+            {"name": column.name, "unit": unit(column.name), "meaning": column.metadata[b"meaning"].decode()}
+            for column in EVALUATIONS
+            if column.name in verification.metrics
+        ],
+        verification=verification,
+    )
