@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.preparation import datasets_of
 from orchestrator.provenance import source_hash
 from orchestrator.ray_session import capacity, on_every_node, ray_session
 from orchestrator.shared_storage import require_shared
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import open_storage
 from trainables.errors import UnlearningError
-from trainables.forget_sets import build_datasets
-from trainables.models import is_encoder_decoder
 from trainables.tokenization import load_tokenizer
 
 PACKAGES = ("unlearn-sweep", "ray", "torch", "transformers", "accelerate", "optuna", "pyarrow")
@@ -64,7 +63,7 @@ def _packages() -> str:
 
 
 def _data(spec: SweepSpec) -> str:
-    sets = build_datasets(spec.data, encoder_decoder=is_encoder_decoder(spec.model)).forget_sets
+    sets = datasets_of(spec).forget_sets
     return ", ".join(f"{name}: {len(s.forget)} to forget, population {len(s.population)}" for name, s in sets.items())
 
 

@@ -25,7 +25,7 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.model_card import describe, model_card
 from orchestrator.new_folder import new_folder
 from orchestrator.points import Point
-from orchestrator.preparation import ModelTask, build_workload, model_tasks, train_model, workload_hash
+from orchestrator.preparation import ModelTask, build_workload, datasets_of, model_tasks, train_model, workload_hash
 from orchestrator.spec import SweepSpec, stored_spec
 from orchestrator.storage import open_storage
 from orchestrator.verification import Verification, compare_metrics
@@ -34,7 +34,7 @@ from trainables.ascent import DivergedError
 from trainables.checkpoints import DamagedCheckpointError
 from trainables.config import TrialConfig
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
-from trainables.forget_sets import Datasets, build_datasets
+from trainables.forget_sets import Datasets
 from trainables.models import load_model, save_model
 from trainables.parallel import share_model
 from trainables.records import Trial
@@ -122,7 +122,7 @@ def _materials(ledger: Ledger, point: Point) -> _Materials:
     """Read a point's trial back, and see that data, models and settings are still those it was run with."""
     row, spec = point.trial, stored_spec(ledger)
     spec.require_forget_sets(row["forget_set"])
-    datasets = build_datasets(spec.data)
+    datasets = datasets_of(spec)
     tasks = model_tasks(spec, datasets)
     now = workload_hash(spec, datasets, tasks)
     try:

@@ -157,7 +157,7 @@ def fits_here(resources: ResourcesConfig) -> int:
 
 
 def _training_examples(spec: SweepSpec) -> int:
-    sizes = sizes_of(spec.data, encoder_decoder=is_encoder_decoder(spec.model))
+    sizes = sizes_of(spec.data, encoder_decoder=lambda: is_encoder_decoder(spec.model))
     return sizes.retain + sum(
         own.distractors + sum(repetitions_of(spec.data.forget_sets[name], own.forget))
         for name, own in sizes.forget_sets.items()

@@ -28,9 +28,9 @@ from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
 from trainables.examples import Example, identity
-from trainables.forget_sets import Datasets
+from trainables.forget_sets import Datasets, build_datasets
 from trainables.generation import WritingTask, bleu_and_chrf
-from trainables.models import load_model, pretrained_files
+from trainables.models import is_encoder_decoder, load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.seeding import derive_seed
@@ -59,6 +59,15 @@ class Baseline:
     forget_set: str
     metrics: Mapping[str, Any]
     """By column of the baselines table."""
+
+
+def datasets_of(spec: SweepSpec) -> Datasets:
+    """Draw or read every set of a sweep.
+
+    Raises:
+        UnlearningError: the data cannot be used; or the kind of the model cannot be told.
+    """
+    return build_datasets(spec.data, encoder_decoder=is_encoder_decoder(spec.model))
 
 
 def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:

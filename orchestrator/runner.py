@@ -21,6 +21,7 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import (
     Baseline,
     ModelTask,
+    datasets_of,
     model_tasks,
     start_building,
     train_missing,
@@ -35,8 +36,7 @@ from orchestrator.sharing import measure, share_devices
 from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
-from trainables.forget_sets import Datasets, build_datasets
-from trainables.models import is_encoder_decoder
+from trainables.forget_sets import Datasets
 from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
 
@@ -141,7 +141,7 @@ class _Inputs:
 
     @staticmethod
     def of(spec: SweepSpec) -> "_Inputs":
-        datasets = build_datasets(spec.data, encoder_decoder=is_encoder_decoder(spec.model))
+        datasets = datasets_of(spec)
         tasks = model_tasks(spec, datasets)
         return _Inputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash=workload_hash(spec, datasets, tasks))
 

@@ -69,7 +69,7 @@ class _Probe:
         configs = spec.corner_configs
         largest = max(configs, key=lambda config: config.batch_size)
         passes = max((OBJECTIVES[c.objective].passes(c.objective_weights) for c in configs), key=_cost)
-        sizes = sizes_of(spec.data, encoder_decoder=self._encoder_decoder)
+        sizes = sizes_of(spec.data, encoder_decoder=lambda: self._encoder_decoder)
         biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population)
         batch = -(-min(largest.batch_size, biggest.forget) // workers)
         scored = biggest.forget + biggest.population + sizes.heldout + spec.data.retain_evaluation

@@ -3,7 +3,7 @@
 Sets that name the same source share it out among themselves, so that they have no example in common.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,15 +155,19 @@ class Sizes:
     forget_sets: Mapping[str, SetSizes]
 
 
-def sizes_of(config: DataConfig, *, encoder_decoder: bool = False) -> Sizes:
+def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda: False) -> Sizes:
     """Count every set; where that is left to sources, by looking into these.
+
+    Args:
+        config: the sets.
+        encoder_decoder: tells whether the model is one; asked only if sources have to be looked into.
 
     Raises:
         UnlearningError: a source cannot be used, or has too few examples.
     """
     counts = {draw.part: draw.count for draw in draws_of(config) if draw.count is not None}
     if len(counts) < len(draws_of(config)):
-        counts = Decks(config, encoder_decoder=encoder_decoder).counts
+        counts = Decks(config, encoder_decoder=encoder_decoder()).counts
     return Sizes(
         retain=counts["retain"],
         heldout=counts["heldout"],

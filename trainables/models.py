@@ -1,7 +1,7 @@
 """Find, load, build and save models: by folder, hub id or GGUF file, or from scratch; causal and encoder-decoder."""
 
 from functools import cache
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,13 @@ def _package_file(pretrained: str) -> Path | None:
     if not pretrained.startswith(_PACKAGE):
         return None
     package, _, name = pretrained.removeprefix(_PACKAGE).partition("/")
-    try:
-        return Path(str(resources.files(package) / name))
-    except ModuleNotFoundError:
+    found = find_spec(package)  # it is not imported: what else it does, and needs, is of no concern
+    if found is None or not found.submodule_search_locations:
         raise UnlearningError(
             f"model.pretrained: '{pretrained}' needs the Python package '{package.replace('_', '-')}', which is not "
             f"installed; install it"
-        ) from None
+        )
+    return Path(found.submodule_search_locations[0]) / name
 
 
 def pretrained_files(config: ModelConfig) -> list[Path]:

@@ -77,7 +77,7 @@ class Engine:
     @cached_property
     def reference(self) -> Reference:
         """The frozen base model, made for the first objective that compares with it; it stays for those that follow."""
-        return Reference(self.accelerator, self.workload.base.build_base())
+        return Reference(self.accelerator, self.accelerator.unwrap_model(self.model), self.workload.base)
 
     def start(self, trial: Trial) -> Ascent:
         """Put the base weights back and start a trajectory; nothing of an earlier trial is left."""

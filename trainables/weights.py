@@ -63,14 +63,13 @@ class WeightsSnapshot:
 
     def build(self) -> Any:
         """Build a model of this architecture with these weights. No random weights are drawn before."""
-        model = self.build_base()
+        model = self._build_base()
         if self.lora is not None:
             model = add_adapters(model, self.lora, seed=0)
             self.restore(model)
         return model
 
-    def build_base(self) -> Any:
-        """Build the model without adapters."""
+    def _build_base(self) -> Any:
         architecture = AutoConfig.for_model(**self.architecture)
         options = {} if self.attention is None else {"attn_implementation": self.attention}
         with no_init_weights():

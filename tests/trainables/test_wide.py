@@ -366,7 +366,10 @@ def engine_of_adapters(parallelism: str) -> Engine:
 
 def ascend_adapters(parallelism: str) -> Any:
     results = MemoryResults()
-    trial = tiny_trial(steps=(0, 1, 3), batch_size=5, micro_batch_size=2, learning_rate=0.3)
+    trial = tiny_trial(
+        steps=(0, 1, 3), batch_size=5, micro_batch_size=2, learning_rate=0.3, objective="npo",
+        objective_weights={"retain_loss": "kl"},
+    )  # fmt: skip
     run = run_to_end(engine_of_adapters(parallelism), trial, results)
     return deterministic(run.evaluations), len(results.checkpoints.get(trial.trial_id, b""))
 
