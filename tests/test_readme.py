@@ -1,14 +1,21 @@
 """What the documents say is there."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
 import yaml
 
 from orchestrator.cli import app
+from orchestrator.search_config import Sampler
 from orchestrator.spec import ResourcesConfig, load_spec, validate_spec
+from search_spaces import shipped_specs
+from trainables.canaries import CANARIES
+from trainables.objectives import OBJECTIVES
+from trainables.optimizers import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -39,7 +46,28 @@ def test_the_readmes_resources_are_allowed() -> None:
         ResourcesConfig(**yaml.safe_load(resources))
 
 
-def test_the_readmes_spec_validates_as_part_of_the_demo() -> None:
-    (snippet,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
-    data = load_spec().model_dump(mode="json") | yaml.safe_load(snippet)
-    assert validate_spec(data, "README").steps == (2, 4, 8, 16, 32)
+def test_the_readmes_snippets_validate_as_parts_of_the_demo() -> None:
+    snippets = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert [next(iter(yaml.safe_load(snippet))) for snippet in snippets] == ["model", "data", "steps"]
+    for snippet in snippets:
+        validate_spec(load_spec().model_dump(mode="json") | yaml.safe_load(snippet), "README")
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("objectives", OBJECTIVES),
+        ("optimizers", OPTIMIZERS),
+        ("schedules", SCHEDULES),
+        ("samplers", get_args(Sampler)),
+    ],
+)
+def test_the_readme_lists_what_there_is(row: str, names: Iterable[str]) -> None:
+    (listed,) = re.findall(rf"^\| {row} \| (.*) \|$", (ROOT / "README.md").read_text(), flags=re.M)
+    assert set(re.findall(r"`(\w+)`", listed)) - {"warmup_steps"} == set(names)
+
+
+def test_the_readme_lists_every_shipped_spec_and_canary() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"^\| `([a-z][\w-]*)` \| [^|]*\|$", text, flags=re.M)) >= set(shipped_specs())
+    assert all(f"`{name}`" in text for name in CANARIES)
