@@ -173,11 +173,11 @@ def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
     weights = [(config.objective, config.objective_weights) for config in spec.corner_configs]
     assert ("npo", {"beta": 0.5, "retain_loss": "kl"}) in weights
     assert ("wga", {"beta": 1.0}) in weights
-    choices = {"npo": {"beta": 0.1}, "wga": {"beta1": 1.0}}
+    choices = {"npo": {"beta": 0.1}, "wga": {"delta": 1.0}}
     message = refused_search(space={**FIXED, "objective": {"choices": choices}})
-    assert "unknown setting 'beta1' (objective wga); did you mean 'beta'?" in message
+    assert "unknown setting 'delta' (objective wga, optimizer adamw); did you mean 'beta'?" in message
     message = refused_search(space={**FIXED, "objective": {"choices": {"npo": {}, "gradient_ascent": {}}}, "beta": 0.1})
-    assert "unknown setting 'beta' (objective gradient_ascent)" in message
+    assert "unknown setting 'beta' (objective gradient_ascent, optimizer adamw)" in message
 
 
 @pytest.mark.parametrize(

