@@ -1,10 +1,10 @@
-"""Examples of users' sources: checked once, kept in Arrow (the cache of Hugging Face ``datasets``), mapped into memory.
+"""Examples of users' sources, read where they lie.
 
-What is wrong with a source is reported together, each with its line or row. ``reading`` reads the formats.
+What is wrong with a source is reported together, each with its line or row. ``reading`` reads the formats, and
+``source_tables`` keeps what was read.
 """
 
 import hashlib
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,38 +14,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import numpy.typing as npt
-from datasets import Dataset, Features, Value
-from datasets.exceptions import DatasetGenerationError
+from datasets import Dataset
 
 from trainables.config import Role, SourceConfig
 from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
-from trainables.examples import Example, StoredExamples, key_of, text_key
-from trainables.reading import Row, named, read_rows
+from trainables.examples import Example, StoredExamples
+from trainables.reading import named, read_rows
+from trainables.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
 
-_VERSION = 1
-"""Of what is kept in Arrow: another is made anew."""
-_COLUMNS = Features(
-    {
-        "number": Value("int64"),
-        "prompt": Value("string"),
-        "completion": Value("string"),
-        "alternate": Value("string"),
-        "problem": Value("string"),
-        "text_key": Value("int64"),
-        "content_key": Value("int64"),
-    }
-)
 _SHOWN = 5
 """Problems that an error lists."""
 _AT_ONCE = 1000
 """Rows that a pass over a source decodes at once."""
-
-Indices = npt.NDArray[np.int64]
-Columns = dict[str, str]
-"""``prompt``, ``completion`` and ``alternate``, as far as there are any, to names of columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +48,8 @@ class SourceExamples(StoredExamples):
         Raises:
             UnlearningError: the source cannot be read, or is not what it was.
         """
-        table = _checked_table(self.source, self.columns, needs_prompt=self.needs_prompt)
-        if _content(table) != self.content:
+        table = checked_table(self.source, self.columns, needs_prompt=self.needs_prompt)
+        if content_of(table) != self.content:
             raise UnlearningError(
                 f"{named(self.source)} has changed since it was first read, or is another file on this machine; give "
                 f"every machine the same, and leave it alone while the sweep runs"
@@ -121,7 +102,9 @@ class SourceExamples(StoredExamples):
 
     def with_text_keys(self, keys: Sequence[int]) -> "SourceExamples":
         """Give those examples whose text has one of some keys. No text is read."""
-        return self.select(np.flatnonzero(np.isin(_chosen(_column(self.table, "text_key"), self.chosen), list(keys))))
+        return self.select(
+            np.flatnonzero(np.isin(_chosen(number_column(self.table, "text_key"), self.chosen), list(keys)))
+        )
 
 
 def label(source: SourceConfig) -> str:
@@ -142,13 +125,13 @@ def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False)
     """
     with _naming(where):
         columns = _find_columns(source)
-        table = _checked_table(source, columns, needs_prompt=needs_prompt)
+        table = checked_table(source, columns, needs_prompt=needs_prompt)
         problems = _problems(table)
         if problems:
             _report(source, problems, where)
         if len(problems) == len(table):
             raise UnlearningError(f"{named(source)} has no example that can be used")
-    whole = SourceExamples(source, columns, needs_prompt, _content(table))
+    whole = SourceExamples(source, columns, needs_prompt, content_of(table))
     whole.__dict__["table"] = table
     return whole.select(np.delete(np.arange(len(table)), list(problems))) if problems else whole
 
@@ -193,103 +176,15 @@ def _find_columns(source: SourceConfig) -> Columns:
     )
 
 
-def _checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool) -> Dataset:
-    """Make the table of a source, or take it from the cache, where it is kept by place, size and time of the files."""
-    place = source.model_dump(mode="json", exclude={"on_bad", "columns"})
-    arguments = {
-        "place": json.dumps(place),
-        "state": _state(source),
-        "columns": json.dumps(columns),
-        "needs_prompt": needs_prompt,
-        "version": _VERSION,
-    }
-    with _no_progress_bars():
-        try:
-            return Dataset.from_generator(_records, features=_COLUMNS, gen_kwargs=arguments)
-        except DatasetGenerationError as error:
-            if isinstance(error.__cause__, UnlearningError):
-                raise error.__cause__ from None
-            raise
-
-
-def _state(source: SourceConfig) -> str:
-    """Tell the present state of a source's files from an earlier one; that of a hub dataset is its revision."""
-    if source.path is None:
-        return ""
-    path = Path(source.path)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    were_there = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if were_there:
-            datasets.enable_progress_bars()
-
-
-def _records(place: str, state: str, columns: str, needs_prompt: bool, version: int) -> Iterator[dict[str, Any]]:
-    """Give the rows of the table, those that cannot be used included, with the reason."""
-    roles: Columns = json.loads(columns)
-    for row in read_rows(SourceConfig.model_validate_json(place)):
-        yield _record(row, roles, needs_prompt=needs_prompt)
-
-
-def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]:
-    fields, problem = dict[str, str](), row.problem
-    for role, column in columns.items():
-        if problem is None:
-            value, problem = _text_of(row, column, required=role == "completion")
-            fields[role] = value
-    if problem is None:
-        if not fields["completion"].strip():
-            problem = "the target is empty"
-        elif needs_prompt and not fields.get("prompt", "").strip():
-            problem = "it has no prompt (source), which an encoder-decoder model reads"
-    if problem is not None:
-        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": key_of(problem)}
-    prompt, completion, alternate = fields.get("prompt", ""), fields["completion"], fields.get("alternate") or None
-    return {
-        "number": row.number,
-        "prompt": prompt,
-        "completion": completion,
-        "alternate": alternate,
-        "problem": None,
-        "text_key": text_key(prompt + completion),
-        "content_key": key_of(json.dumps([row.number, prompt, completion, alternate])),
-    }
-
-
-def _text_of(row: Row, column: str, *, required: bool) -> tuple[str, str | None]:
-    """Give the text of a field, and what is wrong with it."""
-    if column not in row.fields and required:
-        return "", f"no '{column}'; {nearest_name_hint(column, row.fields)}"
-    value = row.fields.get(column)
-    if value is None:
-        return "", None
-    if not isinstance(value, str):
-        return "", f"'{column}' is no text, but {type(value).__name__}: {str(value)[:40]}"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "", f"'{column}' holds half a character (a lone surrogate)"
-    return value, None
-
-
 def _problems(table: Dataset) -> dict[int, str]:
     """Find rows that cannot be used: {row: line and reason}, in order."""
     found: dict[int, str] = {}
-    for start, chunk in _chunks(table, "problem"):
+    for start, chunk in chunks(table, "problem"):
         if chunk.null_count < len(chunk):
             found |= {start + i: problem for i, problem in enumerate(chunk.to_pylist()) if problem is not None}
     good = np.delete(np.arange(len(table)), list(found)) if found else None
     first: dict[int, int] = {}
-    keys = _chosen(_column(table, "text_key"), good)
+    keys = _chosen(number_column(table, "text_key"), good)
     for place in _repeated(keys):
         row = int(place if good is None else good[place])
         earlier = first.setdefault(int(keys[place]), row)
@@ -315,23 +210,5 @@ def _report(source: SourceConfig, problems: Mapping[int, str], where: str) -> No
     warnings.warn(f"{where}: {what}\nleft out (on_bad: skip)", DataWarning, stacklevel=3)
 
 
-def _chunks(table: Dataset, name: str) -> Iterator[tuple[int, Any]]:
-    """Give the pieces of a column in Arrow, each with the row it starts at. None is copied."""
-    start = 0
-    for chunk in table.data.column(name).chunks:
-        yield start, chunk
-        start += len(chunk)
-
-
-def _column(table: Dataset, name: str) -> Indices:
-    """Read a column of numbers; where there is none, 0."""
-    parts = [np.asarray(chunk.fill_null(0).to_numpy(zero_copy_only=False)) for _, chunk in _chunks(table, name)]
-    return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
-
-
 def _chosen(values: Indices, chosen: Indices | None) -> Indices:
     return values if chosen is None else values[chosen]
-
-
-def _content(table: Dataset) -> str:
-    return hashlib.sha256(_column(table, "content_key").tobytes()).hexdigest()

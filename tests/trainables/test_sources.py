@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support import PROPERTY
 from tests.trainables.files import FORMATS, own_cache, pairs, write_rows, write_splits
-from trainables import sources
+from trainables import source_tables, sources
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
 from trainables.examples import text_key
@@ -226,7 +226,7 @@ def test_a_source_is_checked_once(tmp_path, monkeypatch):
     path = write_rows(tmp_path / "a.jsonl", pairs(30))
     first = opened(path)
     read = []
-    monkeypatch.setattr(sources, "_record", lambda *arguments, **_: read.append(arguments))
+    monkeypatch.setattr(source_tables, "_record", lambda *arguments, **_: read.append(arguments))
     assert contents(opened(path)) == contents(first)
     assert read == []
 
