@@ -16,7 +16,14 @@ from urllib.parse import urlsplit
 from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    Retrying,
+    retry,
+    retry_if_exception_message,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, SweepError
 
@@ -87,7 +94,8 @@ class Jobs:
             The job's id.
         """
         with _explained(self.address):
-            submitted: str = self._client.submit_job(
+            submitted: str = _once_there_is_an_agent(
+                self._client.submit_job,
                 entrypoint=shlex.join(["python", *arguments]),
                 submission_id=f"{sweep}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}",
                 runtime_env={"working_dir": str(folder), "env_vars": dict(environment)},
@@ -161,6 +169,17 @@ class Jobs:
         while not (job := self.job(job_id)).is_over:
             time.sleep(poll_s)
         return job
+
+
+@retry(
+    retry=retry_if_exception_message(match="(?s).*No available agent"),
+    wait=wait_fixed(1),
+    stop=stop_after_delay(60),
+    reraise=True,
+)
+def _once_there_is_an_agent(submit: Callable[..., Any], **job: Any) -> Any:
+    """Submit a job; a cluster that has just started takes jobs a moment before it has somebody to start them."""
+    return submit(**job)
 
 
 def _job(details: Any) -> Job:

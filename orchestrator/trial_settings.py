@@ -29,7 +29,7 @@ def trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
         "optimizer": OPTIMIZERS[optimizer].own_settings if optimizer in OPTIMIZERS else frozenset(),
     }
     where = f"(objective {objective}, optimizer {optimizer})"
-    for name in values.keys() - known:
+    for name in (name for name in values if name not in known):
         owner, _, bare = name.partition("_")
         if owner not in owned or bare not in owned[owner]:
             owners = [owner for owner, names in owned.items() if name in names]

@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 
 from orchestrator.ledger import Ledger
 from orchestrator.search import SweepSearch
-from orchestrator.spec import Sampler, amend_spec
+from orchestrator.search_config import Sampler
+from orchestrator.spec import amend_spec
 from orchestrator.storage import LocalStorage
 from tests.faults.sweeper import CHECKPOINT_STEPS, Sweeper, events
 from tests.integration.helpers import rows

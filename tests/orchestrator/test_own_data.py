@@ -16,7 +16,7 @@ from orchestrator.ledger import FORGET_EXAMPLES_FILE, Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.parquet import encode
 from orchestrator.plan import plan_sweep
-from orchestrator.preparation import _train, build_workload, model_tasks
+from orchestrator.preparation import build_workload, model_tasks, train_model
 from orchestrator.runner import _forget_example_rows
 from orchestrator.schema import FORGET_EXAMPLES, VERSION_KEY
 from orchestrator.spec import amend_spec, dump_spec, validate_spec
@@ -61,7 +61,7 @@ def prepared(spec, datasets, folder):
     cache, ledger = ModelCache(LocalStorage(folder)), Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
     tasks = model_tasks(spec, datasets)
     for task in tasks:
-        assert _train(*pickle.loads(pickle.dumps((spec, datasets, task))), cache, ledger) is None
+        assert train_model(*pickle.loads(pickle.dumps((spec, datasets, task))), cache, ledger) is None
     return tasks, pickle.loads(pickle.dumps(build_workload(spec, datasets, tasks, cache, ledger)[0]))
 
 

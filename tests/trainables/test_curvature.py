@@ -17,6 +17,8 @@ VOCABULARY, WIDTH = 300, 2
 class LinearModel(torch.nn.Module):
     """Logits that are linear in the weights: its Gauss-Newton matrix has a closed form."""
 
+    config = SimpleNamespace(is_encoder_decoder=False)
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
