@@ -17,7 +17,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
 
-READS = 80
+READS = 40
 STEPS, EXAMPLES = 6, 4
 
 
