@@ -22,7 +22,10 @@ Environment = dict[str, str]
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
-head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": int(sys.argv[1])}
+dashboard, agent = map(int, sys.argv[1:])  # another Ray of this machine may have the usual ones
+head = {
+    "num_cpus": 2, "include_dashboard": True, "dashboard_port": dashboard, "dashboard_agent_listen_port": agent,
+}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 print(cluster.head_node.address_info["webui_url"], flush=True)
 sys.stdin.read()
@@ -43,10 +46,11 @@ def laptop() -> Environment:
 @pytest.fixture(scope="module")
 def address(laptop: Environment) -> Iterator[str]:
     """The dashboard of a cluster that wants the token. Ray reads its mode once, so it is a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", CLUSTER, str(port)]
+    with socket.socket() as one, socket.socket() as another:
+        for free in (one, another):
+            free.bind(("127.0.0.1", 0))
+        ports = [str(free.getsockname()[1]) for free in (one, another)]
+    command = [sys.executable, "-c", CLUSTER, *ports]
     cluster = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=laptop)
     assert cluster.stdout is not None
     yield f"http://{cluster.stdout.readline().strip()}"
