@@ -20,12 +20,13 @@ from orchestrator import provenance
 from orchestrator.changes import compare
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.identity import trial_key
+from orchestrator.inputs import SweepInputs
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.model_card import describe, model_card
 from orchestrator.new_folder import new_folder
 from orchestrator.points import Point
-from orchestrator.preparation import ModelTask, build_workload, datasets_of, model_tasks, train_model, workload_hash
+from orchestrator.preparation import ModelTask, build_workload, train_model
 from orchestrator.spec import SweepSpec, stored_spec
 from orchestrator.storage import open_storage
 from orchestrator.verification import Verification, compare_metrics
@@ -35,7 +36,7 @@ from trainables.checkpoints import DamagedCheckpointError
 from trainables.config import TrialConfig
 from trainables.evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
 from trainables.forget_sets import Datasets
-from trainables.models import load_model, save_model
+from trainables.models import load_model, save_model, saved_tokenizer
 from trainables.parallel import share_model
 from trainables.records import Trial
 from trainables.trial import Engine, Workload
@@ -59,9 +60,7 @@ class Export:
 class _Materials:
     """What the model of a point is made of."""
 
-    spec: SweepSpec
-    datasets: Datasets
-    tasks: list[ModelTask]
+    inputs: SweepInputs
     trial: Trial
 
 
@@ -104,13 +103,13 @@ def export_point(
         unlearned = _unlearn(workload, materials.trial, ledger, tokenizer, folder)
         tell("measuring what was written")
         sets = workload.evaluation_sets[materials.trial.forget_set]
-        verification = _verify(folder, materials.spec, sets, point, unlearned=unlearned, tolerance=tolerance)
+        verification = _verify(folder, materials.inputs.spec, sets, point, unlearned=unlearned, tolerance=tolerance)
         facts = describe(
             folder,
             ledger,
             point,
-            spec=materials.spec,
-            forget_set=materials.datasets.forget_sets[materials.trial.forget_set],
+            spec=materials.inputs.spec,
+            forget_set=materials.inputs.datasets.forget_sets[materials.trial.forget_set],
             from_step=unlearned.from_step,
             verification=verification,
         )
@@ -122,9 +121,7 @@ def _materials(ledger: Ledger, point: Point) -> _Materials:
     """Read a point's trial back, and see that data, models and settings are still those it was run with."""
     row, spec = point.trial, stored_spec(ledger)
     spec.require_forget_sets(row["forget_set"])
-    datasets = datasets_of(spec)
-    tasks = model_tasks(spec, datasets)
-    now = workload_hash(spec, datasets, tasks)
+    inputs = SweepInputs.of(spec)
     try:
         config = TrialConfig.model_validate_json(row["config"])
     except ValidationError as error:
@@ -140,15 +137,15 @@ def _materials(ledger: Ledger, point: Point) -> _Materials:
         steps=(point.step,),
         horizon=row["horizon"],
     )
-    if trial_key(trial, workload_hash=now) != trial.trial_id:
-        raise SweepError(_what_changed(ledger, trial, spec, provenance.manifest(spec, datasets, tasks, workload=now)))
-    return _Materials(spec=spec, datasets=datasets, tasks=tasks, trial=trial)
+    if trial_key(trial, workload_hash=inputs.workload_hash) != trial.trial_id:
+        raise SweepError(_what_changed(ledger, trial, inputs))
+    return _Materials(inputs=inputs, trial=trial)
 
 
-def _what_changed(ledger: Ledger, trial: Trial, spec: SweepSpec, present: dict[str, Any]) -> str:
-    recorded = ledger.manifest()
+def _what_changed(ledger: Ledger, trial: Trial, inputs: SweepInputs) -> str:
+    recorded, spec = ledger.manifest(), inputs.spec
     code = provenance.last_session(recorded).get("code")
-    changes = compare(spec, spec, {**recorded, "code": code}, {**present, "code": provenance.code_state()})
+    changes = compare(spec, spec, {**recorded, "code": code}, {**inputs.manifest(), "code": provenance.code_state()})
     lines = changes.breaking or ("the trial is of an earlier spec of this sweep, which later went on with another",)
     listed = "\n".join(f"  {line}" for line in lines)
     return (
@@ -159,17 +156,18 @@ def _what_changed(ledger: Ledger, trial: Trial, spec: SweepSpec, present: dict[s
 
 def _workload(ledger: Ledger, materials: _Materials, tell: Callable[[str], None]) -> tuple[Workload, Any]:
     """Give what the trial started from, with the evaluation sets of its forget set alone, and the tokenizer."""
-    spec, datasets, name = materials.spec, materials.datasets, materials.trial.forget_set
+    inputs, name = materials.inputs, materials.trial.forget_set
+    spec, datasets = inputs.spec, inputs.datasets
     cache = ModelCache(open_storage(ledger.storage.uri.rstrip("/").rpartition("/")[0]))
-    for task in materials.tasks:
+    for task in inputs.tasks:
         if not cache.holds(task.key):
             tell(f"training model '{task.role}' anew: it is gone from the storage")
             _train_apart(spec, datasets, task, cache, ledger)
     tell("measuring base and reference models")
     own = replace(datasets, forget_sets={name: datasets.forget_sets[name]})
-    workload, _ = build_workload(spec, own, materials.tasks, cache, ledger)
+    workload, _ = build_workload(spec, own, inputs.tasks, cache, ledger)
     with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
-        _, tokenizer = load_model(cache.fetch(materials.tasks[0].key, Path(scratch) / "base"), spec.model)
+        tokenizer = saved_tokenizer(cache.fetch(inputs.tasks[0].key, Path(scratch) / "base"))
     return workload, tokenizer
 
 

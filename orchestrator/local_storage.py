@@ -36,7 +36,7 @@ class LocalStorage:
         target = self._place(path)
         with _explained(target, "write"), _written_aside(target, content) as aside:
             aside.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
 
     def create(self, path: str, content: bytes) -> bool:
         """See ``Storage``. Needs a filesystem with hard links: of concurrent ``link`` calls, one succeeds."""
@@ -46,7 +46,7 @@ class LocalStorage:
                 os.link(aside, target)
             except FileExistsError:
                 return False
-            _sync(target.parent)
+            sync(target.parent)
         return True
 
     def read(self, path: str) -> bytes | None:
@@ -138,11 +138,12 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,13 +1,13 @@
 """A folder of this machine that appears whole under its name, or not at all."""
 
 import contextlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import SweepError
+from orchestrator.local_storage import sync
 
 MARKER = "provenance.json"
 """In every folder that was exported: what may be replaced."""
@@ -48,20 +48,12 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield aside
         for path in [*aside.rglob("*"), aside]:
-            _sync(path)
+            sync(path)
         require_free(target, overwrite=overwrite)
         if (target / MARKER).exists():
             target.rename(old)
         aside.rename(target)  # it replaces an empty folder, and nothing else
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

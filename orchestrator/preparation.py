@@ -75,7 +75,7 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     roles = [BASE, *(f"reference-{index}" for index in range(spec.preparation.references))]
     recipe = {
         "model": _recipe_of(spec.model),
-        "pretrained_files": {path.name: file_hash(path) for path in pretrained_files(spec.model)},
+        "pretrained_files": {name: file_hash(file) for name, file in pretrained_files(spec.model).items()},
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
         "tokenizer_texts": content_hash(identity(datasets.reference_training(), attrgetter("text"))),

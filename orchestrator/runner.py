@@ -13,6 +13,7 @@ from ray import tune
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
 from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, SweepError, SweepExistsError
+from orchestrator.inputs import SweepInputs
 from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
@@ -20,12 +21,8 @@ from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import (
     Baseline,
-    ModelTask,
-    datasets_of,
-    model_tasks,
     start_building,
     train_missing,
-    workload_hash,
 )
 from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
 from orchestrator.rivals import TrialLedger
@@ -107,7 +104,7 @@ def run_sweep(
     options = options or RunOptions()
     root = open_storage(storage)
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
-    inputs = _Inputs.of(spec)
+    inputs = SweepInputs.of(spec)
     interrupt = Interrupt()
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
@@ -130,26 +127,7 @@ def run_sweep(
     return _summary(search, ledger, was_finished=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Inputs:
-    """What a sweep's numbers follow from."""
-
-    spec: SweepSpec
-    datasets: Datasets
-    tasks: list[ModelTask]
-    workload_hash: str
-
-    @staticmethod
-    def of(spec: SweepSpec) -> "_Inputs":
-        datasets = datasets_of(spec)
-        tasks = model_tasks(spec, datasets)
-        return _Inputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash=workload_hash(spec, datasets, tasks))
-
-    def manifest(self) -> dict[str, Any]:
-        return provenance.manifest(self.spec, self.datasets, self.tasks, workload=self.workload_hash)
-
-
-def _changes(ledger: Ledger, inputs: _Inputs) -> Changes | None:
+def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
     """Compare the sweep with what it would go on with; None: there is no sweep yet."""
     if ledger.spec_text() is None:
         return None
@@ -190,7 +168,7 @@ class _Run:
     spec: SweepSpec
     root: Storage
     ledger: Ledger
-    inputs: _Inputs
+    inputs: SweepInputs
     search: SweepSearch
     events: Events
     interrupt: Interrupt

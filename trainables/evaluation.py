@@ -18,6 +18,7 @@ from trainables.exposure import (
 )
 from trainables.generation import WritingTask, bleu_and_chrf, write
 from trainables.likelihood import score_set
+from trainables.parallel import bare
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 from trainables.team import ALONE, Team
 
@@ -78,8 +79,7 @@ def evaluate(
     nll_N, num_targets_N = forget.nll_per_token_N, forget.num_targets_N
     bleu = chrf = None
     if sets.writing is not None:
-        bare = getattr(model, "module", model)  # without what makes its workers share gradients
-        outputs = write(bare, sets.writing, batch_size=batch_size, team=team)
+        outputs = write(bare(model), sets.writing, batch_size=batch_size, team=team)
         bleu, chrf = bleu_and_chrf(outputs, sets.writing.references)
     rel_ex_N = relative_exposure(nll_N, population.nll_per_token_N)
     rel_ex_skew_normal_N = relative_exposure_skew_normal(nll_N, population.nll_per_token_N)

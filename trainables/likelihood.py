@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from trainables.batching import IGNORE, Batch, EncodedSet, batches_by_length, collate
 from trainables.errors import UnlearningError
+from trainables.parallel import bare
 from trainables.team import ALONE, Team
 
 Reduction = Literal["token", "sequence"]
@@ -65,7 +66,7 @@ def predict(model: Any, batch: Batch) -> Predictions:
     Raises:
         UnlearningError: an encoder-decoder does not say which token its decoder starts with.
     """
-    config = getattr(model, "module", model).config  # DistributedDataParallel has none of its own
+    config = bare(model).config
     inputs, labels_BT = {name: batch[name] for name in ("input_ids", "attention_mask")}, batch["labels"]
     if config.is_encoder_decoder:
         decoder_BT = _decoder_inputs(labels_BT, config)

@@ -46,16 +46,18 @@ def _package_file(pretrained: str) -> Path | None:
     return Path(found.submodule_search_locations[0]) / name
 
 
-def pretrained_files(config: ModelConfig) -> list[Path]:
-    """List the local files that a pretrained model consists of; none for one of the hub, which its revision names."""
+def pretrained_files(config: ModelConfig) -> dict[str, Path]:
+    """Give the local files of a pretrained model, by their names within it; none of one of the hub: its revision names
+    it."""
     if config.pretrained is None:
-        return []
+        return {}
     name, options = pretrained_origin(config)
     if "gguf_file" in options:
         file = Path(name) / options["gguf_file"]
-        return [file] if file.is_file() else []
+        return {file.name: file} if file.is_file() else {}
     folder = Path(name)
-    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    return {file.relative_to(folder).as_posix(): file for file in files}
 
 
 def is_encoder_decoder(config: ModelConfig) -> bool:
@@ -156,6 +158,11 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def saved_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer from a folder written by ``save_model``."""
+    return AutoTokenizer.from_pretrained(folder)
+
+
 def load_model(folder: Path, config: ModelConfig) -> tuple[Any, Any]:
     """Load (model, tokenizer) from a folder written by ``save_model``; adapters are merged into the pretrained model.
 
@@ -163,7 +170,7 @@ def load_model(folder: Path, config: ModelConfig) -> tuple[Any, Any]:
         folder: what was written.
         config: of the model that was written.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = saved_tokenizer(folder)
     if adapters.are_in(folder):
         return adapters.load(new_model(config, tokenizer=tokenizer, seed=0), folder), tokenizer
     encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder

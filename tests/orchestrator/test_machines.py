@@ -84,10 +84,10 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
     }.items():
         monkeypatch.setattr(runner, name, stand_in)
     monkeypatch.setattr("ray.wait", lambda references, **_: (references, []))
-    monkeypatch.setattr(runner._Inputs, "manifest", lambda _: {"sweep": "tiny"})
+    monkeypatch.setattr(runner.SweepInputs, "manifest", lambda _: {"sweep": "tiny"})
     monkeypatch.setattr(runner._Run, "_prepare", prepare)
     monkeypatch.setattr(runner._Run, "_trainable", lambda *_: None)
-    run.inputs = runner._Inputs(spec=spec, datasets=None, tasks=[], workload_hash="")
+    run.inputs = runner.SweepInputs(spec=spec, datasets=None, tasks=[], workload_hash="")
     run.to_the_end(workers=None, changes=None)
     noted = ledger.manifest()
     assert noted["sharing"]["device"] == "L4", "the smallest that Ray offers, though it came late"

