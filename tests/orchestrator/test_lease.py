@@ -17,6 +17,7 @@ from orchestrator.interrupt import Interrupt
 from orchestrator.lease import LeaseLostError, is_stopping, lease
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
+from tests.limits import HANG_S
 from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
 
 HOLD = """
@@ -107,7 +108,7 @@ def test_a_driver_on_another_machine_that_shows_life_is_left_alone(storage):
         with (
             pytest.warns(LedgerWarning, match="elsewhere lives"),
             pytest.raises(SweepError, match="host elsewhere"),
-            hold(storage, watch_s=60),
+            hold(storage, watch_s=HANG_S),
         ):
             pass
 
@@ -142,12 +143,12 @@ def test_whoever_drives_is_asked_to_stop_through_the_storage(storage):
     driving = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(drive)
-        assert driving.wait(60)
+        assert driving.wait(HANG_S)
         driving.clear()
-        assert request_stop(storage, limit_s=60).pid == os.getpid()
+        assert request_stop(storage, limit_s=HANG_S).pid == os.getpid()
         done.result()
     assert isinstance(interrupt.reason, SweepInterruptedError)
-    assert request_stop(storage, limit_s=60) is None, "nobody drives it now"
+    assert request_stop(storage, limit_s=HANG_S) is None, "nobody drives it now"
 
 
 def test_a_stop_reaches_the_driver_that_follows_a_killed_one_meanwhile(storage, monkeypatch):
@@ -158,7 +159,7 @@ def test_a_stop_reaches_the_driver_that_follows_a_killed_one_meanwhile(storage, 
         def follow(_):
             monkeypatch.undo()
             follower.start()
-            assert driving.wait(60)
+            assert driving.wait(HANG_S)
 
         def drive():
             with lease(storage, "tiny", interrupt, take_over=True, renew_every_s=0.01):
@@ -169,7 +170,7 @@ def test_a_stop_reaches_the_driver_that_follows_a_killed_one_meanwhile(storage, 
         interrupt, driving, first_look = Interrupt(), threading.Event(), threading.Event()
         follower = threading.Thread(target=drive)
         monkeypatch.setattr("orchestrator.drivers.time.sleep", follow)
-        stopped = request_stop(storage, limit_s=60)
+        stopped = request_stop(storage, limit_s=HANG_S)
         follower.join()
     assert first.stop_is_requested
     assert (stopped.pid, stopped.machine != "elsewhere") == (os.getpid(), True)
@@ -226,7 +227,7 @@ def test_of_many_that_follow_a_dead_driver_exactly_one_proceeds(storage, holder)
         try:
             with hold(storage):
                 outcomes.append("drives")
-                release.wait(timeout=60)
+                release.wait(timeout=HANG_S)
         except SweepError:
             outcomes.append("refused")
             if outcomes.count("refused") == 7:
@@ -248,7 +249,7 @@ def test_the_lease_is_renewed_while_it_is_held(storage):
         return datetime(2026, 1, 1, 0, second // 60, second % 60, tzinfo=UTC)
 
     with hold(storage, renew_every_s=0.01, now=ticking):
-        assert renewed.wait(timeout=60)
+        assert renewed.wait(timeout=HANG_S)
         driver = current_driver(storage)
         assert driver.since < driver.renewed_at
 
