@@ -2,8 +2,9 @@
 
 import json
 import math
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -35,7 +36,15 @@ class Assignment:
 class SweepSearch:
     """What to run next. Knows the ledger and the studies, and nothing of Ray."""
 
-    def __init__(self, spec: SweepSpec, ledger: Ledger, *, workload_hash: str, concurrent_trials: int) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        ledger: Ledger,
+        *,
+        workload_hash: str,
+        concurrent_trials: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spec = spec
         self._ledger = ledger
         self._workload_hash = workload_hash
@@ -56,7 +65,7 @@ class SweepSearch:
             longest_trial=spec.steps[-1],
             gpus_per_trial=spec.resources.gpus_per_trial,
             driven_before_s=driven_s(ledger.storage, before=ledger.driver) if spec.search.budget.max_wall else 0.0,
-            now=ledger.now,
+            clock=clock,
         )
         self.run_at_once(concurrent_trials)
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
