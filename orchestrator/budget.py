@@ -6,7 +6,6 @@ proposes does not depend on how fast the others are.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from orchestrator.progress import duration
 from orchestrator.search_config import BudgetConfig
@@ -37,7 +36,7 @@ class Budget:
         longest_trial: int,
         gpus_per_trial: float,
         driven_before_s: float,
-        now: Callable[[], datetime],
+        clock: Callable[[], float],
     ) -> None:
         """Open an account.
 
@@ -47,15 +46,15 @@ class Budget:
             longest_trial: steps of a whole axis.
             gpus_per_trial: see ``share_gpus``.
             driven_before_s: for how long earlier sessions drove the sweep.
-            now: the clock; this session begins now.
+            clock: gives seconds that only grow; this session begins now.
         """
         self.limits = limits
         self._strata = strata
         self._longest_trial = longest_trial
         self._gpus_per_trial = gpus_per_trial
         self._driven_before_s = driven_before_s
-        self._now = now
-        self._began = now()
+        self._clock = clock
+        self._began = clock()
         self._costs: dict[str, _Cost] = {}
 
     def share_gpus(self, gpus_per_trial: float) -> None:
@@ -88,7 +87,7 @@ class Budget:
 
     @property
     def _driven_s(self) -> float:
-        return self._driven_before_s + (self._now() - self._began).total_seconds()
+        return self._driven_before_s + self._clock() - self._began
 
     def describe(self, strata: Sequence[str]) -> list[str]:
         """Say what is spent, setting by setting, of what keeps these strata from proposing."""

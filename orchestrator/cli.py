@@ -20,6 +20,7 @@ from orchestrator.errors import (
     RunStoppedError,
     SweepError,
     SweepExistsError,
+    SweepGoneError,
     SweepInterruptedError,
 )
 from orchestrator.options import (
@@ -201,6 +202,8 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     except SweepInterruptedError as error:
         say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
         raise typer.Exit(128 + error.signal_number) from None
+    except SweepGoneError:
+        raise  # there is nothing to go on with
     except RunStoppedError as error:
         say(f"unlearn-sweep: {error}\nstopped; what was committed stands. Go on with: unlearn-sweep resume {uri}")
         raise typer.Exit(1) from None
@@ -312,14 +315,15 @@ def track(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Show a sweep's trials in TensorBoard, Weights & Biases, MLflow, or several of them: one run a trial."""
-    from orchestrator.drivers import is_driven
+    from orchestrator.drivers import Watch
     from orchestrator.tracking import Tracking, open_trackers
 
     ledger = open_sweep(sweep, storage)
     trackers = open_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}, ledger.sweep)
     tracking = Tracking(ledger, trackers)
     written = 0
-    while follow and is_driven(ledger.storage):
+    watch = Watch(ledger.storage)
+    while follow and watch.look() is not None:
         written += tracking.update()
         time.sleep(TRACK_EVERY_S)
     written += tracking.update()  # after the last look at the driver: what it wrote at its end too

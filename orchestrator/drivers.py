@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
+import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -14,10 +17,13 @@ import psutil
 from orchestrator.errors import RunStoppedError
 from orchestrator.storage import Storage
 
-_FOLDER = "drivers"
-EXPIRES_AFTER = timedelta(minutes=15)
-"""Without a sign of life, a driver on another machine is taken to be dead after this; whether one on this machine lives
-is seen at once. Longer than clocks differ."""
+FOLDER = "drivers"
+RENEW_EVERY_S = 10.0
+"""Seconds between two signs of life of a driver."""
+WATCH_S = 6 * RENEW_EVERY_S
+"""A driver on another machine that shows no sign of life for so long, while one watches, is taken to be dead. Only the
+watcher's own monotonic clock counts: the clocks of two machines may differ by any amount. Whether a driver on this
+machine lives is seen at once."""
 POLL_S = 0.5
 """Seconds between two looks at a driver that was asked to stop."""
 SAME_START_S = 2.0
@@ -41,14 +47,20 @@ class Driver:
     stopping: bool = False
     """It has asked its trials to stop."""
     ended_at: str | None = None
+    driven_s: float | None = None
+    """For how long it has driven the sweep, by its monotonic clock; None: written by an older version."""
 
-    def drives(self, now: datetime) -> bool:
-        """Tell whether it still has the sweep, as far as can be known from here: see ``EXPIRES_AFTER``."""
-        return self.ended_at is None and (
-            self._process_lives()
-            if self.machine == this_machine()
-            else now - datetime.fromisoformat(self.renewed_at) < EXPIRES_AFTER
-        )
+    def drives(self) -> bool:
+        """Tell whether it may still have the sweep: it has not ended, and is not a process of this machine that died.
+
+        One on another machine may be dead all the same; ``Watch`` finds out.
+        """
+        return self.ended_at is None and (not self.is_here or self._process_lives())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine, where its process can be looked up."""
+        return self.machine == this_machine()
 
     def _process_lives(self) -> bool:
         try:
@@ -59,7 +71,8 @@ class Driver:
             return False
 
     def __str__(self) -> str:
-        return f"host {self.host}, process {self.pid}, since {self.since} (last sign of life {self.renewed_at})"
+        last = f"last sign of life {self.renewed_at}, by its clock"
+        return f"host {self.host}, process {self.pid}, since {self.since} ({last})"
 
 
 def current_driver(storage: Storage) -> Driver | None:
@@ -68,14 +81,40 @@ def current_driver(storage: Storage) -> Driver | None:
 
 
 def is_driven(storage: Storage) -> bool:
-    """Tell whether somebody drives a sweep now, as far as can be known from here."""
+    """Tell whether somebody drives a sweep now, as far as one look can tell: see ``Driver.drives``."""
     driver = current_driver(storage)
-    return driver is not None and driver.drives(datetime.now(UTC))
+    return driver is not None and driver.drives()
+
+
+class Watch:
+    """Looks again and again at who drives a sweep, and compares no clocks of two machines."""
+
+    def __init__(
+        self, storage: Storage, *, silence_s: float = WATCH_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._storage = storage
+        self._silence_s = silence_s
+        self._clock = clock
+        self._seen: tuple[int, Driver] | None = None
+        self._since = clock()
+
+    def look(self) -> tuple[int, Driver] | None:
+        """Return the number of the driver, and the driver.
+
+        None: nobody drives the sweep. The last driver has ended, or its process on this machine has, or its file did
+        not change for ``silence_s`` while this watch lasted.
+        """
+        number, driver = last_driver(self._storage)
+        if driver is None or not driver.drives():
+            return None
+        if self._seen != (number, driver):
+            self._seen, self._since = (number, driver), self._clock()
+        return None if not driver.is_here and self._clock() - self._since >= self._silence_s else self._seen
 
 
 def last_driver(storage: Storage) -> tuple[int, Driver | None]:
     """Find the highest number, and its driver; 0: nobody ever drove the sweep."""
-    paths = [path for path in storage.files(_FOLDER, ".json") if Path(path).stem.isdigit()]
+    paths = [path for path in storage.files(FOLDER, ".json") if Path(path).stem.isdigit()]
     content = storage.read(paths[-1]) if paths else None
     if content is None:
         return 0, None
@@ -90,31 +129,43 @@ def driven_s(storage: Storage, *, before: int | None) -> float:
         before: only by drivers of lower numbers; None: by all.
     """
     total = 0.0
-    for path in storage.files(_FOLDER, ".json"):
+    for path in storage.files(FOLDER, ".json"):
         content = storage.read(path) if Path(path).stem.isdigit() else None
         if content is not None and (before is None or int(Path(path).stem) < before):
-            driver = decode_driver(content)
-            with contextlib.suppress(ValueError):  # nothing is known of it
-                begun = datetime.fromisoformat(driver.since)
-                total += (datetime.fromisoformat(driver.ended_at or driver.renewed_at) - begun).total_seconds()
+            total += _driven_s(decode_driver(content))
     return total
 
 
-def request_stop(storage: Storage, *, limit_s: float) -> Driver | None:
+def _driven_s(driver: Driver) -> float:
+    """Read for how long a driver has driven; of an older version, by the machine's clock, which may have been set."""
+    seconds = driver.driven_s
+    with contextlib.suppress(ValueError, TypeError):  # nothing is known of it
+        if seconds is None:
+            begun = datetime.fromisoformat(driver.since)
+            seconds = (datetime.fromisoformat(driver.ended_at or driver.renewed_at) - begun).total_seconds()
+        if math.isfinite(seconds):
+            return max(0.0, float(seconds))
+    return 0.0
+
+
+def request_stop(storage: Storage, *, limit_s: float, silence_s: float = WATCH_S) -> Driver | None:
     """Ask whoever drives a sweep, wherever that is, to stop in good order, as SIGTERM does; wait until it has.
 
     Returns:
-        The driver that stopped; None: nobody drives it.
+        The driver that stopped; None: nobody drives it, or who did is dead (``Watch``).
 
     Raises:
         RunStoppedError: it has not stopped within ``limit_s``.
     """
     asked: dict[int, Driver] = {}
     deadline = time.monotonic() + limit_s
+    watch = Watch(storage, silence_s=silence_s)
     while True:
-        number, driver = last_driver(storage)
-        if driver is None or not driver.drives(datetime.now(UTC)):
-            return asked.get(number)
+        found = watch.look()
+        if found is None:
+            number, driver = last_driver(storage)
+            return asked.get(number) if driver is not None and not driver.drives() else None
+        number, driver = found
         if time.monotonic() >= deadline:
             break
         if number not in asked:  # another may follow while one waits: a killed driver that is started again
@@ -131,12 +182,12 @@ def request_stop(storage: Storage, *, limit_s: float) -> Driver | None:
 
 def driver_path(number: int) -> str:
     """Name a driver's file."""
-    return f"{_FOLDER}/{number:06d}.json"
+    return f"{FOLDER}/{number:06d}.json"
 
 
 def request_path(number: int) -> str:
     """Name the file by which a driver is asked to stop."""
-    return f"{_FOLDER}/{number:06d}.stop"
+    return f"{FOLDER}/{number:06d}.stop"
 
 
 def encode_driver(driver: Driver) -> bytes:
@@ -166,4 +217,6 @@ def this_machine() -> str:
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
         with contextlib.suppress(OSError):
             parts.append(str(source.readlink()) if source.is_symlink() else source.read_text().strip())
+    if len(parts) == 1:  # no Linux; hosts may share a name
+        parts.append(f"{uuid.getnode():x}")
     return " ".join(parts)

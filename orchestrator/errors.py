@@ -23,6 +23,10 @@ class StorageError(RunStoppedError, ResultsError):
     """
 
 
+class SweepGoneError(StorageError):
+    """A file of the sweep's own is not there any more: this run, and its trials, begin no further write."""
+
+
 class SweepExistsError(SweepError):
     """The sweep is there already, and nobody said that it should go on."""
 

@@ -5,6 +5,9 @@ any number of processes that want to follow a dead or finished driver exactly on
 it lives, and stops when it finds a higher number: somebody took the sweep over. No file is ever removed, so that who
 lost a sweep can tell by one look, however late.
 
+A driver whose file is gone has lost its sweep too: the folder was removed or moved. It stops and writes nothing, for
+that would bring back a folder that holds a part of a sweep.
+
 Two drivers would not tear a ledger (rows are named by their content and published whole), but would spend everything
 twice and tell their studies different stories.
 """
@@ -26,7 +29,11 @@ from typing import Any
 import psutil
 
 from orchestrator.drivers import (
+    FOLDER,
+    RENEW_EVERY_S,
+    WATCH_S,
     Driver,
+    Watch,
     decode_driver,
     driver_path,
     encode_driver,
@@ -35,16 +42,19 @@ from orchestrator.drivers import (
     request_path,
     this_machine,
 )
-from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError, SweepInterruptedError
+from orchestrator.errors import (
+    LedgerWarning,
+    RunStoppedError,
+    StorageError,
+    SweepError,
+    SweepGoneError,
+    SweepInterruptedError,
+)
 from orchestrator.interrupt import Interrupt
 from orchestrator.storage import Storage
 from trainables.errors import ResultsError
 
 Clock = Callable[[], datetime]
-RENEW_EVERY_S = 10.0
-WATCH_S = 6 * RENEW_EVERY_S
-"""A driver on another machine that shows no sign of life for so long, while one looks, is taken to be dead: no clocks
-are compared. One that was only slow finds that it was followed, and stops."""
 
 
 class LeaseLostError(RunStoppedError, ResultsError):
@@ -54,25 +64,31 @@ class LeaseLostError(RunStoppedError, ResultsError):
 class Lease:
     """The right to drive a sweep, for as long as it is renewed and nobody took it over."""
 
-    def __init__(self, storage: Storage, number: int, driver: Driver, now: Clock) -> None:
+    def __init__(self, storage: Storage, number: int, driver: Driver, now: Clock, clock: Callable[[], float]) -> None:
         self.number = number
         self._storage = storage
         self._driver = driver
         self._now = now
+        self._clock = clock
+        self._began = clock()
+        self._needed: set[str] = set()
         self._writing = threading.Lock()
+
+    def needs(self, path: str) -> None:
+        """Have the run stop once this file of the sweep, which is there now, is gone."""
+        self._needed.add(path)
 
     def renew(self) -> None:
         """Show a sign of life.
 
         Raises:
             LeaseLostError: somebody took the sweep over.
+            SweepGoneError: the driver's file is gone, or one that the run ``needs``.
         """
         require_lease(self._storage, self.number)
-        content = self._storage.read(driver_path(self.number))
-        if content is not None:  # a store without conditional writes may have let two begin
-            holder = decode_driver(content)
-            if holder.token != self._driver.token:
-                raise _lost(self._storage, holder)
+        for path in sorted(self._needed):
+            if self._storage.read(path) is None:
+                raise _gone(self._storage, path)
         self._write()
 
     @property
@@ -87,12 +103,19 @@ class Lease:
 
     def end(self) -> None:
         """Give the sweep up. A store that is gone frees it later, as a dead process does."""
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(StorageError, LeaseLostError):
             self._write(stopping=True, ended_at=_moment(self._now))
 
     def _write(self, **changes: Any) -> None:
         with self._writing:
-            self._driver = replace(self._driver, renewed_at=_moment(self._now), **changes)
+            content = self._storage.read(driver_path(self.number))
+            if content is None:
+                raise _gone(self._storage, driver_path(self.number))
+            holder = decode_driver(content)
+            if holder.token != self._driver.token:  # of a store without conditional writes, or of a new sweep
+                raise _lost(self._storage, holder)
+            driven_s = round(max(0.0, self._clock() - self._began), 3)
+            self._driver = replace(self._driver, renewed_at=_moment(self._now), driven_s=driven_s, **changes)
             self._storage.publish(driver_path(self.number), encode_driver(self._driver))
 
 
@@ -106,6 +129,7 @@ def lease(
     renew_every_s: float = RENEW_EVERY_S,
     watch_s: float = WATCH_S,
     now: Clock = lambda: datetime.now(UTC),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Lease]:
     """Drive the sweep while the block runs.
 
@@ -119,11 +143,12 @@ def lease(
         renew_every_s: seconds between two signs of life.
         watch_s: see ``WATCH_S``.
         now: the clock of what is written.
+        clock: gives seconds that only grow, by which it is measured how long the sweep is driven.
 
     Raises:
         SweepError: another process drives it; the message names it, and says how to take over.
     """
-    held = _acquire(storage, sweep, take_over=take_over, watch_s=watch_s, now=now)
+    held = _acquire(storage, sweep, take_over=take_over, watch_s=watch_s, now=now, clock=clock)
     done = threading.Event()
 
     def renew() -> None:
@@ -145,18 +170,30 @@ def lease(
 
 
 def require_lease(storage: Storage, number: int) -> None:
-    """Make sure that a driver has not been followed by another.
+    """Make sure that a driver has its sweep still.
 
     Raises:
-        LeaseLostError: it has; with who follows.
+        LeaseLostError: it has been followed by another; with who follows.
+        SweepGoneError: its file is gone, or is not what this machine sees.
     """
-    next_one = storage.read(driver_path(number + 1))
-    if next_one is not None:
-        raise _lost(storage, decode_driver(next_one))
+    files = storage.files(FOLDER, ".json")
+    content = storage.read(driver_path(number + 1)) if driver_path(number + 1) in files else None
+    if content is not None:
+        raise _lost(storage, decode_driver(content))
+    if driver_path(number) not in files:
+        raise _gone(storage, driver_path(number))
 
 
 def _lost(storage: Storage, other: Driver) -> LeaseLostError:
     return LeaseLostError(f"{storage.uri}: the sweep was taken over by {other}; this run has stopped")
+
+
+def _gone(storage: Storage, path: str) -> SweepGoneError:
+    return SweepGoneError(
+        f"{storage.uri}: {socket.gethostname()} sees no {path}, which the sweep had: its folder was removed or moved "
+        f"while it ran, or this machine sees another storage, and every machine must see the same storage; this run "
+        f"has stopped and writes nothing more. Put the folder back and resume it, or run the spec anew"
+    )
 
 
 def is_stopping(storage: Storage, number: int) -> bool:
@@ -164,23 +201,22 @@ def is_stopping(storage: Storage, number: int) -> bool:
 
     Raises:
         LeaseLostError: the driver has been followed by another.
-        StorageError: there is no such driver: it writes to another place, or its folder is gone.
+        SweepGoneError: there is no such driver: it writes to another place, or its folder is gone.
     """
     require_lease(storage, number)
     content = storage.read(driver_path(number))
     if content is None:
-        raise StorageError(
-            f"{storage.uri}: {socket.gethostname()} sees no {driver_path(number)}, which the sweep's driver renews; "
-            f"every machine must see the same storage"
-        )
+        raise _gone(storage, driver_path(number))
     return decode_driver(content).stopping
 
 
-def _acquire(storage: Storage, sweep: str, *, take_over: bool, watch_s: float, now: Clock) -> Lease:
+def _acquire(
+    storage: Storage, sweep: str, *, take_over: bool, watch_s: float, now: Clock, clock: Callable[[], float]
+) -> Lease:
     while True:
         last, holder = last_driver(storage)
-        in_charge = holder is not None and holder.drives(now()) and not take_over
-        if holder is not None and in_charge and _lives(storage, last, holder, watch_s, now):
+        in_charge = holder is not None and holder.drives() and not take_over
+        if holder is not None and in_charge and _lives(storage, last, holder, watch_s):
             raise SweepError(
                 f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
                 f"to stop it: unlearn-sweep stop {storage.uri}\n"
@@ -197,22 +233,23 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, watch_s: float, n
             renewed_at=moment,
         )
         if storage.create(driver_path(last + 1), encode_driver(mine)):
-            return Lease(storage, last + 1, mine, now)
+            return Lease(storage, last + 1, mine, now, clock)
         take_over = False  # somebody was faster, and is alive
 
 
-def _lives(storage: Storage, number: int, holder: Driver, watch_s: float, now: Clock) -> bool:
-    """Tell whether a driver lives: seen at once on this machine, watched for on another."""
-    if holder.machine == this_machine() or not holder.token:
+def _lives(storage: Storage, number: int, holder: Driver, watch_s: float) -> bool:
+    """Tell whether a driver lives: seen at once on this machine, watched for on another.
+
+    One that was only slow finds that it was followed, and stops.
+    """
+    if holder.is_here or not holder.token:
         return True
     warnings.warn(f"looking for up to {watch_s:.0f} s whether the driver on {holder.host} lives", LedgerWarning, 2)
-    deadline = time.monotonic() + watch_s
-    while time.monotonic() < deadline:
+    watch = Watch(storage, silence_s=watch_s)
+    while (found := watch.look()) is not None:
+        if found != (number, holder):
+            return True
         time.sleep(min(1.0, watch_s))
-        content = storage.read(driver_path(number))
-        found = decode_driver(content) if content is not None else None
-        if found != holder:
-            return found is not None and found.drives(now())
     return False
 
 

@@ -47,8 +47,8 @@ class Ledger:
     now: Callable[[], datetime] = _now
     driver: int | None = None
     """Number of the driver (``lease``) that this ledger is written for, in its own process and in its trials'; once
-    another driver follows, no further write of rows, checkpoints or spec begins: ``LeaseLostError``. None: nobody
-    watches."""
+    another driver follows, or its file is gone, no further write of rows, checkpoints or spec begins:
+    ``LeaseLostError``, ``SweepGoneError``. None: nobody watches."""
     _last_trial: LastTrial = field(default_factory=LastTrial, init=False, repr=False, compare=False)
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
@@ -300,6 +300,7 @@ class Ledger:
         path = trial_file("trials", trial_id)
         file = self._files.open("trials", path)
         if file is None or not file.rows.num_rows:
+            self._require_lease()  # the whole sweep may be gone
             raise StorageError(
                 f"{self.storage.uri}/{path}: the row of a trial is gone; resuming the sweep proposes it again"
             )

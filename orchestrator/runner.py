@@ -17,7 +17,7 @@ from orchestrator.inputs import SweepInputs
 from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import SPEC, Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.preparation import (
     Baseline,
@@ -186,6 +186,7 @@ class _Run:
             if changes:
                 session["changes"] = asdict(changes)
             self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), session)
+            self.lease.needs(SPEC)
             for trial_id in search.superseded:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
             workload = self._prepare()
@@ -207,6 +208,7 @@ class _Run:
                 lease=self.lease,
             )
             if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
+                self.lease.renew()  # it may be lost, or the sweep gone
                 export_journal(self.ledger.storage, search.strata)
             _raise_if_stopped(self.interrupt)
 

@@ -2,8 +2,9 @@
 
 import json
 import math
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -35,7 +36,15 @@ class Assignment:
 class SweepSearch:
     """What to run next. Knows the ledger and the studies, and nothing of Ray."""
 
-    def __init__(self, spec: SweepSpec, ledger: Ledger, *, workload_hash: str, concurrent_trials: int) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        ledger: Ledger,
+        *,
+        workload_hash: str,
+        concurrent_trials: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spec = spec
         self._ledger = ledger
         self._workload_hash = workload_hash
@@ -56,7 +65,7 @@ class SweepSearch:
             longest_trial=spec.steps[-1],
             gpus_per_trial=spec.resources.gpus_per_trial,
             driven_before_s=driven_s(ledger.storage, before=ledger.driver) if spec.search.budget.max_wall else 0.0,
-            now=ledger.now,
+            clock=clock,
         )
         self.run_at_once(concurrent_trials)
         self._running: dict[str, set[str]] = {name: set() for name in self.strata}
@@ -70,8 +79,10 @@ class SweepSearch:
         """By stratum: its last proposals that asked for nothing that had not been asked for."""
         self.superseded: list[str] = []
         """Unfinished trials of another model, other data or another space: new ones take their place."""
-        self._lost: dict[str, list[Proposal]] = {name: [] for name in self.strata}
-        """Proposals whose rows the ledger lost, asked for once more."""
+        self._lost: dict[str, list[Assignment]] = {name: [] for name in self.strata}
+        """Trials whose rows the ledger lost, proposed once more."""
+        self._without_row: dict[str, list[dict[str, Any]]] = {}
+        """Evaluations by trial id, where the trial's own row is lost."""
         self._told: dict[str, set[int]] = {}
         """Steps of each trial that its study knows: evidence counts once, however often a trial is proposed."""
         self._reach: dict[str, int] = {}
@@ -132,9 +143,7 @@ class SweepSearch:
             if not open_strata:
                 return None
             name = min(open_strata, key=lambda n: (len(self._running[n]), self.strata[n].proposed))
-            was_lost = bool(self._lost[name])
-            proposal = self._lost[name].pop(0) if was_lost else self.strata[name].propose()
-            assignment = self._assign(name, proposal)
+            assignment = self._lost[name].pop(0) if self._lost[name] else self._propose(name)
             trial_id = assignment.trial.trial_id
             self._note_novelty(assignment)
             if trial_id in self._running[name]:
@@ -144,18 +153,28 @@ class SweepSearch:
             else:
                 self._ledger.propose(
                     assignment.trial,
-                    number=proposal.number,
+                    number=assignment.proposal.number,
                     distribution=self._spec.data.forget_sets[assignment.trial.forget_set].distribution,
-                    proposal=proposal.as_json(),
+                    proposal=assignment.proposal.as_json(),
                 )
-                if was_lost:
-                    self._catch_up(assignment)
                 return self._hand_out(assignment)
         if self.is_out_of_time:
             return None
         assignment = self._unfinished.pop(0)
         self._ledger.reopen(assignment.trial)
         return self._hand_out(assignment)
+
+    def _propose(self, name: str) -> Assignment:
+        """Ask a stratum for its next trial, and tell its study what the ledger has of it already.
+
+        A study that knows what it knew then proposes the same trial again. Its evaluations are there although its row
+        is lost, and the proposals after it were made by a study that knew them.
+        """
+        assignment = self._assign(name, self.strata[name].propose())
+        for evaluation in self._without_row.get(assignment.trial.trial_id, []):
+            if evaluation["step"] in assignment.trial.steps:
+                self.observe(assignment, _summary(evaluation))
+        return assignment
 
     def _hand_out(self, assignment: Assignment) -> Assignment:
         trial_id = assignment.trial.trial_id
@@ -257,7 +276,14 @@ class SweepSearch:
         columns = ["trial_id", "step", "status", "unlearning_quality", "performance", "elapsed_s"]
         for row in self._ledger.table("evaluations", columns).to_pylist():
             evaluations.setdefault(row["trial_id"], []).append(row)
-        trials = [row for row in self._ledger.trials() if row["stratum"] in self.strata]
+        rows = self._ledger.trials()
+        with_row = {row["trial_id"] for row in rows}
+        self._without_row = {
+            trial_id: sorted(found, key=lambda evaluation: evaluation["step"])
+            for trial_id, found in evaluations.items()
+            if trial_id not in with_row
+        }
+        trials = [row for row in rows if row["stratum"] in self.strata]
         for row in trials:
             self._budget.record(row["stratum"], row["trial_id"], elapsed_s=row["elapsed_s"] or 0.0)
             for found in evaluations.get(row["trial_id"], []):
@@ -276,7 +302,7 @@ class SweepSearch:
                 self._pass_over(proposal, row)
                 continue
             while stratum.next_number < proposal.number:
-                self._lost[row["stratum"]].append(stratum.propose())
+                self._lost[row["stratum"]].append(self._propose(row["stratum"]))
             self._replay_one(assignment, is_last, row, evaluations.get(row["trial_id"], []))
 
     def _pass_over(self, proposal: Proposal, row: Mapping[str, Any]) -> None:

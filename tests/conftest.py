@@ -1,25 +1,43 @@
-"""Which tests share a process where two run at once; a real S3 server and a whole sweep, each started once."""
+"""Which tests share a process where two run at once; limits; a real S3 server and a whole sweep, each started once."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.integration.helpers import TINY, unlearn_sweep
+from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
+
+CLUSTERS = ("tests/e2e/", "tests/integration/")
+"""Their tests start Ray, and take every core for themselves."""
+
+settings.register_profile("suite", PROPERTY, max_examples=100)
+settings.load_profile("suite")
 
 
 class ByFile(LoadScopeScheduling):
-    """Keeps a file's tests together, for its fixtures."""
+    """Keeps a file's tests together, for its fixtures, and all that start a cluster, for their speed.
+
+    Of two clusters at once each waits for the other's processes. So one process has them all, one after another, from
+    the beginning (e2e comes early in the order of names), and with one tiny sweep; another does the rest meanwhile.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0]
+        return "clusters" if nodeid.startswith(CLUSTERS) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(CLUSTERS):
+            item.add_marker(pytest.mark.timeout(LONG_HANG_S))
 
 
 @pytest.fixture(scope="session")

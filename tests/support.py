@@ -16,7 +16,7 @@ FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first a
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
 same_state(left, right)                           -> True where two such dictionaries are bit-identical
-PROPERTY                                          -> Hypothesis settings for property tests of this suite
+PROPERTY                                          -> see tests/limits.py
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from hypothesis import settings
 
+from tests import limits
 from trainables.batching import EncodedSet
 from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrialConfig
 from trainables.corpora import Example
@@ -38,7 +38,7 @@ from trainables.tokenization import train_tokenizer
 from trainables.trial import Workload
 from trainables.weights import named_tensors, snapshot
 
-PROPERTY = settings(deadline=None, max_examples=40, derandomize=True, database=None)
+PROPERTY = limits.PROPERTY
 
 VOCAB_SIZE = 300
 WORDS = [

@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.limits import HANG_S
+
 ROOT = Path(__file__).parents[2]
 HOME = Path(pwd.getpwuid(0).pw_dir)
 PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "hostname", "sshd", "ssh", "ssh-keygen", "rsync", "ps", "curl")
@@ -39,7 +41,7 @@ def require_namespaces() -> None:
         pytest.skip(f"needs root and namespaces: {tried.stderr.strip()}")
 
 
-def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 60.0, poll_s: float = 0.25) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, limit_s: float = HANG_S, poll_s: float = 0.25) -> Any:
     """Wait for an event; fail by its name."""
     deadline = time.monotonic() + limit_s
     while not (result := condition()):
@@ -96,11 +98,11 @@ class Host:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(enter, **{**streams, **options})
 
-    def run(self, command: str, *, limit_s: float = 180.0) -> str:
+    def run(self, command: str, *, limit_s: float = HANG_S) -> str:
         """Run a shell command on it to its end, and give what it printed; it must succeed."""
         return self.finish(self.start(command), limit_s=limit_s)
 
-    def finish(self, process: subprocess.Popen[str], *, exit_code: int = 0, limit_s: float = 180.0) -> str:
+    def finish(self, process: subprocess.Popen[str], *, exit_code: int = 0, limit_s: float = HANG_S) -> str:
         """Wait for a command that was started, and give what it printed."""
         try:
             said, errors = process.communicate(timeout=limit_s)
@@ -113,7 +115,7 @@ class Host:
 
     def signal(self, name: str, pattern: str = "") -> None:
         """Send a signal to processes whose command line matches; without a pattern, to all but the first."""
-        self.start(f"pkill -{name} -f '{pattern}'" if pattern else f"kill -{name} -1").wait(timeout=60)
+        self.start(f"pkill -{name} -f '{pattern}'" if pattern else f"kill -{name} -1").wait(timeout=HANG_S)
 
     def lock(self, locked: bool) -> None:
         """Let nobody log in, or let them again."""

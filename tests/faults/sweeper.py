@@ -26,6 +26,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.search import SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec, parse_yaml, validate_spec
 from orchestrator.storage import LocalStorage
+from tests.limits import HANG_S
 from tests.orchestrator.helpers import told
 from tests.support import tiny_workload
 from trainables import trial as trial_module
@@ -68,7 +69,7 @@ class Sweeper:
 
     def stop(self) -> None:
         self.process.stdin.close()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=HANG_S)
 
 
 def events(folder: Path) -> Counter[tuple[str, ...]]:

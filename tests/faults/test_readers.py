@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
+from tests.limits import HANG_S
 from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
 
 READS = 40
@@ -76,8 +77,8 @@ def test_a_reader_of_a_running_sweep_never_sees_a_torn_file_or_a_row_twice(reade
             numbers = itertools.count()
         if process.exitcode:
             break
-    wrong, counts = results.get(timeout=60)
-    process.join(60)
+    wrong, counts = results.get(timeout=HANG_S)
+    process.join(HANG_S)
     assert wrong == []
     for table, found in counts.items():
         assert len(found) == READS

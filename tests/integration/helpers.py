@@ -10,6 +10,8 @@ from typing import Any
 
 import duckdb
 
+from tests.limits import HANG_S
+
 TINY = Path(__file__).with_name("tiny.yaml")
 COMMAND = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 
@@ -27,7 +29,7 @@ def start(*arguments: str, cluster: bool = False) -> subprocess.Popen[str]:
 
 def unlearn_sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
     process = start(*arguments)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=HANG_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -37,7 +39,7 @@ def rows(sweep: Path, table: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in NOT_DETERMINISTIC} for row in result.to_pylist()]
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], limit_s: float = 120) -> Any:
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], limit_s: float = HANG_S) -> Any:
     """Wait for an event of a running command; fail with its output if it ends before."""
     deadline = time.monotonic() + limit_s
     while not (result := condition()):

@@ -18,6 +18,7 @@ from orchestrator.preparation import ModelTask, model_tasks, train_missing
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
+from tests.limits import HANG_S
 from trainables.forget_sets import Datasets, build_datasets
 
 WORKER_DIES_AT, DRIVER_DIES_AT = 3, 5
@@ -62,7 +63,7 @@ def prepare(tasks: list[ModelTask], cache: ModelCache, *overrides: str) -> list[
     ready: list[str] = []
 
     def wait(pending: Any) -> Any:
-        (done,), _ = ray.wait(list(pending), timeout=120)
+        (done,), _ = ray.wait(list(pending), timeout=HANG_S)
         return done
 
     ledger = Ledger(storage=LocalStorage(Path("nobody-watches")), sweep=spec.name)  # it has no driver to look for

@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.disks import mounted
 from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ def test_a_full_disk_stops_a_sweep_that_goes_on_once_there_is_room(disk: Path, t
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until there is no room
         while True:
             file.write(bytes(4096))
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 1, err
     assert "No space left on device" in err
     assert f"unlearn-sweep resume {sweep}" in err

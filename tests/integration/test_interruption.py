@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ def committed(sweep: Path) -> int:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=HANG_S)
     return process.returncode, out, err
 
 

@@ -16,6 +16,7 @@ from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError
 from orchestrator.model_cache import CHECKPOINT, COMPLETE, ModelCache
 from orchestrator.storage import LocalStorage
 from tests.integration.preparing import DRIVER_DIES_AT, WORKER_DIES_AT, NotingCache, inputs, prepare
+from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def test_killed_workers_and_drivers_leave_a_training_that_goes_on_to_the_same_mo
     cache, (base, *_) = NotingCache(tmp_path), inputs()[2]
     driver = subprocess.run([sys.executable, "-m", "tests.integration.preparing", str(tmp_path)], check=False)
     assert driver.returncode == -signal.SIGKILL
-    psutil.wait_procs([psutil.Process(pid) for _, pid in cache.noted() if psutil.pid_exists(pid)], timeout=60)
+    psutil.wait_procs([psutil.Process(pid) for _, pid in cache.noted() if psutil.pid_exists(pid)], timeout=HANG_S)
     assert (tmp_path / ".models" / base.key / CHECKPOINT).exists()
     aside = tmp_path / ".models" / base.key / f".{CHECKPOINT}.0123abcd.tmp"
     aside.write_bytes(b"what a worker was writing when it was killed")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.helpers import COMMAND, TINY, rows, wait_until
+from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +55,7 @@ def address(laptop: Environment) -> Iterator[str]:
     cluster = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=laptop)
     assert cluster.stdout is not None
     yield f"http://{cluster.stdout.readline().strip()}"
-    cluster.communicate(timeout=60)
+    cluster.communicate(timeout=HANG_S)
 
 
 def start(laptop: Environment, *arguments: str) -> subprocess.Popen[str]:
@@ -65,7 +66,7 @@ def start(laptop: Environment, *arguments: str) -> subprocess.Popen[str]:
 
 def ask(laptop: Environment, *arguments: str) -> tuple[int, str, str]:
     process = start(laptop, *arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANG_S)
     return process.returncode, out, err
 
 
@@ -78,7 +79,7 @@ def test_a_submitted_sweep_whose_driver_is_killed_goes_on_by_itself(
     wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), process)
     driver = json.loads((sweep / "drivers" / "000001.json").read_text())
     os.kill(driver["pid"], signal.SIGKILL)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err + out
     for table in ("trials", "evaluations", "examples"):
         assert rows(sweep, table) == rows(tiny_sweep, table)

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
 
@@ -32,16 +33,16 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
     assert done.returncode == 0, done.stderr
 
     process = start(*command(wide, "resources.workers_per_trial=2"))
-    wait_until(lambda: saved_at(wide), process, limit_s=240)
+    wait_until(lambda: saved_at(wide), process)
     before = saved_at(wide)
     workers = wide_workers(process.pid)
     assert len(workers) == 2
     workers[0].kill()
-    gone = psutil.wait_procs(workers, timeout=60)
+    gone = psutil.wait_procs(workers, timeout=HANG_S)
     assert gone[1] == [], "the other worker does not wait for ever"
-    wait_until(lambda: saved_at(wide) > before and wide_workers(process.pid), process, limit_s=240)
+    wait_until(lambda: saved_at(wide) > before and wide_workers(process.pid), process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, err
     assert "goes on from its checkpoint" in out
     assert [trial["status"] for trial in rows(wide, "trials")] == ["stopped"]

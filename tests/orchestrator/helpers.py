@@ -69,8 +69,8 @@ def memory_ledger() -> Ledger:
     return Ledger(storage=ObjectStorage(f"memory://{uuid.uuid4().hex}"), sweep="tiny")
 
 
-def make_search(spec, ledger, *, concurrent_trials=1) -> SweepSearch:
-    return SweepSearch(spec, ledger, workload_hash=WORKLOAD, concurrent_trials=concurrent_trials)
+def make_search(spec, ledger, *, concurrent_trials=1, **options) -> SweepSearch:
+    return SweepSearch(spec, ledger, workload_hash=WORKLOAD, concurrent_trials=concurrent_trials, **options)
 
 
 def make_trial(*, forget_set="verses", seed=0, steps=(0, 2, 5), horizon=None, workload_hash=WORKLOAD, **config):

@@ -8,7 +8,6 @@ import pytest
 from orchestrator.budget import Budget
 from orchestrator.drivers import Driver as DrivingProcess
 from orchestrator.drivers import driven_s, driver_path, encode_driver
-from orchestrator.ledger import Ledger
 from orchestrator.plan import plan_sweep
 from orchestrator.search import REPEATS_IN_A_ROW
 from orchestrator.search_config import BudgetConfig
@@ -18,22 +17,12 @@ from orchestrator.step_times import StepTimes
 from orchestrator.storage import ObjectStorage
 from orchestrator.tables import plan_table
 from tests.orchestrator.helpers import Crash, Driver, make_search, make_spec, memory_ledger, outcome, write_sweep
+from tests.support import FakeClock
 from trainables.records import Status
 
 TAME = {"batch_size": 4, "learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
 """A space in which every invented trial completes, at 9 steps."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Clock:
-    def __init__(self):
-        self.time = START
-
-    def __call__(self):
-        return self.time
-
-    def pass_s(self, seconds):
-        self.time += timedelta(seconds=seconds)
 
 
 def budgeted(budget, **sections):
@@ -48,7 +37,7 @@ def account(*, clock=None, gpus=1.0, driven_before_s=0.0, **limits):
         longest_trial=10,
         gpus_per_trial=gpus,
         driven_before_s=driven_before_s,
-        now=clock or Clock(),
+        clock=clock or FakeClock(),
     )
 
 
@@ -186,15 +175,15 @@ def test_wall_time_is_that_of_all_drivers_until_their_last_sign_of_life():
 
 
 def test_out_of_time_nothing_is_proposed_and_nothing_goes_on_until_there_is_more():
-    clock = Clock()
-    ledger = Ledger(storage=memory_ledger().storage, sweep="tiny", now=clock, driver=None)
+    clock = FakeClock()
+    ledger = memory_ledger()
     driven(ledger.storage, 1, seconds=3000)
     spec = budgeted({"max_wall": "1h"})
-    search = make_search(spec, ledger, concurrent_trials=2)
+    search = make_search(spec, ledger, concurrent_trials=2, clock=clock)
     assignment = search.next()
-    clock.pass_s(599)
+    clock.now += 599
     assert not search.is_out_of_time
-    clock.pass_s(1)
+    clock.now += 1
     assert search.is_out_of_time
     assert search.next() is None
     ledger.publish(assignment.trial.trial_id, [], [], outcome(Status.STOPPED, last_step=0))

@@ -16,6 +16,7 @@ from orchestrator.query import query
 from orchestrator.schema import TABLES
 from orchestrator.storage import LocalStorage, ObjectStorage
 from orchestrator.table_files import TableFiles
+from tests.limits import HANG_S
 from tests.orchestrator.helpers import evaluation_record, example_record, make_spec, make_trial, outcome, write_sweep
 
 
@@ -252,7 +253,7 @@ def test_readers_see_every_row_once_while_trials_are_merged_and_committed(ledger
     reader = context.Process(target=read_without_end, args=(ledger.storage.uri, ready, stop, results))
     start = ledger.table("evaluations").num_rows
     reader.start()
-    assert ready.wait(60)
+    assert ready.wait(HANG_S)
     for number in range(12):
         trial = make_trial(seed=100 + number)
         ledger.propose(trial, number=number, distribution="in", proposal={})
@@ -261,8 +262,8 @@ def test_readers_see_every_row_once_while_trials_are_merged_and_committed(ledger
             ledger.publish(trial.trial_id, records, [example_record(r.step) for r in records], None)
             ledger.merge()
     stop.set()
-    seen = results.get(timeout=60)
-    reader.join(60)
+    seen = results.get(timeout=HANG_S)
+    reader.join(HANG_S)
     assert reader.exitcode == 0
     assert all(rows == distinct for rows, distinct in seen)
     assert min(rows for rows, _ in seen) >= start

@@ -1,25 +1,16 @@
 """A run whose budget of wall time is spent: its trials stop in good order, and that is no failure."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.errors import BudgetSpentError, SweepInterruptedError
 from orchestrator.interrupt import Interrupt
-from orchestrator.ledger import Ledger
 from orchestrator.runner import _raise_if_stopped
 from orchestrator.tuning import _Ending, _Exchange
 from tests.orchestrator.helpers import make_search, make_spec, memory_ledger, outcome
+from tests.support import FakeClock
 from trainables.records import Status
 from trainables.tune_results import OUTCOME
-
-
-class Clock:
-    time = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self):
-        return self.time
 
 
 class Events:
@@ -35,17 +26,17 @@ class HeldLease:
 
 
 def test_running_trials_are_asked_to_stop_once_and_the_run_ends_when_they_have():
-    clock, lease, interrupt, events = Clock(), HeldLease(), Interrupt(), Events()
-    ledger = Ledger(storage=memory_ledger().storage, sweep="tiny", now=clock)
+    clock, lease, interrupt, events = FakeClock(), HeldLease(), Interrupt(), Events()
+    ledger = memory_ledger()
     spec = make_spec(search={"trials": None, "budget": {"max_wall": "1h"}})
-    search = make_search(spec, ledger)
+    search = make_search(spec, ledger, clock=clock)
     exchange = _Exchange(search, events, interrupt, lease)
     ending = _Ending(exchange, spec.resources)
     assert isinstance(exchange.suggest("first"), dict)
     assert not ending.stop_all()
     assert (lease.asked, interrupt.reason) == (0, None)
 
-    clock.time += timedelta(hours=1)
+    clock.now += 3600
     assert not ending.stop_all(), "they have their grace period"
     assert not ending.stop_all()
     assert lease.asked == 1

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from orchestrator.report import write_report
+from tests.limits import HANG_S
 from tests.orchestrator.helpers import make_spec, write_sweep
 
 CHROMIUM = shutil.which("chromium")
@@ -26,6 +27,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.set_default_timeout(1000 * HANG_S)
         self.page.goto(url)
         self.page.wait_for_function(ALL_DRAWN)
 
@@ -41,7 +43,7 @@ def url(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * HANG_S)
         yield browser
         browser.close()
 

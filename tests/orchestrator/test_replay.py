@@ -294,3 +294,75 @@ def test_with_many_at_once_every_evaluation_is_made_that_one_at_a_time_makes():
 def test_a_grid_that_is_another_one_says_so():
     with pytest.raises(SweepError, match="the grid has 2 points, found 3"):
         make_spec(search={"sampler": "grid", "trials": 3, "space": {"batch_size": 4, "learning_rate": [1e-3, 1e-4]}})
+
+
+def lose(ledger, trial_ids, *tables):
+    for trial_id in trial_ids:
+        for table in ("trials", *tables):
+            ledger.storage.remove(f"{table}/{trial_id}.parquet")
+
+
+def shortened(spec, ledger, count):
+    """Run the first ``count`` trials of a sweep, in order."""
+    driver = Driver(make_search(spec, ledger), ledger)
+    for _ in range(count):
+        driver.start(assignment := driver.search.next())
+        driver.finish(assignment)
+    return driver
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_last_trials_whose_rows_are_lost_are_proposed_again_and_their_evaluations_told(sampler):
+    """They leave no gap in the numbers. One at a time, what is proposed is a function of what was told before."""
+    spec = lossy_spec(sampler)
+    live, whole = run_whole(spec)
+    ledger = memory_ledger()
+    done = shortened(spec, ledger, 7).started
+    lose(ledger, [assignment.trial.trial_id for assignment in done[-2:]])
+    search = make_search(spec, ledger)
+    Driver(search, ledger).run()
+    assert proposals_of(ledger) == proposals_of(whole)
+    assert trials_of(search) == trials_of(live)
+    assert trials_of(make_search(spec, ledger)) == trials_of(live)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_rows_that_are_lost_in_the_middle_are_told_where_they_stood(sampler):
+    spec = lossy_spec(sampler)
+    live, whole = run_whole(spec)
+    ledger = memory_ledger()
+    done = shortened(spec, ledger, 8).started
+    lose(ledger, [assignment.trial.trial_id for assignment in (done[1], done[4], done[5], done[7])])
+    search = make_search(spec, ledger)
+    Driver(search, ledger).run()
+    assert proposals_of(ledger) == proposals_of(whole)
+    assert trials_of(search) == trials_of(live)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_of_a_lost_trial_whose_evaluations_are_lost_too_all_runs_again(sampler):
+    spec = lossy_spec(sampler)
+    live, whole = run_whole(spec)
+    ledger = memory_ledger()
+    done = shortened(spec, ledger, 6).started
+    lose(ledger, [done[-1].trial.trial_id], "evaluations", "examples")
+    search = make_search(spec, ledger)
+    Driver(search, ledger).run()
+    assert proposals_of(ledger) == proposals_of(whole)
+    assert trials_of(search) == trials_of(live)
+
+
+def lossy_spec(sampler):
+    search = {"sampler": sampler, "startup_trials": 2, "population_size": 8, "trials": 14, "space": RANGES}
+    if sampler == "cmaes":
+        search["minimize"] = "unlearning_quality"
+    if sampler in LISTING:
+        search["trials"] = None
+    return make_spec(data={"forget_sets": ONE_FORGET_SET}, steps=[0, 2, 5], search=search)
+
+
+RANGES = {
+    "batch_size": 4,
+    "learning_rate": {"low": 1e-5, "high": 6e-3, "log": True, "grid_points": 4},
+    "weight_decay": {"low": 0.0, "high": 0.1, "grid_points": 3},
+}

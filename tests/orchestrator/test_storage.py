@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.errors import StorageError, SweepError
 from orchestrator.storage import LocalStorage, ObjectStorage, open_storage
+from tests.limits import HANG_S
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -233,7 +234,7 @@ def test_of_many_processes_that_create_one_file_one_does(tmp_path):
         for process in processes:
             process.start()
         start.set()
-        (winner,) = [name for name in [won.get(timeout=60) for _ in processes] if name]
+        (winner,) = [name for name in [won.get(timeout=HANG_S) for _ in processes] if name]
         for process in processes:
             process.join()
         assert (tmp_path / str(attempt) / "lock").read_text() == winner

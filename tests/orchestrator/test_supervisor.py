@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from orchestrator import supervisor
+from tests.limits import HANG_S
 
 SUPERVISE = """
 import sys
@@ -26,7 +27,7 @@ def start(retries: int, first: str, again: str) -> subprocess.Popen[str]:
 
 def supervised(retries: int, first: str, again: str) -> tuple[int, list[str], str]:
     process = start(retries, first, again)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANG_S)
     return process.returncode, out.split(), err
 
 
@@ -52,7 +53,7 @@ def test_a_stop_that_was_asked_for_is_no_reason_to_go_on() -> None:
     driver = int(process.stdout.readline())
     process.send_signal(signal.SIGTERM)
     os.kill(driver, signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(timeout=HANG_S) == 128 + signal.SIGTERM
     assert process.stdout.read() == ""
 
 

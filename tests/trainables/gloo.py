@@ -18,9 +18,7 @@ import torch.distributed as dist
 
 import tests.support  # noqa: F401  # for the server to have it
 import trainables.trial  # noqa: F401
-
-LIMIT = timedelta(seconds=60)
-"""How long a process waits for the others before it fails."""
+from tests.limits import HANG_S
 
 
 class GlooTeam:
@@ -42,7 +40,7 @@ class GlooTeam:
         for pipe in self._pipes:
             pipe.send((work, arguments))
         for rank, pipe in enumerate(self._pipes):
-            assert pipe.poll(LIMIT.total_seconds()), f"rank {rank} waits for the others"
+            assert pipe.poll(HANG_S), f"rank {rank} waits for the others"
         answers = [pipe.recv() for pipe in self._pipes]
         for rank, (done, answer) in enumerate(answers):
             assert done, f"rank {rank}: {answer}"
@@ -60,7 +58,8 @@ def _serve(rank: int, size: int, rendezvous: Path, pipe: Connection) -> None:
     gc.freeze()  # as in conftest.py: Accelerate collects garbage before every trial
     if size > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
-        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=LIMIT)
+        limit = timedelta(seconds=HANG_S)
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=limit)
     while True:
         work, arguments = pipe.recv()
         try:

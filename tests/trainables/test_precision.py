@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.limits import HANG_S
+
 
 def run_tiny(precision: str, *, gpu: bool) -> dict[str, Any]:
     visible = os.environ if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.trainables.run_tiny", precision]
-    done = subprocess.run(command, capture_output=True, text=True, env=visible, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=visible, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
