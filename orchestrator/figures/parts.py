@@ -6,8 +6,8 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.frontier import Row
-from orchestrator.plotting import INK, Panel
+from orchestrator.frontier import Level, Row
+from orchestrator.plotting import GREEN, INK, Panel
 from orchestrator.report_data import look_up
 
 PERFORMANCE = "held-out NLL, nats/token"
@@ -65,6 +65,19 @@ def rule(level: float) -> alt.Chart:
     once = alt.Chart(alt.InlineData(values=[{}]))
     line: alt.Chart = once.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1).encode(y=alt.datum(level))
     return line
+
+
+def band(level: Level | None) -> list[alt.Chart]:
+    """Draw what the reference models have across a panel: their range, and their mean; nothing where it is not known.
+
+    It goes below everything else.
+    """
+    if level is None:
+        return []
+    once = alt.Chart(alt.InlineData(values=[{}]))
+    spread = once.mark_rect(color=GREEN, opacity=0.14).encode(y=alt.datum(level.low), y2=alt.datum(level.high))
+    mean = once.mark_rule(color=GREEN, strokeWidth=1.2, strokeDash=[2, 2]).encode(y=alt.datum(level.mean))
+    return [spread, mean]
 
 
 def pairs(rows: Sequence[Row], forget_sets: Sequence[str]) -> list[tuple[str, str]]:
