@@ -46,7 +46,7 @@ def agree(by_seed: Sequence[npt.NDArray[np.float64]]) -> bool:
     """
     if len(by_seed) < 2:
         return False
-    first, *others = [np.sort(own.reshape(len(own), -1) if own.ndim else own.reshape(1, 1), axis=0) for own in by_seed]
+    first, *others = [np.sort(np.atleast_1d(own), axis=0) for own in by_seed]
     if not first.size or any(own.shape != first.shape for own in others):
         return False
     scale = np.abs(first).max(axis=0)

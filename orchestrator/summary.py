@@ -129,7 +129,7 @@ def level_note(frontiers: Sequence[Frontier], measure: str) -> str:
     """Say what the reference models themselves have of a mean exposure, by forget set. Not known: nothing."""
     levels = {f.forget_set: f.floor[measure] for f in frontiers if measure in f.floor}
     listed = ", ".join(f"{name} {_level(level)}" for name, level in levels.items())
-    how = ", each against the others" if measure == "gen_ex" else ""
+    how = ", each against the others" if measure.startswith("gen_ex") else ""
     return f"mean {NAMES[measure]} of the reference models themselves{how}, bits: {listed}" if listed else ""
 
 
