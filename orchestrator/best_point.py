@@ -7,14 +7,14 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.points import Point, Row, point_of, shown
-from orchestrator.schema import EVALUATIONS
+from orchestrator.schema import EVALUATIONS, OWN_KIND
 from orchestrator.spec import stored_spec
 from trainables.errors import nearest_name_hint
 from trainables.records import Status
@@ -23,7 +23,7 @@ SHORT_NAMES = {"exposure": "unlearning_quality"}
 """What conditions may say for a column."""
 NUMBERS = tuple(c.name for c in EVALUATIONS if pa.types.is_floating(c.type) or pa.types.is_integer(c.type))
 """Columns of evaluations that conditions may bound."""
-_PERFORMANCE = frozenset({"performance", "heldout_nll", "heldout_perplexity", "retain_nll", "bleu", "chrf"})
+_PERFORMANCE = frozenset({"performance", "heldout_nll", "heldout_perplexity", "retain_nll", *OWN_KIND, "bleu", "chrf"})
 _EXPOSURE = frozenset(
     {
         "unlearning_quality", "gen_ex", "gen_ex_abs", "gen_ex_per_token", "rel_ex", "rel_ex_skew_normal",
@@ -112,7 +112,7 @@ def best_point(ledger: Ledger, conditions: Sequence[Condition], forget_set: str 
             f"cannot be compared; choose one: --forget-set {', '.join(sets)}"
         )
     best = min(meeting, key=lambda row: (*(row[name] for name in order), row["trial_id"], row["step"]))
-    return point_of(ledger, ledger.trial(best["trial_id"]), best["step"])
+    return replace(point_of(ledger, ledger.trial(best["trial_id"]), best["step"]), chosen_by=wanted)
 
 
 def _closest(rows: Sequence[Row], conditions: Sequence[Condition]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 Group = TypeVar("Group")
 
@@ -20,6 +21,9 @@ RESAMPLES = 1000
 LEVEL = 0.95
 STREAM = 0
 """Seed of the resampling: the same rows give the same interval."""
+ROUNDING = 1e-4
+"""Seeds whose numbers differ by no larger share than this do so by rounding, which a long ascent amplifies; by the
+order of their batches they differ by hundreds of times as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +38,27 @@ class Interval:
     resamples: int
 
 
+def agree(by_seed: Sequence[npt.NDArray[np.float64]]) -> bool:
+    """Tell whether several seeds have the same numbers, in any order, but for rounding.
+
+    Where a batch holds the whole forget set its order is all that a seed changes, and changes only how sums round: such
+    seeds are one run, several times. Columns are compared each at its own scale.
+    """
+    if len(by_seed) < 2:
+        return False
+    first, *others = [np.sort(np.atleast_1d(own), axis=0) for own in by_seed]
+    if not first.size or any(own.shape != first.shape for own in others):
+        return False
+    scale = np.abs(first).max(axis=0)
+    return all(bool((np.abs(own - first) <= ROUNDING * scale).all()) for own in others)
+
+
 def seed_interval(by_seed: Sequence[Group], statistic: Callable[[Sequence[Group]], float]) -> Interval | None:
     """Resample the seeds with replacement and take the percentiles of the statistic.
 
-    None: fewer than two seeds, which say nothing of the spread.
+    None: fewer than two seeds, which say nothing of the spread; or seeds that agree, which are no replicates.
     """
-    if len(by_seed) < 2:
+    if len(by_seed) < 2 or agree([np.asarray(own, dtype=np.float64) for own in by_seed]):
         return None
     count = len(by_seed)
     draws = np.random.default_rng(STREAM).integers(count, size=(RESAMPLES, count))

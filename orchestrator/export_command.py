@@ -76,7 +76,7 @@ def export(
         tell=lambda doing: say(f"{doing} ..."),
     )
     if not as_json:
-        _show(exported)
+        _show(exported, chosen=point.chosen_by is not None)
     url = None
     if push is not None:
         from orchestrator.hub import push_folder
@@ -103,7 +103,8 @@ def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | No
     )
 
 
-def _show(exported: "Export") -> None:
+def _show(exported: "Export", *, chosen: bool) -> None:
+    from orchestrator.frontier import CHOSEN_NOTE
     from orchestrator.points import shown
 
     table = Table("metric", "ledger", "exported model", "difference")
@@ -112,12 +113,14 @@ def _show(exported: "Export") -> None:
     console = out()
     console.print(table)
     console.print(f"verified: {exported.verification}", soft_wrap=True, highlight=False)
+    if chosen:
+        console.print(CHOSEN_NOTE, highlight=False)
     console.print(f"model: {exported.folder}", soft_wrap=True, highlight=False)
 
 
 def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
     facts = exported.provenance
-    names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
+    names = ("sweep", "trial_id", "step", "seed", "from_step", "chosen_by", "chosen", "verification", "files")
     return {
         "folder": str(exported.folder),
         **{name: facts[name] for name in names},

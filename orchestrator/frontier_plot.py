@@ -2,16 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from textwrap import fill
 
+import numpy as np
 import plotext
 
 from orchestrator.frontier import Frontier
+from orchestrator.frontier_objectives import label_of
 from orchestrator.schema import unit
 from orchestrator.summary import DISTRIBUTIONS
 
 WIDTH, HEIGHT = 79, 13
 MARKERS = {"in": "oabcde", "out": "x*+#%@"}
 """One character a forget set, by distribution, in turn."""
+FLOOR_MARKERS = "|:!;"
+"""One character a forget set, in turn, for the floor that its reference models give."""
 
 
 def frontier_plot(frontiers: Sequence[Frontier]) -> str:
@@ -26,20 +31,29 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
     figure.theme("colorless")
     legend = []
     before: Counter[str] = Counter()
-    x, y = drawn[0].objectives
-    for frontier in drawn:
+    points = [[frontier.minimised(row) for row in frontier.points] for frontier in drawn]
+    heights = [y for own in points for _, y in own if y is not None]
+    for index, frontier in enumerate(drawn):
+        if frontier.exposure_floor is not None:
+            marker = FLOOR_MARKERS[index % len(FLOOR_MARKERS)]
+            legend.append(f"{marker} floor of {frontier.forget_set}: its reference models' mean")
+            rows = np.linspace(min(heights), max(heights), HEIGHT).tolist()
+            figure.draw(figure.signal([frontier.exposure_floor] * HEIGHT, rows, marker=marker))
+    floors, legend = legend, []
+    for frontier, own in zip(drawn, points, strict=True):
         markers = MARKERS[frontier.distribution]
         marker = markers[before[frontier.distribution] % len(markers)]
         before[frontier.distribution] += 1
         legend.append(f"{marker} {frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})")
-        figure.draw(
-            figure.signal([row[x] for row in frontier.points], [row[y] for row in frontier.points], marker=marker)
-        )
-    figure.label(_axis(x), "x")
+        figure.draw(figure.signal([x for x, _ in own], [y for _, y in own], marker=marker))
+    x, y = (_axis(drawn, index) for index in (0, 1))
+    figure.label(x, "x")
     lines = figure.build().string(colorless=True).splitlines()
-    heading = f"{_axis(y)}, against {_axis(x)}; lower is better"
-    return "\n".join([heading, "   ".join(legend), *(line.rstrip() for line in lines)])
+    heading = f"{y}, against {x}; lower is better"
+    return "\n".join([fill(heading, WIDTH), "   ".join(legend), *floors, *(line.rstrip() for line in lines)])
 
 
-def _axis(column: str) -> str:
-    return f"{column} [{unit(column)}]" if unit(column) else column
+def _axis(drawn: Sequence[Frontier], index: int) -> str:
+    column = drawn[0].objectives[index]
+    label = label_of(column, [frontier.levels[index] for frontier in drawn])
+    return f"{label} [{unit(column)}]" if unit(column) else label

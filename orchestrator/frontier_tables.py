@@ -9,22 +9,29 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.crossings import method_of
-from orchestrator.frontier import Frontier, Row, Target
+from orchestrator.frontier import CHOSEN_NOTE, Frontier, Row, Target
+from orchestrator.frontier_objectives import label_of
 from orchestrator.frontier_plot import frontier_plot
 from orchestrator.schema import unit
 from orchestrator.summary import (
     POINTS_SHOWN,
     PRICES,
+    cost_of,
     exposure_notes,
     frontier_notes,
     interval_note,
+    level_note,
     lost,
     number,
+    own_kind_measured,
     points_shown,
     points_title,
     prices,
+    target_note,
 )
 
+LOST_ON = {"population_nll": "lost:\nnever\nseen", "distractor_nll": "lost:\nre-\ntained"}
+"""Headings of what is lost on data of the forget set's own kind."""
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""
 
@@ -47,6 +54,7 @@ def _report(frontiers: Sequence[Frontier], tables: Sequence[RenderableType]) -> 
         Text(frontier_plot(frontiers), no_wrap=True),
         Text(""),
         *(_price_table(frontiers, measure) for measure in PRICES),
+        *([Text(CHOSEN_NOTE, style="dim")] if any(frontier.points for frontier in frontiers) else []),
         Text(interval_note(frontiers), style="dim"),
         *(Text(note.text, style="dim" if note.matched else "yellow") for note in exposure_notes(frontiers)),
     )
@@ -54,29 +62,29 @@ def _report(frontiers: Sequence[Frontier], tables: Sequence[RenderableType]) -> 
 
 def _frontier_table(frontier: Frontier, most: int) -> RenderableType:
     table = _table(points_title(frontier, most))
-    extra = [name for name in frontier.objectives if name not in _shown_anyway(frontier)]
+    extra = {
+        index: f"{name}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
+        for index, (name, level) in enumerate(zip(frontier.objectives, frontier.levels, strict=True))
+        if level is not None or name not in _shown_anyway(frontier)
+    }
     for name in ("trial", "method, lr", "step"):
         table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
     writes = any(row["bleu"] is not None for row in frontier.points)
-    headers: tuple[str, ...] = (
-        "|GenEx|\nbits",
-        "GenEx\nbits",
-        "RelEx\nbits",
-        "extr.",
-        "AUC",
-        "held-\nout\nNLL",
-        "lost",
-    )
-    headers += ("BLEU",) * writes
-    for name in (*(f"{column}\n{unit(column)}" for column in extra), *headers):
+    costs = {"performance": "lost:\nheld-\nout"}
+    costs |= {name: LOST_ON[name] for name in own_kind_measured([frontier])}
+    shows_nll = len(costs) == 1  # where its own kind is known, what is lost takes the room
+    headers = ["|Gen-\nEx|\nbits", "GenEx\nbits", "RelEx\nbits", "extr.", "AUC"]
+    headers += [*["held-\nout\nNLL"] * shows_nll, *costs.values(), *["BLEU"] * writes]
+    for name in (*extra.values(), *headers):
         table.add_column(name, justify="right", overflow="fold")
     for row in points_shown(frontier, most):
         table.add_row(
             row["trial_id"][:8], f"{method_of(row)} {row['learning_rate']:.2g}", str(row["step"]),
-            *(number(row[column], 3) for column in extra),
+            *(number(frontier.minimised(row)[index], 3) for index in extra),
             number(row["gen_ex_abs"], 2), number(row["gen_ex"], 2), number(row["rel_ex"], 2),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
-            f"{row['heldout_nll']:.3f}", number(lost(row, frontier), 3, sign=True),
+            *([number(row["heldout_nll"], 3)] if shows_nll else []),
+            *(number(lost(row, frontier, name), 3, sign=True) for name in costs),
             *([number(row["bleu"], 1)] if writes else []),
         )  # fmt: skip
     if not frontier.points:
@@ -86,7 +94,7 @@ def _frontier_table(frontier: Frontier, most: int) -> RenderableType:
 
 def _shown_anyway(frontier: Frontier) -> set[str]:
     """Name the objectives that the usual columns show: with reference models, unlearning quality is |GenEx|."""
-    shown = {"step", "gen_ex_abs", "gen_ex", "rel_ex", "membership_auc", "heldout_nll", "performance"}
+    shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *own_kind_measured([frontier])}
     measured = any(row["gen_ex_abs"] is not None for row in frontier.points)
     return shown | {"unlearning_quality"} if measured else shown
 
@@ -94,14 +102,16 @@ def _shown_anyway(frontier: Frontier) -> set[str]:
 def _target_table(frontier: Frontier) -> RenderableType:
     if not frontier.points or not frontier.targets:
         return Text("")
-    exposure, performance = frontier.objectives
+    exposure = label_of(frontier.objectives[0], frontier.levels[:1])
+    performance = frontier.objectives[1]
     table = _table(f"{frontier.forget_set}: what reaches a given {exposure}, soonest and best")
-    bound = f"at most,\n{unit(exposure)}"
+    bound = f"at most,\n{unit(frontier.objectives[0])}"
     for name in (bound, "fewest\nsteps", "s", performance, "by", f"best\n{performance}", "steps", "s", "by"):
         table.add_column(name, justify="left" if name == "by" else "right", overflow="fold")
     for target in frontier.targets:
-        table.add_row(f"{target.exposure_at_most:g}", *_target_cells(target, performance))
-    return Group(table, Text(""))
+        mark = "*" if target.below_floor else ""
+        table.add_row(f"{target.exposure_at_most:.4g}{mark}", *_target_cells(target, performance))
+    return Group(table, *(Text(note, style="yellow") for note in [target_note(frontier)] if note), Text(""))
 
 
 def _target_cells(target: Target, performance: str) -> list[str]:
@@ -119,20 +129,23 @@ def _target_cells(target: Target, performance: str) -> list[str]:
 
 
 def _price_table(frontiers: Sequence[Frontier], measure: str) -> RenderableType:
-    table = _table(f"{PRICES[measure]} (interpolated between evaluations)")
-    for name in ("forget set", "reached\nby", "lost,\nnats/token", "at step", "with", "median steps"):
+    table = _table(f"{PRICES[measure]} (lost in nats/token, interpolated between evaluations)")
+    own_kind = own_kind_measured(frontiers)
+    costs = ["lost:\nheld-\nout", *(LOST_ON[name] for name in own_kind)]
+    for name in ("forget set", "reached\nby", *costs, "at\nstep", "with", "median steps"):
         table.add_column(name, overflow="fold")
     for price in prices(frontiers, measure):
         best = price.cheapest
         table.add_row(
             price.forget_set, price.reached_by,
-            number(best.cost, 3, sign=True) if best else "-", f"{best.steps:.1f}" if best else "-",
+            *(number(cost_of(best, name), 3, sign=True) for name in ("performance", *own_kind)),
+            f"{best.steps:.1f}" if best else "-",
             f"{best.method} {best.learning_rate:.2g}" if best else "-", price.median_steps,
         )  # fmt: skip
-    return Group(table, Text(""))
+    return Group(table, *(Text(note, style="dim") for note in [level_note(frontiers, measure)] if note), Text(""))
 
 
 def _table(title: str) -> Table:
     """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
-    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
+    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
     return Table(title=title, title_justify="left", **layout)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import jinja2
 from huggingface_hub import ModelCardData
 
 from orchestrator import provenance
+from orchestrator.crossings import PRICES, price_lost
+from orchestrator.frontier import CHOSEN_NOTE
 from orchestrator.identity import file_hash
 from orchestrator.ledger import Ledger
+from orchestrator.levels import floor_of
 from orchestrator.new_folder import MARKER
 from orchestrator.points import Point, Row
 from orchestrator.schema import EVALUATIONS, unit
@@ -47,6 +51,9 @@ def describe(
 ) -> dict[str, Any]:
     """Write ``provenance.json`` beside an exported model, and give its content. The texts are no part of it."""
     recorded = ledger.manifest()
+    own = [row for row in ledger.baselines() if row["forget_set"] == forget_set.name]
+    base = next((row for row in own if row["model"] == "base"), None)
+    floor = floor_of([row for row in own if row["model"].startswith("reference")])
     facts = {
         "format_version": FORMAT_VERSION,
         "exported_at": datetime.now(UTC).isoformat(),
@@ -55,6 +62,8 @@ def describe(
         "step": point.step,
         "seed": point.trial["seed"],
         "status": point.metrics.get("status"),
+        "chosen_by": point.chosen_by,
+        "chosen": CHOSEN_NOTE if point.chosen_by is not None else None,
         "model": _model(folder, spec.model),
         "forget_set": {
             "name": forget_set.name,
@@ -65,7 +74,12 @@ def describe(
         "config": json.loads(point.trial["config"]),
         "horizon": point.trial["horizon"],
         "from_step": from_step,
-        "baselines": {row.pop("model"): row for row in ledger.baselines() if row.pop("forget_set") == forget_set.name},
+        "baselines": {
+            row["model"]: {name: value for name, value in row.items() if name not in ("model", "forget_set")}
+            for row in own
+        },
+        "floor": {name: asdict(level) for name, level in floor.items()},
+        "prices": {name: _price(point.metrics.get(name), base, name) for name in PRICES},
         "verification": verification.as_json(),
         "hashes": {name: recorded.get(name) for name in ("spec_hash", "workload_hash", "data_hash", "models")},
         "ran_with": _versions(_session_of(point.trial, recorded)),
@@ -83,6 +97,11 @@ def describe(
     }
     (folder / MARKER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
+
+
+def _price(value: float | None, base: Row | None, column: str) -> dict[str, float | None]:
+    start = None if base is None else base[column]
+    return {"base": start, "model": value, "lost": price_lost(value, base, column)}
 
 
 def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:

@@ -117,10 +117,9 @@ def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTria
         )
     if version < 1:
         raise UnreadableFileError("no file of a ledger: it names no schema version")
-    table = migrate(name, table, version, find_trial=find_trial)
     try:
-        return table.cast(schema), version
-    except (pa.ArrowException, ValueError) as error:
+        return migrate(name, table, version, find_trial=find_trial).cast(schema), version
+    except (pa.ArrowException, ValueError, LookupError) as error:
         raise UnreadableFileError(f"not the columns of {name} ({error})") from None
 
 

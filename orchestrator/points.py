@@ -20,6 +20,9 @@ class Point:
     step: int
     metrics: Row
     """What was measured there, by column; of a step 0 that the axis lacks, the baseline of the base model."""
+    chosen_by: str | None = None
+    """The bounds that it is the best point within, chosen on the evaluations that it is shown with; None: it was asked
+    for by trial and step."""
 
     @property
     def trial_id(self) -> str:

@@ -22,6 +22,7 @@ from orchestrator.identity import content_hash, file_hash
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
+from orchestrator.schema import RELATIVE_TO_REFERENCES
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.batching import EncodedSet, Form, encode
 from trainables.config import ModelConfig
@@ -264,9 +265,13 @@ def build_workload(
         )
         baselines = [
             baseline
-            for role, folder in folders.items()
-            for baseline in _baselines(
-                role, load_model(folder, spec.model)[0].to(device), sets, spec.evaluation.batch_size
+            for place, (role, folder) in enumerate(folders.items())
+            for baseline in measure_model(
+                role,
+                load_model(folder, spec.model)[0].to(device),
+                sets,
+                reference=place - 1 if place else None,  # the base model comes first
+                batch_size=spec.evaluation.batch_size,
             )
         ]
     baselines += _copying(datasets, writing)
@@ -302,12 +307,30 @@ def _with_alternate(example: Example) -> Example:
     return replace(example, completion=example.alternate)
 
 
-def _baselines(role: str, model: Any, sets: Mapping[str, EvaluationSets], batch_size: int) -> list[Baseline]:
-    return [
-        Baseline(model=role, forget_set=name, metrics=asdict(evaluation))
-        for name, own in sets.items()
-        for evaluation, _ in [evaluate(model, own, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)]
-    ]
+def measure_model(
+    role: str, model: Any, sets: Mapping[str, EvaluationSets], *, reference: int | None, batch_size: int
+) -> list[Baseline]:
+    """Measure a model on every forget set, before any unlearning.
+
+    A reference model is measured against the other references. The only one has no other: what is measured against
+    references is null then, ``unlearning_quality`` included, which would be of another measure than the trials'.
+
+    Args:
+        role: of the model.
+        model: on the device that it is measured on.
+        sets: by forget set.
+        reference: its place among the reference models; None: it is none of them.
+        batch_size: examples in one forward pass.
+    """
+    found = []
+    for name, own in sets.items():
+        others = own if reference is None else own.without_reference(reference)
+        evaluation, _ = evaluate(model, others, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)
+        metrics = asdict(evaluation)
+        if reference is not None and not len(others.reference_logp_SN):
+            metrics |= dict.fromkeys(RELATIVE_TO_REFERENCES)
+        found.append(Baseline(model=role, forget_set=name, metrics=metrics))
+    return found
 
 
 def _copying(datasets: Datasets, writing: WritingTask | None) -> list[Baseline]:

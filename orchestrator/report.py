@@ -16,6 +16,7 @@ from orchestrator.figures import (
     importance_figure,
     trajectory_figure,
 )
+from orchestrator.frontier import CHOSEN_NOTE
 from orchestrator.importances import importances
 from orchestrator.ledger import Ledger
 from orchestrator.plotting import Figure, javascript
@@ -27,6 +28,12 @@ EXTREMES_SHOWN = 8
 """Examples of a forget set in the page, from each end."""
 ENDINGS_SHOWN = 50
 """Trials in the page that ended with a message."""
+COSTS = {
+    "performance": "lost, held-out, nats/token",
+    "population_nll": "lost, own kind, never trained, nats/token",
+    "distractor_nll": "lost, own kind, retained, nats/token",
+}
+"""Headings of what is lost of each price against the base model."""
 MAIN_PACKAGES = ("unlearn-sweep", "torch", "transformers", "accelerate", "ray", "optuna")
 """Packages whose versions a reader looks for first."""
 _TEMPLATES = jinja2.Environment(
@@ -85,6 +92,8 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: b
         prices={measure: summary.prices(data.frontiers, measure) for measure in summary.PRICES},
         notes=summary.exposure_notes(data.frontiers),
         interval_note=summary.interval_note(data.frontiers),
+        chosen_note=CHOSEN_NOTE,
+        costs={name: COSTS[name] for name in ("performance", *summary.own_kind_measured(data.frontiers))},
         summary=summary,
         method_of=method_of,
         look_up=look_up,

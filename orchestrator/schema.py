@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of the tables. A change of a published column raises it, and ships a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 
@@ -94,6 +95,20 @@ EVALUATIONS = _table(
         "gen_ex_abs, or without reference models mean |rel_ex - log2 e|; lower is better",
     ),
     ("performance", REAL, "nats/token", "heldout_nll; lower is better"),
+    (
+        "population_nll",
+        REAL,
+        "nats/token",
+        "negative log-likelihood of never-trained examples of the forget set's own kind (its population), "
+        "token-weighted; null in rows of schema versions before 4",
+    ),
+    (
+        "distractor_nll",
+        REAL,
+        "nats/token",
+        "negative log-likelihood of retained examples of the forget set's own kind (its distractors), token-weighted; "
+        "null where the set has none, and in rows of schema versions before 4",
+    ),
     ("tokens_seen", WHOLE, "tokens", "forget target tokens ascended on so far"),
     ("elapsed_s", REAL, "seconds", "wall time since the trial started"),
 )
@@ -122,6 +137,12 @@ REPEATED: Mapping[str, Sequence[str]] = {
 """Columns of the trial that its rows repeat. They never change: the trial's id is the hash of what they say."""
 
 
+OWN_KIND = ("population_nll", "distractor_nll")
+"""The NLL of examples of the forget set's own kind: never trained, and retained."""
+RELATIVE_TO_REFERENCES = ("gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality")
+"""What is measured against the reference models; of a reference model, against the others."""
+
+
 def migrate(
     name: str, table: pa.Table, version: int, *, find_trial: Callable[[str], Mapping[str, Any] | None]
 ) -> pa.Table:
@@ -140,10 +161,32 @@ def migrate(
             table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
     if version < 3 and name == "baselines":
         for column in ("bleu", "chrf"):
-            at = BASELINES.get_field_index(column)
-            table = table.add_column(at, column, pa.nulls(len(table), BASELINES.field(column).type))
+            table = table.append_column(column, pa.nulls(len(table), BASELINES.field(column).type))
     if version < 3 and name == "forget_sets":
         table = table.append_column("repetitions", pa.nulls(len(table), WHOLE))
+    if version < 4 and name in ("evaluations", "baselines"):
+        table = _with_own_kind(table, EVALUATIONS if name == "evaluations" else BASELINES)
+    if version < 4 and name == "baselines":
+        table = _without_own_floor(table)
+    return table
+
+
+def _with_own_kind(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Add the columns of the forget set's own kind, which were not measured."""
+    for column in OWN_KIND:
+        table = table.add_column(schema.get_field_index(column), column, pa.nulls(len(table), REAL))
+    return table
+
+
+def _without_own_floor(table: pa.Table) -> pa.Table:
+    """Take out the exposure of reference models as it was measured before version 4.
+
+    Each was compared with a mean that it was part of itself, which made it too small: no floor for other models.
+    """
+    is_reference = pc.starts_with(table["model"], "reference-")
+    for column in RELATIVE_TO_REFERENCES:
+        values = pc.if_else(is_reference, pa.scalar(None, REAL), table[column])
+        table = table.set_column(table.schema.get_field_index(column), column, values)
     return table
 
 
@@ -162,7 +205,10 @@ def _metrics() -> list[pa.Field]:
     return [column for column in EVALUATIONS if column.name not in skip]
 
 
-_ROLES = "base, reference-0, reference-1, ...; copy: sources as they are, for BLEU and chrF"
+_ROLES = (
+    "base, reference-0, reference-1, ...; copy: sources as they are, for BLEU and chrF. gen_ex and what follows from "
+    "it are of a reference model against the others: null where it is the only one, and in schema versions before 4"
+)
 BASELINES = pa.schema(
     [
         pa.field("model", TEXT, metadata={"unit": "", "meaning": _ROLES}),

@@ -70,9 +70,10 @@ class _Probe:
         largest = max(configs, key=lambda config: config.batch_size)
         passes = max((OBJECTIVES[c.objective].passes(c.objective_weights) for c in configs), key=_cost)
         sizes = sizes_of(spec.data, encoder_decoder=lambda: self._encoder_decoder)
-        biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population)
+        biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population + s.distractors)
         batch = -(-min(largest.batch_size, biggest.forget) // workers)
-        scored = biggest.forget + biggest.population + sizes.heldout + spec.data.retain_evaluation
+        own_kind = biggest.forget + biggest.population + biggest.distractors
+        scored = own_kind + sizes.heldout + spec.data.retain_evaluation
         evaluated = -(-scored // workers)
         some = self._random_set(min(evaluated, spec.evaluation.batch_size))
         training_s = self._median_s(lambda: self._step(spec.preparation.batch_size))

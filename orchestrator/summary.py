@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.bootstrap import Interval
-from orchestrator.frontier import UNEXPOSED, Crossing, Frontier, Row
-from orchestrator.schema import unit
+from orchestrator.crossings import price_lost
+from orchestrator.frontier import UNEXPOSED, Crossing, Frontier, Level, Row
+from orchestrator.frontier_objectives import label_of
+from orchestrator.schema import OWN_KIND, unit
 
 DISTRIBUTIONS = {"in": "in-distribution", "out": "out-of-distribution"}
 PRICES = {
     "gen_ex": "the price of mean GenEx 0, as likely as under the reference models",
-    "rel_ex": f"the price of mean RelEx {UNEXPOSED['rel_ex']:.2f}, ranked as never-trained examples are",
+    "rel_ex": (
+        f"the price of mean RelEx {UNEXPOSED['rel_ex']:.2f}, ranked as never-trained examples are in a large population"
+    ),
 }
+NAMES = {"gen_ex_abs": "|GenEx|", "gen_ex": "GenEx", "rel_ex": "RelEx"}
+"""What readers know measures of exposure by."""
 POINTS_SHOWN = 12
 """Frontier points of a forget set in a table; ``frontier --json`` has all."""
 FEW_SEEDS = 5
@@ -87,13 +93,51 @@ def interval_note(frontiers: Sequence[Frontier]) -> str:
     if not any(frontier.points for frontier in frontiers):
         return ""
     interval = next((f.hypervolume_by_seed for f in frontiers if f.hypervolume_by_seed is not None), None)
+    agreeing = [frontier.forget_set for frontier in frontiers if frontier.seeds_agree]
+    reason = (
+        f"the seeds of {', '.join(agreeing)} give the same numbers but for rounding, as where a batch holds the whole "
+        f"forget set: they are one run, several times, and tell of no spread"
+    )
     if interval is None:
-        return "one seed: no intervals"
+        several = any(frontier.seeds > 1 for frontier in frontiers)
+        return f"no intervals: {reason}" if agreeing else "no intervals" if several else "one seed: no intervals"
     few = "; so few seeds give little more than their range" if interval.seeds < FEW_SEEDS else ""
     return (
         f"in brackets (none: one seed): {interval.level:.0%} bootstrap intervals over {interval.seeds} seeds, "
-        f"{interval.resamples} resamples{few}"
+        f"{interval.resamples} resamples{few}{f'; {reason}' if agreeing else ''}"
     )
+
+
+def floor_note(frontier: Frontier) -> str:
+    """Say what the reference models show, and its spread, or why that is not known. Without such models: nothing."""
+    if not frontier.references:
+        return ""
+    found = [f"{NAMES[name]} {_level(frontier.floor[name])} bits" for name in NAMES if name in frontier.floor]
+    text = f"floor: the reference models, mean and range: {', '.join(found)} ({UNEXPOSED['rel_ex']:.2f} in theory)"
+    if "gen_ex" in frontier.floor:
+        return f"{text}; GenEx of each against the others"
+    reason = (
+        "there is one only, and none to measure it against"
+        if len(frontier.references) == 1
+        else "an older version measured each against a mean that it was part of; the next run that goes on with the "
+        "sweep measures it"
+    )
+    return f"{text}; of GenEx not known: {reason}"
+
+
+def level_note(frontiers: Sequence[Frontier], measure: str) -> str:
+    """Say what the reference models themselves have of a mean exposure, by forget set. Not known: nothing."""
+    levels = {f.forget_set: f.floor[measure] for f in frontiers if measure in f.floor}
+    listed = ", ".join(f"{name} {_level(level)}" for name, level in levels.items())
+    how = ", each against the others" if measure.startswith("gen_ex") else ""
+    return f"mean {NAMES[measure]} of the reference models themselves{how}, bits: {listed}" if listed else ""
+
+
+def target_note(frontier: Frontier) -> str:
+    """Say of targets that are below the floor that they are. None is: nothing."""
+    if not any(target.below_floor for target in frontier.targets):
+        return ""
+    return f"* below the floor: the reference models have {frontier.exposure_floor:.2f} on average"
 
 
 def frontier_notes(frontier: Frontier) -> list[str]:
@@ -105,6 +149,9 @@ def frontier_notes(frontier: Frontier) -> list[str]:
         corner = f"({_measured(frontier.reference_point[0], x)}, {_measured(frontier.reference_point[1], y)})"
         product = " x ".join(unit(name) or name for name in frontier.objectives)
         lines.append(f"hypervolume {frontier.hypervolume:.2f} {product} below {corner}: {origin}")
+        distances = [label_of(x, [frontier.levels[0]]), label_of(y, [frontier.levels[1]])]
+        if distances != [x, y]:
+            lines[-1] += f"; minimised: {' and '.join(distances)}"
     if frontier.hypervolume_by_seed is not None:
         interval = frontier.hypervolume_by_seed
         lines[-1] += f"; of one seed on average {interval.estimate:.2f}{_range(interval, 2)}"
@@ -113,12 +160,14 @@ def frontier_notes(frontier: Frontier) -> list[str]:
         lines.append(
             f"knee: {row['trial_id'][:8]} at step {row['step']}, {_measured(row[x], x)}, {_measured(row[y], y)}"
         )
+    if floor := floor_note(frontier):
+        lines.append(floor)
     if frontier.base is not None:
-        references = ", ".join(f"{row['performance']:.3f}" for row in frontier.references) or "none"
+        base, references = frontier.base, ", ".join(number(row["performance"], 3) for row in frontier.references)
         lines.append(
-            f"base model: |GenEx| {number(frontier.base['gen_ex_abs'], 2)} bits, "
-            f"RelEx {frontier.base['rel_ex']:.2f} bits, held-out NLL "
-            f"{frontier.base['performance']:.3f}; reference models' held-out NLL: {references}"
+            f"base model: |GenEx| {number(base['gen_ex_abs'], 2)} bits, RelEx {number(base['rel_ex'], 2)} bits, "
+            f"held-out NLL {number(base['performance'], 3)}{_own_kind(base)}; reference models' held-out NLL: "
+            f"{references or 'none'}"
         )
     if frontier.base is not None and frontier.copying is not None:
         lines.append(
@@ -148,10 +197,25 @@ def ends(rows: Sequence[Row], most: int) -> list[Row]:
     return list(rows) if len(rows) <= 2 * most else [*rows[:most], *rows[-most:]]
 
 
-def lost(row: Row, frontier: Frontier) -> float | None:
-    """Give the performance lost against the base model, nats per token; None where the base was not measured."""
-    performance: float = row["performance"]
-    return None if frontier.base is None else performance - frontier.base["performance"]
+def lost(row: Row, frontier: Frontier, column: str = "performance") -> float | None:
+    """Return what of a price is lost against the base model, nats per token; None where either was not measured."""
+    return price_lost(row.get(column), frontier.base, column)
+
+
+def cost_of(crossing: Crossing | None, column: str) -> float | None:
+    """Return what a crossing costs in one of the prices; None where there is no crossing, or it was not measured."""
+    if crossing is None:
+        return None
+    return {
+        "performance": crossing.cost,
+        "population_nll": crossing.population_cost,
+        "distractor_nll": crossing.distractor_cost,
+    }[column]
+
+
+def own_kind_measured(frontiers: Sequence[Frontier]) -> list[str]:
+    """List which prices on data of the forget sets' own kind are known of any of them."""
+    return [name for name in OWN_KIND if any(f.base is not None and f.base.get(name) is not None for f in frontiers)]
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -159,6 +223,17 @@ def number(value: float | None, digits: int, *, sign: bool = False) -> str:
     if value is None:
         return "-"
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def _level(level: Level) -> str:
+    spread = f" ({level.low:.2f} to {level.high:.2f})" if level.models > 1 else ""
+    return f"{level.mean:.2f}{spread}"
+
+
+def _own_kind(base: Row) -> str:
+    names = {"population_nll": "never trained", "distractor_nll": "retained"}
+    known = [f"{base[name]:.3f} {what}" for name, what in names.items() if base.get(name) is not None]
+    return f", on its own kind {' and '.join(known)}" if known else ""
 
 
 def _range(interval: Interval | None, digits: int) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.crossings import Row, columns
+from orchestrator.crossings import columns
+from orchestrator.levels import Row
 from orchestrator.pareto import Numbers
 
 
@@ -18,6 +19,9 @@ class Target:
     """
 
     exposure_at_most: float
+    """Of the first objective; where that is a signed measure, of its distance to the unexposed level."""
+    below_floor: bool
+    """Whether that is less than the reference models have on average, which never saw the forget set."""
     performance_at_most: float
     """Infinity: no bound."""
     cheapest: Row | None
@@ -26,8 +30,18 @@ class Target:
     """The candidate of best performance (second objective)."""
 
 
-def target_of(candidates: pa.Table, values_N2: Numbers, exposure_at_most: float, performance_at_most: float) -> Target:
-    """Find what comes within the bounds among N candidates in (trial, step) order, with their two objectives."""
+def target_of(
+    candidates: pa.Table,
+    values_N2: Numbers,
+    exposure_at_most: float,
+    performance_at_most: float,
+    *,
+    floor: float | None = None,
+) -> Target:
+    """Find what comes within the bounds among N candidates in (trial, step) order, with their two objectives.
+
+    ``floor`` is what the reference models have of the first objective on average; None: not known.
+    """
     exposure_N, performance_N = values_N2.T
     (within,) = np.nonzero((exposure_N <= exposure_at_most) & (performance_N <= performance_at_most))
     exposure, performance = exposure_N[within], performance_N[within]
@@ -41,6 +55,7 @@ def target_of(candidates: pa.Table, values_N2: Numbers, exposure_at_most: float,
 
     return Target(
         exposure_at_most=exposure_at_most,
+        below_floor=floor is not None and exposure_at_most < floor,
         performance_at_most=performance_at_most,
         cheapest=first(step, performance, exposure),
         best=first(performance, step, exposure),

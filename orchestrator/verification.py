@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.schema import OWN_KIND
+
 _NOT_COMPARED = frozenset({"step", "elapsed_s"})
 """Where it is from, and a clock."""
 
@@ -69,9 +71,15 @@ class Verification:
 
 
 def compare_metrics(recorded: Mapping[str, Any], measured: Mapping[str, Any], *, tolerance: float) -> Verification:
-    """Compare every number that was recorded with what was measured again; leave out what neither has."""
-    pairs = {name: Comparison(recorded=value, measured=measured[name]) for name, value in _numbers(recorded).items()}
-    metrics = {name: pair for name, pair in pairs.items() if (pair.recorded, pair.measured) != (None, None)}
+    """Compare every number that was recorded with what was measured again.
+
+    What neither has is left out, and what a row does not have only because an older version did not measure it.
+    """
+    metrics = {}
+    for name, value in _numbers(recorded).items():
+        pair = Comparison(recorded=value, measured=measured[name])
+        if value is not None or (pair.measured is not None and name not in OWN_KIND):
+            metrics[name] = pair
     return Verification(metrics=metrics, tolerance=tolerance)
 
 

@@ -150,6 +150,7 @@ def tiny_workload(
         "population": encode(10, seed=2, label="population"),
         "heldout": encode(4, seed=3, label="heldout"),
         "retain": encode(4, seed=4, label="retain"),
+        "distractors": encode(5, seed=7, label="distractor"),
     }
     sets = evaluation_sets(
         {"forget": encoded},

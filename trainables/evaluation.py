@@ -1,7 +1,7 @@
 """One evaluation: a model's exposure of a forget set, and its performance, at one step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class EvaluationSets:
     population: EncodedSet
     heldout: EncodedSet
     retain: EncodedSet
+    distractors: EncodedSet | None = None
+    """What every model is trained on of the forget set's own kind; None: there are none."""
     base_logp_N: Array
     """log p of each forget example under the base model, nats."""
     reference_logp_SN: Array
@@ -42,6 +44,14 @@ class EvaluationSets:
     """The performance floor, in nats per token: a model above it has collapsed."""
     writing: WritingTask | None = None
     """What an encoder-decoder model writes out of the held-out set."""
+
+    def without_reference(self, index: int) -> "EvaluationSets":
+        """Leave a reference model out of those that exposure is measured against.
+
+        So a reference model is measured: against the others. A mean that contains the model itself is nearer to it
+        than any other model can come.
+        """
+        return replace(self, reference_logp_SN=np.delete(self.reference_logp_SN, index, axis=0))
 
 
 class NonFiniteEvaluationError(ArithmeticError):
@@ -68,11 +78,13 @@ def evaluate(
     population = score_set(model, sets.population, batch_size=batch_size, team=team)
     heldout_nll = score_set(model, sets.heldout, batch_size=batch_size, team=team).nll_per_token
     retain_nll = score_set(model, sets.retain, batch_size=batch_size, team=team).nll_per_token
+    distractor_nll = None
+    if sets.distractors is not None:
+        distractor_nll = score_set(model, sets.distractors, batch_size=batch_size, team=team).nll_per_token
     if not (
         np.isfinite(forget.logp_N).all()
         and np.isfinite(population.logp_N).all()
-        and math.isfinite(heldout_nll)
-        and math.isfinite(retain_nll)
+        and all(math.isfinite(nll) for nll in (heldout_nll, retain_nll, distractor_nll) if nll is not None)
     ):
         raise NonFiniteEvaluationError(f"step {step}: a log-likelihood is not finite")
 
@@ -108,6 +120,8 @@ def evaluate(
         chrf=chrf,
         unlearning_quality=unlearning_quality,
         performance=heldout_nll,
+        population_nll=population.nll_per_token,
+        distractor_nll=distractor_nll,
         tokens_seen=tokens_seen,
         elapsed_s=elapsed_s,
     )

@@ -104,7 +104,7 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     examples = min(config.batch_size, config.micro_batch_size or config.batch_size)  # of one pass
     sets = workload.evaluation_sets.values()
     own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
-    scored = [part for own in sets for part in (own.forget, own.population)]
+    scored = [part for own in sets for part in (own.forget, own.population, own.distractors) if part is not None]
     ascended = [own.forget.longest] * min(config.batch_size, len(own.forget))
     probe = replace(
         own,

@@ -38,7 +38,11 @@ def form_of(model: ModelConfig) -> Form:
 def encode_all(
     tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form = Form.TEXT
 ) -> dict[str, dict[str, EncodedSet]]:
-    """Tokenize what evaluations score: ``forget``, ``population``, ``heldout`` and ``retain`` of each forget set."""
+    """Tokenize what evaluations score of each forget set.
+
+    Returns:
+        By forget set: ``forget``, ``population``, ``heldout``, ``retain`` and, where it has any, ``distractors``.
+    """
 
     def encoded(examples: Sequence[Example]) -> EncodedSet:
         return encode(
@@ -54,7 +58,12 @@ def encode_all(
         "retain": encoded(datasets.retain_sample(data.retain_evaluation)),
     }
     return {
-        name: {"forget": encoded(s.forget), "population": encoded(s.population), **shared}
+        name: {
+            "forget": encoded(s.forget),
+            "population": encoded(s.population),
+            **({"distractors": encoded(s.distractors)} if s.distractors else {}),
+            **shared,
+        }
         for name, s in datasets.forget_sets.items()
     }
 

@@ -59,6 +59,10 @@ class EvaluationRecord:
     chrf: float | None = None
     unlearning_quality: float
     performance: float
+    population_nll: float | None = None
+    """Of never-trained examples of the forget set's own kind. None: in rows of older versions."""
+    distractor_nll: float | None = None
+    """Of retained examples of its kind. None: the set has no distractors, or the row is of an older version."""
     tokens_seen: int
     elapsed_s: float
 

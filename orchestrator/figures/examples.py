@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from orchestrator.figures.parts import layered, rule
+from orchestrator.figures.parts import floors_sentence, layered, rule
 from orchestrator.frontier import Row
 from orchestrator.plotting import BLUE, GREY, VERMILLION, Figure, Panel
 from orchestrator.report_data import Examples, ReportData
@@ -34,7 +34,7 @@ def examples_figure(data: ReportData) -> Figure:
         caption=(
             "Memorization is how much likelier the base model finds an example than the reference models do, "
             "difficulty how unlikely it is to them; both before unlearning. The dashed line is as if never trained; "
-            "below it is over-unlearned. After: " + " ".join(captions)
+            "below it is over-unlearned. After: " + " ".join(captions) + floors_sentence(data.frontiers)
         )
         if panels
         else "Nothing to draw: it takes reference models, and examples of a completed evaluation.",

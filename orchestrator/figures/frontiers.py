@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.figures.parts import PERFORMANCE, QUALITY, RESULTS, layered, model_tooltip, tooltip
+from orchestrator.figures.parts import PERFORMANCE, QUALITY, RESULTS, band, layered, model_tooltip, tooltip
 from orchestrator.frontier import Frontier, Row
 from orchestrator.plotting import BY_DISTRIBUTION, GREEN, GREY, INK, OKABE_ITO, Figure, Panel
 from orchestrator.report_data import ReportData
@@ -56,6 +56,11 @@ def _caption(data: ReportData, outside: int) -> str:
         sentences.append("Diamond: the base model, before unlearning.")
     if any(frontier.references for frontier in data.frontiers):
         sentences.append("Triangles: reference models, which never saw the forget set.")
+    if any("unlearning_quality" in frontier.floor for frontier in data.frontiers):
+        sentences.append(
+            "Green band and line: the floor, the range and the mean of the reference models, each measured against the "
+            "others. No model is expected below it."
+        )
     if len(data.evaluations) < sum(frontier.evaluations for frontier in data.frontiers):
         sentences.append("Beside those on the line, only every n-th evaluation is taken.")
     if outside:
@@ -142,7 +147,8 @@ def _frontier_panel(
         .encode(x=x, y=y)
     )
     title = f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})"
-    return layered(line, *points, rows=rows, title=title, height=300, uri=data.uri)
+    floor = band(frontier.floor.get("unlearning_quality"))
+    return layered(*floor, line, *points, rows=rows, title=title, height=300, uri=data.uri)
 
 
 def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:

@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from orchestrator.figures.parts import QUALITY, layered, pairs
+from orchestrator.figures.parts import QUALITY, floors_sentence, layered, pairs
 from orchestrator.plotting import Figure
 from orchestrator.report_data import ReportData
 
@@ -47,7 +47,7 @@ def heatmap_figure(data: ReportData) -> Figure:
             "Bright is unlearned. Learning rates of a method are put into up to 8 bins of equal width on a log "
             "axis (fewer rates: each its own); a cell is the median over all its trials, whatever their seed and "
             f"other settings, collapsed ones included. Values beyond {worst:.1f} bits (the base model, where it was "
-            "measured) have the darkest colour. White: nothing was run."
+            "measured) have the darkest colour. White: nothing was run." + floors_sentence(data.frontiers)
         )
         if panels
         else "Nothing to draw: no evaluation is committed.",

@@ -6,9 +6,10 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.frontier import Row
-from orchestrator.plotting import INK, Panel
+from orchestrator.frontier import Frontier, Level, Row
+from orchestrator.plotting import GREEN, INK, Panel
 from orchestrator.report_data import look_up
+from orchestrator.summary import level_note
 
 PERFORMANCE = "held-out NLL, nats/token"
 QUALITY = {True: "mean |GenEx|, bits", False: "mean |RelEx − 1.44|, bits"}
@@ -65,6 +66,25 @@ def rule(level: float) -> alt.Chart:
     once = alt.Chart(alt.InlineData(values=[{}]))
     line: alt.Chart = once.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1).encode(y=alt.datum(level))
     return line
+
+
+def floors_sentence(frontiers: Sequence[Frontier]) -> str:
+    """Say for the end of a caption what |GenEx| the reference models have themselves; not known: nothing."""
+    note = level_note(frontiers, "gen_ex_abs")
+    return f" {note[:1].upper()}{note[1:]}." if note else ""
+
+
+def band(level: Level | None) -> list[alt.Chart]:
+    """Draw what the reference models have across a panel: their range, and their mean; nothing where it is not known.
+
+    It goes below everything else.
+    """
+    if level is None:
+        return []
+    once = alt.Chart(alt.InlineData(values=[{}]))
+    spread = once.mark_rect(color=GREEN, opacity=0.14).encode(y=alt.datum(level.low), y2=alt.datum(level.high))
+    mean = once.mark_rule(color=GREEN, strokeWidth=1.2, strokeDash=[2, 2]).encode(y=alt.datum(level.mean))
+    return [spread, mean]
 
 
 def pairs(rows: Sequence[Row], forget_sets: Sequence[str]) -> list[tuple[str, str]]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from orchestrator.figures.parts import MEASURES, layered, pairs, rule, tooltip
-from orchestrator.frontier import UNEXPOSED, Row
+from orchestrator.figures.parts import MEASURES, band, layered, pairs, rule, tooltip
+from orchestrator.frontier import UNEXPOSED, Frontier, Row
 from orchestrator.plotting import Figure, Panel
 from orchestrator.report_data import ReportData
 
@@ -24,8 +24,8 @@ def trajectory_figure(data: ReportData) -> Figure:
     panels = []
     for forget_set, method in pairs(data.trajectories, data.forget_sets):
         own = [r for r in data.trajectories if (r["forget_set"], r["method"]) == (forget_set, method)]
-        base = next((f.base for f in data.frontiers if f.forget_set == forget_set), None)
-        panels += [_trajectory_panel(data, own, measure, base, f"{forget_set} · {method}") for measure in measures]
+        frontier = next((f for f in data.frontiers if f.forget_set == forget_set), None)
+        panels += [_trajectory_panel(data, own, measure, frontier, f"{forget_set} · {method}") for measure in measures]
     drawn = len({row["trial_id"] for row in data.trajectories})
     total = sum(f.trials for f in data.frontiers)
     return Figure(
@@ -34,7 +34,7 @@ def trajectory_figure(data: ReportData) -> Figure:
         caption=(
             "Each line is one trial, by learning rate. All panels of a measure have one scale. Lines leave the frame "
             "where the model is over-unlearned (GenEx) or beyond nine tenths of all evaluations (performance). "
-            f"{drawn} of {total} trials are drawn."
+            f"{drawn} of {total} trials are drawn. Green, of exposures: the range and the mean of the reference models."
             + ("" if "gen_ex" in measures else " GenEx is missing: the sweep has no reference models.")
         )
         if panels
@@ -44,7 +44,8 @@ def trajectory_figure(data: ReportData) -> Figure:
     )
 
 
-def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, base: Row | None, title: str) -> Panel:
+def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, frontier: Frontier | None, title: str) -> Panel:
+    base = None if frontier is None else frontier.base
     names = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step", measure)
     values = [{name: row[name] for name in names} for row in rows if row[measure] is not None]
     x = alt.X("step:Q", title=_STEPS, axis=alt.Axis(tickMinStep=1, format="d"))
@@ -82,7 +83,8 @@ def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, base: Row
         .encode(x=x, y=y, color=color, tooltip=tooltip(measure))
     )
     level = UNEXPOSED.get(measure) if base is None or measure in UNEXPOSED else base[measure]
-    layers, subtitle = [line, points], _NAMES[measure]
+    floor = band(None if frontier is None else frontier.floor.get(measure))
+    layers, subtitle = [*floor, line, points], _NAMES[measure]
     if level is not None:
         layers.append(rule(level))
         subtitle += f"; dashed: {_LEVELS[measure]}"

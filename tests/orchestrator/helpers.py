@@ -98,6 +98,7 @@ def evaluation_record(step=0, *, quality=1.0, performance=3.0, gen_ex=None, rel_
         chrf=None,
         unlearning_quality=quality,
         performance=performance,
+        population_nll=2.5,
         tokens_seen=step * 10,
         elapsed_s=step * 0.5,
     )
@@ -211,11 +212,17 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec) -> Ledger:
     """Write a whole sweep of invented numbers."""
     ledger.create(dump_spec(spec), {"sweep": spec.name}, {"python": "3.11"})
     Driver(make_search(spec, ledger), ledger).run()
-    base = vars(evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0))
+    models = {
+        "base": evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0),
+        "reference-0": evaluation_record(0, quality=2.0, performance=3.1, gen_ex=-0.5, rel_ex=1.0),
+        "reference-1": evaluation_record(0, quality=3.0, performance=3.2, gen_ex=0.5, rel_ex=1.2),
+    }
     skip = ("step", "status", "tokens_seen", "elapsed_s")
-    metrics = {name: value for name, value in base.items() if name not in skip}
     ledger.publish_baselines(
-        [{"model": "base", "forget_set": name, **metrics} for name in spec.data.forget_sets]
-        + [{"model": "reference-0", "forget_set": name, **metrics} for name in spec.data.forget_sets]
+        [
+            {"model": model, "forget_set": name, **{k: v for k, v in vars(record).items() if k not in skip}}
+            for model, record in models.items()
+            for name in spec.data.forget_sets
+        ]
     )
     return ledger

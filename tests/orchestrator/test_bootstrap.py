@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.bootstrap import RESAMPLES, seed_interval
+from orchestrator.bootstrap import RESAMPLES, agree, seed_interval
 
 
 def mean(values):
@@ -21,9 +21,27 @@ def test_two_seeds_give_their_range():
     assert (interval.seeds, interval.resamples, interval.level) == (2, RESAMPLES, 0.95)
 
 
-def test_seeds_that_agree_leave_no_doubt():
-    interval = seed_interval([2.0] * 4, mean)
-    assert (interval.low, interval.estimate, interval.high) == (2.0, 2.0, 2.0)
+@pytest.mark.parametrize("apart", [0.0, 1.5e-7, 1e-5])
+def test_seeds_that_agree_but_for_rounding_are_no_replicates(apart):
+    assert seed_interval([2.0, 2.0 * (1 + apart), 2.0 * (1 - apart)], mean) is None
+    assert seed_interval([2.0, 2.0, 2.1], mean) is not None
+
+
+def test_seeds_agree_in_all_their_numbers_each_column_at_its_own_scale():
+    numbers = np.array([[30.0, 4.1], [20.0, 4.2], [0.5, 4.4]])
+    assert agree([numbers, numbers[::-1] * (1 + 1.5e-7)])
+    assert agree([numbers, numbers, numbers])
+    apart = numbers.copy()
+    apart[2, 1] += 2e-3
+    assert not agree([numbers, apart])
+    assert not agree([numbers, numbers, apart])
+    assert not agree([numbers, numbers[:2]])
+
+
+def test_fewer_than_two_seeds_and_seeds_without_numbers_do_not_agree():
+    assert not agree([])
+    assert not agree([np.ones((3, 2))])
+    assert not agree([np.empty((0, 2)), np.empty((0, 2))])
 
 
 def test_the_same_rows_give_the_same_interval():

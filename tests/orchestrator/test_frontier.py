@@ -5,6 +5,8 @@ import math
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.crossings import crossings_of
 from orchestrator.errors import SweepError
@@ -14,6 +16,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.schema import EVALUATIONS, MINIMISED, to_table
 from orchestrator.sweeps import open_sweep
 from tests.orchestrator.helpers import make_spec, write_sweep
+from tests.support import PROPERTY
 from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 
@@ -25,13 +28,13 @@ def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_e
     }  # fmt: skip
 
 
-def whole(rows, *, base=None, floor=3.0, **options):
+def whole(rows, *, base=None, floor=3.0, references=(), **options):
     return frontier_of(
         to_table(EVALUATIONS, rows),
         forget_set="verses",
         distribution="in",
         base=base,
-        references=[],
+        references=references,
         performance_floor=floor,
         **options,
     )
@@ -108,15 +111,23 @@ def test_without_a_base_the_reference_point_is_the_worst_corner():
     ("objectives", "corner"),
     [
         (("gen_ex_abs", "heldout_nll"), (8.0, 6.0)),
-        (("membership_auc", "retain_nll"), (0.9, 5.0)),
+        (("membership_auc", "retain_nll"), (0.4, 5.0)),
+        (("rel_ex", "performance"), (2.0 - EXPECTED_RELATIVE_EXPOSURE_BITS, 6.0)),
+        (("gen_ex", "population_nll"), (1.0, 7.0)),
+        (("gen_ex_abs", "distractor_nll"), (8.0, 8.0)),
+        (("forget_nll", "performance"), (1.5, 6.0)),
         (("unlearning_quality", "step"), (10.0, 4.0)),
     ],
 )
 def test_other_objectives_have_a_reference_point_of_their_own(objectives, corner):
-    shared = {"gen_ex_abs": 8.0, "heldout_nll": 3.0, "membership_auc": 0.9, "retain_nll": 1.0}
+    shared = {
+        "gen_ex_abs": 8.0, "heldout_nll": 3.0, "membership_auc": 0.9, "retain_nll": 1.0, "population_nll": 2.0,
+        "distractor_nll": 2.0, "forget_nll": 0.5,
+    }  # fmt: skip
     base = {name: value for name, value in row(10.0, 3.0, **shared).items() if name != "step"}
-    rows = [row(2.0, 3.5, step=4, **shared | {"retain_nll": 5.0})]
-    assert whole(rows, base=base, objectives=objectives).reference_point == corner
+    grown = {"retain_nll": 5.0, "population_nll": 7.0, "distractor_nll": 8.0}
+    rows = [row(2.0, 3.5, step=4, **shared | grown)]
+    assert whole(rows, base=base, objectives=objectives).reference_point == pytest.approx(corner)
 
 
 def test_other_objectives_make_other_frontiers():
@@ -164,7 +175,97 @@ def test_a_target_says_what_it_costs():
 
 def test_targets_have_bounds_in_bits_by_default_and_none_in_other_units():
     assert [target.exposure_at_most for target in whole(TARGETS).targets] == [16.0, 8.0, 4.0, 2.0]
-    assert whole(TARGETS, objectives=("forget_nll", "performance")).targets == []
+    base = row(10.0, 3.0, population_nll=5.0)
+    assert whole(TARGETS, base=base, objectives=("forget_nll", "performance")).targets == []
+    assert whole(TARGETS, objectives=("extraction_rate", "performance")).targets == []
+
+
+REFERENCES = [
+    row(q, 3.1, gen_ex=g, gen_ex_abs=q, rel_ex=r, membership_auc=a, forget_nll=n)
+    for q, g, r, a, n in ((7.0, -1.5, 0.99, 0.5, 5.0), (8.0, 1.0, 1.17, 0.54, 5.5))
+]
+
+
+def test_the_floor_is_what_the_reference_models_have():
+    frontier = whole(TARGETS, references=REFERENCES)
+    floor = frontier.floor["unlearning_quality"]
+    assert (floor.mean, floor.low, floor.high, floor.models) == (7.5, 7.0, 8.0, 2)
+    assert frontier.floor["rel_ex"].mean == pytest.approx(1.08)
+    assert frontier.exposure_floor == 7.5
+    assert whole(TARGETS).floor == {}
+    assert whole(TARGETS).exposure_floor is None
+
+
+def test_no_default_target_is_below_the_floor_and_the_last_is_the_floor():
+    targets = whole(TARGETS, references=REFERENCES).targets
+    assert [target.exposure_at_most for target in targets] == [30.0, 15.0, 7.5]
+    assert not any(target.below_floor for target in targets)
+    signed = whole(TARGETS, references=REFERENCES, objectives=("gen_ex", "performance"))
+    assert signed.exposure_floor == pytest.approx(1.25)
+    assert [target.exposure_at_most for target in signed.targets] == [16.0, 8.0, 4.0, 2.0]
+
+
+def test_a_target_that_was_asked_for_stays_and_says_that_it_is_below_the_floor():
+    targets = whole(TARGETS, references=REFERENCES, exposures_at_most=[2.0, 7.5, 9.0]).targets
+    assert [(target.exposure_at_most, target.below_floor) for target in targets] == [
+        (2.0, True), (7.5, False), (9.0, False),
+    ]  # fmt: skip
+    assert targets[0].best is not None
+    assert not any(target.below_floor for target in whole(TARGETS, exposures_at_most=[0.1]).targets)
+
+
+def test_an_over_unlearned_model_is_never_first():
+    rows = [
+        row(abs(gen_ex), performance, step=step, gen_ex=gen_ex, rel_ex=rel_ex, membership_auc=auc)
+        for step, (gen_ex, performance, rel_ex, auc) in enumerate(
+            [(32.0, 3.0, 6.0, 0.9), (12.0, 3.1, 3.0, 0.7), (-1.0, 3.3, 1.4, 0.5), (-347.0, 4.5, 0.1, 0.1),
+             (-628.0, 5.5, 0.0, 0.0)]
+        )
+    ]  # fmt: skip
+    for objectives in (("gen_ex", "performance"), ("rel_ex", "performance"), ("membership_auc", "performance")):
+        frontier = whole(rows, base=row(32.0, 3.0, gen_ex=32.0, rel_ex=6.0, membership_auc=0.9), objectives=objectives)
+        assert [point["step"] for point in frontier.points] == [2, 1, 0], objectives
+        assert frontier.knee["step"] == 1
+        assert frontier.minimised(rows[4])[0] > frontier.minimised(rows[2])[0]
+        assert all(target.best["step"] <= 2 for target in frontier.targets if target.best)
+
+
+@pytest.mark.parametrize(
+    ("objective", "level"),
+    [("gen_ex", 0.0), ("rel_ex", 1.08), ("membership_auc", 0.52), ("forget_nll", 5.25), ("gen_ex_abs", None)],
+)
+def test_the_level_of_a_signed_measure_is_that_of_the_reference_models(objective, level):
+    frontier = whole(TARGETS, references=REFERENCES, objectives=(objective, "performance"))
+    assert frontier.levels == (pytest.approx(level), None)
+
+
+@PROPERTY
+@given(
+    st.lists(st.tuples(st.integers(-600, 600), st.integers(0, 20)), min_size=1, max_size=30),
+    st.sampled_from(["gen_ex", "rel_ex", "membership_auc", "forget_nll"]),
+    st.integers(0, 2**30),
+)
+def test_a_frontier_of_a_signed_measure_does_not_see_the_side(offsets, measure, flips):
+    """Whether a model is as far above the level or below changes nothing of its frontier but the value itself."""
+    references = [row(7.5, 3.1, gen_ex=0.0, rel_ex=1.0, membership_auc=0.5, forget_nll=5.0)]
+    level = whole([], references=references, objectives=(measure, "performance")).levels[0]
+    sides = [-1.0 if flips >> index & 1 else 1.0 for index in range(len(offsets))]
+    found = [
+        whole(
+            [
+                row(1.0, float(performance), step=step, **{measure: level + side * offset})
+                for step, ((offset, performance), side) in enumerate(zip(offsets, chosen, strict=True))
+            ],
+            references=references,
+            objectives=(measure, "performance"),
+        )
+        for chosen in ([1.0] * len(offsets), sides)
+    ]
+    steps, others = ([point["step"] for point in frontier.points] for frontier in found)
+    assert steps == others
+    assert found[0].hypervolume == found[1].hypervolume
+    knees = [frontier.knee and frontier.knee["step"] for frontier in found]
+    assert knees[0] == knees[1]
 
 
 def test_one_seed_has_no_interval():
@@ -198,6 +299,72 @@ def test_a_crossing_is_interpolated_between_two_evaluations():
 def test_a_crossing_before_the_first_evaluation_starts_at_the_base():
     crossing = crossing_of([row(2, 4.0, step=8, gen_ex=-2.0)], row(6, 3.0, gen_ex=6.0), "gen_ex")
     assert (crossing.steps, crossing.performance, crossing.cost) == pytest.approx((6.0, 3.75, 0.75))
+
+
+def test_a_crossing_says_what_it_costs_on_data_of_its_own_kind():
+    known = {"population_nll": 2.0, "distractor_nll": 1.0}
+    base = row(6, 3.0, gen_ex=6.0, **known)
+    trial = [
+        row(3, 3.0, step=4, gen_ex=2.0, **known),
+        row(1, 3.2, step=8, gen_ex=-2.0, population_nll=4.0, distractor_nll=2.5),
+    ]
+    crossing = crossing_of(trial, base, "gen_ex")
+    assert (crossing.cost, crossing.population_cost, crossing.distractor_cost) == pytest.approx((0.1, 1.0, 0.75))
+    assert (crossing.population_nll, crossing.distractor_nll) == pytest.approx((3.0, 1.75))
+    old = [{**own, "population_nll": None} for own in trial[:1]] + trial[1:]
+    crossing = crossing_of(old, base, "gen_ex")
+    assert (crossing.cost, crossing.population_nll, crossing.population_cost) == (pytest.approx(0.1), None, None)
+    assert crossing.distractor_cost == pytest.approx(0.75)
+    assert crossing_of(trial, None, "gen_ex").population_cost is None
+
+
+def test_which_forget_set_is_cheaper_may_turn_round_on_data_of_its_own_kind():
+    """Verses and personal data as the demo had them: what is cheap on held-out verses is dear on its own kind."""
+    costs = {"verses": (0.261, 0.082, None), "personal_data": (0.016, 0.797, 0.754)}
+    cheapest = {}
+    for name, (heldout, population, distractor) in costs.items():
+        start = {"population_nll": 2.0, "distractor_nll": None if distractor is None else 1.0}
+        end = {
+            "population_nll": 2.0 + 2 * population,
+            "distractor_nll": None if distractor is None else 1.0 + 2 * distractor,
+        }
+        base = row(9, 4.332, gen_ex=30.0, **start)
+        trial = [row(9, 4.332, step=0, gen_ex=30.0, **start), row(9, 4.332 + 2 * heldout, step=20, gen_ex=-30.0, **end)]
+        (found,) = whole(trial, base=base).crossings["gen_ex"]
+        cheapest[name] = found
+        assert (found.cost, found.population_cost) == pytest.approx((heldout, population))
+        assert found.distractor_cost == (None if distractor is None else pytest.approx(distractor))
+    assert cheapest["verses"].cost > cheapest["personal_data"].cost
+    assert cheapest["verses"].population_cost < cheapest["personal_data"].population_cost
+
+
+def test_prices_on_data_of_its_own_kind_are_objectives():
+    rows = [
+        row(1.0, 3.0, step=1, population_nll=5.0, distractor_nll=1.0),
+        row(1.0, 3.1, step=2, population_nll=4.0, distractor_nll=2.0),
+    ]
+    for name, best in (("population_nll", 2), ("distractor_nll", 1), ("performance", 1)):
+        (point,) = whole(rows, base=row(9.0, 3.0), objectives=("unlearning_quality", name)).points
+        assert point["step"] == best
+    older = [{**own, "population_nll": None} for own in rows]
+    assert whole(older, objectives=("unlearning_quality", "population_nll")).points == []
+
+
+def test_seeds_that_are_equal_but_for_rounding_have_no_interval():
+    def rows_of(apart):
+        return [
+            row(10 - step + apart * seed, 3.0 + step / 10 + apart * seed, trial_id=f"t{seed}", step=step, seed=seed,
+                gen_ex=8.0 - step * (1 + apart * seed))
+            for seed in range(3) for step in (4, 8, 12)
+        ]  # fmt: skip
+
+    base = row(10.0, 3.0, gen_ex=8.0)
+    equal = whole(rows_of(1.5e-7), base=base)
+    assert equal.seeds_agree
+    assert (equal.hypervolume_by_seed, equal.steps_intervals["gen_ex"]) == (None, {"sgd": None})
+    apart = whole(rows_of(0.05), base=base)
+    assert not apart.seeds_agree
+    assert apart.hypervolume_by_seed.seeds == apart.steps_intervals["gen_ex"]["sgd"].seeds == apart.seeds == 3
 
 
 def test_what_is_not_a_number_is_passed_over():
@@ -258,7 +425,8 @@ def test_the_frontiers_of_a_sweep(written_sweeps):
         alive = [p for r, p in zip(own, values(own), strict=True) if r["status"] == "completed"]
         assert values(frontier.points) == sorted({p for p in alive if not any(dominates(q, p) for q in alive)})
         assert frontier.base["model"] == "base"
-        assert [r["model"] for r in frontier.references] == ["reference-0"]
+        assert [r["model"] for r in frontier.references] == ["reference-0", "reference-1"]
+        assert frontier.exposure_floor == 2.5
         assert json.loads(as_json(frontier.as_json()))["trials"] == frontier.trials == 4
     assert [f.forget_set for f in frontiers(ledger, "people")] == ["people"]
 
@@ -274,8 +442,11 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
     assert set(plain) == {
         "forget_set", "distribution", "objectives", "trials", "evaluations", "points", "reference_point",
         "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "copying",
-        "crossings", "steps_intervals", "steps_to_unlearn",
+        "crossings", "steps_intervals", "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
+        "chosen",
     }  # fmt: skip
+    assert plain["floor"]["gen_ex_abs"] == {"mean": 0.5, "low": 0.5, "high": 0.5, "models": 2}
+    assert "chosen on the same evaluations" in plain["chosen"]
     assert plain["objectives"] == ["unlearning_quality", "performance"]
     assert plain["hypervolume_by_seed"]["seeds"] == 2
     assert plain["targets"][0]["performance_at_most"] is None
@@ -294,6 +465,11 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
 def test_wrong_objectives_are_named(written_sweeps, objectives, said):
     with pytest.raises(SweepError, match=said):
         frontiers(open_sweep("first", str(written_sweeps)), objectives=objectives)
+
+
+def test_a_signed_measure_without_any_level_is_refused():
+    with pytest.raises(SweepError, match="of 'forget_nll' less is not better"):
+        whole(TARGETS, objectives=("forget_nll", "performance"))
 
 
 def test_every_measure_is_a_number_of_an_evaluation():

@@ -1,6 +1,7 @@
 """Which point of a sweep is meant: by a trial's id and a step, or as the best within bounds."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -75,7 +76,18 @@ def test_bounded_performance_gives_the_least_exposed_and_never_the_lowest_gen_ex
 
 def test_where_both_are_bounded_the_best_performance_is_chosen(sweep):
     both = best(sweep, "exposure <= 8, heldout_nll <= 5")
-    assert both == best(sweep, "unlearning_quality<=8")
+    assert replace(both, chosen_by=None) == replace(best(sweep, "unlearning_quality<=8"), chosen_by=None)
+
+
+def test_prices_on_its_own_kind_are_bounds_on_performance(sweep):
+    assert best(sweep, "population_nll<=2.5") == replace(
+        best(sweep, "performance<=1e9"), chosen_by="population_nll<=2.5"
+    )
+
+
+def test_a_point_that_was_chosen_says_by_what(sweep):
+    assert best(sweep, "exposure<=8").chosen_by == "unlearning_quality<=8"
+    assert find_point(sweep, sweep.trials()[0]["trial_id"], 2).chosen_by is None
 
 
 def test_any_number_of_an_evaluation_can_be_bounded_on_both_sides(sweep):

@@ -1,5 +1,6 @@
 """What the tasks that prepare models look at first, and what they say; without Ray."""
 
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,13 +11,14 @@ from orchestrator.drivers import driver_path
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
-from orchestrator.preparation import build_workload, model_tasks, start_building, train_model
+from orchestrator.preparation import build_workload, measure_model, model_tasks, start_building, train_model
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
-from tests.support import tiny_tokenizer
+from tests.support import tiny_model, tiny_tokenizer, tiny_workload
 from trainables.batching import Form
 from trainables.config import DEFAULT_ALTERNATE
 from trainables.errors import UnlearningError
+from trainables.evaluation import evaluate
 from trainables.forget_sets import build_datasets
 
 SPEC = make_spec()
@@ -68,6 +70,27 @@ def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_p
         UnlearningError, match=rf"models know.*2\.00 GiB\); lower evaluation\.batch_size \(now {size}\)"
     ):
         build_workload(*arguments(tmp_path, tasks))
+
+
+def test_the_floor_is_of_each_reference_model_against_the_others():
+    sets = tiny_workload(references=3).evaluation_sets
+    model = tiny_model(seed=101).eval()
+    (found,) = measure_model("reference-1", model, sets, reference=1, batch_size=16)
+    without = replace(sets["forget"], reference_logp_SN=sets["forget"].reference_logp_SN[[0, 2]])
+    expected, _ = evaluate(model, without, batch_size=16, step=0, tokens_seen=0, elapsed_s=0.0)
+    assert (found.model, found.forget_set) == ("reference-1", "forget")
+    assert found.metrics == asdict(expected)
+    (base,) = measure_model("base", model, sets, reference=None, batch_size=16)
+    assert base.metrics["gen_ex_abs"] < found.metrics["gen_ex_abs"]
+
+
+def test_one_reference_model_has_no_other_to_be_measured_against():
+    sets = tiny_workload(references=1).evaluation_sets
+    (found,) = measure_model("reference-0", tiny_model(seed=100).eval(), sets, reference=0, batch_size=16)
+    nulls = {"gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality"}
+    assert {
+        name for name in nulls | {"rel_ex", "performance", "population_nll"} if found.metrics[name] is None
+    } == nulls
 
 
 @pytest.mark.parametrize(("objective", "encoded"), [("dpo", True), ("gradient_ascent", False)])

@@ -40,6 +40,14 @@ def test_a_difference_within_the_tolerance_is_said(recorded=4.0):
     assert "within 0.1 of the ledger's; largest difference: forget_nll, 0.025" in str(verification)
 
 
+@pytest.mark.parametrize("name", ["population_nll", "distractor_nll"])
+def test_what_an_older_version_did_not_measure_is_not_compared(name):
+    verification = compared({name: 3.0}, **{name: None})
+    assert verification.largest == 0
+    assert name not in verification.metrics
+    assert compared({name: None}, **{name: 3.0}).beyond.keys() == {name}
+
+
 @pytest.mark.parametrize("measured", [math.nan, None])
 def test_what_is_not_a_number_is_beyond_any_tolerance(measured):
     assert compared({"gen_ex": measured}, tolerance=1e9).beyond.keys() == {"gen_ex"}

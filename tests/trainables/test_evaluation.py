@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -48,6 +49,8 @@ def test_every_number_of_an_evaluation_is_what_its_name_says(sets):
     assert evaluation.retain_nll == score_set(model, sets.retain, batch_size=3).nll_per_token
     assert evaluation.heldout_nll == evaluation.performance == heldout_nll
     assert evaluation.heldout_perplexity == math.exp(heldout_nll)
+    assert evaluation.population_nll == population.nll_per_token
+    assert evaluation.distractor_nll == score_set(model, sets.distractors, batch_size=3).nll_per_token
 
     assert [e.example_id for e in examples] == list(sets.forget.example_ids)
     assert [e.num_tokens for e in examples] == sets.forget.num_targets_N.tolist()
@@ -66,6 +69,38 @@ def test_without_references_quality_is_the_distance_to_the_expected_relative_exp
     assert all(e.gen_ex is e.memorization is e.difficulty is None for e in examples)
     distances = [abs(e.rel_ex - math.log2(math.e)) for e in examples]
     assert evaluation.unlearning_quality == pytest.approx(sum(distances) / len(distances))
+
+
+def test_prices_on_its_own_kind_are_weighted_by_tokens_and_null_where_there_is_no_distractor(sets):
+    model = tiny_model(seed=9).eval()
+    evaluation, _ = run(model, sets)
+    for name, own in (("population_nll", sets.population), ("distractor_nll", sets.distractors)):
+        scores = [score_set(model, own.select([index]), batch_size=1) for index in range(len(own))]
+        total = -sum(float(score.logp_N[0]) for score in scores)
+        assert getattr(evaluation, name) == pytest.approx(total / sum(int(s.num_targets_N[0]) for s in scores))
+    assert run(model, dataclasses.replace(sets, distractors=None))[0].distractor_nll is None
+
+
+def test_a_reference_model_is_measured_against_the_others(sets):
+    """By hand: likelihoods as exact fractions, one example and one model at a time."""
+    models = [tiny_model(seed=seed).eval() for seed in (100, 101, 102)]
+    logp_SN = np.array([score_set(model, sets.forget, batch_size=3).logp_N for model in models])
+    whole = dataclasses.replace(sets, reference_logp_SN=logp_SN)
+    for index, model in enumerate(models):
+        evaluation, _ = run(model, whole.without_reference(index))
+        likelihoods = [[Fraction(math.exp(logp)) for logp in logp_N] for logp_N in logp_SN]
+        others = [own for place, own in enumerate(likelihoods) if place != index]
+        bits = [
+            math.log2(p) - math.log2(sum(column, Fraction()) / len(others))
+            for p, *column in zip(likelihoods[index], *others, strict=True)
+        ]
+        tokens = sets.forget.num_targets_N.tolist()
+        assert evaluation.gen_ex == pytest.approx(sum(bits) / len(bits))
+        absolute = sum(map(abs, bits)) / len(bits)
+        assert evaluation.gen_ex_abs == evaluation.unlearning_quality == pytest.approx(absolute)
+        per_token = [value / count for value, count in zip(bits, tokens, strict=True)]
+        assert evaluation.gen_ex_per_token == pytest.approx(sum(per_token) / len(per_token))
+        assert absolute > run(model, whole)[0].gen_ex_abs, "a mean that contains the model is nearer to it"
 
 
 def test_the_batch_size_changes_rounding_only(sets):
@@ -113,3 +148,16 @@ def test_a_model_that_is_not_finite_gives_no_record(sets, value):
         model.model.norm.weight.fill_(value)
     with pytest.raises(NonFiniteEvaluationError, match="step 5"):
         run(model, sets)
+
+
+def test_a_model_that_is_not_finite_on_distractors_alone_gives_no_record(sets):
+    others = (sets.forget, sets.population, sets.heldout, sets.retain)
+    used = set(np.concatenate([own.tokens for own in others]).tolist())
+    token = next(token for token in sets.distractors.tokens.tolist() if token not in used)
+    only = next(i for i in range(len(sets.distractors)) if token in sets.distractors.select([i]).tokens[:-1])
+    model = tiny_model(tied=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = math.nan
+    assert run(model, dataclasses.replace(sets, distractors=None))
+    with pytest.raises(NonFiniteEvaluationError, match="step 5"):
+        run(model, dataclasses.replace(sets, distractors=sets.distractors.select([only])))

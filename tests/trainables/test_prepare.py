@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,22 @@ def test_encode_all_encodes_each_set_under_its_name():
         "retain": ["retain-0", "retain-1"],
     }
     assert (encoded["forget"].prefix_ends_N == encoded["forget"].target_starts_N).all()
+
+
+def test_encode_all_encodes_all_distractors_where_there_are_any():
+    own = datasets()
+    kept = tuple(Example(example_id=f"kept-{i}", prompt="", completion=f" kept {i}") for i in range(5))
+    forget_sets = {"set": replace(own.forget_sets["set"], distractors=kept)}
+    data = DataConfig(
+        retain=9,
+        retain_evaluation=2,
+        heldout=4,
+        forget_sets={"set": {"distribution": "in", "size": 1, "population": 3}},
+    )
+    encoded = encode_all(tiny_tokenizer(), replace(own, forget_sets=forget_sets), data, EvaluationConfig())["set"]
+    assert list(encoded["distractors"].example_ids) == [example.example_id for example in kept]
+    sets = evaluation_sets({"set": encoded}, models=[tiny_model()], batch_size=4, max_increase=1)["set"]
+    assert sets.distractors is encoded["distractors"]
 
 
 @pytest.mark.parametrize("references", [0, 1, 2])
