@@ -20,7 +20,7 @@ _NOT_FREE = (
     "stop.max_heldout_nll_increase",
 )  # fmt: skip
 """... but these, which change how numbers are rounded, or what counts as collapsed."""
-_SAME_NUMBERS = ("identity_version", "data_hash", "models.")
+_SAME_NUMBERS = ("identity_version", "data_hash", "models.", "tokens_hash")
 """What ``sweep.json`` says of the data and the models that the rows follow from."""
 _MISSING = "nothing"
 
