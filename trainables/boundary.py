@@ -39,7 +39,8 @@ def cut(tokenizer: Any, text: str, *, at: int) -> tuple[Tokens, Tokens]:
     out of a token's span belongs to no token. A character that takes several tokens (byte fallback) is never split.
 
     A tokenizer that cannot tell which characters a token stands for (not a "fast" one) is asked for the tokens of the
-    prompt alone: the target starts where the two sequences first differ, which is never after such a token.
+    prompt alone: the target starts where the two sequences first differ. That is at such a token or before it, unless
+    it is the unknown token, which looks alike in both.
 
     Args:
         tokenizer: of the model.
