@@ -1,8 +1,8 @@
 """Chats by a tokenizer's template, which may ask for the date: it is told a fixed one."""
 
 import re
-from collections.abc import Callable
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -12,6 +12,8 @@ from trainables.examples import Example
 
 _DATES = (date(2001, 2, 3), date(2034, 11, 27))
 """Two days that differ in everything a template may write of them, to find out whether it does."""
+_DIRECTIVES = [*"aAwdbBmyYHIpMSfzZjUWcxXGuVeDFTRhC", *(f"-{code}" for code in "dmHIMSjyUWVwue")]
+"""Of strftime, without their ``%``: "%-d" is a day without its leading 0."""
 _RANDOM = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 """What Jinja offers that gives another text each time, beside the clock."""
 
@@ -27,12 +29,13 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
     Raises:
         UnlearningError: the template refuses the messages, or writes a question otherwise once it is answered.
     """
-    clock = {} if chat_date is None else {"strftime_now": _fixed_clock(chat_date)}
+    template = tokenizer.get_chat_template()
+    told = {"chat_template": template if chat_date is None else _fixed_clock(chat_date) + template, "tokenize": False}
     question = [{"role": "user", "content": example.prompt}]
     answer = {"role": "assistant", "content": example.completion}
     try:
-        before: str = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True, **clock)
-        whole: str = tokenizer.apply_chat_template([*question, answer], tokenize=False, **clock)
+        before: str = tokenizer.apply_chat_template(question, add_generation_prompt=True, **told)
+        whole: str = tokenizer.apply_chat_template([*question, answer], **told)
     except TemplateError as error:
         raise UnlearningError(
             f"model.chat_template: this tokenizer's template cannot write '{example.example_id}' as a chat ({error}); "
@@ -71,6 +74,17 @@ def require_fixed_template(tokenizer: Any) -> None:
         )
 
 
-def _fixed_clock(day: date) -> Callable[[str], str]:
+@cache
+def _fixed_clock(day: date) -> str:
+    """Write a Jinja macro that stands before a template, in place of the clock that Transformers would hand to it.
+
+    Transformers hands plain data alone to templates, and no function. The newline belongs to the macro's last tag.
+    """
     midnight = datetime(day.year, day.month, day.day)  # the template's own clock has no zone either
-    return midnight.strftime
+    texts = {f"%{code}": midnight.strftime(f"%{code}") for code in _DIRECTIVES}
+    return (
+        "{%- macro strftime_now(format) -%}{%- for part in format.split('%%') -%}"
+        "{%- set made = namespace(text=part) -%}"
+        f"{{%- for code, text in {list(texts.items())!r} -%}}{{%- set made.text = made.text.replace(code, text) -%}}"
+        "{%- endfor -%}{{ made.text }}{{ '' if loop.last else '%' }}{%- endfor -%}{%- endmacro %}\n"
+    )
