@@ -20,8 +20,10 @@ _NOT_FREE = (
     "stop.max_heldout_nll_increase",
 )  # fmt: skip
 """... but these, which change how numbers are rounded, or what counts as collapsed."""
-_SAME_NUMBERS = ("identity_version", "data_hash", "models.")
+_SAME_NUMBERS = ("identity_version", "data_hash", "models.", "tokens_hash")
 """What ``sweep.json`` says of the data and the models that the rows follow from."""
+_MEANINGS = {"tokens_hash": " (the same data gives other tokens: another tokenizer, chat template or date)"}
+"""Of what ``sweep.json`` says and no setting does."""
 _MISSING = "nothing"
 
 
@@ -64,7 +66,7 @@ def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], pres
             breaking.append(line)
     for path, old, new in _differences(recorded, present):
         if path.startswith(_SAME_NUMBERS) and old != _MISSING:
-            breaking.append(f"{path}: was {old}, is {new}")
+            breaking.append(f"{path}{_MEANINGS.get(path, '')}: was {old}, is {new}")
     breaking += _code_difference(recorded.get("code") or {}, present.get("code") or {})
     return Changes(free=tuple(free), additions=tuple(additions), breaking=tuple(breaking))
 

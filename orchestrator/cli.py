@@ -74,12 +74,16 @@ def plan(
 ) -> None:
     """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
     from orchestrator.plan import fits_here, plan_sweep
+    from orchestrator.readiness import require_ready_or_note
     from orchestrator.spec import load_spec
     from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
     quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ()))
+    unchecked = require_ready_or_note(loaded)
+    if unchecked is not None:
+        say(f"unlearn-sweep: {unchecked}")
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
     result = plan_sweep(loaded, concurrent_trials=at_once, times=time_steps(loaded) if estimate else None)
     print_json(result.as_json()) if as_json else out().print(plan_table(result))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.inputs import SweepInputs
 from orchestrator.preparation import datasets_of
 from orchestrator.provenance import source_hash
 from orchestrator.ray_session import capacity, on_every_node, ray_session
+from orchestrator.readiness import require_ready
 from orchestrator.shared_storage import require_shared
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import open_storage
@@ -41,6 +43,7 @@ def examine(spec: SweepSpec | None, *, storage: str, workers: int | None) -> Ite
     if spec is not None:
         yield _check("data", lambda: _data(spec))
         yield _check("model", lambda: _model(spec))
+        yield _check("data and model", lambda: _ready(spec))
     try:
         with ray_session(resources, workers=workers):
             yield _check("code", _code)
@@ -72,6 +75,14 @@ def _model(spec: SweepSpec) -> str:
         return "made here, and trained from scratch"
     load_tokenizer(spec.model)
     return f"{spec.model.pretrained} is found"
+
+
+def _ready(spec: SweepSpec) -> str:
+    """Tokenize the data and compare it with what the model can read."""
+    inputs = SweepInputs.of(spec)
+    require_ready(inputs)
+    tokens = sum(len(encoded.tokens) for encoded in inputs.encoded.values())
+    return f"they go together: {tokens} tokens are scored at every evaluation of all forget sets"
 
 
 def _code() -> str:

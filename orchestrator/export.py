@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from orchestrator import provenance
 from orchestrator.changes import compare
+from orchestrator.chat_date import day_of_creation
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.identity import trial_key
 from orchestrator.inputs import SweepInputs
@@ -108,7 +109,7 @@ def export_point(
             folder,
             ledger,
             point,
-            spec=materials.inputs.spec,
+            spec=materials.inputs.dated,
             forget_set=materials.inputs.datasets.forget_sets[materials.trial.forget_set],
             from_step=unlearned.from_step,
             verification=verification,
@@ -121,7 +122,7 @@ def _materials(ledger: Ledger, point: Point) -> _Materials:
     """Read a point's trial back, and see that data, models and settings are still those it was run with."""
     row, spec = point.trial, stored_spec(ledger)
     spec.require_forget_sets(row["forget_set"])
-    inputs = SweepInputs.of(spec)
+    inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     try:
         config = TrialConfig.model_validate_json(row["config"])
     except ValidationError as error:
@@ -138,6 +139,8 @@ def _materials(ledger: Ledger, point: Point) -> _Materials:
         horizon=row["horizon"],
     )
     if trial_key(trial, workload_hash=inputs.workload_hash) != trial.trial_id:
+        raise SweepError(_what_changed(ledger, trial, inputs))
+    if ledger.manifest().get("tokens_hash") not in (None, inputs.tokens_hash):
         raise SweepError(_what_changed(ledger, trial, inputs))
     return _Materials(inputs=inputs, trial=trial)
 
@@ -157,7 +160,7 @@ def _what_changed(ledger: Ledger, trial: Trial, inputs: SweepInputs) -> str:
 def _workload(ledger: Ledger, materials: _Materials, tell: Callable[[str], None]) -> tuple[Workload, Any]:
     """Give what the trial started from, with the evaluation sets of its forget set alone, and the tokenizer."""
     inputs, name = materials.inputs, materials.trial.forget_set
-    spec, datasets = inputs.spec, inputs.datasets
+    spec, datasets = inputs.dated, inputs.datasets
     cache = ModelCache(open_storage(ledger.storage.uri.rstrip("/").rpartition("/")[0]))
     for task in inputs.tasks:
         if not cache.holds(task.key):

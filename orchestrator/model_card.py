@@ -118,6 +118,7 @@ def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:
         "pretrained": shown,
         "hub_id": hub_id,
         "revision": config.revision,
+        "chat_date": config.chat_date.isoformat() if config.chat_date is not None else None,
         "dtype": config.dtype,
         "precision": config.precision,
         "lora": config.lora.model_dump(mode="json") if config.lora is not None else None,

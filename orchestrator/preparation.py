@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.schema import RELATIVE_TO_REFERENCES
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from trainables.batching import EncodedSet, Form, encode
+from trainables.batching import EncodedSet, encode
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
@@ -34,6 +34,7 @@ from trainables.generation import WritingTask, bleu_and_chrf
 from trainables.models import is_encoder_decoder, load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
+from trainables.scored_sets import encode_scored, tokens_hash, with_alternates
 from trainables.seeding import derive_seed
 from trainables.streaming import encode_or_stream
 from trainables.training import Training, train_to_end
@@ -120,6 +121,48 @@ def _recipe_of(model: ModelConfig) -> dict[str, Any]:
     return {name: value for name, value in model.identity().items() if name not in no_part}
 
 
+def scored_sets(spec: SweepSpec, datasets: Datasets, tokenizer: Any) -> dict[str, EncodedSet]:
+    """Tokenize every set that the sweep scores.
+
+    Raises:
+        UnlearningError: an example cannot be scored.
+    """
+    return encode_scored(
+        tokenizer,
+        datasets,
+        model=spec.model,
+        data=spec.data,
+        evaluation=spec.evaluation,
+        alternates=_needs_alternates(spec),
+    )
+
+
+def _needs_alternates(spec: SweepSpec) -> bool:
+    return any(OBJECTIVES[config.objective].needs_alternate for config in spec.corner_configs)
+
+
+def require_tokens(spec: SweepSpec, datasets: Datasets, tokenizer: Any, expected: str | None, *, whose: str) -> None:
+    """Make sure that a tokenizer encodes what the sweep scores as the driver's does: a worker may have another.
+
+    Args:
+        spec: the sweep.
+        datasets: its data.
+        tokenizer: of this machine, or of the cache.
+        expected: the hash of the driver's; None: it is not known.
+        whose: where the tokenizer is from, for the message.
+
+    Raises:
+        UnlearningError: it does not.
+    """
+    found = tokens_hash(scored_sets(spec, datasets, tokenizer)) if expected is not None else None
+    if found != expected:
+        raise UnlearningError(
+            f"{whose} encodes the data otherwise than the one of the machine that drives the sweep (tokens_hash "
+            f"{str(found)[:12]}, there {str(expected)[:12]}); install the same versions of transformers and tokenizers "
+            f"on every machine, and name one version of a hub model (model.revision: a commit)"
+        )
+
+
 def train_missing(
     spec: SweepSpec,
     datasets: Datasets,
@@ -127,6 +170,7 @@ def train_missing(
     cache: ModelCache,
     ledger: Ledger,
     *,
+    tokens: str | None = None,
     on_trained: Callable[[str], None],
     wait: Callable[[Mapping[Any, ModelTask]], Any],
 ) -> None:
@@ -140,6 +184,7 @@ def train_missing(
         tasks: its models.
         cache: where they are kept; every machine of the cluster sees it.
         ledger: the sweep's, by which each machine makes sure that it does.
+        tokens: the hash of what is scored, as this machine's tokenizer encodes it.
         on_trained: called with the role of each model as it becomes available.
         wait: given the tasks by Ray reference, waits for one and returns its reference (and notices an interruption).
     """
@@ -150,7 +195,7 @@ def train_missing(
             cache.tidy(task.key)
             on_trained(task.role)
         else:
-            pending[train.remote(spec, datasets, task, cache, ledger)] = task
+            pending[train.remote(spec, datasets, task, cache, ledger, tokens=tokens)] = task
     while pending:
         done = wait(pending)
         task = pending.pop(done)
@@ -171,17 +216,27 @@ def remote_on_a_share(function: Callable[..., Any], resources: ResourcesConfig) 
     )(function)
 
 
-def train_model(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> str | None:
+def train_model(
+    spec: SweepSpec,
+    datasets: Datasets,
+    task: ModelTask,
+    cache: ModelCache,
+    ledger: Ledger,
+    *,
+    tokens: str | None = None,
+) -> str | None:
     """Train a model into the cache; say what went wrong on the way and was made good.
 
     Raises:
         StorageError: this machine does not see the driver's storage; or it failed.
-        UnlearningError: the model does not fit the GPU; or the loss became non-finite.
+        UnlearningError: the model does not fit the GPU; the loss became non-finite; or model, tokenizer and data do
+            not go together.
     """
     ledger.stopping()  # raises where the driver's file is not seen; a stop itself is the driver's to carry out
     if cache.holds(task.key):  # another sweep was faster, or a worker died after it had finished
         return None
     tokenizer = prepare_tokenizer(spec.model, datasets)
+    require_tokens(spec, datasets, tokenizer, tokens, whose="the tokenizer of a worker")
     lower = f"preparation.batch_size (now {spec.preparation.batch_size})"
     if not spec.model.gradient_checkpointing:
         lower += ", or set model.gradient_checkpointing: true"
@@ -220,19 +275,31 @@ def _advice(what: str, lower: str) -> Iterator[None]:
 
 
 def start_building(
-    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger
+    spec: SweepSpec,
+    datasets: Datasets,
+    tasks: list[ModelTask],
+    cache: ModelCache,
+    ledger: Ledger,
+    *,
+    tokens: str | None = None,
 ) -> tuple[Any, Any]:
     """Start ``build_workload`` as a Ray task; give the references of the workload and of the baselines."""
     task = remote_on_a_share(build_workload, spec.resources).options(
         num_returns=2,
         max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray makes it again
     )
-    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger)
+    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, tokens=tokens)
     return workload, baselines
 
 
 def build_workload(
-    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger
+    spec: SweepSpec,
+    datasets: Datasets,
+    tasks: list[ModelTask],
+    cache: ModelCache,
+    ledger: Ledger,
+    *,
+    tokens: str | None = None,
 ) -> tuple[Workload, list[Baseline]]:
     """Measure base and reference models on every forget set, and pack what the trials share. Runs as a Ray task.
 
@@ -241,7 +308,7 @@ def build_workload(
 
     Raises:
         StorageError: this machine does not see the driver's storage; or it failed.
-        UnlearningError: a model does not fit the GPU.
+        UnlearningError: a model does not fit the GPU; or its tokenizer is not the driver's.
     """
     ledger.stopping()  # as in train_model
     torch.set_num_threads(spec.resources.threads_per_trial)
@@ -252,12 +319,15 @@ def build_workload(
     with _advice("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
         folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
         base, tokenizer = load_model(folders[BASE], spec.model)
+        require_tokens(
+            spec, datasets, tokenizer, tokens, whose=f"the tokenizer kept with the model in .models/{by_role[0].key}"
+        )
         weights = snapshot(base, attention=spec.model.attention, lora=spec.model.lora)
         del base
         form = form_of(spec.model)
         writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
         sets = evaluation_sets(
-            encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form),
+            encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form, chat_date=spec.model.chat_date),
             models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
@@ -278,8 +348,10 @@ def build_workload(
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
-        retain=encode_or_stream(tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form),
-        alternates=_alternates(spec, tokenizer, datasets, form),
+        retain=encode_or_stream(
+            tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form, chat_date=spec.model.chat_date
+        ),
+        alternates=_alternates(spec, tokenizer, datasets),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         stop=spec.stop,
@@ -292,19 +364,20 @@ def build_workload(
     return workload, baselines
 
 
-def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form) -> dict[str, EncodedSet]:
+def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets) -> dict[str, EncodedSet]:
     """Encode the forget examples with their alternate answers, if an objective that may come up needs them."""
-    if not any(OBJECTIVES[config.objective].needs_alternate for config in spec.corner_configs):
+    if not _needs_alternates(spec):
         return {}
     return {
-        name: encode(tokenizer, list(map(_with_alternate, own.forget)), max_tokens=spec.data.max_tokens, form=form)
+        name: encode(
+            tokenizer,
+            with_alternates(own.forget),
+            max_tokens=spec.data.max_tokens,
+            form=form_of(spec.model),
+            chat_date=spec.model.chat_date,
+        )
         for name, own in datasets.forget_sets.items()
     }
-
-
-def _with_alternate(example: Example) -> Example:
-    assert example.alternate is not None  # examples of forget sets have one
-    return replace(example, completion=example.alternate)
 
 
 def measure_model(

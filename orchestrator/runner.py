@@ -12,6 +12,7 @@ from ray import tune
 
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
+from orchestrator.chat_date import day_of_creation, fix_chat_date
 from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, SweepError, SweepExistsError
 from orchestrator.inputs import SweepInputs
 from orchestrator.interrupt import Interrupt, catch_signals
@@ -25,6 +26,7 @@ from orchestrator.preparation import (
     train_missing,
 )
 from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
+from orchestrator.readiness import require_ready
 from orchestrator.rivals import TrialLedger
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
@@ -104,7 +106,8 @@ def run_sweep(
     options = options or RunOptions()
     root = open_storage(storage)
     ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
-    inputs = SweepInputs.of(spec)
+    spec = fix_chat_date(spec, ledger)
+    inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     interrupt = Interrupt()
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
@@ -121,6 +124,7 @@ def run_sweep(
             return _summary(search, ledger, was_finished=True)
         if changes is not None and not options.resume:
             raise _exists(ledger, search, changes)
+        require_ready(inputs)
         _Run(spec, root, ledger, inputs, search, events, interrupt, held).to_the_end(workers=workers, changes=changes)
         ledger.merge()
         _raise_if_stopped(interrupt)
@@ -214,7 +218,7 @@ class _Run:
 
     def _prepare(self) -> Any:
         """Train what the cache lacks, measure what the models know, and give the reference of what the trials share."""
-        spec, inputs = self.spec, self.inputs
+        spec, inputs = self.inputs.dated, self.inputs
         self.events.preparing([task.role for task in inputs.tasks])
         wait = self._waiting(spec.resources.training_limit_s)
         cache = ModelCache(self.root)
@@ -224,10 +228,13 @@ class _Run:
             inputs.tasks,
             cache,
             self.ledger,
+            tokens=inputs.tokens_hash,
             on_trained=self.events.model_ready,
             wait=lambda tasks: wait(list(tasks), f"the models {', '.join(task.role for task in tasks.values())}"),
         )
-        workload, measuring = start_building(spec, inputs.datasets, inputs.tasks, cache, self.ledger)
+        workload, measuring = start_building(
+            spec, inputs.datasets, inputs.tasks, cache, self.ledger, tokens=inputs.tokens_hash
+        )
         baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))

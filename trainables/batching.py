@@ -6,6 +6,7 @@ the source, T tokens of the target, each right-padded.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from trainables.boundary import cut, leading_tokens
+from trainables.chat import chat_texts
 from trainables.errors import UnlearningError
 from trainables.examples import Example
 from trainables.seeding import generator
@@ -35,11 +38,13 @@ class Form(StrEnum):
     """How an example's prompt and completion become tokens."""
 
     TEXT = "text"
-    """One text: the first token, prompt, completion."""
+    """One text: what the tokenizer puts before it, or else its BOS token; prompt; completion. Nothing follows it. The
+    text is tokenized as a whole, and a token that holds characters of both prompt and completion is a target."""
     CHAT = "chat"
-    """A user's message and the assistant's answer, by the tokenizer's chat template."""
+    """A user's message and the assistant's answer, by the tokenizer's chat template. The chat is tokenized as a whole,
+    and a token that holds characters of both what precedes the answer and the answer is a target."""
     PAIR = "pair"
-    """Source and target of an encoder-decoder model, each with what the tokenizer puts around it."""
+    """Source and target of an encoder-decoder model: two texts, each with what the tokenizer puts around it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,27 +96,43 @@ def encode(
     max_tokens: int,
     form: Form = Form.TEXT,
     extraction_prefix: float = 0.5,
+    chat_date: date | None = None,
 ) -> EncodedSet:
-    """Tokenize prompts and completions, which never share a token.
+    """Tokenize examples, each as one text, and mark where its target begins: see ``Form``.
 
-    ``extraction_prefix`` is the share of the target given as prefix where the prompt is empty.
+    Args:
+        tokenizer: of the model.
+        examples: what is to be tokenized.
+        max_tokens: the longest example that is allowed.
+        form: how prompts and completions become tokens.
+        extraction_prefix: the share of the target given as prefix where the prompt is empty.
+        chat_date: the day that a chat template is told; None: it may look at the clock.
 
     Raises:
         UnlearningError: an example has no target token or nothing before it, lacks a prompt that its form needs, or is
             longer than ``max_tokens``.
     """
     pieces, target_starts, prefix_ends = [], [], []
+    leading = leading_tokens(tokenizer) if form is Form.TEXT else []
     for example in examples:
         where = f"example '{example.example_id}'"
         if form is not Form.TEXT and not example.prompt:
             raise UnlearningError(
                 f"{where}: it has no prompt, and {_NEEDS_PROMPT[form]}; give data with prompts (or sources)"
             )
-        given, target = _ENCODERS[form](tokenizer, example)
+        given, target = _pieces(tokenizer, example, form, chat_date, leading)
         first = len(given)
-        if not target or first == 0:
+        if not target:
             raise UnlearningError(
-                f"{where}: there is nothing to score; a completion needs a token, and a token before it"
+                f"{where}: there is nothing to score; its completion {_shown(example.completion)} has no token; give "
+                f"one with text in it, or leave the example out"
+            )
+        if first == 0:
+            raise UnlearningError(
+                f"{where}: there is nothing to score its first token by: the tokenizer puts no token before a text and "
+                f"has no BOS token, and the prompt {_shown(example.prompt)} has none that is not part of the target; "
+                f"set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give the "
+                f"example a prompt"
             )
         if first + len(target) > max_tokens:
             raise UnlearningError(
@@ -130,33 +151,27 @@ def encode(
     )
 
 
-def _text(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
-    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    prompt = tokenizer.encode(example.prompt, add_special_tokens=False) if example.prompt else []
-    return [*start, *prompt], tokenizer.encode(example.completion, add_special_tokens=False)
+def _pieces(
+    tokenizer: Any, example: Example, form: Form, chat_date: date | None, leading: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Return the tokens that are given, and those of the target."""
+    if form is Form.PAIR:
+        return tokenizer(example.prompt)["input_ids"], tokenizer(text_target=example.completion)["input_ids"]
+    if form is Form.CHAT:
+        before, whole = chat_texts(tokenizer, example, chat_date=chat_date)
+        return cut(tokenizer, whole, at=len(before))
+    given, target = cut(tokenizer, example.text, at=len(example.prompt))
+    return [*leading, *given], target
 
 
-def _chat(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
-    question = [{"role": "user", "content": example.prompt}]
-    answer = {"role": "assistant", "content": example.completion}
-    before: str = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-    whole: str = tokenizer.apply_chat_template([*question, answer], tokenize=False)
-    if not whole.startswith(before):
-        raise UnlearningError(
-            f"model.chat_template: this tokenizer's template writes a question otherwise once it is answered, so that "
-            f"the answer of '{example.example_id}' cannot be told from it; leave chat_template out"
-        )
-    return (
-        tokenizer.encode(before, add_special_tokens=False),
-        tokenizer.encode(whole.removeprefix(before), add_special_tokens=False),
-    )
+def _shown(text: str, most: int = 40) -> str:
+    return repr(text if len(text) <= most else f"{text[:most]}...")
 
 
-def _pair(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
-    return tokenizer(example.prompt)["input_ids"], tokenizer(text_target=example.completion)["input_ids"]
+def _names_of_special_tokens(tokenizer: Any) -> str:
+    return ", ".join(map(repr, getattr(tokenizer, "all_special_tokens", ()))) or "it has no special ones"
 
 
-_ENCODERS = {Form.TEXT: _text, Form.CHAT: _chat, Form.PAIR: _pair}
 _NEEDS_PROMPT = {Form.CHAT: "a chat begins with a user's message", Form.PAIR: "an encoder needs a source to read"}
 
 

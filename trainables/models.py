@@ -69,14 +69,14 @@ def is_encoder_decoder(config: ModelConfig) -> bool:
     if config.pretrained is None:
         assert config.architecture is not None  # ModelConfig has validated it
         return bool(_architecture(config, config.architecture).is_encoder_decoder)
-    return _pretrained_is_encoder_decoder(config)
+    return bool(_pretrained_configuration(config).is_encoder_decoder)
 
 
 @cache  # of a GGUF file it takes seconds
-def _pretrained_is_encoder_decoder(config: ModelConfig) -> bool:
+def _pretrained_configuration(config: ModelConfig) -> Any:
     name, options = pretrained_origin(config)
     try:
-        return bool(AutoConfig.from_pretrained(name, **options).is_encoder_decoder)
+        return AutoConfig.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise cannot_load(config, error) from error
 
@@ -95,6 +95,22 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
         except (OSError, ValueError, ImportError) as error:
             raise cannot_load(config, error) from error
         return _plain(model) if "gguf_file" in where else model
+    architecture = configuration_of(config, tokenizer=tokenizer)
+    try:
+        with torch_stream(seed, "initial_weights"):
+            return auto_class(is_encoder_decoder(config)).from_config(architecture, **options)
+    except Exception as error:  # whatever building raises, the architecture given is its cause
+        raise _cannot_build(config, error) from error
+
+
+def configuration_of(config: ModelConfig, *, tokenizer: Any) -> Any:
+    """Return the Transformers configuration of the model that preparation starts from; no weights are loaded.
+
+    Raises:
+        UnlearningError: Transformers does not know the architecture, or cannot load the pretrained configuration.
+    """
+    if config.pretrained is not None:
+        return _pretrained_configuration(config)
     encoder_decoder = is_encoder_decoder(config)
     fields = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -102,12 +118,7 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
         "eos_token_id": tokenizer.eos_token_id if encoder_decoder else None,
         **({"decoder_start_token_id": tokenizer.pad_token_id} if encoder_decoder else {}),
     }
-    architecture = _architecture(config, {**fields, **(config.architecture or {}), "vocab_size": len(tokenizer)})
-    try:
-        with torch_stream(seed, "initial_weights"):
-            return auto_class(encoder_decoder).from_config(architecture, **options)
-    except Exception as error:  # whatever building raises, the architecture given is its cause
-        raise _cannot_build(config, error) from error
+    return _architecture(config, {**fields, **(config.architecture or {}), "vocab_size": len(tokenizer)})
 
 
 def _plain(model: Any) -> Any:

@@ -4,6 +4,7 @@ Pure functions of their arguments; where results are cached and who runs them in
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,13 @@ def form_of(model: ModelConfig) -> Form:
 
 
 def encode_all(
-    tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form = Form.TEXT
+    tokenizer: Any,
+    datasets: Datasets,
+    data: DataConfig,
+    evaluation: EvaluationConfig,
+    *,
+    form: Form = Form.TEXT,
+    chat_date: date | None = None,
 ) -> dict[str, dict[str, EncodedSet]]:
     """Tokenize what evaluations score of each forget set.
 
@@ -51,6 +58,7 @@ def encode_all(
             max_tokens=data.max_tokens,
             form=form,
             extraction_prefix=evaluation.extraction_prefix,
+            chat_date=chat_date,
         )
 
     shared = {

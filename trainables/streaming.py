@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from trainables.batching import EncodedSet, encode
 from trainables.examples import Example, StoredExamples
@@ -37,6 +38,8 @@ class StreamedSet:
     """Of ``encode``."""
     longest: int
     """Index of the longest example."""
+    extremes: tuple[int, ...] = ()
+    """Indices of the examples of the most tokens, before the target and in it, and of the largest token id."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -63,10 +66,20 @@ def encode_or_stream(tokenizer: Any, examples: Sequence[Example], **options: Any
     """
     if not isinstance(examples, StoredExamples):
         return encode(tokenizer, examples, **options)
-    longest, most, start, rest = 0, 0, 0, iter(examples)
+    start, rest = 0, iter(examples)
+    most, at = np.full(4, -1), np.zeros(4, dtype=np.int64)
     while some := list(islice(rest, _AT_ONCE)):
-        lengths = np.diff(encode(tokenizer, some, **options).offsets)
-        if lengths.max() > most:
-            longest, most = start + int(lengths.argmax()), int(lengths.max())
+        sizes = _sizes(encode(tokenizer, some, **options))
+        larger = sizes.max(axis=1) > most
+        most[larger] = sizes.max(axis=1)[larger]
+        at[larger] = start + sizes.argmax(axis=1)[larger]
         start += len(some)
-    return StreamedSet(tokenizer=tokenizer, examples=examples, options=options, longest=longest)
+    longest, *others = at.tolist()
+    extremes = tuple(dict.fromkeys([longest, *others]))
+    return StreamedSet(tokenizer=tokenizer, examples=examples, options=options, longest=longest, extremes=extremes)
+
+
+def _sizes(encoded: EncodedSet) -> npt.NDArray[np.int64]:
+    """Measure each example, [4, N]: all its tokens, those before the target, those of the target, the largest id."""
+    largest_N = np.maximum.reduceat(encoded.tokens, encoded.offsets[:-1])
+    return np.stack([np.diff(encoded.offsets), encoded.target_starts_N, encoded.num_targets_N, largest_N])

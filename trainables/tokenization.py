@@ -6,6 +6,8 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from trainables.boundary import special_tokens_around
+from trainables.chat import require_fixed_template
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.models import cannot_load, pretrained_origin
@@ -51,10 +53,24 @@ def load_tokenizer(config: ModelConfig) -> Any:
                 f"model.bos_token: the tokenizer of '{config.pretrained}' has no token '{config.bos_token}'; it has "
                 f"the special tokens {', '.join(map(repr, tokenizer.all_special_tokens))}"
             )
-        tokenizer.bos_token = config.bos_token
+        _begin_texts_with(tokenizer, config.bos_token)
     if config.chat_template and not tokenizer.chat_template:
         raise UnlearningError(
             f"model.chat_template: the tokenizer of '{config.pretrained}' has no chat template; leave it out, or give "
             f"an instruction-tuned model"
         )
+    if config.chat_template:
+        require_fixed_template(tokenizer)
     return tokenizer
+
+
+def _begin_texts_with(tokenizer: Any, token: str) -> None:
+    """Make ``token`` the BOS token, and put it before texts in place of what the tokenizer itself puts there."""
+    tokenizer.bos_token = token
+    before, after = special_tokens_around(tokenizer)
+    if before and before != [tokenizer.bos_token_id] and tokenizer.is_fast:
+        ending = tokenizer.convert_ids_to_tokens(after)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=[token, "$A", *ending],
+            special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in {token, *ending}],
+        )

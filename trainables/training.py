@@ -11,6 +11,7 @@ from trainables import checkpoints
 from trainables.adapters import add_adapters
 from trainables.batching import BatchOrder, collate
 from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
+from trainables.checks import require_usable
 from trainables.config import ModelConfig, PreparationConfig
 from trainables.errors import UnlearningError
 from trainables.examples import Example
@@ -18,7 +19,7 @@ from trainables.likelihood import score_batch
 from trainables.models import new_model, recompute_activations
 from trainables.prepare import form_of
 from trainables.seeding import derive_seed, torch_stream
-from trainables.streaming import encode_or_stream
+from trainables.streaming import StreamedSet, encode_or_stream
 
 
 def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
@@ -49,6 +50,12 @@ class Training:
         self._seed = seed
         self._accelerator = Accelerator(mixed_precision="no", cpu=not use_gpu)
         network = new_model(model, tokenizer=tokenizer, seed=seed)
+        self._encoded = encode_or_stream(
+            tokenizer, examples, max_tokens=max_tokens, form=form_of(model), chat_date=model.chat_date
+        )
+        source = self._encoded
+        looked_at = source.select(source.extremes if isinstance(source, StreamedSet) else range(len(source)))
+        require_usable(network, tokenizer, looked_at, pretrained=model.pretrained is not None)
         if model.pretrained is not None and model.lora is not None:
             network = add_adapters(network, model.lora, seed=seed)
         if model.gradient_checkpointing:
@@ -59,7 +66,6 @@ class Training:
             weight_decay=preparation.weight_decay,
         )
         self._network, self._optimizer = self._accelerator.prepare(network, optimizer)
-        self._encoded = encode_or_stream(tokenizer, examples, max_tokens=max_tokens, form=form_of(model))
         self._order = BatchOrder(
             num_examples=len(self._encoded),
             batch_size=preparation.batch_size,

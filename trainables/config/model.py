@@ -1,5 +1,6 @@
 """The model: where its weights come from, how they are kept, and the recipe of base and reference models."""
 
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -26,7 +27,7 @@ class ModelConfig(Config):
     (``AutoModelForSeq2SeqLM``); the model's own configuration says which of them it is.
     """
 
-    later = frozenset({"bos_token", "chat_template", "dtype", "attention", "lora"})
+    later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora"})
 
     architecture: dict[str, Any] | None = None
     """A Transformers configuration, ``model_type`` first (for example ``llama`` or ``t5``); weights start random."""
@@ -43,6 +44,9 @@ class ModelConfig(Config):
     chat_template: bool = False
     """Put each prompt as a user's message and each completion as the assistant's answer, by the template of the
     pretrained tokenizer; the end of the answer is a target too. Every example needs a prompt."""
+    chat_date: date | None = None
+    """The day that the chat template is told where it writes the date, for example 2026-11-26. None: the day on which
+    the sweep is made; the sweep keeps it, so that it can go on on another day."""
     dtype: Precision = "fp32"
     """Of the weights, everywhere. With ``bf16`` small updates are lost in rounding, unless ``lora`` is given: adapters
     are always fp32."""
@@ -75,6 +79,8 @@ class ModelConfig(Config):
             raise ValueError("'chat_template' and 'bos_token' belong to the tokenizer of a 'pretrained' model")
         if self.chat_template and self.bos_token is not None:
             raise ValueError("'bos_token' has no place in a chat: the template says what comes first")
+        if self.chat_date is not None and not self.chat_template:
+            raise ValueError("'chat_date' is told to a chat template: it goes with chat_template: true")
         return self
 
 

@@ -1,0 +1,77 @@
+"""Whether data, tokenizer and model of a sweep go together: what ``plan``, ``doctor`` and ``run`` look at first.
+
+Nothing is trained, and no weights are loaded into memory as a whole. What is checked is ``trainables.checks``' to say.
+"""
+
+from orchestrator.errors import SweepError
+from orchestrator.inputs import SweepInputs
+from orchestrator.spec import SweepSpec
+from trainables.batching import Form
+from trainables.checks import Problem, Subject, problems_of
+from trainables.config import SourceConfig
+from trainables.errors import UnlearningError
+from trainables.limits import limits_of_configuration
+from trainables.models import configuration_of, pretrained_files
+from trainables.prepare import form_of
+from trainables.scored_sets import encode_retained
+
+
+def find_problems(inputs: SweepInputs) -> list[Problem]:
+    """Run every check on what a sweep would score and train on, and on its model.
+
+    Raises:
+        UnlearningError: an example of the retain set cannot be trained on; or the model's configuration cannot be had.
+    """
+    spec = inputs.dated
+    configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
+    retained = encode_retained(inputs.tokenizer, inputs.datasets, model=spec.model, data=spec.data)
+    return problems_of(
+        Subject(
+            configuration=configuration,
+            limits=limits_of_configuration(configuration),
+            tokenizer=inputs.tokenizer,
+            encoded={**inputs.encoded, **retained},
+            model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
+            files=pretrained_files(spec.model),
+            generates=form_of(spec.model) is Form.PAIR and spec.evaluation.generated > 0,
+        )
+    )
+
+
+def require_ready(inputs: SweepInputs) -> None:
+    """Refuse a sweep that would fail, or whose numbers would mean nothing.
+
+    Raises:
+        SweepError: with every problem.
+        UnlearningError: as ``find_problems``.
+    """
+    problems = find_problems(inputs)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise SweepError(f"sweep '{inputs.spec.name}': data, tokenizer and model do not go together:\n{lines}")
+
+
+def require_ready_or_note(spec: SweepSpec) -> str | None:
+    """Check a spec; where that needs the hub, and it is not reached, return why nothing was checked.
+
+    Raises:
+        SweepError: with every problem.
+        UnlearningError: the data, the tokenizer or the model on this machine cannot be used.
+    """
+    try:
+        inputs = SweepInputs.of(spec)
+        require_ready(inputs)
+    except UnlearningError as error:
+        if not _needs_the_hub(spec):
+            raise
+        return f"data, tokenizer and model were not checked against each other: {error}"
+    return None
+
+
+def _needs_the_hub(spec: SweepSpec) -> bool:
+    data, model = spec.data, spec.model
+    sources = [data.corpus.source, data.retain_source, data.heldout_source]
+    for own in data.forget_sets.values():
+        sources += [own.source, own.population_source]
+    from_hub = any(isinstance(source, SourceConfig) and source.dataset is not None for source in sources)
+    return from_hub or (model.pretrained is not None and not pretrained_files(model))

@@ -1,0 +1,97 @@
+"""Every set that a sweep scores, tokenized and named by where it comes from; and one hash of them all."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from trainables.batching import EncodedSet, encode
+from trainables.config import DataConfig, EvaluationConfig, ModelConfig
+from trainables.errors import UnlearningError
+from trainables.examples import Example, StoredExamples
+from trainables.forget_sets import Datasets
+from trainables.prepare import form_of
+
+_LOOKED_AT = 2048
+"""Examples of a stored retain set that are tokenized before a sweep, evenly spread; workers look through all of it."""
+
+
+def encode_scored(
+    tokenizer: Any,
+    datasets: Datasets,
+    *,
+    model: ModelConfig,
+    data: DataConfig,
+    evaluation: EvaluationConfig,
+    alternates: bool,
+) -> dict[str, EncodedSet]:
+    """Tokenize every set that is scored or ascended on.
+
+    Args:
+        tokenizer: of the model.
+        datasets: the data of the sweep.
+        model: it says what form examples take, and what a chat template is told.
+        data: how long examples may be, and how many retained ones are measured.
+        evaluation: how much of a target extraction is given.
+        alternates: whether an objective trains on the alternate answers.
+
+    Raises:
+        UnlearningError: an example cannot be scored; it names the set and the example.
+    """
+    sets: dict[str, Sequence[Example]] = {
+        "data.heldout": datasets.heldout,
+        "data.retain_evaluation": datasets.retain_sample(data.retain_evaluation),
+    }
+    for name, own in datasets.forget_sets.items():
+        sets |= {
+            f"data.forget_sets.{name} (forget)": own.forget,
+            f"data.forget_sets.{name} (population)": own.population,
+            f"data.forget_sets.{name} (distractors)": own.distractors,
+            **({f"data.forget_sets.{name} (alternate)": with_alternates(own.forget)} if alternates else {}),
+        }
+    options = {"extraction_prefix": evaluation.extraction_prefix, **_options(model, data)}
+    return {where: _encoded(where, tokenizer, examples, options) for where, examples in sets.items()}
+
+
+def encode_retained(
+    tokenizer: Any, datasets: Datasets, *, model: ModelConfig, data: DataConfig
+) -> dict[str, EncodedSet]:
+    """Tokenize the retain set; of one that is stored elsewhere, and may be large, examples spread over all of it.
+
+    Raises:
+        UnlearningError: as ``encode_scored``.
+    """
+    retain = datasets.retain
+    if isinstance(retain, StoredExamples):
+        retain = retain[:: max(1, len(retain) // _LOOKED_AT)]
+    return {"data.retain": _encoded("data.retain", tokenizer, retain, _options(model, data))}
+
+
+def with_alternates(examples: Sequence[Example]) -> list[Example]:
+    """Return the forget examples with their alternate answers in place of their completions."""
+    found = []
+    for example in examples:
+        assert example.alternate is not None  # examples of forget sets have one
+        found.append(replace(example, completion=example.alternate))
+    return found
+
+
+def tokens_hash(sets: Mapping[str, EncodedSet]) -> str:
+    """Hash what is scored: token ids, and where targets and the parts to extract begin (SHA-256, hex)."""
+    digest = hashlib.sha256()
+    for where, encoded in sorted(sets.items()):
+        digest.update(f"{where}\0{len(encoded)}\0".encode())
+        for array in (encoded.tokens, encoded.offsets, encoded.target_starts_N, encoded.prefix_ends_N):
+            digest.update(array.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _options(model: ModelConfig, data: DataConfig) -> dict[str, Any]:
+    return {"max_tokens": data.max_tokens, "form": form_of(model), "chat_date": model.chat_date}
+
+
+def _encoded(where: str, tokenizer: Any, examples: Sequence[Example], options: dict[str, Any]) -> EncodedSet:
+    try:
+        return encode(tokenizer, examples, **options)
+    except UnlearningError as error:
+        raise UnlearningError(f"{where}: {error}") from error
