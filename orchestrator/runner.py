@@ -103,7 +103,7 @@ def run_sweep(
     """
     options = options or RunOptions()
     root = open_storage(storage)
-    ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
+    ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
     inputs = SweepInputs.of(spec)
     interrupt = Interrupt()
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:

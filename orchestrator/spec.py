@@ -12,6 +12,7 @@ from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.trial_settings import trial_fields
+from orchestrator.yaml_text import parse_yaml, parse_yaml_value
 from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
 from trainables.canaries import check_canary
 from trainables.config import (
@@ -304,23 +305,6 @@ def dump_spec(spec: SweepSpec) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse YAML that must be a mapping.
-
-    Raises:
-        SweepError: naming line and column.
-    """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SweepError(f"{where}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise SweepError(
-            f"{where}: expected a mapping of settings, found {type(data).__name__}; see search_spaces/demo.yaml"
-        )
-    return data
-
-
 def _read(source: str) -> tuple[str, str]:
     shipped = shipped_specs()
     if source in shipped:
@@ -347,10 +331,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         place = place[key]
         if not isinstance(place, dict):
             raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
-    try:
-        place[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SweepError(f"--set '{override}': the value is not valid YAML: {error}") from None
+    place[keys[-1]] = parse_yaml_value(text, f"--set '{override}': the value")
 
 
 def _describe(entry: Any) -> str:

@@ -14,7 +14,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.retries import Retries
 from orchestrator.storage import ObjectStorage
 from tests.faults.s3_proxy import CUT, DEAF, LOST, SILENT, s3_proxy
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 from tests.s3 import use_endpoint
 
 SHORT = Retries(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, request_s=1.0)
@@ -194,7 +194,7 @@ def test_a_ledger_written_through_trouble_has_every_row_once(proxy, storage, s3_
     ledger = Ledger(storage=storage, sweep="sweep")
     trial = make_trial()
     proxy.faults = [503, 200, LOST, 200, 500, 200, CUT, LOST, 200, 500] * 2
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     for count in (1, 2, 3):
         evaluations = [evaluation_record(step) for step in range(count)]
         examples = [example_record(step) for step in range(count)]
