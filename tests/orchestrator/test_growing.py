@@ -162,7 +162,7 @@ def test_the_outcome_goes_into_the_trials_row_as_it_is_by_then(ledger):
     ledger.propose(trial, number=0, distribution="in", proposal={**PROPOSAL, "number": 1})
     ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
     driver = Ledger(storage=ledger.storage, sweep="tiny")
-    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {"n": 2})
+    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {**PROPOSAL, "number": 2})
     ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
     row = ledger.trial(trial.trial_id)
     assert (row["target_step"], [entry["number"] for entry in json.loads(row["proposals"])]) == (9, [1, 2])
