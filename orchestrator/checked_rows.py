@@ -6,7 +6,7 @@ A file, or a merged copy, whose rows do not is not of a ledger that this tool wr
 import json
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +29,7 @@ class StoredProposal(BaseModel):
     notes: dict[str, Any]
 
 
-_PROPOSALS = TypeAdapter(list[StoredProposal])
+_PROPOSALS = TypeAdapter(Annotated[list[StoredProposal], Field(min_length=1)])
 _SETTINGS = TypeAdapter(dict[str, Any])
 
 

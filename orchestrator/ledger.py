@@ -8,6 +8,7 @@ file. Only ``mend``, before a sweep goes on, sets damaged files aside, under ``q
 
 import json
 import socket
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import pyarrow.dataset as ds
 
 from orchestrator import merged
 from orchestrator.checked_rows import find_problem
-from orchestrator.errors import IrregularFileError, StorageError, SweepError
+from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
 from orchestrator.gathered import Gathered
 from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
@@ -58,6 +59,7 @@ class Ledger:
     watches."""
     skipped: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Damaged files that reading has left out so far, by path, and why. Each was warned of."""
+    _remarks: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _last_trial: LastTrial = field(default_factory=LastTrial, init=False, repr=False, compare=False)
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
@@ -343,6 +345,12 @@ class Ledger:
         """Read the texts that are unlearned; empty in a sweep that was written without them."""
         file = self._files.open("forget_sets", FORGET_EXAMPLES_FILE)
         return FORGET_EXAMPLES.empty_table() if file is None else file.rows
+
+    def remark(self, message: str) -> None:
+        """Warn of something about this sweep, once."""
+        if message not in self._remarks:
+            self._remarks.add(message)
+            warnings.warn(f"{self.storage.uri}: {message}", LedgerWarning, stacklevel=3)
 
     def _require_trial(self, trial_id: str) -> TableFile:
         path = trial_file("trials", trial_id)

@@ -13,7 +13,7 @@ from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.trial_settings import trial_fields
 from orchestrator.yaml_text import parse_yaml, parse_yaml_value
-from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
+from search_spaces import Space, Value, combinations, corners, grid_size, parse_space, settings, shipped_specs
 from trainables.canaries import check_canary
 from trainables.config import (
     CheckpointConfig,
@@ -31,6 +31,9 @@ from trainables.config import (
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import check_objective
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
+
+MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
+"""Combinations of choices in a space, and points of a space that is listed: more are counted and refused."""
 
 
 class ResourcesConfig(Config):
@@ -163,6 +166,12 @@ class SweepSpec(Config):
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> Self:
+        many = combinations(self.space)
+        if many > MOST_COMBINATIONS:
+            raise ValueError(
+                f"search.space: its lists have {many:,} combinations, and at most {MOST_COMBINATIONS:,} can be checked "
+                f"before a trial runs; give ranges (low, high) in place of lists, or fewer values"
+            )
         for config in self.corner_configs:
             if SCHEDULES[config.schedule].needs_horizon and self.steps[0] == 0:
                 raise ValueError(
@@ -176,7 +185,12 @@ class SweepSpec(Config):
                     f"fsdp cuts them into shards; use ddp, or one of {able}"
                 )
         lists = self.search.sampler in LISTING
-        points = self.horizons_per_point * sum(1 for _ in grid(self.space)) if lists else None
+        points = self.horizons_per_point * grid_size(self.space) if lists else None
+        if points is not None and points > MOST_LISTED:
+            raise ValueError(
+                f"search.sampler: {self.search.sampler} lists every point, and this space has {points:,}; at most "
+                f"{MOST_LISTED:,} can be listed; give fewer values or grid_points, or take another sampler"
+            )
         check_search(self.search, self.space, points=points, looks_at_total=self.looks_at_total)
         check_budget(
             self.search.budget,

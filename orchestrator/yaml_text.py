@@ -64,7 +64,7 @@ def _require_bounded(text: str, where: str) -> None:
                 raise SweepError(
                     f"{where}: the alias '*{event.anchor}' stands inside what it repeats{event.start_mark}"
                 )
-            count += sizes.get(event.anchor, 1)
+            count += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
             if event.anchor is not None:
