@@ -14,7 +14,7 @@ import typer
 
 from orchestrator import export_command, job_commands
 from orchestrator.cluster_commands import cluster_app
-from orchestrator.console import err, out, print_json, quiet_optuna, say, write
+from orchestrator.console import err, left_out, out, print_json, quiet_optuna, require_whole, say, write
 from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
@@ -247,10 +247,11 @@ def query(
     from orchestrator.tables import result_table
 
     *sweeps, sql = arguments or [""]
+    ledgers = [open_sweep(sweep, storage) for sweep in sweeps]
     if schema:
         result = described()
     elif sweeps:
-        result = run_query([open_sweep(sweep, storage) for sweep in sweeps], sql)
+        result = run_query(ledgers, sql)
     else:
         raise SweepError(
             'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"; '
@@ -259,10 +260,13 @@ def query(
     if output is Format.TABLE:
         console = out()
         console.print(result_table(result, width=console.width))
+        if skipped := sum(len(ledger.skipped) for ledger in ledgers):
+            console.print(left_out(skipped), soft_wrap=True, highlight=False)
     elif output is Format.PARQUET and sys.stdout.isatty():
         raise SweepError("query: Parquet is not for a terminal; send it to a file: --format parquet > rows.parquet")
     else:
         write(FORMATS[output](result))
+    require_whole(*ledgers)
 
 
 @app.command()
@@ -285,14 +289,19 @@ def frontier(
     from orchestrator.frontier import frontiers
     from orchestrator.frontier_tables import frontier_report
 
+    ledger = open_sweep(sweep, storage)
     result = frontiers(
-        open_sweep(sweep, storage),
+        ledger,
         forget_set,
         objectives=objectives,
         exposures_at_most=exposure_at_most or (),
         performance_at_most=performance_at_most,
     )
-    print_json([f.as_json() for f in result]) if as_json else out().print(frontier_report(result))
+    if as_json:
+        print_json([{**f.as_json(), "skipped_files": sorted(ledger.skipped)} for f in result])
+    else:
+        out().print(frontier_report(result))
+    require_whole(ledger)
 
 
 @app.command()
@@ -301,6 +310,7 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
     ledger = open_sweep(sweep, storage)
     ledger.merge()
     typer.echo(f"{ledger.storage.uri}/merged")
+    require_whole(ledger)
 
 
 @app.command()
@@ -333,6 +343,7 @@ def track(
     written += tracking.update()  # after the last look at the driver: what it wrote at its end too
     for tracker in trackers:
         typer.echo(f"{written} evaluations {tracker.where}")
+    require_whole(ledger)
 
 
 @app.command()
@@ -353,6 +364,7 @@ def report(
     else:
         target = LocalStorage(out.absolute().parent)
         typer.echo(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
+    require_whole(ledger)
 
 
 for command in (
@@ -390,6 +402,9 @@ def main() -> None:
         sys.exit(2)
     except RunStoppedError as error:
         say(f"unlearn-sweep: {error}")
+        sys.exit(1)
+    except MemoryError as error:
+        say(f"unlearn-sweep: this machine has too little memory for it ({error}); nothing was changed by that")
         sys.exit(1)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""

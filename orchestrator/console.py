@@ -1,9 +1,13 @@
 """How commands speak: results to standard output, messages to standard error."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
 
 
 def write(content: bytes) -> None:
@@ -34,6 +38,24 @@ def say(message: str) -> None:
 def err() -> Console:
     """Open standard error."""
     return Console(stderr=True, highlight=False, markup=False)
+
+
+def require_whole(*ledgers: "Ledger") -> None:
+    """End a command that left damaged files out of its result: it is there, and the exit code says that it is a part.
+
+    Raises:
+        typer.Exit: with code 1.
+    """
+    skipped = sum(len(ledger.skipped) for ledger in ledgers)
+    if skipped:
+        say(f"unlearn-sweep: {left_out(skipped)}")
+        raise typer.Exit(1)
+
+
+def left_out(skipped: int) -> str:
+    """Say that a result is of a part of the files."""
+    many = "1 damaged file was" if skipped == 1 else f"{skipped} damaged files were"
+    return f"{many} left out, named in a warning each; the result is of the rest"
 
 
 def quiet_optuna() -> None:

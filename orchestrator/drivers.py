@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import socket
 import time
 import uuid
@@ -13,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from pydantic import TypeAdapter
 
-from orchestrator.errors import RunStoppedError
+from orchestrator.errors import IrregularFileError, RunStoppedError
 from orchestrator.storage import Storage
 
 FOLDER = "drivers"
@@ -114,11 +116,10 @@ class Watch:
 
 def last_driver(storage: Storage) -> tuple[int, Driver | None]:
     """Find the highest number, and its driver; 0: nobody ever drove the sweep."""
-    paths = [path for path in storage.files(FOLDER, ".json") if Path(path).stem.isdigit()]
-    content = storage.read(paths[-1]) if paths else None
-    if content is None:
-        return 0, None
-    return int(Path(paths[-1]).stem), decode_driver(content)
+    paths = _driver_paths(storage)
+    last = max(paths, default=0)
+    driver = _read_driver(storage, paths[last]) if paths else None
+    return (0, None) if driver is None else (last, driver)
 
 
 def driven_s(storage: Storage, *, before: int | None) -> float:
@@ -129,10 +130,10 @@ def driven_s(storage: Storage, *, before: int | None) -> float:
         before: only by drivers of lower numbers; None: by all.
     """
     total = 0.0
-    for path in storage.files(FOLDER, ".json"):
-        content = storage.read(path) if Path(path).stem.isdigit() else None
-        if content is not None and (before is None or int(Path(path).stem) < before):
-            total += _driven_s(decode_driver(content))
+    for number, path in _driver_paths(storage).items():
+        driver = _read_driver(storage, path) if before is None or number < before else None
+        if driver is not None:
+            total += _driven_s(driver)
     return total
 
 
@@ -168,6 +169,11 @@ def request_stop(storage: Storage, *, limit_s: float, silence_s: float = WATCH_S
         number, driver = found
         if time.monotonic() >= deadline:
             break
+        if not driver.token:
+            raise RunStoppedError(
+                f"{storage.uri}/{driver_path(number)}: cannot be read, so nobody can be asked to stop; "
+                f"if nobody does: unlearn-sweep resume {storage.uri} --take-over"
+            )
         if number not in asked:  # another may follow while one waits: a killed driver that is started again
             storage.publish(
                 request_path(number), json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
@@ -198,12 +204,32 @@ def encode_driver(driver: Driver) -> bytes:
 def decode_driver(content: bytes) -> Driver:
     """Read a driver; what cannot be read is a driver of whom nothing is known, that only ``take_over`` follows."""
     try:
-        return Driver(**json.loads(content))
-    except (ValueError, TypeError):
+        driver = _DRIVER.validate_json(content, strict=True)
+        for time_of in (driver.since, driver.renewed_at, driver.ended_at or driver.renewed_at):
+            datetime.fromisoformat(time_of) - datetime.now(UTC)  # a time without a zone raises TypeError
+        return driver
+    except (ValueError, TypeError, OverflowError):
         return Driver(
             token="", host="unknown", machine="unknown", pid=0, process_started=0.0, since="unknown",
             renewed_at=datetime.max.replace(tzinfo=UTC).isoformat(),
         )  # fmt: skip
+
+
+_DRIVER = TypeAdapter(Driver)
+
+
+def _driver_paths(storage: Storage) -> dict[int, str]:
+    """List the drivers' files by number; what is named otherwise is none."""
+    paths = storage.files(FOLDER, ".json")
+    return {int(Path(path).stem): path for path in paths if re.fullmatch("[0-9]{6,12}", Path(path).stem)}
+
+
+def _read_driver(storage: Storage, path: str) -> Driver | None:
+    try:
+        content = storage.read(path)
+    except IrregularFileError:
+        content = b""  # of whom nothing is known
+    return None if content is None else decode_driver(content)
 
 
 def process_start(process: psutil.Process) -> float:

@@ -27,12 +27,16 @@ class SweepGoneError(StorageError):
     """A file of the sweep's own is not there any more: this run, and its trials, begin no further write."""
 
 
+class IrregularFileError(StorageError):
+    """What is at a path of a sweep is a link, a folder in place of a file, or the like: see ``LocalStorage``."""
+
+
 class SweepExistsError(SweepError):
     """The sweep is there already, and nobody said that it should go on."""
 
 
 class LedgerWarning(UserWarning):
-    """A file of the ledger could not be read: the message names it, and says where it was put."""
+    """Something of a ledger is not as it should be: the message names it, and says what was done about it."""
 
 
 class SweepInterruptedError(Exception):

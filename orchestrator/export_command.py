@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from orchestrator.console import out, print_json, say
+from orchestrator.console import out, print_json, require_whole, say
 from orchestrator.errors import SweepError
 from orchestrator.options import JsonOption, StorageOption, SweepArgument
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
@@ -85,6 +85,8 @@ def export(
         say(f"pushed: {url}")
     if as_json:
         print_json(_summary(exported, url))
+    if best is not None:  # a better point may be among what was left out
+        require_whole(ledger)
 
 
 def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None) -> "Point":

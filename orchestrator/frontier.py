@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.admission import of_present_spec
 from orchestrator.bootstrap import Interval, agree, seed_interval
 from orchestrator.crossings import (
     UNEXPOSED,
@@ -138,7 +139,7 @@ def frontiers(
     require_objectives(objectives)
     spec = stored_spec(ledger)
     names = spec.require_forget_sets(forget_set)
-    evaluations = ledger.table("evaluations")
+    evaluations = of_present_spec(ledger, spec, ledger.table("evaluations"))
     baselines = ledger.baselines()
     result = []
     for name in names:

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, create_trial
 from orchestrator.frontier import OBJECTIVES
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec, stored_spec
+from search_spaces import contains
 from search_spaces.optuna_space import distributions
 
 STEP = "step"
@@ -46,9 +47,12 @@ def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
     """Compute importances by forget set, seeds pooled, and note what they leave out, in sentences."""
     spec = stored_spec(ledger)
     evaluations = ledger.table("evaluations", ["trial_id", "forget_set", "step", *OBJECTIVES])
-    evaluations, notes = _thinned(evaluations)
     proposals = ledger.table("trials", ["trial_id", "proposals"]).to_pylist()
     points = {row["trial_id"]: json.loads(row["proposals"])[0]["point"] for row in proposals}
+    points = {trial_id: point for trial_id, point in points.items() if contains(spec.space, point)}
+    evaluations, foreign = _of_search(evaluations, list(points), spec)
+    evaluations, notes = _thinned(evaluations)
+    notes += foreign
     evaluations = evaluations.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     found: list[Importance] = []
     for forget_set in spec.data.forget_sets:
@@ -62,6 +66,18 @@ def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
         else:
             found += _of(trials, forget_set)
     return found, notes
+
+
+def _of_search(evaluations: pa.Table, trials: Sequence[str], spec: SweepSpec) -> tuple[pa.Table, list[str]]:
+    """Keep what the present search could have proposed: points of its space, at steps of its axis."""
+    admitted = pc.and_(
+        pc.is_in(evaluations["trial_id"], pa.array(trials, pa.string())),
+        pc.is_in(evaluations["step"], pa.array(spec.steps, pa.int64())),
+    )
+    kept = evaluations.filter(admitted)
+    left_out = evaluations.num_rows - kept.num_rows
+    note = f"{left_out} evaluations are not counted: the present search space or step axis does not have them."
+    return kept, [note] if left_out else []
 
 
 def _thinned(evaluations: pa.Table) -> tuple[pa.Table, list[str]]:

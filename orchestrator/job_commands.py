@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.console import print_json, quiet_optuna, say
+from orchestrator.console import left_out, print_json, quiet_optuna, say
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.ledger import SPEC
 from orchestrator.options import (
@@ -140,8 +140,6 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
-    from orchestrator.status import described
-
     quiet_optuna()
     jobs: list[Job] = connect(address).list() if address is not None else []
     if sweep is not None:
@@ -149,15 +147,26 @@ def status(
     else:
         places = dict.fromkeys([*sweeps_in(storage), *(job.uri for job in jobs)])
         found = [_status_at(place, jobs) for place in places]
-    if as_json:
-        print_json(found[0] if sweep is not None else found)
-        return
-    for index, one in enumerate(found):
-        typer.echo(("\n" if index else "") + described(one))
-        if one["job"] is not None:
-            typer.echo(f"job {one['job']['job_id']}: {one['job']['status']}, submitted {one['job']['submitted_at']}")
-    if not found:
+    _show_status(found, one=sweep is not None, as_json=as_json)
+    if not found and not as_json:
         typer.echo(f"no sweep in {storage}{f', and no job at {address}' if address is not None else ''}")
+    skipped = sum(len(one.get("skipped_files", ())) for one in found)
+    if skipped:
+        say(f"unlearn-sweep: {left_out(skipped)}")
+        raise typer.Exit(1)
+
+
+def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> None:
+    from orchestrator.status import described
+
+    if as_json:
+        print_json(found[0] if one else found)
+        return
+    for index, entry in enumerate(found):
+        typer.echo(("\n" if index else "") + described(entry))
+        if entry["job"] is not None:
+            job = entry["job"]
+            typer.echo(f"job {job['job_id']}: {job['status']}, submitted {job['submitted_at']}")
 
 
 def _status_of(sweep: str, storage: str, jobs: "Sequence[Job]") -> dict[str, Any]:

@@ -2,34 +2,42 @@
 
 Each table has one file a trial, named by its key and replaced atomically as the trial grows. So a plain
 ``read_parquet('<sweep>/evaluations/*.parquet')`` sees every committed row exactly once, at any moment, and publishing
-again changes nothing. A file that cannot be read is named in a warning and set aside under ``quarantine/``.
+again changes nothing. A file that is damaged is named in a warning and left out; nothing that reads moves or writes a
+file. Only ``mend``, before a sweep goes on, sets damaged files aside, under ``quarantine/``.
 """
 
 import json
 import socket
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from orchestrator import merged
-from orchestrator.errors import StorageError, SweepError
+from orchestrator.checked_rows import find_problem
+from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
 from orchestrator.gathered import Gathered
 from orchestrator.growing import LastTrial
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
+from orchestrator.manifest import parse_manifest
 from orchestrator.parquet import encode
 from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
 from orchestrator.storage import Storage
-from orchestrator.table_files import TableFile, TableFiles, trial_file
+from orchestrator.table_files import MendingTableFiles, TableFile, TableFiles, trial_file
+from orchestrator.yaml_text import text_of
 from trainables.config import Distribution
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 
 SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
+FOLDERS = ("trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "quarantine")
+"""What a sweep writes into, beside ``drivers``."""
 _OPEN = {"status": None, "message": None, "ended_at": None}
 """What the row of a trial says that has not ended."""
 
@@ -49,6 +57,9 @@ class Ledger:
     """Number of the driver (``lease``) that this ledger is written for, in its own process and in its trials'; once
     another driver follows, or its file is gone, no further write of rows, checkpoints or spec begins:
     ``LeaseLostError``, ``SweepGoneError``. None: nobody watches."""
+    skipped: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Damaged files that reading has left out so far, by path, and why. Each was warned of."""
+    _remarks: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _last_trial: LastTrial = field(default_factory=LastTrial, init=False, repr=False, compare=False)
 
     def propose(self, trial: Trial, *, number: int, distribution: Distribution, proposal: dict[str, Any]) -> None:
@@ -74,7 +85,8 @@ class Ledger:
             "started_at": self.now(),
             "host": socket.gethostname(),
         }
-        self._replace_trial(self._files.open("trials", trial_file("trials", trial.trial_id)), row)
+        before = MendingTableFiles(self.storage).open("trials", trial_file("trials", trial.trial_id))
+        self._replace_trial(before, row)
 
     def propose_again(self, trial: Trial, proposal: dict[str, Any]) -> None:
         """Record that an ended trial was proposed once more; asked to go further, it is open again."""
@@ -138,7 +150,8 @@ class Ledger:
             for row in self._read("evaluations", trial_id)
         ]
         examples = [ExampleRecord(**_only(ExampleRecord, row)) for row in self._read("examples", trial_id)]
-        return evaluations, examples
+        by_step = attrgetter("step")
+        return sorted(evaluations, key=by_step), sorted(examples, key=by_step)
 
     def fail(self, trial_id: str, message: str) -> None:
         """Record that a trial failed; the rows it had published stand."""
@@ -163,10 +176,17 @@ class Ledger:
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Read a whole table, or only some of its columns, as it is committed now."""
+        dataset = self.dataset(name)
         try:
-            return self.dataset(name).to_table(columns=columns)
-        except (pa.ArrowException, OSError):  # the merged copy is damaged, or was just replaced
-            return self.dataset(name, use_merged=False).to_table(columns=columns)
+            rows = dataset.to_table(columns=columns)
+            if isinstance(dataset, ds.InMemoryDataset) or find_problem(name, rows) is None:
+                return rows
+        except MemoryError as error:  # Arrow's own is one too
+            raise StorageError(f"{self.storage.uri}: too little memory to read its {name} ({error})") from error
+        except (pa.ArrowException, OSError):
+            pass
+        # a merged copy is damaged, or was just replaced: the trials' own files have every row
+        return self.dataset(name, use_merged=False).to_table(columns=columns)
 
     def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
         """Open a table, as it is committed now: from its merged copies that are current, and trials' own files.
@@ -174,7 +194,7 @@ class Ledger:
         A damaged copy shows only when it is scanned, as an error of whoever scans; without it every row is there too.
         """
         schema = TABLES[name]
-        files = self.storage.files(name, ".parquet")
+        files = self._files.list(name)
         copies = merged.find(self.storage, name, files) if use_merged else []
         covered = frozenset[str]().union(*(copy.sources for copy in copies))
         rest = Gathered()
@@ -187,7 +207,7 @@ class Ledger:
     def merge(self) -> None:
         """Write merged copies of the tables, sorted by forget set, learning rate and step, for readers in a hurry."""
         self._require_lease()
-        sources = {name: self.storage.files(name, ".parquet") for name in TABLES}
+        sources = {name: self._files.list(name) for name in TABLES}
         trials = self.table("trials", ["trial_id", "forget_set", "learning_rate"])
         trials = trials.sort_by([(name, "ascending") for name in ("forget_set", "learning_rate", "trial_id")])
         order = trials["trial_id"].to_pylist()
@@ -200,12 +220,22 @@ class Ledger:
         """Before a sweep goes on: rewrite files of older schema versions, and open trials again that lost rows.
 
         A trial is whole if its last step is among its evaluations, and its examples are of the same steps. Rewriting
-        goes backwards through the names, for a reader that takes the columns of the first file from all.
+        goes backwards through the names, for a reader that takes the columns of the first file from all. Damaged files
+        are set aside.
+
+        Raises:
+            IrregularFileError: a folder of the sweep is a link or a file: what becomes of it is its owner's to say.
         """
+        self._require_lease()
+        for folder in FOLDERS:
+            self.storage.files(folder, "")
+        mending = MendingTableFiles(self.storage)
+        mending.open("baselines", BASELINES_FILE)
+        mending.open("forget_sets", FORGET_EXAMPLES_FILE)
         steps: dict[str, dict[str, set[int]]] = {"evaluations": {}, "examples": {}}
         trials: list[dict[str, Any]] = []
         for name in TABLES:
-            for file in self._files.open_all(name, list(reversed(self.storage.files(name, ".parquet")))):
+            for file in mending.open_all(name, list(reversed(mending.list(name)))):
                 if file.is_outdated:
                     self._publish(file.path, encode(file.rows))
                 if name == "trials":
@@ -219,7 +249,7 @@ class Ledger:
             evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
             if not evaluated <= explained:
                 for name in ("evaluations", "examples"):
-                    self._files.set_aside(trial_file(name, trial_id), "its trial lost rows, and runs again")
+                    mending.set_aside(trial_file(name, trial_id), "its trial lost rows, and runs again")
                 evaluated = set()
                 self.discard_checkpoint(trial_id)  # it is of steps whose rows are lost
             if row["status"] in (Status.DIVERGED, Status.COLLAPSED) and _checkpoint(trial_id) in checkpoints:
@@ -233,7 +263,11 @@ class Ledger:
 
     def load_checkpoint(self, trial_id: str) -> bytes | None:
         """Read the trial's checkpoint, if there is one."""
-        return self.storage.read(_checkpoint(trial_id))
+        try:
+            return self.storage.read(_checkpoint(trial_id))
+        except IrregularFileError as error:
+            self._files.leave_out(_checkpoint(trial_id), str(error))
+            return None
 
     def discard_checkpoint(self, trial_id: str) -> None:
         """Forget the trial's checkpoint, if there is one."""
@@ -241,9 +275,13 @@ class Ledger:
         self.storage.remove(_checkpoint(trial_id))
 
     def spec_text(self) -> str | None:
-        """Read the resolved spec of the sweep; None where the sweep does not exist."""
+        """Read the resolved spec of the sweep; None where the sweep does not exist.
+
+        Raises:
+            SweepError: it is no text.
+        """
         content = self.storage.read(SPEC)
-        return content.decode() if content is not None else None
+        return text_of(content, f"{self.storage.uri}/{SPEC}") if content is not None else None
 
     def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
         """Write what the sweep is and what it runs on; one that goes on keeps its first session, and notes the new one.
@@ -268,15 +306,27 @@ class Ledger:
         self._publish(MANIFEST, _as_json(manifest))
 
     def manifest(self) -> dict[str, Any]:
-        """Read ``sweep.json``."""
+        """Read ``sweep.json``; empty where there is none.
+
+        Raises:
+            SweepError: it is damaged.
+        """
         content = self.storage.read(MANIFEST)
         try:
-            return dict(json.loads(content)) if content else {}
+            return {} if content is None else parse_manifest(content)
         except ValueError as error:
             raise SweepError(
-                f"{self.storage.uri}/{MANIFEST}: not valid JSON ({error}); put a copy back, or remove it and go on "
-                f"without what it said of data, models and code"
+                f"{self.storage.uri}/{MANIFEST}: {error}; put a copy back, or remove it and go on without what it said "
+                f"of data, models and code"
             ) from None
+
+    def known_manifest(self) -> dict[str, Any]:
+        """Read ``sweep.json``, for who only shows it: one that is damaged is left out."""
+        try:
+            return self.manifest()
+        except (SweepError, IrregularFileError) as error:
+            self._files.leave_out(MANIFEST, str(error).removeprefix(f"{self.storage.uri}/{MANIFEST}: "))
+            return {}
 
     def publish_baselines(self, rows: list[dict[str, Any]]) -> None:
         """Write what base and reference models know before unlearning."""
@@ -295,6 +345,12 @@ class Ledger:
         """Read the texts that are unlearned; empty in a sweep that was written without them."""
         file = self._files.open("forget_sets", FORGET_EXAMPLES_FILE)
         return FORGET_EXAMPLES.empty_table() if file is None else file.rows
+
+    def remark(self, message: str) -> None:
+        """Warn of something about this sweep, once."""
+        if message not in self._remarks:
+            self._remarks.add(message)
+            warnings.warn(f"{self.storage.uri}: {message}", LedgerWarning, stacklevel=3)
 
     def _require_trial(self, trial_id: str) -> TableFile:
         path = trial_file("trials", trial_id)
@@ -335,7 +391,7 @@ class Ledger:
 
     @property
     def _files(self) -> TableFiles:
-        return TableFiles(self.storage)
+        return TableFiles(self.storage, self.skipped)
 
 
 def _only_row(file: TableFile) -> dict[str, Any]:

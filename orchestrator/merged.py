@@ -8,15 +8,19 @@ one of those has changed, that copy is ignored until the next merge.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
 from orchestrator.gathered import Gathered
-from orchestrator.schema import SCHEMA_VERSION
+from orchestrator.parquet import UnreadableFileError, only_damage
+from orchestrator.schema import SCHEMA_VERSION, TABLES
 from orchestrator.storage import Storage
 
 FOLDER = "merged"
@@ -38,26 +42,65 @@ class MergedCopy:
 
 
 def find(storage: Storage, name: str, files: dict[str, str]) -> list[MergedCopy]:
-    """Find the current merged copies of a table whose files (path: fingerprint) are these. No two share a file."""
-    filesystem, root = storage.arrow()
+    """Find the current merged copies of a table whose files (path: fingerprint) are these. No two share a file.
+
+    One that is damaged is named in a warning; nothing is lost with it, for the trials' own files have every row.
+    """
     checked = ds.ParquetFileFormat(
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     )
     found: list[MergedCopy] = []
     taken: set[str] = set()
-    for path in storage.files(FOLDER, ".parquet"):
+    for path in _listed(storage):
         if not path.startswith(f"{FOLDER}/{name}-v{SCHEMA_VERSION}-"):
             continue
         try:
-            metadata = pq.read_metadata(f"{root}/{path}", filesystem=filesystem).metadata or {}
-        except (pa.ArrowException, OSError):
-            continue  # damaged, or replaced since it was listed: the trials' own files have every row
-        sources: dict[str, str] = json.loads(metadata.get(SOURCES_KEY, b"{}"))
-        if sources and sources.items() <= files.items() and taken.isdisjoint(sources):
-            dataset = ds.dataset(f"{root}/{path}", filesystem=filesystem, format=checked)
-            found.append(MergedCopy(path=path, sources=frozenset(sources), dataset=dataset))
-            taken.update(sources)
+            with only_damage():
+                filesystem, place = storage.arrow(path)
+                sources = _sources(pq.read_schema(place, filesystem=filesystem), TABLES[name])
+                if sources and sources.items() <= files.items() and taken.isdisjoint(sources):
+                    dataset = ds.dataset(place, filesystem=filesystem, format=checked)
+                    found.append(MergedCopy(path=path, sources=frozenset(sources), dataset=dataset))
+                    taken.update(sources)
+        except (UnreadableFileError, IrregularFileError) as error:
+            _warn(storage, path, str(error))
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):  # replaced since it was listed
+                raise
     return found
+
+
+_STAMP = TypeAdapter(dict[str, str])
+
+
+def _sources(found: pa.Schema, schema: pa.Schema) -> dict[str, str]:
+    """Read of what files a copy was made, and when: path and fingerprint.
+
+    Raises:
+        ValueError: it has other columns than its table, or no such stamp.
+    """
+    if not found.equals(schema, check_metadata=False):
+        raise ValueError("it has other columns than its table")
+    try:
+        return _STAMP.validate_json((found.metadata or {}).get(SOURCES_KEY, b""), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"its list of sources cannot be read ({error.errors()[0]['msg']})") from None
+
+
+def _listed(storage: Storage) -> list[str]:
+    try:
+        return list(storage.files(FOLDER, ".parquet"))
+    except IrregularFileError as error:
+        _warn(storage, FOLDER, str(error))
+        return []
+
+
+def _warn(storage: Storage, path: str, reason: str) -> None:
+    warnings.warn(
+        f"{storage.uri}/{path}: no sound merged copy ({reason}); the trials' own files are read in its place",
+        LedgerWarning,
+        stacklevel=4,
+    )
 
 
 def write(

@@ -9,12 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import RunStoppedError
+from pydantic import TypeAdapter
+
+from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.paths import checked
 from orchestrator.storage import Storage
 from trainables.models import save_model
 
 COMPLETE = "complete.json"
 CHECKPOINT = "checkpoint.safetensors"
+_MARKER = TypeAdapter(dict[str, list[str]])
 
 
 class ModelCache:
@@ -34,19 +38,27 @@ class ModelCache:
             RunStoppedError: it is not there whole.
         """
         folder.mkdir(parents=True)
-        marker = self._storage.read(f"{key}/{COMPLETE}")
-        names = [COMPLETE] if marker is None else json.loads(marker)["files"]
-        for name in names:
+        for name in self._names(key):
             content = self._storage.read(f"{key}/{name}")
             if content is None:
-                raise RunStoppedError(
-                    f"{self._storage.uri}/{key}: this model lacks the file '{name}'; remove the folder, and resume to "
-                    f"train it anew"
-                )
+                raise self._damaged(key, f"this model lacks the file '{name}'")
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         return folder
+
+    def _names(self, key: str) -> list[str]:
+        """List the files of a model."""
+        marker = self._storage.read(f"{key}/{COMPLETE}")
+        if marker is None:
+            return [COMPLETE]
+        try:
+            return [checked(name) for name in _MARKER.validate_python(json.loads(marker), strict=True)["files"]]
+        except (ValueError, KeyError, RecursionError, SweepError) as error:
+            raise self._damaged(key, f"its {COMPLETE} cannot be read ({str(error).splitlines()[0]})") from None
+
+    def _damaged(self, key: str, reason: str) -> RunStoppedError:
+        return RunStoppedError(f"{self._storage.uri}/{key}: {reason}; remove the folder, and resume to train it anew")
 
     def store(self, key: str, model: Any, tokenizer: Any) -> None:
         """Write a model, unless it is there by now: what says that it is whole last. Nothing of its training is left.

@@ -100,9 +100,10 @@ class ObjectStorage:
     def remove_leftovers(self) -> None:
         """See ``Storage``. Nothing is ever written aside here."""
 
-    def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
+    def arrow(self, path: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
         """See ``Storage``."""
-        return pyarrow.fs.PyFileSystem(RetryingHandler(self._filesystem, self._retries)), self._root
+        filesystem = pyarrow.fs.PyFileSystem(RetryingHandler(self._filesystem, self._retries))
+        return filesystem, self._root if path is None else f"{self._root}/{checked(path)}"
 
     def child(self, name: str) -> "ObjectStorage":
         """See ``Storage``."""

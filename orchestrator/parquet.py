@@ -1,12 +1,13 @@
 """One Parquet file of the ledger, from rows to bytes and back: checked, and brought to the present schema."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import StorageError, SweepError
 from orchestrator.schema import SCHEMA_VERSION, VERSION_KEY, migrate
 
 FindTrial = Callable[[str], Mapping[str, Any] | None]
@@ -14,6 +15,28 @@ FindTrial = Callable[[str], Mapping[str, Any] | None]
 
 class UnreadableFileError(Exception):
     """The file is truncated, damaged, or not of a ledger."""
+
+
+@contextlib.contextmanager
+def only_damage() -> Iterator[None]:
+    """Take an error for proof of a damaged file only where it is one, while bytes in memory are read as Parquet.
+
+    Raises:
+        UnreadableFileError: the bytes are not a whole Parquet file, or not of the columns asked for.
+        StorageError: the reader has too little memory, or the system failed it; the file may well be sound.
+    """
+    try:
+        yield
+    except MemoryError as error:  # Arrow's own is one too
+        raise StorageError(f"too little memory to read it ({error})") from error
+    except pa.ArrowCancelled:
+        raise
+    except OSError as error:
+        if error.errno is not None:  # Arrow says so of what it finds in bytes, without a number of the system
+            raise StorageError(f"cannot read it: {error.strerror or error}") from error
+        raise UnreadableFileError(str(error)) from None
+    except (pa.ArrowException, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UnreadableFileError(str(error)) from None
 
 
 SMALLEST = 2**16
@@ -102,12 +125,15 @@ def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTria
 
     Raises:
         UnreadableFileError: truncated, a checksum is wrong, or the columns are not the table's.
+        StorageError: see ``only_damage``.
         SweepError: a newer version of this tool wrote it.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        with only_damage():
+            file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+            table = file.read(use_threads=False)
+            table.validate(full=True)
+    except UnreadableFileError as error:
         raise UnreadableFileError(f"not a whole Parquet file ({error})") from None
     version = _version(table.schema)
     if version > SCHEMA_VERSION:
@@ -118,12 +144,13 @@ def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTria
     if version < 1:
         raise UnreadableFileError("no file of a ledger: it names no schema version")
     try:
-        return migrate(name, table, version, find_trial=find_trial).cast(schema), version
-    except (pa.ArrowException, ValueError, LookupError) as error:
+        with only_damage():
+            return migrate(name, table, version, find_trial=find_trial).cast(schema), version
+    except UnreadableFileError as error:
         raise UnreadableFileError(f"not the columns of {name} ({error})") from None
 
 
 def _version(schema: pa.Schema) -> int:
     """Give the schema version that a file names; 0 where it names none."""
     named = (schema.metadata or {}).get(VERSION_KEY, b"0")
-    return int(named) if named.isdigit() else 0
+    return int(named) if named.isdigit() and len(named) < 10 else 0

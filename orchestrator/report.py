@@ -83,7 +83,7 @@ def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
 
 def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: bool) -> str:
     """Render the page. Text of the data is escaped, by Jinja in HTML and by its ``tojson`` in scripts."""
-    manifest = ledger.manifest()
+    manifest = ledger.known_manifest()
     packages = {name: version for name, version in manifest.get("packages", {}).items() if version}
     return _TEMPLATES.get_template("report.html.j2").render(
         data=data,

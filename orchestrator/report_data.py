@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.admission import of_present_spec
 from orchestrator.crossings import method_of
 from orchestrator.frontier import Frontier, Row, frontiers
 from orchestrator.ledger import Ledger
@@ -120,8 +121,8 @@ def read_report_data(ledger: Ledger) -> ReportData:
     """Read a sweep, whatever there is of it."""
     spec = stored_spec(ledger)
     found = frontiers(ledger)
-    evaluations = _with_method(_finite(ledger.table("evaluations", _COLUMNS)))
-    trials = _with_method(ledger.table("trials", _ENDINGS))
+    evaluations = _with_method(_finite(of_present_spec(ledger, spec, ledger.table("evaluations", _COLUMNS))))
+    trials = _with_method(of_present_spec(ledger, spec, ledger.table("trials", _ENDINGS)))
     texts = ledger.forget_examples()
     return ReportData(
         sweep=ledger.sweep,

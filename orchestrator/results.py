@@ -38,6 +38,11 @@ class Results:
         """One row a (sweep, base or reference model, forget set): what it knows before unlearning."""
         return self.sql("from baselines")
 
+    @property
+    def skipped_files(self) -> list[str]:
+        """Damaged files that were left out of what was read so far; each was warned of."""
+        return self._views.skipped_files
+
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views ``trials``, ``evaluations``, ``examples`` and ``baselines``. It is not locked down."""
         self._views.open(query)
@@ -65,6 +70,11 @@ class Views:
         self._ledgers = ledgers
         self._use_merged = use_merged
         self._opened: set[str] = set()
+
+    @property
+    def skipped_files(self) -> list[str]:
+        """See ``Results.skipped_files``."""
+        return [f"{ledger.storage.uri}/{path}" for ledger in self._ledgers for path in sorted(ledger.skipped)]
 
     def open(self, sql: str) -> None:
         """Open the tables that the SQL may name; all, where it names none (``show tables``)."""

@@ -105,7 +105,7 @@ def run_sweep(
     """
     options = options or RunOptions()
     root = open_storage(storage)
-    ledger = Ledger(storage=root.child(spec.name), sweep=spec.name)
+    ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
     spec = fix_chat_date(spec, ledger)
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     interrupt = Interrupt()

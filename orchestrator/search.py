@@ -21,6 +21,8 @@ from trainables.stopping import stays_ended
 
 REPEATS_IN_A_ROW = 100
 """Proposals of a stratum, one after another, that bring nothing new: a search without a number of trials ends then."""
+MOST_LOST = 10_000
+"""Proposals in a row that a ledger may have lost: a number further away is of no search."""
 _INFEASIBLE = frozenset({Status.DIVERGED, Status.COLLAPSED})
 
 
@@ -298,10 +300,11 @@ class SweepSearch:
         for proposal, is_last, row in sorted(proposals, key=lambda entry: entry[0].number):
             stratum = self.strata[row["stratum"]]
             assignment = self._assign(row["stratum"], proposal) if stratum.admits(proposal) else None
-            if assignment is None or assignment.trial.trial_id != row["trial_id"]:
+            is_far = proposal.number - stratum.next_number > MOST_LOST
+            if assignment is None or assignment.trial.trial_id != row["trial_id"] or is_far:
                 self._pass_over(proposal, row)
                 continue
-            while stratum.next_number < proposal.number:
+            while stratum.next_number < min(proposal.number, stratum.trials or proposal.number):
                 self._lost[row["stratum"]].append(self._propose(row["stratum"]))
             self._replay_one(assignment, is_last, row, evaluations.get(row["trial_id"], []))
 

@@ -12,7 +12,8 @@ from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.trial_settings import trial_fields
-from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
+from orchestrator.yaml_text import parse_yaml, parse_yaml_value
+from search_spaces import Space, Value, combinations, corners, grid_size, parse_space, settings, shipped_specs
 from trainables.canaries import check_canary
 from trainables.config import (
     CheckpointConfig,
@@ -30,6 +31,9 @@ from trainables.config import (
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import check_objective
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
+
+MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
+"""Combinations of choices in a space, and points of a space that is listed: more are counted and refused."""
 
 
 class ResourcesConfig(Config):
@@ -162,6 +166,12 @@ class SweepSpec(Config):
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> Self:
+        many = combinations(self.space)
+        if many > MOST_COMBINATIONS:
+            raise ValueError(
+                f"search.space: its lists have {many:,} combinations, and at most {MOST_COMBINATIONS:,} can be checked "
+                f"before a trial runs; give ranges (low, high) in place of lists, or fewer values"
+            )
         for config in self.corner_configs:
             if SCHEDULES[config.schedule].needs_horizon and self.steps[0] == 0:
                 raise ValueError(
@@ -175,7 +185,12 @@ class SweepSpec(Config):
                     f"fsdp cuts them into shards; use ddp, or one of {able}"
                 )
         lists = self.search.sampler in LISTING
-        points = self.horizons_per_point * sum(1 for _ in grid(self.space)) if lists else None
+        points = self.horizons_per_point * grid_size(self.space) if lists else None
+        if points is not None and points > MOST_LISTED:
+            raise ValueError(
+                f"search.sampler: {self.search.sampler} lists every point, and this space has {points:,}; at most "
+                f"{MOST_LISTED:,} can be listed; give fewer values or grid_points, or take another sampler"
+            )
         check_search(self.search, self.space, points=points, looks_at_total=self.looks_at_total)
         check_budget(
             self.search.budget,
@@ -304,23 +319,6 @@ def dump_spec(spec: SweepSpec) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse YAML that must be a mapping.
-
-    Raises:
-        SweepError: naming line and column.
-    """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SweepError(f"{where}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise SweepError(
-            f"{where}: expected a mapping of settings, found {type(data).__name__}; see search_spaces/demo.yaml"
-        )
-    return data
-
-
 def _read(source: str) -> tuple[str, str]:
     shipped = shipped_specs()
     if source in shipped:
@@ -347,10 +345,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         place = place[key]
         if not isinstance(place, dict):
             raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
-    try:
-        place[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SweepError(f"--set '{override}': the value is not valid YAML: {error}") from None
+    place[keys[-1]] = parse_yaml_value(text, f"--set '{override}': the value")
 
 
 def _describe(entry: Any) -> str:

@@ -23,8 +23,9 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
         "trials": None if trials is None else trials * strata,
         "proposed": len(rows),
         "statuses": dict(Counter(row["status"] or "unfinished" for row in rows)),
-        "evaluations": ledger.table("evaluations", ["step"]).num_rows,
+        "evaluations": ledger.table("evaluations", ["trial_id", "step"]).num_rows,
         "driver": asdict(driver) if driver is not None and driver.drives() else None,
+        "skipped_files": sorted(ledger.skipped),
     }
 
 

@@ -17,7 +17,8 @@ class Storage(Protocol):
     """A folder of files named by relative POSIX paths. ``publish`` shows the old content or the new, never a part.
 
     Every method raises ``StorageError`` where the disk or the store fails it, and ``SweepError`` for a path that could
-    lead out of the folder: an absolute one, or one with an empty, ``.`` or ``..`` segment or a backslash.
+    lead out of the folder: an absolute one, or one with an empty, ``.`` or ``..`` segment or a backslash; and
+    ``IrregularFileError``, a ``StorageError``, where there is a link on its way, or no plain file at its end.
     """
 
     @property
@@ -50,8 +51,11 @@ class Storage(Protocol):
     def remove_leftovers(self) -> None:
         """Remove what crashed writers left aside, here and in all folders inside. Call it where nobody else writes."""
 
-    def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """Give the filesystem for pyarrow's own readers, and this folder's path in it; of a disk, it raises OSError."""
+    def arrow(self, path: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
+        """Give the filesystem for pyarrow's own readers, and the path in it of this folder, or of a file inside.
+
+        Of a disk, the filesystem raises OSError, and a file is made sure to be one.
+        """
 
     def child(self, name: str) -> "Storage":
         """Open a folder inside."""
@@ -66,7 +70,7 @@ def open_storage(location: str) -> Storage:
     scheme, separator, rest = location.partition("://")
     if not separator:
         return LocalStorage(Path(location).absolute())
-    if scheme == "file":
+    if scheme in ("file", "local"):
         return LocalStorage(Path("/" + rest.lstrip("/")))
     try:
         return ObjectStorage(location)

@@ -1,11 +1,11 @@
 """Find a sweep where the user says it is. Light: reading results waits for no model library."""
 
 import pyarrow.fs
-import yaml
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import IrregularFileError, SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.storage import open_storage
+from orchestrator.yaml_text import parse_yaml, text_of
 
 DEFAULT_STORAGE = "sweeps"
 
@@ -34,11 +34,19 @@ def sweeps_in(storage: str) -> list[str]:
     filesystem, path = root.arrow()
     entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     folders = sorted(entry.base_name for entry in entries if entry.type == pyarrow.fs.FileType.Directory)
-    return [root.child(name).uri for name in folders if root.read(f"{name}/{SPEC}") is not None]
+    return [place for name in folders if _is_sweep(place := f"{root.uri}/{name}")]
 
 
-def _name(text: bytes, where: str) -> str:
+def _name(content: bytes, where: str) -> str:
+    name = parse_yaml(text_of(content, where), where).get("name")
+    if not isinstance(name, str):
+        raise SweepError(f"{where}: not the spec of a sweep, which has a name (found {name!r}); is it damaged?")
+    return name
+
+
+def _is_sweep(place: str) -> bool:
+    """Tell whether there is a spec, of whatever kind."""
     try:
-        return str(yaml.safe_load(text)["name"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise SweepError(f"{where}: not the spec of a sweep, which has a name ({error!r}); is it damaged?") from None
+        return open_storage(place).read(SPEC) is not None
+    except IrregularFileError:
+        return True

@@ -1,15 +1,16 @@
-"""The Parquet files of a ledger's tables, read: checked, brought to the present schema, set aside where that fails."""
+"""The Parquet files of a ledger's tables, read: checked, brought to the present schema, left out where that fails."""
 
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.errors import LedgerWarning, StorageError
+from orchestrator.checked_rows import find_problem
+from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
 from orchestrator.parquet import UnreadableFileError, decode
 from orchestrator.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES
 from orchestrator.storage import Storage
@@ -37,39 +38,67 @@ class TableFile:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """Reads files. One that cannot be read is named in a warning and moved under ``quarantine/``."""
+    """Reads files. One that is damaged is named in a warning, once, and left out; nothing is moved or written."""
 
     storage: Storage
+    skipped: dict[str, str] = field(default_factory=dict)
+    """What was left out so far, by path, and why."""
+
+    def list(self, name: str) -> dict[str, str]:
+        """List the files of a table, with their fingerprints; none where its folder is no folder."""
+        try:
+            return self.storage.files(name, ".parquet")
+        except IrregularFileError as error:
+            self.leave_out(name, str(error))
+            return {}
 
     def open(self, name: str, path: str) -> TableFile | None:
-        """Read one file of the table ``name``; None where it is gone or had to be set aside."""
-        content = self.storage.read(path)
-        if content is None:
-            return None
+        """Read one file of the table ``name``; None where it is gone or damaged."""
         try:
-            rows, version = decode(content, name, _SCHEMAS[name], find_trial=self._find_trial)
-            _require_own_rows(name, path, rows)
-        except UnreadableFileError as error:
-            self.set_aside(path, str(error))
-            return None
-        return TableFile(path=path, content=content, rows=rows, is_outdated=version < SCHEMA_VERSION)
+            return self._read(name, path)
+        except (UnreadableFileError, IrregularFileError) as error:
+            self.leave_out(path, str(error))
+        return None
 
     def open_all(self, name: str, paths: Sequence[str]) -> Iterator[TableFile]:
-        """Read files in order, a few at a time, leaving out what is gone or had to be set aside."""
+        """Read files in order, a few at a time, leaving out what is gone or damaged."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), FILES_AT_ONCE):
                 found = pool.map(lambda path: self.open(name, path), paths[start : start + FILES_AT_ONCE])
                 yield from (file for file in found if file is not None)
 
+    def leave_out(self, path: str, reason: str) -> None:
+        """Take note that a file is left out, and warn of it the first time."""
+        if path not in self.skipped:
+            self.skipped[path] = reason
+            self._warn(path, f"{reason}; it is left out; resuming the sweep sets it aside, and makes it anew")
+
     def set_aside(self, path: str, reason: str) -> None:
-        """Move a file to where no reader finds it, and warn."""
+        """Move a file to where no reader finds it, and warn. Only for who drives the sweep."""
         place = f"quarantine/{path}"
         try:
             self.storage.move(path, place)
-            done = f"set aside as {place}; resuming the sweep runs its trial again"
+            done = f"set aside as {place}; what it held is made anew"
         except StorageError as error:
-            done = f"skipped, for it could not be moved ({error})"
-        warnings.warn(f"{self.storage.uri}/{path}: {reason}; {done}", LedgerWarning, stacklevel=2)
+            done = f"left out, for it could not be moved ({error})"
+        self._warn(path, f"{reason}; {done}")
+
+    def _warn(self, path: str, message: str) -> None:
+        warnings.warn(f"{self.storage.uri}/{path}: {message}", LedgerWarning, stacklevel=3)
+
+    def _read(self, name: str, path: str) -> TableFile | None:
+        content = self.storage.read(path)
+        if content is None:
+            return None
+        try:
+            rows, version = decode(content, name, _SCHEMAS[name], find_trial=self._find_trial)
+        except (StorageError, SweepError) as error:
+            raise type(error)(f"{self.storage.uri}/{path}: {error}") from error
+        _require_own_rows(name, path, rows)
+        problem = find_problem(name, rows)
+        if problem is not None:
+            raise UnreadableFileError(f"not rows of {name}: {problem}")
+        return TableFile(path=path, content=content, rows=rows, is_outdated=version < SCHEMA_VERSION)
 
     def _find_trial(self, trial_id: str) -> dict[str, Any] | None:
         file = self.open("trials", trial_file("trials", trial_id))
@@ -80,3 +109,13 @@ def _require_own_rows(name: str, path: str, rows: pa.Table) -> None:
     named = set(rows["trial_id"].unique().to_pylist()) if name in TABLES else set()
     if named - {PurePosixPath(path).stem}:
         raise UnreadableFileError(f"it holds rows of trials that are not its own ({', '.join(map(repr, named))})")
+    if name == "trials" and rows.num_rows != 1:
+        raise UnreadableFileError(f"it holds {rows.num_rows} rows, and a trial has one")
+
+
+class MendingTableFiles(TableFiles):
+    """Reads files for who drives the sweep: one that is damaged is moved under ``quarantine/``."""
+
+    def leave_out(self, path: str, reason: str) -> None:
+        """See ``set_aside``."""
+        self.set_aside(path, reason)

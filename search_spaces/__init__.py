@@ -11,9 +11,11 @@ from search_spaces.dimensions import (
     Space,
     SpaceError,
     Value,
+    combinations,
     contains,
     corners,
     grid,
+    grid_size,
     settings,
 )
 from search_spaces.loader import parse_space, shipped_specs
@@ -28,9 +30,11 @@ __all__ = [
     "SpaceError",
     "Value",
     "all_dimensions",
+    "combinations",
     "contains",
     "corners",
     "grid",
+    "grid_size",
     "parse_space",
     "point_at",
     "settings",

@@ -118,6 +118,32 @@ def grid(space: Space, where: str = "") -> Iterator[dict[str, Value]]:
             yield head | tail
 
 
+def grid_size(space: Space, where: str = "") -> int:
+    """Count the points of the grid over a space, without listing them.
+
+    Raises:
+        SpaceError: a real range has no ``grid_points``.
+    """
+    return math.prod(_size(dimension, where + name) for name, dimension in space.dimensions.items())
+
+
+def _size(dimension: Dimension, path: str) -> int:
+    match dimension:
+        case Fixed():
+            return 1
+        case Choice():
+            return sum(grid_size(subspace, f"{path}={value}/") for value, subspace in dimension.options)
+        case Integer():
+            return dimension.high - dimension.low + 1
+        case _:
+            return len(grid_values(dimension, path))
+
+
+def combinations(space: Space) -> int:
+    """Count the combinations of choices in a space: ``corners`` has three of each."""
+    return grid_size(_pinned(space, 0.0))
+
+
 def _grid_of_one(dimension: Dimension, path: str) -> Iterator[dict[str, Value]]:
     match dimension:
         case Fixed():
@@ -194,5 +220,7 @@ def _remainder(space: Space, point: dict[str, Value], where: str) -> dict[str, V
                 left = _remainder(dimension.subspace(value), left, f"{path}={value}/")
             case Real() | Integer():
                 if isinstance(value, str | None) or not dimension.low <= value <= dimension.high:
+                    return None
+                if isinstance(dimension, Integer) and value != int(value):
                     return None
     return left

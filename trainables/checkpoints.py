@@ -130,10 +130,11 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: T
         DamagedCheckpointError: the payload is not what was packed; model and optimizer are untouched.
     """
     contents = _Contents(payload, team)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    progress = _require_fitting(contents, model, parameters)
     with torch.no_grad():
         for name, tensor in named_tensors(model).items():
             tensor.copy_(sharded_like(contents.take(f"model.{name}"), tensor))
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     tensors = {}
     for name in contents.left():
         parameter, value = parameters[int(name.split(".")[1])], contents.take(name)
@@ -144,7 +145,26 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: T
         _, index, key = name.split(".", 2)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": _groups(optimizer, contents.metadata)})
-    return Progress(**json.loads(contents.metadata["progress"]))
+    return progress
+
+
+def _require_fitting(contents: "_Contents", model: Any, parameters: list[Any]) -> Progress:
+    """See, before anything is changed, that what was packed is of this model and its optimizer."""
+    shapes = {f"model.{name}": tensor.shape for name, tensor in named_tensors(model).items()}
+    found = contents.shapes()
+    own = {name: shape for name, shape in found.items() if name.startswith("model.")}
+    if own != shapes:
+        different = sorted(name for name in own.keys() | shapes.keys() if own.get(name) != shapes.get(name))
+        raise DamagedCheckpointError(f"it is of another model: {', '.join(different[:3])}")
+    for name in found.keys() - own.keys():
+        parts = name.split(".")
+        if len(parts) < 3 or parts[0] != "optimizer" or not parts[1].isdecimal() or int(parts[1]) >= len(parameters):
+            raise DamagedCheckpointError(f"it has '{name}', which is of no optimizer of this model")
+    try:
+        json.loads(contents.metadata["optimizer_scalars"])
+        return Progress(**json.loads(contents.metadata["progress"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(f"its header cannot be read ({error!r})") from None
 
 
 def _groups(optimizer: torch.optim.Optimizer, metadata: dict[str, str]) -> list[dict[str, Any]]:
@@ -167,8 +187,15 @@ class _Contents:
 
     def _read(self, payload: bytes) -> tuple[dict[str, str], dict[str, tuple[torch.Size, torch.dtype]]]:
         metadata = _checked_metadata(payload)
-        self._tensors = dict(safetensors.torch.load(payload))
+        try:
+            self._tensors = dict(safetensors.torch.load(payload))
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise DamagedCheckpointError(f"its tensors cannot be read ({error!r})") from None
         return metadata, {name: (tensor.shape, tensor.dtype) for name, tensor in self._tensors.items()}
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Give the shapes of all tensors, the same in all workers."""
+        return {name: shape for name, (shape, _) in self._kinds.items()}
 
     def left(self) -> list[str]:
         """List the tensors that were not taken, in one order for all workers."""

@@ -12,7 +12,7 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.parquet import encode
 from orchestrator.schema import TRIALS
 from orchestrator.storage import LocalStorage
-from tests.orchestrator.helpers import make_spec, make_trial
+from tests.orchestrator.helpers import PROPOSAL, make_spec, make_trial
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("orchestrator", "trainables", "search_spaces")
@@ -46,7 +46,7 @@ def test_a_trials_file_cannot_name_another_file(tmp_path):
     """A ledger from elsewhere may hold any text as a trial's id; it must be that of its file."""
     ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     (path,) = tmp_path.glob("tiny/trials/*.parquet")
     row = ledger.trial(trial.trial_id)
     forged = pa.Table.from_pylist([{**row, "trial_id": "../../outside"}], schema=TRIALS)

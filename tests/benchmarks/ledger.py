@@ -107,7 +107,9 @@ def growth(folder: Path, *, steps: int, per_step: int) -> tuple[list[float], lis
     explained = [list(examples(random, step, per_step)) for step in range(1, steps + 1)]
     config = TrialConfig(learning_rate=1e-3, batch_size=32)
     trial = Trial(trial_id="0" * 16, forget_set="a", seed=0, config=config, steps=(steps,), horizon=None)
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(
+        trial, number=0, distribution="in", proposal={"number": 0, "point": {}, "step_index": 0, "notes": {}}
+    )
     walls, processor, floor = [], [], []
     for count in range(1, steps + 1):
         flat = [row for rows in explained[:count] for row in rows]

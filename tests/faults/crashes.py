@@ -1,5 +1,6 @@
 """Die at any file-system call: a seam around those that the storage makes. Linux and macOS."""
 
+import builtins
 import io
 import os
 import signal
@@ -27,7 +28,7 @@ class Seam:
         for name in CALLS:
             setattr(os, name, self._around(name, getattr(os, name)))
         self._open = io.open
-        io.open = self._watched_open
+        io.open = builtins.open = self._watched_open
 
     def _around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*arguments: Any, **options: Any) -> Any:
@@ -39,7 +40,7 @@ class Seam:
         return watched
 
     def _watched_open(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if "w" not in mode:
+        if "w" not in mode and "x" not in mode:
             return self._open(file, mode, *arguments, **options)
         self._moment("before open")
         opened = self._open(file, mode, *arguments, **options)

@@ -17,7 +17,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.schema import TABLES
 from orchestrator.storage import LocalStorage
 from tests.faults.crashes import CALLS, run_in_child
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -65,7 +65,7 @@ def write(folder, done):
 def write_trial(ledger, trial, number, steps):
     proposed = {row["trial_id"]: row for row in ledger.trials()}
     if trial.trial_id not in proposed:
-        ledger.propose(trial, number=number, distribution="in", proposal={})
+        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
     if proposed.get(trial.trial_id, {}).get("status") is None:
         done = len(ledger.published(trial.trial_id)[0])
         for count in range(min(done + 1, steps), steps + 1):

@@ -1,9 +1,9 @@
 """Disks that are full, read-only or broken: real ones where mounting is allowed; a seam for errors of the device."""
 
+import builtins
 import contextlib
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +11,7 @@ from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from tests.faults.disks import mount, mounted
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial
 
 MIB = 2**20
 
@@ -44,7 +44,7 @@ def test_a_full_disk_keeps_what_it_holds_and_takes_more_once_there_is_room(small
 def test_a_ledger_on_a_full_disk_loses_no_committed_row(small_disk):
     ledger = Ledger(storage=LocalStorage(small_disk / "sweep"), sweep="sweep")
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     before = ledger.published(trial.trial_id)
     room = os.statvfs(small_disk)
@@ -108,7 +108,7 @@ def failing(owner, name, on_call):
 
 @pytest.mark.parametrize(
     ("owner", "name", "on_call", "visible"),
-    [(os, "fsync", 1, b"old"), (os, "replace", 1, b"old"), (Path, "open", 1, b"old"), (os, "fsync", 2, b"new")],
+    [(os, "fsync", 1, b"old"), (os, "replace", 1, b"old"), (builtins, "open", 1, b"old"), (os, "fsync", 2, b"new")],
     ids=["fsync of the file", "rename", "open", "fsync of the folder, when the new content is in place"],
 )
 def test_a_broken_device_never_leaves_a_part(tmp_path, owner, name, on_call, visible):
@@ -151,7 +151,7 @@ def test_what_cannot_even_be_cleaned_up_is_reported_as_what_it_was(tmp_path, mon
 @pytest.mark.parametrize(
     ("owner", "name", "use"),
     [
-        (Path, "read_bytes", lambda storage: storage.read("t/a")),
+        (builtins, "open", lambda storage: storage.read("t/a")),
         (os, "scandir", lambda storage: storage.files("t", "")),
         (os, "scandir", lambda storage: storage.remove_leftovers()),
         (os, "unlink", lambda storage: storage.remove("t/a")),
@@ -175,7 +175,7 @@ def test_a_listing_survives_a_file_that_goes_meanwhile(tmp_path, monkeypatch):
 
     def then_gone(place):
         entries = list(real(place))
-        Path(place, "b").unlink()
+        (tmp_path / "t" / "b").unlink()
         return iter(entries)
 
     monkeypatch.setattr(os, "scandir", then_gone)

@@ -15,7 +15,7 @@ from orchestrator.retries import Retries
 from orchestrator.storage import ObjectStorage
 from tests.faults.s3_proxy import CUT, DEAF, LOST, SILENT, s3_proxy
 from tests.limits import HANG_S
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 from tests.s3 import use_endpoint
 from tests.support import FakeClock
 
@@ -198,7 +198,7 @@ def test_a_ledger_written_through_trouble_has_every_row_once(proxy, storage, s3_
     ledger = Ledger(storage=storage, sweep="sweep")
     trial = make_trial()
     proxy.faults = [503, 200, LOST, 200, 500, 200, CUT, LOST, 200, 500] * 2
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     for count in (1, 2, 3):
         evaluations = [evaluation_record(step) for step in range(count)]
         examples = [example_record(step) for step in range(count)]

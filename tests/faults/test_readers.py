@@ -16,7 +16,7 @@ import pytest
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from tests.limits import HANG_S
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 
 READS = 40
 STEPS, EXAMPLES = 6, 4
@@ -91,7 +91,7 @@ def commit_trials(ledger: Ledger, numbers) -> None:
     """Commit eight trials side by side, an evaluation at a time."""
     trials = [make_trial(seed=next(numbers)) for _ in range(8)]
     for number, trial in enumerate(trials):
-        ledger.propose(trial, number=number, distribution="in", proposal={})
+        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
     for count in range(1, STEPS + 1):
         evaluations = [evaluation_record(step) for step in range(count)]
         examples = [example_record(step, f"verses-{i}") for step in range(count) for i in range(EXAMPLES)]

@@ -24,7 +24,7 @@ from orchestrator.preparation import build_workload, model_tasks, train_model, w
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
-from tests.orchestrator.helpers import make_trial
+from tests.orchestrator.helpers import PROPOSAL, make_trial
 from trainables.config import TrialConfig
 from trainables.forget_sets import build_datasets
 from trainables.trial import Engine, run_to_end
@@ -257,6 +257,6 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
         learning_rate=1e-2,
         **config,
     )
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     run_to_end(Engine(workload), trial, ledger)
     return ledger, trial.trial_id

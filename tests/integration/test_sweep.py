@@ -13,6 +13,7 @@ from orchestrator.search import SweepSearch
 from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY, rows, unlearn_sweep
+from tests.orchestrator.helpers import PROPOSAL
 from trainables.config import TrialConfig
 from trainables.forget_sets import build_datasets
 from trainables.records import Trial
@@ -112,7 +113,7 @@ def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: 
             steps=spec.steps,
             horizon=None,
         )
-        mine.propose(trial, number=row["number"], distribution=row["distribution"], proposal={})
+        mine.propose(trial, number=row["number"], distribution=row["distribution"], proposal=PROPOSAL)
         run_to_end(Engine(workload), trial, mine)
     assert rows(tmp_path, "evaluations") == rows(tiny_sweep, "evaluations")
     assert rows(tmp_path, "examples") == rows(tiny_sweep, "examples")

@@ -49,6 +49,9 @@ SPEC = {
     },
 }
 
+PROPOSAL = {"number": 0, "point": {}, "step_index": 0, "notes": {}}
+"""A proposal of which nothing is to be known."""
+
 FEW_POINTS = {"batch_size": 4, "learning_rate": [1e-4, 1e-3, 1e-2]}
 """A space so small that every sampler repeats itself."""
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial
 
 
 def main(folder: str) -> None:
     ledger = Ledger(storage=LocalStorage(Path(folder)), sweep="killed")
     for number in itertools.count():
         trial = make_trial(seed=number)
-        ledger.propose(trial, number=number, distribution="in", proposal={})
+        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
         for count in range(1, 5):
             evaluations = [evaluation_record(step) for step in range(count)]
             examples = [

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import pickle
 
 import pyarrow as pa
@@ -15,14 +16,14 @@ from orchestrator.ledger import Ledger
 from orchestrator.parquet import AFTER_AT_MOST, decode, encode
 from orchestrator.schema import EXAMPLES_WHO, TABLES, to_table
 from orchestrator.storage import LocalStorage
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 
 RECORDS = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(4) for i in range(3)]
 
 
 @pytest.fixture
 def trial(ledger):
-    ledger.propose(make_trial(), number=0, distribution="in", proposal={})
+    ledger.propose(make_trial(), number=0, distribution="in", proposal=PROPOSAL)
     return ledger.trials()[0]
 
 
@@ -81,7 +82,7 @@ def test_a_footer_stands_where_the_size_of_any_earlier_version_says(versions):
 def test_a_replaced_row_stands_behind_the_one_before(ledger, tmp_path):
     trial = make_trial()
     versions = []
-    for proposal in ({"n": 1}, {"n": 2}):
+    for proposal in ({**PROPOSAL, "number": 1}, {**PROPOSAL, "number": 2}):
         if not versions:
             ledger.propose(trial, number=0, distribution="in", proposal=proposal)
         else:
@@ -143,7 +144,7 @@ def test_a_commit_of_a_growing_trial_parses_nothing_and_writes_the_bytes_of_a_tr
     evaluations = [evaluation_record(step) for step in range(4)]
     ledgers = [Ledger(storage=LocalStorage(tmp_path / name), sweep="tiny") for name in ("grown", "whole")]
     for ledger in ledgers:
-        ledger.propose(trial, number=0, distribution="in", proposal={})
+        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     grown, whole = ledgers
     grown.publish(trial.trial_id, evaluations[:1], RECORDS[:3], None)
     with monkeypatch.context() as patch:
@@ -158,22 +159,22 @@ def test_a_commit_of_a_growing_trial_parses_nothing_and_writes_the_bytes_of_a_tr
 
 def test_the_outcome_goes_into_the_trials_row_as_it_is_by_then(ledger):
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal={"n": 1})
+    ledger.propose(trial, number=0, distribution="in", proposal={**PROPOSAL, "number": 1})
     ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
     driver = Ledger(storage=ledger.storage, sweep="tiny")
-    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {"n": 2})
+    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {**PROPOSAL, "number": 2})
     ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
     row = ledger.trial(trial.trial_id)
-    assert (row["target_step"], row["proposals"]) == (9, '[{"n":1},{"n":2}]')
+    assert (row["target_step"], [entry["number"] for entry in json.loads(row["proposals"])]) == (9, [1, 2])
 
 
 def test_trials_of_one_worker_do_not_mix(ledger):
     trials = [make_trial(seed=seed) for seed in range(2)]
     for trial in trials:
-        ledger.propose(trial, number=0, distribution="in", proposal={})
+        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     for count in (1, 2):
         for trial in trials:
-            ledger.publish(trial.trial_id, [evaluation_record(0)] * count, [], None)
+            ledger.publish(trial.trial_id, [evaluation_record(step) for step in range(count)], [], None)
     assert sorted(ledger.table("evaluations")["seed"].to_pylist()) == [0, 0, 1, 1]
 
 

@@ -22,7 +22,7 @@ from orchestrator.lease import LeaseLostError, is_stopping, lease
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage, ObjectStorage
 from tests.limits import HANG_S
-from tests.orchestrator.helpers import evaluation_record, example_record, make_trial, outcome
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 from tests.support import FakeClock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -451,10 +451,10 @@ def test_a_ledger_of_a_lost_sweep_writes_nothing(storage):
         pass
     ledger = Ledger(storage=storage, sweep="tiny", driver=first.number)
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     with hold(storage):
         for write in (
-            lambda: ledger.propose(trial, number=0, distribution="in", proposal={}),
+            lambda: ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL),
             lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None),
             lambda: ledger.fail(trial.trial_id, "died"),
             lambda: ledger.save_checkpoint(trial.trial_id, b""),

@@ -1,11 +1,13 @@
 """The ledger: round trips, schemas, plain readers at any moment, and writers that are killed."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +90,8 @@ CONTRACT = {
 
 def proposed(ledger, *, seed=0, number=0, **config):
     trial = make_trial(seed=seed, **config)
-    ledger.propose(trial, number=number, distribution="in", proposal={"point": {"a": 1}, "step_index": 2, "notes": {}})
+    proposal = {"number": number, "point": {"a": 1}, "step_index": 2, "notes": {}}
+    ledger.propose(trial, number=number, distribution="in", proposal=proposal)
     return trial
 
 
@@ -136,7 +139,7 @@ def test_a_proposal_is_a_row_without_status(ledger):
     }
     assert {name: row[name] for name in expected} == expected
     assert json.loads(row["config"]) == trial.config.model_dump(mode="json")
-    assert json.loads(row["proposals"]) == [{"point": {"a": 1}, "step_index": 2, "notes": {}}]
+    assert json.loads(row["proposals"]) == [{"number": 7, "point": {"a": 1}, "step_index": 2, "notes": {}}]
 
 
 def test_what_is_published_is_read_back(ledger):
@@ -252,7 +255,7 @@ def test_a_column_that_the_schema_lacks_is_our_bug():
 
 def test_baselines_read_back(ledger):
     assert ledger.baselines() == []
-    row = {"model": "base", "forget_set": "verses", "gen_ex": 1.5, "performance": 3.0}
+    row = {"model": "base", "forget_set": "verses", "performance": 3.0, "unlearning_quality": 1.5, "rel_ex": 2.0}
     ledger.publish_baselines([row])
     (read,) = ledger.baselines()
     assert {name: read[name] for name in row} == row
@@ -357,6 +360,10 @@ def flipped(content: bytes) -> bytes:
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
+def every_file(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
 DAMAGE = {
     "truncated": lambda content: content[:-20],
     "empty": lambda _: b"",
@@ -366,19 +373,25 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_file_is_named_and_set_aside_and_the_rest_is_read(ledger, tmp_path, damage):
+def test_a_damaged_file_is_named_and_left_where_it_is_and_the_rest_is_read(ledger, tmp_path, damage):
     good, bad = (proposed(ledger, seed=seed) for seed in (0, 1))
     for trial in (good, bad):
         ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     path = tmp_path / "tiny" / "evaluations" / f"{bad.trial_id}.parquet"
     content = damage(path.read_bytes())
     path.write_bytes(content)
+    before = every_file(tmp_path)
+    with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*left out"):
+        assert ledger.table("evaluations")["trial_id"].to_pylist() == [good.trial_id]
+    assert list(ledger.skipped) == [f"evaluations/{bad.trial_id}.parquet"]
+    assert every_file(tmp_path) == before
+    with warnings.catch_warnings(action="error"):
+        assert ledger.table("evaluations").num_rows == 1, "said once"
     aside = f"quarantine/evaluations/{bad.trial_id}.parquet"
     with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*set aside as {aside}"):
-        assert ledger.table("evaluations")["trial_id"].to_pylist() == [good.trial_id]
+        ledger.mend()
     assert (tmp_path / "tiny" / aside).read_bytes() == content
     assert not path.exists()
-    assert ledger.table("evaluations").num_rows == 1, "said once"
 
 
 ROWS = to_table(TABLES["evaluations"], [{"sweep": "a", "step": 1, "gen_ex": 0.5}, {"sweep": "b", "step": 2}])
@@ -395,30 +408,32 @@ def test_no_flipped_bit_ever_changes_a_row(at, bit):
     assert rows.equals(ROWS)
 
 
-def test_a_foreign_file_is_set_aside_and_what_cannot_be_moved_is_skipped(ledger, tmp_path, monkeypatch):
+def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger, tmp_path, monkeypatch):
     trial = proposed(ledger)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     folder = tmp_path / "tiny" / "evaluations"
     pq.write_table(pa.table({"learning_rate": ["text"]}), folder / "stray.parquet")
     (folder / "trials.parquet").write_bytes((tmp_path / "tiny" / "trials" / f"{trial.trial_id}.parquet").read_bytes())
-    monkeypatch.setattr(Path, "replace", no_permission)
-    with pytest.warns(LedgerWarning) as warned:
+    with pytest.warns(LedgerWarning, match="left out"):
         assert ledger.table("evaluations").num_rows == 1
+    monkeypatch.setattr(os, "replace", no_permission)
+    with pytest.warns(LedgerWarning) as warned:
+        ledger.mend()
     messages = sorted(str(warning.message) for warning in warned)
     assert len(messages) == 2
     assert "stray.parquet: no file of a ledger" in messages[0]
     assert "trials.parquet: not the columns of evaluations" in messages[1]
-    assert all("skipped, for it could not be moved" in message for message in messages)
+    assert all("left out, for it could not be moved" in message for message in messages)
     monkeypatch.undo()
     with pytest.warns(LedgerWarning, match="set aside as quarantine"):
-        ledger.table("evaluations")
+        ledger.mend()
     assert sorted(path.name for path in (tmp_path / "tiny/quarantine/evaluations").iterdir()) == [
         "stray.parquet",
         "trials.parquet",
     ]
 
 
-def no_permission(*_):
+def no_permission(*_, **__):
     raise PermissionError(13, "Permission denied")
 
 
@@ -427,7 +442,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_where_it_is(ledger, tmp_p
     path = tmp_path / "tiny" / "trials" / f"{trial.trial_id}.parquet"
     newer = pq.read_table(path).replace_schema_metadata({VERSION_KEY: b"99"})
     pq.write_table(newer, path)
-    with pytest.raises(SweepError, match=r"trials: a file has schema version 99.*upgrade"):
+    with pytest.raises(SweepError, match=rf"{trial.trial_id}.parquet: trials: a file has schema version 99.*upgrade"):
         ledger.table("trials")
     assert path.exists()
 

@@ -17,7 +17,15 @@ from orchestrator.schema import TABLES
 from orchestrator.storage import LocalStorage, ObjectStorage
 from orchestrator.table_files import TableFiles
 from tests.limits import HANG_S
-from tests.orchestrator.helpers import evaluation_record, example_record, make_spec, make_trial, outcome, write_sweep
+from tests.orchestrator.helpers import (
+    PROPOSAL,
+    evaluation_record,
+    example_record,
+    make_spec,
+    make_trial,
+    outcome,
+    write_sweep,
+)
 
 
 @pytest.fixture
@@ -74,7 +82,7 @@ def test_merging_twice_leaves_one_copy_of_each_table(ledger):
 def test_a_row_committed_after_the_merge_is_seen_once(ledger):
     ledger.merge()
     trial = make_trial(seed=5)
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome(last_step=0))
     assert copy_is_used(ledger, "evaluations"), "new trials do not end a copy"
     found = [row for row in ledger.table("evaluations").to_pylist() if row["trial_id"] == trial.trial_id]
@@ -147,7 +155,7 @@ def test_a_filter_on_step_reads_few_row_groups_where_trials_share_a_learning_rat
     ledger = Ledger(storage=LocalStorage(tmp_path / "grid"), sweep="grid")
     for seed in range(8):
         trial = make_trial(seed=seed)
-        ledger.propose(trial, number=0, distribution="in", proposal={})
+        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
         ledger.publish(trial.trial_id, [evaluation_record(step) for step in range(6)], [], outcome(last_step=5))
     ledger.merge()
     (copy,) = merged.find(ledger.storage, "evaluations", ledger.storage.files("evaluations", ".parquet"))
@@ -223,7 +231,7 @@ def test_merging_works_on_object_storage():
     ledger = Ledger(storage=ObjectStorage("memory://merging"), sweep="tiny")
     for seed in range(3):
         trial = make_trial(seed=seed)
-        ledger.propose(trial, number=seed, distribution="in", proposal={})
+        ledger.propose(trial, number=seed, distribution="in", proposal=PROPOSAL)
         ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome(last_step=0))
     before = rows(ledger, "evaluations")
     ledger.merge()
@@ -256,7 +264,7 @@ def test_readers_see_every_row_once_while_trials_are_merged_and_committed(ledger
     assert ready.wait(HANG_S)
     for number in range(12):
         trial = make_trial(seed=100 + number)
-        ledger.propose(trial, number=number, distribution="in", proposal={})
+        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
         for count in (1, 2):
             records = [evaluation_record(step) for step in range(count)]
             ledger.publish(trial.trial_id, records, [example_record(r.step) for r in records], None)

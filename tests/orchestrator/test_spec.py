@@ -310,7 +310,7 @@ def test_overrides_reach_any_depth_and_are_yaml(spec_file):
         ("name.first=x", "'name' is a value and has no keys inside"),
         ("search.sampler.kind=x", "'search.sampler' is a value and has no keys inside"),
         ("seeds.0=3", "'seeds' is a value and has no keys inside"),
-        ("seeds=[1", "the value is not valid YAML"),
+        ("seeds=[1", "the value: not valid YAML"),
     ],
 )
 def test_a_bad_override_is_named(spec_file, override, said):

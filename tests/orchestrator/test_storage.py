@@ -24,7 +24,7 @@ def storage(request, tmp_path):
     return ObjectStorage(f"memory://{uuid.uuid4().hex}/not/yet/there")
 
 
-def no_space(*_):
+def no_space(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -161,7 +161,7 @@ def test_a_storage_opened_by_its_uri_is_the_same(storage):
     assert open_storage(storage.uri).read("t/a") == b"x"
 
 
-@pytest.mark.parametrize("broken", [(os, "fsync"), (Path, "replace")])
+@pytest.mark.parametrize("broken", [(os, "fsync"), (os, "replace")])
 def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, broken):
     storage = LocalStorage(tmp_path)
     storage.publish("t/a", b"old")
@@ -176,20 +176,20 @@ def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch,
 def test_content_is_on_disk_before_it_is_visible(tmp_path, monkeypatch):
     """fsync of a new folder's name, of the file, then the rename, then fsync of the folder that holds the name."""
     events = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace = os.fsync, os.replace
 
     def watched_fsync(descriptor):
         events.append("fsync " + Path(f"/proc/self/fd/{descriptor}").readlink().name.partition(".")[0])
         fsync(descriptor)
 
-    def watched_replace(path, target):
+    def watched_replace(path, target, **folders):
         events.append(f"rename to {Path(target).name}")
-        return replace(path, target)
+        return replace(path, target, **folders)
 
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
     monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(Path, "replace", watched_replace)
+    monkeypatch.setattr(os, "replace", watched_replace)
     LocalStorage(tmp_path).publish("folder/a", b"x")
     assert events == [f"fsync {tmp_path.name}", "fsync ", "rename to a", "fsync folder"]
 

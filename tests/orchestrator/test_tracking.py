@@ -19,7 +19,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.trackers import SCALARS
 from orchestrator.tracking import TRACKERS, Tracking, open_trackers
-from tests.orchestrator.helpers import evaluation_record, make_spec, make_trial, outcome, write_sweep
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, make_spec, make_trial, outcome, write_sweep
 from trainables.records import Status
 
 
@@ -45,7 +45,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def growing(ledger: Ledger) -> Iterator[Any]:
     """A ledger with one trial, which has one more evaluation, or has ended, at each step of this iterator."""
     trial = make_trial(optimizer="lion", optimizer_settings={"beta1": 0.8})
-    ledger.propose(trial, number=0, distribution="in", proposal={})
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     records = [evaluation_record(step) for step in (0, 2, 5)]
 
     def grow() -> Iterator[str]:

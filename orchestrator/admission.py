@@ -1,0 +1,17 @@
+"""What of a ledger the present spec admits: after ``resume --force`` a sweep holds rows of an earlier one too."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.ledger import Ledger
+from orchestrator.spec import SweepSpec
+
+
+def of_present_spec(ledger: Ledger, spec: SweepSpec, rows: pa.Table) -> pa.Table:
+    """Leave out rows of forget sets that the spec does not name, with a remark."""
+    admitted = pc.is_in(rows["forget_set"], pa.array(list(spec.data.forget_sets)))
+    foreign = sorted(set(rows["forget_set"].filter(pc.invert(admitted)).to_pylist()))
+    if foreign:
+        named = ", ".join(map(repr, foreign[:5])) + (", ..." if len(foreign) > 5 else "")
+        ledger.remark(f"rows of forget sets that the present spec does not name are left out ({named})")
+    return rows.filter(admitted)
