@@ -30,9 +30,9 @@ LOCKS = (
     "enable_external_access = false",
     "lock_configuration = true",
 )
-"""DuckDB's settings against writing to disk what memory does not hold (``Views`` names no folder for it either), against
-Python's variables (the next one covers them since DuckDB 2), against files, network and extensions, and against undoing
-them."""
+"""DuckDB's settings against writing to disk what memory does not hold (``Views`` names no folder for it either),
+against Python's variables (the next one covers them since DuckDB 2), against files, network and extensions, and against
+undoing them."""
 _ROWS_AT_ONCE = 100_000
 RESULT_SHARE = 0.25
 """Of the memory limit, for the result: writing it as JSON takes several times as much."""

@@ -318,7 +318,7 @@ def test_what_is_no_size_says_what_is(text):
 
 @pytest.mark.parametrize("limits", [{"memory_bytes": 1}, {"timeout_s": 0}, {"timeout_s": math.nan}])
 def test_limits_that_allow_nothing_are_refused(limits):
-    with pytest.raises(SweepError, match="--memory-limit|--timeout"):
+    with pytest.raises(SweepError, match=r"--memory-limit|--timeout"):
         Limits(**limits)
 
 
