@@ -56,11 +56,12 @@ class Changes:
 def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], present: Mapping[str, Any]) -> Changes:
     """Compare two specs, and what ``sweep.json`` recorded of data, models and code with what they are at present."""
     free, additions, breaking = [], [], []
+    same_data = recorded.get("data_hash") is not None and recorded.get("data_hash") == present.get("data_hash")
     for path, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
         line = f"{path}: was {old}, is {new}"
         if _adds(path, old, new):
             additions.append(line)
-        elif path.startswith(_FREE) and path not in _NOT_FREE:
+        elif (path.startswith(_FREE) and path not in _NOT_FREE) or (_is_place_of_data(path) and same_data):
             free.append(line)
         else:
             breaking.append(line)
@@ -85,6 +86,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tupl
     old, new = _flat(before), _flat(now)
     pairs = [(path, old.get(path, _MISSING), new.get(path, _MISSING)) for path in sorted(old.keys() | new.keys())]
     return [(path, was, present) for path, was, present in pairs if was != present]
+
+
+def _is_place_of_data(path: str) -> bool:
+    """Tell whether a setting is where a source lies: a file may move, and its path be spelled in several ways."""
+    return path.startswith("data.") and path.endswith("ource.path")
 
 
 def _adds(path: str, old: Any, new: Any) -> bool:

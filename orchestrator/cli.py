@@ -38,6 +38,7 @@ from orchestrator.options import (
     TakeOverOption,
     WorkersOption,
 )
+from orchestrator.query_limits import DEFAULT_TIMEOUT_S, Limits, parse_size
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import DataWarning, UnlearningError
@@ -239,6 +240,13 @@ def query(
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     storage: StorageOption = DEFAULT_STORAGE,
     schema: Annotated[bool, typer.Option("--schema", help="Print the columns: type, unit, meaning.")] = False,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="The most memory it may take, such as 8GiB; none: 4 GiB or half of what is."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="The longest it may take; inf: as long as it likes.")
+    ] = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Run SQL (DuckDB) over the tables trials, evaluations, examples and baselines of one or more sweeps."""
     from orchestrator.formats import FORMATS
@@ -246,12 +254,13 @@ def query(
     from orchestrator.schema import described
     from orchestrator.tables import result_table
 
+    limits = Limits(memory_bytes=None if memory_limit is None else parse_size(memory_limit), timeout_s=timeout)
     *sweeps, sql = arguments or [""]
     ledgers = [open_sweep(sweep, storage) for sweep in sweeps]
     if schema:
         result = described()
     elif sweeps:
-        result = run_query(ledgers, sql)
+        result = run_query(ledgers, sql, limits)
     else:
         raise SweepError(
             'query: give a sweep, then the SQL: unlearn-sweep query SWEEP "select * from evaluations limit 5"; '

@@ -208,7 +208,7 @@ def _with_method(table: pa.Table) -> pa.Table:
 
 
 def _ask(sql: str, *, parameters: dict[str, Any] | None = None, **tables: pa.Table) -> list[dict[str, Any]]:
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(":memory:", config={"temp_directory": ""}) as connection:
         for name, table in tables.items():
             connection.register(name, table)
         rows: list[dict[str, Any]] = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()

@@ -67,6 +67,7 @@ class Views:
         self.connection = duckdb.connect(":memory:")
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("SET enable_progress_bar = false")  # it writes into standard output
+        self.connection.execute("SET temp_directory = ''")  # it would be .tmp in the current folder
         self._ledgers = ledgers
         self._use_merged = use_merged
         self._opened: set[str] = set()

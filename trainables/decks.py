@@ -3,6 +3,7 @@
 Sets that name the same source share it out among themselves, so that they have no example in common.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -183,7 +184,11 @@ def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda
 
 
 def _key(source: SourceConfig | None) -> str:
-    return "" if source is None else source.model_dump_json(exclude={"on_bad"})
+    """Tell sources apart, however a path is spelled."""
+    if source is None:
+        return ""
+    place = None if source.path is None else os.path.realpath(source.path)
+    return source.model_copy(update={"path": place}).model_dump_json(exclude={"on_bad"})
 
 
 def _where(draw: Draw) -> str:

@@ -1,13 +1,12 @@
 """A source as a table in Arrow: every row once, checked, with what is wrong with it; mapped into memory.
 
-It is kept in the cache of Hugging Face ``datasets``, by place, size and time of the files.
+It is kept in the cache of Hugging Face ``datasets``, by what the files contain: two of one size and time may differ.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -19,9 +18,11 @@ from datasets.exceptions import DatasetGenerationError
 from trainables.config import SourceConfig
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.examples import key_of, text_key
-from trainables.reading import Row, read_rows
+from trainables.reading import read_rows
+from trainables.source_files import files_of, named
+from trainables.text_rows import Row
 
-_VERSION = 1
+_VERSION = 2
 """Of what is kept in Arrow: another is made anew."""
 _COLUMNS = Features(
     {
@@ -41,7 +42,11 @@ Columns = dict[str, str]
 
 
 def checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool) -> Dataset:
-    """Make the table of a source, or take it from the cache, where it is kept by place, size and time of the files."""
+    """Make the table of a source, or take it from the cache, where it is kept by place and content of the files.
+
+    Raises:
+        UnlearningError: the source cannot be read, or changes while it is.
+    """
     place = source.model_dump(mode="json", exclude={"on_bad", "columns"})
     arguments = {
         "place": json.dumps(place),
@@ -60,13 +65,22 @@ def checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool)
 
 
 def _state(source: SourceConfig) -> str:
-    """Tell the present state of a source's files from an earlier one; that of a hub dataset is its revision."""
+    """Hash what a source's files contain (SHA-256, hex); that of a hub dataset is its revision's to say."""
     if source.path is None:
         return ""
-    path = Path(source.path)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+    files = files_of(source)
+    paths = (
+        sorted(file for file in files.paths[0].rglob("*") if file.is_file()) if files.format == "hf" else files.paths
+    )
+    hashed = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                hashed.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise UnlearningError(f"{named(source)} cannot be read: '{path}': {error.strerror or error}") from error
+        hashed.update(str(path).encode(errors="surrogateescape"))
+    return hashed.hexdigest()
 
 
 @contextmanager
@@ -83,8 +97,11 @@ def _no_progress_bars() -> Iterator[None]:
 def _records(place: str, state: str, columns: str, needs_prompt: bool, version: int) -> Iterator[dict[str, Any]]:
     """Give the rows of the table, those that cannot be used included, with the reason."""
     roles: Columns = json.loads(columns)
-    for row in read_rows(SourceConfig.model_validate_json(place)):
+    source = SourceConfig.model_validate_json(place)
+    for row in read_rows(source, roles.values()):
         yield _record(row, roles, needs_prompt=needs_prompt)
+    if _state(source) != state:
+        raise UnlearningError(f"{named(source)} changed while it was read; leave it alone, and begin again")
 
 
 def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]:
@@ -99,6 +116,7 @@ def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]
         elif needs_prompt and not fields.get("prompt", "").strip():
             problem = "it has no prompt (source), which an encoder-decoder model reads"
     if problem is not None:
+        problem = problem if row.at is None else f"{row.at}: {problem}"
         return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": key_of(problem)}
     prompt, completion, alternate = fields.get("prompt", ""), fields["completion"], fields.get("alternate") or None
     return {
@@ -115,7 +133,7 @@ def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]
 def _text_of(row: Row, column: str, *, required: bool) -> tuple[str, str | None]:
     """Give the text of a field, and what is wrong with it."""
     if column not in row.fields and required:
-        return "", f"no '{column}'; {nearest_name_hint(column, row.fields)}"
+        return "", f"no '{column}'; {nearest_name_hint(column, [*row.fields, *row.unread])}"
     value = row.fields.get(column)
     if value is None:
         return "", None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from datasets import Dataset
 from trainables.config import Role, SourceConfig
 from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
 from trainables.examples import Example, StoredExamples
-from trainables.reading import named, read_rows
+from trainables.reading import column_names
+from trainables.source_files import named
 from trainables.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
 
 _SHOWN = 5
@@ -145,31 +145,25 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _find_columns(source: SourceConfig) -> Columns:
-    """Match roles with the columns that a source has, by its first row that can be read."""
-    rows = read_rows(source)
-    first = next(rows, None)
-    if first is None:
-        raise UnlearningError(f"{named(source)} has no example")
-    first = next((row for row in chain([first], rows) if row.problem is None), None)
-    if first is None:
+    """Match roles with the columns that a source has. Prompts and alternates may come later than its first row."""
+    given, found = source.columns, column_names(source)
+    if found is None:
         return {}  # each of its rows says why
-    given, found = source.columns, list(first.fields)
     for role, column in given.items():
         if column not in found:
             raise UnlearningError(
                 f"{named(source)} has no column '{column}' ({role}); {nearest_name_hint(column, found)}"
             )
-
-    def of(role: Role) -> str | None:
-        return given.get(role, role if role in found else None)
-
     ways: list[tuple[Role | None, Role]] = [("prompt", "completion"), ("source", "target"), (None, "text")]
     meant = [way for way in ways if set(way) & set(given)] or ways
     for prompt, completion in meant:
-        target = of(completion)
-        if target is not None:
-            roles = {"prompt": of(prompt) if prompt else None, "completion": target, "alternate": of("alternate")}
-            return {role: column for role, column in roles.items() if column is not None}
+        target = given.get(completion, completion)
+        if target in found:
+            others = {"prompt": prompt, "alternate": "alternate"}
+            return {
+                "completion": target,
+                **{role: given.get(name, name) for role, name in others.items() if name is not None},
+            }
     raise UnlearningError(
         f"{named(source)} has no column 'completion', 'target' or 'text', but {', '.join(map(repr, found))}; say which "
         f"of them is what, for example columns: {{completion: {found[-1] if found else '...'}}}"

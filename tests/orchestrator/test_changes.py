@@ -37,6 +37,18 @@ def test_what_changes_no_number_is_free(override):
     found.require_allowed("sweep", force=False)
 
 
+def test_the_same_data_may_lie_elsewhere_or_be_spelled_otherwise():
+    def moved(path):
+        return make_spec(data={"heldout_source": {"path": path}})
+
+    other = compare(moved("data/a.jsonl"), moved("./data/a.jsonl"), MANIFEST, MANIFEST)
+    assert other.free == ("data.heldout_source.path: was data/a.jsonl, is ./data/a.jsonl",)
+    assert other.breaking == ()
+    changed = compare(moved("data/a.jsonl"), moved("data/b.jsonl"), MANIFEST, {**MANIFEST, "data_hash": "e"})
+    assert len(changed.breaking) == 2
+    assert compare(moved("a.jsonl"), moved("b.jsonl"), {}, {}).breaking
+
+
 @pytest.mark.parametrize("override", ["search.trials=9", "steps=[0, 2, 5, 9, 12, 40]", "seeds=[0, 5]"])
 def test_more_trials_later_steps_and_further_seeds_add(override):
     found = changes(override)

@@ -1,16 +1,21 @@
 """SQL over ledgers: the tables are there, and nothing else is."""
 
 import itertools
+import math
 import os
+import resource
 import subprocess
 import sys
 
 import pyarrow as pa
 import pytest
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.query import query
+from orchestrator.query_limits import Limits, parse_size
+from orchestrator.report_data import _ask
+from orchestrator.results import open_results
 from orchestrator.sweeps import open_sweep
 
 outside = pa.table({"secret": [1]})
@@ -68,12 +73,45 @@ OTHER_FILES = [
     "select (select count(*) from read_csv('{file}'))",
     "select * from '{sweep}/spec.yaml'",
     "select * from read_parquet('{sweep}/trials/*.parquet')",
+    "select * from read_text('.tmp/x')",
+    "select * from read_blob('.tmp/*')",
+    "select * from read_text('secret.csv')",
+    "select * from glob('.tmp/*')",
+    "select * from read_duckdb('{file}')",
+    "select * from parquet_schema('{file}')",
+    "select * from parquet_kv_metadata('{file}')",
+    "select * from read_ndjson_objects('{file}')",
+    "describe 'secret.csv'",
+    "summarize 'secret.csv'",
+    "pivot 'secret.csv' on a",
+    "explain select * from read_csv('{file}')",
+    "with x as (from read_csv('{file}')) select * from x",
+    "select * from json_execute_serialized_sql(json_serialize_sql('select * from read_csv(''{file}'')'))",
+    "from '/dev/stdin'",
+    "from 'file://{file}'",
 ]
 WRITES = [
     "copy evaluations to '{folder}/out.parquet' (format parquet)",
     "copy (select 1) to '{folder}/out.csv'",
     "copy evaluations from '{file}'",
     "explain analyze copy evaluations to '{folder}/out.csv'",
+    "explain analyze copy evaluations to '.tmp/x'",
+    "explain copy evaluations to '.tmp/x'",
+    "explain /* so */ analyze -- and so\n copy evaluations to '.tmp/x'",
+    "/* so */ explain (analyze, format json) copy evaluations to '.tmp/x'",
+    "explain analyze create table mine as select 1",
+    "explain analyze create table mine as pivot trials on optimizer",
+    "explain analyze insert into trials (sweep) values ('x')",
+    "explain analyze checkpoint",
+    "explain analyze call pragma_version()",
+    "explain set threads = 1",
+    "explain pragma database_list",
+    "create table mine as pivot trials on optimizer",
+    "create view mine as pivot (select 1 as a) on a in (1)",
+    "copy (pivot trials on optimizer) to '{folder}/out.csv'",
+    "with x as materialized (copy (select 1) to '{folder}/out.csv') select 1",
+    "with x as (copy (pivot trials on optimizer) to '.tmp/x') from x",
+    "copy (select 1) to '.tmp/x'",
     "export database '{folder}/out'",
     "import database '{folder}/out'",
     "attach '{folder}/other.db' as other",
@@ -134,6 +172,7 @@ SEVERAL = [
 @pytest.mark.parametrize("sql", OTHER_FILES + WRITES + NETWORK_AND_EXTENSIONS + SETTINGS_AND_SURROUNDINGS + SEVERAL)
 def test_what_is_locked_stays_locked(sweep, tmp_path, monkeypatch, sql):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.query.outside", outside, raising=False)
     file = tmp_path / "secret.csv"
     file.write_text("a,b\n1,2\n")
@@ -220,3 +259,75 @@ def test_a_query_reads_no_other_table_than_it_names(sweep, monkeypatch):
     monkeypatch.setattr(Ledger, "dataset", lambda self, name, **how: read.append(name) or dataset(self, name, **how))
     query([sweep], "select count(*) from evaluations a join evaluations b using (trial_id)")
     assert read == ["evaluations"]
+
+
+LARGE = {
+    "held by DuckDB": "select count(distinct hash(i::varchar || 'abc')) from range(30000000) t(i)",
+    "sorted": "select * from range(30000000) order by hash(range)",
+    "one value": "select string_agg(repeat('abc', 100000 + i::int), ',') from range(100000) t(i)",
+    "texts of one batch of rows": "select sum(length(repeat('x', 100000000 + i::int))) from range(2048) t(i)",
+    "the result": "select i, repeat('x', 1000) from range(100000000) t(i)",
+    "a product": "from evaluations a, evaluations b, evaluations c, evaluations d, evaluations e, evaluations f",
+}
+
+
+@pytest.mark.parametrize("sql", LARGE.values(), ids=LARGE)
+def test_a_query_larger_than_its_memory_ends_with_what_to_do(sweep, tmp_path, monkeypatch, sql):
+    """And nothing of it goes to the disk."""
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(RunStoppedError, match=r"^query: it needs more memory than 200 MiB; .*--memory-limit 400MiB$"):
+        query([sweep], sql, Limits(memory_bytes=200 * 2**20))
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert query([sweep], "from trials", Limits(memory_bytes=200 * 2**20)).num_rows == 8
+
+
+ENDLESS = {
+    "counts": "with recursive r as (select 1 as i union all select i + 1 from r) select count(*) from r",
+    "searches": "select i from range(10000000000000) t(i) where hash(i) = 3",
+    "gives a few rows": "select i from range(10000000000000) t(i) where hash(i) % 100000000 = 3",
+}
+
+
+@pytest.mark.parametrize("sql", ENDLESS.values(), ids=ENDLESS)
+def test_a_query_longer_than_its_time_ends_with_what_to_do(sweep, sql):
+    with pytest.raises(RunStoppedError, match=r"^query: it took longer than 0.5 s; .*--timeout 2$"):
+        query([sweep], sql, Limits(timeout_s=0.5))
+
+
+def test_the_limits_of_a_query_have_sound_defaults(sweep):
+    (row,) = query([sweep], "select current_setting('memory_limit') as most").to_pylist()
+    assert 2**28 < parse_size(row["most"]) <= 4 * 2**30
+    assert query([sweep], "select current_setting('temp_directory') as d").to_pylist() == [{"d": ""}]
+    assert query([sweep], "select 1 as a", Limits(timeout_s=math.inf)).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("8GiB", 2**33), ("1.5 gb", 1_500_000_000), ("512 MiB", 2**29), ("1048576", 2**20)]
+)
+def test_a_size_is_read(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GiB", "4 XiB", "GiB", "1e9", "nan"])
+def test_what_is_no_size_says_what_is(text):
+    with pytest.raises(SweepError, match=r"--memory-limit: found .*such as 512MiB or 8GiB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("limits", [{"memory_bytes": 1}, {"timeout_s": 0}, {"timeout_s": math.nan}])
+def test_limits_that_allow_nothing_are_refused(limits):
+    with pytest.raises(SweepError, match=r"--memory-limit|--timeout"):
+        Limits(**limits)
+
+
+@pytest.mark.parametrize("read", ["sql", "report"])
+def test_no_other_reader_writes_beside_its_files_either(written_sweeps, tmp_path, monkeypatch, read):
+    """What is sorted outside of memory would go to ``.tmp`` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    where = "select current_setting('temp_directory') as d"
+    if read == "sql":
+        assert open_results("first", storage=str(written_sweeps)).sql(where).fetchall() == [("",)]
+    else:
+        assert _ask(where) == [{"d": ""}]

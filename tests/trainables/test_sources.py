@@ -1,6 +1,5 @@
 """Users' files: every format, every mistake with its line, and nothing in memory that is not asked for."""
 
-import json
 import pickle
 import warnings
 
@@ -288,8 +287,3 @@ def test_a_folder_of_parquet_files_is_one_source(tmp_path):
     for i in range(3):
         Dataset.from_list(pairs(4, f"part {i}")).to_parquet(tmp_path / "parts" / f"{i}.parquet")
     assert len(opened(tmp_path / "parts", format="parquet")) == 12
-
-
-def test_json_of_an_array_is_told_apart(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(pairs(2)))
-    assert "a.json:1: not a JSON object, but list: one a line" in refusal(tmp_path / "a.json")

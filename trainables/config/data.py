@@ -19,13 +19,16 @@ class SourceConfig(Config):
     """
 
     path: str | None = None
-    """A file, or a folder made by ``save_to_disk`` of Hugging Face ``datasets``."""
+    """A file, a folder of files of one format, or one made by ``save_to_disk`` of Hugging Face ``datasets``. Text is
+    UTF-8, and may be compressed (``.gz``, ``.bz2``, ``.xz``)."""
     dataset: str | None = None
     """In place of ``path``: ``owner/name`` on the hub."""
     format: SourceFormat | None = None
-    """None: by the suffix; a folder is ``hf``."""
+    """None: by the suffix; a folder that ``save_to_disk`` made is ``hf``. ``jsonl`` is one object a line, or one
+    array of objects; ``csv`` is separated by commas, or where the header has none by tabs or semicolons."""
     split: str | None = None
-    """Of a folder or hub dataset; may be left out where there is one only."""
+    """Of a folder or hub dataset; may be left out where there is one only. In a folder of files it is their name's
+    beginning, or their folder's name."""
     name: str | None = None
     """Configuration of a hub dataset."""
     revision: str | None = None
