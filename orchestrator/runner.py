@@ -177,7 +177,7 @@ class _Run:
     def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
         resources, search = self.spec.resources, self.search
         # once more: ray.init puts a SIGTERM handler of its own in place
-        with ray_session(resources, workers=workers), catch_signals(self.interrupt):
+        with ray_session(resources, workers=workers, on_loss=self.interrupt.stop), catch_signals(self.interrupt):
             if len(ray.nodes()) > 1:
                 require_shared(self.root)
             machines = len(_machines())
