@@ -14,7 +14,7 @@ import typer
 
 from orchestrator import export_command, job_commands
 from orchestrator.cluster_commands import cluster_app
-from orchestrator.console import err, out, print_json, quiet_optuna, say, write
+from orchestrator.console import err, out, print_json, print_whatever_the_locale, quiet_optuna, say, write
 from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
@@ -22,6 +22,7 @@ from orchestrator.errors import (
     SweepExistsError,
     SweepInterruptedError,
 )
+from orchestrator.ledger import SPEC
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -37,6 +38,7 @@ from orchestrator.options import (
     TakeOverOption,
     WorkersOption,
 )
+from orchestrator.storage import open_storage
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import DataWarning, UnlearningError
@@ -202,7 +204,9 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
         raise typer.Exit(128 + error.signal_number) from None
     except RunStoppedError as error:
-        say(f"unlearn-sweep: {error}\nstopped; what was committed stands. Go on with: unlearn-sweep resume {uri}")
+        begun = open_storage(uri).read(SPEC) is not None
+        then = f"what was committed stands. Go on with: unlearn-sweep resume {uri}" if begun else "nothing was begun"
+        say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
@@ -372,6 +376,7 @@ _python_showwarning = warnings.showwarning
 
 def main() -> None:
     """Run the command. A user's mistake prints one message and exits with 2."""
+    print_whatever_the_locale()
     warnings.showwarning = _show_warning
     for category in (LedgerWarning, DataWarning):
         warnings.simplefilter("always", category)

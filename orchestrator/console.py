@@ -1,9 +1,17 @@
 """How commands speak: results to standard output, messages to standard error."""
 
+import io
 import sys
 from typing import Any
 
 from rich.console import Console
+
+
+def print_whatever_the_locale() -> None:
+    """Let a character that the locale's encoding lacks be printed as '?', not end a command whose work is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def write(content: bytes) -> None:

@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -17,17 +17,20 @@ from orchestrator.ray_environment import PROCESSES, ProjectAlone, variables
 from orchestrator.session_folder import session_folder
 
 WATCH_EVERY_S = 0.5
+LOSS_GRACE_S = 20.0
+"""Seconds that a run has to end by itself once a process of Ray has died. Ray gives it 60, and ends it without a word."""
 _VITAL = {"raylet", "gcs_server"}
 """Names of the processes without which a session is over."""
 
 
 @contextmanager
-def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None]) -> Iterator[None]:
+def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None], last_words: str = "") -> Iterator[None]:
     """Start Ray, and end it with the block.
 
     Args:
         cpus: how many the session has.
         on_loss: told, from another thread, when one of Ray's own processes has died.
+        last_words: what the user is told to do where the block then hangs in Ray, and this process is ended.
 
     Raises:
         SweepError: there is no temporary folder that it could use.
@@ -35,12 +38,12 @@ def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None]) -> Itera
     """
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # kept: Ray reads it once in a process
     with session_folder() as folder, variables(PROCESSES), _on_loopback():
-        try:
-            _start(folder / "ray", cpus)
-            with _watched(folder, on_loss):
+        _start(folder / "ray", cpus)
+        with _watched(folder, on_loss, last_words):
+            try:
                 yield
-        finally:
-            ray.shutdown()
+            finally:
+                ray.shutdown()
 
 
 def _start(folder: Path, cpus: int) -> None:
@@ -60,6 +63,7 @@ def _start(folder: Path, cpus: int) -> None:
             _temp_dir=str(folder),
         )
     except Exception as error:  # Ray raises a bare Exception too
+        ray.shutdown()
         raise RunStoppedError(
             f"Ray did not start on this machine ({_first_line(error)}); its logs are in {folder}/session_latest/logs\n"
             f"'unlearn-sweep doctor' looks for what may be in its way: memory, disk, limits (ulimit -a); on a machine "
@@ -73,7 +77,10 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let Ray listen on 127.0.0.1 alone, as on macOS and Windows; it replaces that where ``_node_ip_address`` says so."""
+    """Let Ray listen on 127.0.0.1 alone, as it does on macOS and Windows.
+
+    The option ``_node_ip_address`` cannot say so: Ray replaces a loopback address by the machine's own.
+    """
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -84,22 +91,23 @@ def _on_loopback() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None]) -> Iterator[None]:
-    """Look, while the block runs, whether Ray's own processes live; Ray would end this one without a word."""
+def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None], last_words: str) -> Iterator[None]:
+    """Look, while the block runs and until Ray is shut down, whether Ray's own processes live."""
     vital = {process: process.name() for process in psutil.Process().children() if process.name() in _VITAL}
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(WATCH_EVERY_S):
-            for process, name in vital.items():
-                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                    on_loss(
-                        RunStoppedError(
-                            f"Ray's process '{name}' has died: killed, perhaps, because the machine had no memory left "
-                            f"('dmesg' says so); its logs are in {folder}/ray/session_latest/logs"
-                        )
-                    )
-                    return
+            dead = [name for process, name in vital.items() if not _lives(process)]
+            if dead:
+                error = RunStoppedError(
+                    f"Ray's process '{dead[0]}' has died: killed, perhaps, because the machine had no memory left "
+                    f"('dmesg' says so); its logs are in {folder}/ray/session_latest/logs"
+                )
+                on_loss(error)
+                if not done.wait(LOSS_GRACE_S):
+                    _end_at_once(f"unlearn-sweep: {error}\n{last_words}")
+                return
 
     thread = threading.Thread(target=watch, name="ray's processes", daemon=True)
     thread.start()
@@ -108,3 +116,19 @@ def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None]) -> Iterat
     finally:
         done.set()
         thread.join()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end_at_once(message: str) -> None:
+    """End this process and those of the session: its main thread waits in Ray for what does not come."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    os.write(2, f"{message.rstrip()}\n".encode())
+    os._exit(1)

@@ -28,14 +28,18 @@ AUTOSCALING = Path("~/ray_bootstrap_config.yaml")
 
 @contextmanager
 def ray_session(
-    resources: ResourcesConfig, *, workers: int | None, on_loss: Callable[[RunStoppedError], None] = lambda _: None
+    resources: ResourcesConfig,
+    *,
+    workers: int | None,
+    on_loss: Callable[[RunStoppedError], None] = lambda _: None,
+    last_words: str = "",
 ) -> Iterator[None]:
     """Connect to Ray, or start it; what was started is shut down at the end.
 
     Args:
         resources: of a trial.
         workers: trials at once.
-        on_loss: told, from another thread, when the processes of a Ray that was started have died.
+        on_loss, last_words: see ``local_ray``.
 
     Raises:
         SweepError: there is no cluster where ``RAY_ADDRESS`` says, or it is of another version.
@@ -48,7 +52,8 @@ def ray_session(
             yield
         elif os.environ.get("RAY_ADDRESS", "local") == "local":
             asked = (workers or resources.concurrent_limit or 1) * resources.cpus_per_trial
-            with local_ray(cpus=max(os.cpu_count() or 1, int(-(-asked // 1))), on_loss=on_loss):
+            cpus = max(os.cpu_count() or 1, int(-(-asked // 1)))
+            with local_ray(cpus=cpus, on_loss=on_loss, last_words=last_words):
                 yield
         else:
             try:
@@ -154,5 +159,5 @@ def capacity() -> Capacity:
     declared: tuple[NodeKind, ...] = ()
     if os.environ.get("RAY_ADDRESS"):  # a Ray of this process's own does not grow, whatever machine it is on
         with contextlib.suppress(OSError):
-            declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text()))
+            declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text(encoding="utf-8")))
     return Capacity(present=present, declared=declared)

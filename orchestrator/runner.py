@@ -176,16 +176,21 @@ class _Run:
 
     def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
         resources, search = self.spec.resources, self.search
-        # once more: ray.init puts a SIGTERM handler of its own in place
-        with ray_session(resources, workers=workers, on_loss=self.interrupt.stop), catch_signals(self.interrupt):
+        session = ray_session(
+            resources,
+            workers=workers,
+            on_loss=self.interrupt.stop,
+            last_words=f"stopped; what was committed stands. Go on with: unlearn-sweep resume {self.ledger.storage.uri}",
+        )
+        with session, catch_signals(self.interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             if len(ray.nodes()) > 1:
                 require_shared(self.root)
             machines = len(_machines())
             concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
-            session = provenance.session(workers_hardware())
+            described = provenance.session(workers_hardware())
             if changes:
-                session["changes"] = asdict(changes)
-            self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), session)
+                described["changes"] = asdict(changes)
+            self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), described)
             for trial_id in search.superseded:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
             workload = self._prepare()

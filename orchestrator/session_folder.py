@@ -49,7 +49,7 @@ def parent_folder() -> Path:
         SweepError: there is none.
     """
     obstacles = {}
-    for folder in _candidates():
+    for folder in dict.fromkeys([*named_folders(), *_usual_folders()]):
         obstacle = obstacle_of(folder)
         if obstacle is None:
             return folder
@@ -61,10 +61,15 @@ def parent_folder() -> Path:
     )
 
 
-def _candidates() -> list[Path]:
+def named_folders() -> list[Path]:
+    """List the temporary folders that the environment names, the first choice first."""
     named = [os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR", "TEMP", "TMP")]
+    return list(dict.fromkeys(Path(name).absolute() for name in named if name))
+
+
+def _usual_folders() -> list[Path]:
     usual = ["/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"]  # noqa: S108  # mkdtemp makes ours
-    return list(dict.fromkeys(Path(name).absolute() for name in (*named, *usual) if name))
+    return [Path(name) for name in usual if name]
 
 
 def obstacle_of(folder: Path) -> str | None:
