@@ -18,7 +18,7 @@ from orchestrator.session_folder import session_folder
 
 WATCH_EVERY_S = 0.5
 LOSS_GRACE_S = 20.0
-"""Seconds that a run has to end by itself once a process of Ray has died. Ray gives it 60, and ends it without a word."""
+"""Seconds that a run has to end by itself once a process of Ray has died. After 60, Ray ends it without a word."""
 _VITAL = {"raylet", "gcs_server"}
 """Names of the processes without which a session is over."""
 
@@ -39,10 +39,11 @@ def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None], last_wor
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # kept: Ray reads it once in a process
     with session_folder() as folder, variables(PROCESSES), _on_loopback():
         _start(folder / "ray", cpus)
-        with _watched(folder, on_loss, last_words):
+        with _watched(folder, on_loss, last_words) as ending:
             try:
                 yield
             finally:
+                ending.set()
                 ray.shutdown()
 
 
@@ -91,15 +92,19 @@ def _on_loopback() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None], last_words: str) -> Iterator[None]:
-    """Look, while the block runs and until Ray is shut down, whether Ray's own processes live."""
+def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None], last_words: str) -> Iterator[threading.Event]:
+    """Look, while the block runs, whether Ray's own processes live.
+
+    Yields:
+        An event to set before Ray is shut down: from then on they may end.
+    """
     vital = {process: process.name() for process in psutil.Process().children() if process.name() in _VITAL}
-    done = threading.Event()
+    ending, done = threading.Event(), threading.Event()
 
     def watch() -> None:
-        while not done.wait(WATCH_EVERY_S):
+        while not ending.wait(WATCH_EVERY_S):
             dead = [name for process, name in vital.items() if not _lives(process)]
-            if dead:
+            if dead and not ending.is_set():
                 error = RunStoppedError(
                     f"Ray's process '{dead[0]}' has died: killed, perhaps, because the machine had no memory left "
                     f"('dmesg' says so); its logs are in {folder}/ray/session_latest/logs"
@@ -112,8 +117,9 @@ def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None], last_word
     thread = threading.Thread(target=watch, name="ray's processes", daemon=True)
     thread.start()
     try:
-        yield
+        yield ending
     finally:
+        ending.set()
         done.set()
         thread.join()
 

@@ -1,5 +1,6 @@
 """Run a sweep, or go on with one: check what is there, prepare models, run the trials, stop in good order."""
 
+import shlex
 import time
 import warnings
 from collections import Counter
@@ -180,7 +181,7 @@ class _Run:
             resources,
             workers=workers,
             on_loss=self.interrupt.stop,
-            last_words=f"stopped; what was committed stands. Go on with: unlearn-sweep resume {self.ledger.storage.uri}",
+            last_words=f"stopped; go on with: unlearn-sweep resume {shlex.quote(self.ledger.storage.uri)}",
         )
         with session, catch_signals(self.interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             if len(ray.nodes()) > 1:
