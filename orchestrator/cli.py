@@ -14,7 +14,17 @@ import typer
 
 from orchestrator import export_command, job_commands
 from orchestrator.cluster_commands import cluster_app
-from orchestrator.console import err, left_out, out, print_json, quiet_optuna, require_whole, say, write
+from orchestrator.console import (
+    err,
+    left_out,
+    out,
+    print_json,
+    print_whatever_the_locale,
+    quiet_optuna,
+    require_whole,
+    say,
+    write,
+)
 from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
@@ -23,6 +33,7 @@ from orchestrator.errors import (
     SweepGoneError,
     SweepInterruptedError,
 )
+from orchestrator.ledger import SPEC
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -39,6 +50,7 @@ from orchestrator.options import (
     WorkersOption,
 )
 from orchestrator.query_limits import DEFAULT_TIMEOUT_S, Limits, parse_size
+from orchestrator.storage import open_storage
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import DataWarning, UnlearningError
@@ -210,7 +222,9 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     except SweepGoneError:
         raise  # there is nothing to go on with
     except RunStoppedError as error:
-        say(f"unlearn-sweep: {error}\nstopped; what was committed stands. Go on with: unlearn-sweep resume {uri}")
+        begun = open_storage(uri).read(SPEC) is not None
+        then = f"what was committed stands. Go on with: unlearn-sweep resume {uri}" if begun else "nothing was begun"
+        say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     lead = "nothing left to do" if summary.was_finished else "done"
@@ -401,6 +415,7 @@ _python_showwarning = warnings.showwarning
 
 def main() -> None:
     """Run the command. A user's mistake prints one message and exits with 2."""
+    print_whatever_the_locale()
     warnings.showwarning = _show_warning
     for category in (LedgerWarning, DataWarning):
         warnings.simplefilter("always", category)

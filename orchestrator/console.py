@@ -1,5 +1,6 @@
 """How commands speak: results to standard output, messages to standard error."""
 
+import io
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,13 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
+
+
+def print_whatever_the_locale() -> None:
+    """Let a character that the locale's encoding lacks be printed as '?', not end a command whose work is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def write(content: bytes) -> None:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.inputs import SweepInputs
+from orchestrator.machine_checks import MACHINE_CHECKS
 from orchestrator.preparation import datasets_of
 from orchestrator.provenance import source_hash
 from orchestrator.ray_session import capacity, on_every_node, ray_session
@@ -40,6 +41,8 @@ def examine(spec: SweepSpec | None, *, storage: str, workers: int | None) -> Ite
     """
     resources = spec.resources if spec is not None else ResourcesConfig()
     yield _check("packages", _packages)
+    for name, look in MACHINE_CHECKS.items():
+        yield _check(name, look)
     if spec is not None:
         yield _check("data", lambda: _data(spec))
         yield _check("model", lambda: _model(spec))
@@ -49,7 +52,7 @@ def examine(spec: SweepSpec | None, *, storage: str, workers: int | None) -> Ite
             yield _check("code", _code)
             yield _check("storage", lambda: _storage(storage))
             yield _check("resources", lambda: _resources(resources, workers))
-    except SweepError as error:  # there is no cluster to look at
+    except (SweepError, RunStoppedError) as error:  # there is no cluster to look at
         yield Check(name="cluster", ok=False, found=str(error))
 
 

@@ -113,7 +113,7 @@ def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:
     else:
         shown, hub_id = config.pretrained, pretrained_origin(config)[0]
     return {
-        "class": json.loads((folder / "config.json").read_text())["architectures"][0],
+        "class": json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0],
         "architecture": config.architecture,
         "pretrained": shown,
         "hub_id": hub_id,

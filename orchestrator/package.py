@@ -19,14 +19,15 @@ def write_package(folder: Path, spec: str | None) -> None:
     """
     root = Path(__file__).parent.parent
     for name in _PACKAGES:
-        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
     ours = distribution("unlearn-sweep")
     info = folder / f"unlearn_sweep-{ours.version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(ours.read_text("METADATA") or f"Name: unlearn-sweep\nVersion: {ours.version}\n")
+    metadata = ours.read_text("METADATA") or f"Name: unlearn-sweep\nVersion: {ours.version}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
     code = code_state()
     if code["commit"] is not None and not code["dirty"]:
         direct_url = {"url": "", "vcs_info": {"vcs": "git", "commit_id": code["commit"]}}
-        (info / "direct_url.json").write_text(json.dumps(direct_url))
+        (info / "direct_url.json").write_text(json.dumps(direct_url), encoding="utf-8")
     if spec is not None:
-        (folder / SPEC_FILE).write_text(spec)
+        (folder / SPEC_FILE).write_text(spec, encoding="utf-8")

@@ -15,17 +15,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
+from orchestrator.local_ray import local_ray
+from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, silence, variables
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
-
-_TUNE_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the log: 19 ms a trial instead of 50-100
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # orchestrator.interrupt has it
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own snapshots are disposable
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 PROBE_LIMIT_S = 60.0
 """Seconds that the machines of a cluster have to answer; one that is silent is left out of sweep.json."""
@@ -34,38 +27,64 @@ AUTOSCALING = Path("~/ray_bootstrap_config.yaml")
 
 
 @contextmanager
-def ray_session(resources: ResourcesConfig, *, workers: int | None) -> Iterator[None]:
-    """Connect to Ray, or start it; what was started is shut down at the end."""
-    for name, value in _TUNE_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if ray.is_initialized():
-        yield
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        try:
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
-        except ray.exceptions.AuthenticationError as error:
-            raise SweepError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: the cluster refuses the token; {AUTHENTICATION_ADVICE}"
-            ) from error
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise SweepError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: cannot connect to a cluster there ({error}); "
-                f"start one ('ray start --head', 'ray up cluster.yaml'), or unset RAY_ADDRESS to use this machine"
-            ) from error
-    else:
-        asked = (workers or resources.concurrent_limit or 1) * resources.cpus_per_trial
-        ray.init(
-            address="local",  # not a cluster that happens to run on this machine
-            num_cpus=max(os.cpu_count() or 1, int(-(-asked // 1))),
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+def ray_session(
+    resources: ResourcesConfig,
+    *,
+    workers: int | None,
+    on_loss: Callable[[RunStoppedError], None] = lambda _: None,
+    last_words: str = "",
+) -> Iterator[None]:
+    """Connect to Ray, or start it; what was started is shut down at the end.
+
+    Args:
+        resources: of a trial.
+        workers: trials at once.
+        on_loss, last_words: see ``local_ray``.
+
+    Raises:
+        SweepError: there is no cluster where ``RAY_ADDRESS`` says, or it is of another version.
+        RunStoppedError: Ray did not start here.
+    """
+    with variables(TUNE):
+        keep_keys_back()
+        silence()
+        if ray.is_initialized():
+            yield
+        elif os.environ.get("RAY_ADDRESS", "local") == "local":
+            asked = (workers or resources.concurrent_limit or 1) * resources.cpus_per_trial
+            cpus = max(os.cpu_count() or 1, int(-(-asked // 1)))
+            with local_ray(cpus=cpus, on_loss=on_loss, last_words=last_words):
+                yield
+        else:
+            try:
+                _connect(os.environ["RAY_ADDRESS"])
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    """Connect to a cluster.
+
+    Raises:
+        SweepError: there is none, or it refuses this driver.
+    """
+    alone = {} if address.startswith("ray://") else {"job_config": ProjectAlone()}  # Ray Client sees to it itself
     try:
-        yield
-    finally:
-        ray.shutdown()
+        ray.init(logging_level=logging.CRITICAL, log_to_driver=False, **alone)
+    except ray.exceptions.AuthenticationError as error:
+        raise SweepError(f"RAY_ADDRESS={address}: the cluster refuses the token; {AUTHENTICATION_ADVICE}") from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        if "ersion mismatch" in said:
+            raise SweepError(
+                f"RAY_ADDRESS={address}: the cluster has another Ray or Python than this driver ({said}); install the "
+                f"cluster's here, or send the sweep there with 'unlearn-sweep submit'"
+            ) from error
+        raise SweepError(
+            f"RAY_ADDRESS={address}: cannot connect to a cluster there ({said}); "
+            f"start one ('ray start --head', 'ray up cluster.yaml'), or unset RAY_ADDRESS to use this machine"
+        ) from error
 
 
 def fetch(reference: Any, what: str) -> Any:
@@ -140,5 +159,5 @@ def capacity() -> Capacity:
     declared: tuple[NodeKind, ...] = ()
     if os.environ.get("RAY_ADDRESS"):  # a Ray of this process's own does not grow, whatever machine it is on
         with contextlib.suppress(OSError):
-            declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text()))
+            declared = declared_kinds(yaml.safe_load(AUTOSCALING.expanduser().read_text(encoding="utf-8")))
     return Capacity(present=present, declared=declared)

@@ -1,5 +1,6 @@
 """Run a sweep, or go on with one: check what is there, prepare models, run the trials, stop in good order."""
 
+import shlex
 import time
 import warnings
 from collections import Counter
@@ -180,16 +181,21 @@ class _Run:
 
     def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
         resources, search = self.spec.resources, self.search
-        # once more: ray.init puts a SIGTERM handler of its own in place
-        with ray_session(resources, workers=workers), catch_signals(self.interrupt):
+        session = ray_session(
+            resources,
+            workers=workers,
+            on_loss=self.interrupt.stop,
+            last_words=f"stopped; go on with: unlearn-sweep resume {shlex.quote(self.ledger.storage.uri)}",
+        )
+        with session, catch_signals(self.interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             if len(ray.nodes()) > 1:
                 require_shared(self.root)
             machines = len(_machines())
             concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
-            session = provenance.session(workers_hardware())
+            described = provenance.session(workers_hardware())
             if changes:
-                session["changes"] = asdict(changes)
-            self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), session)
+                described["changes"] = asdict(changes)
+            self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), described)
             self.lease.needs(SPEC)
             for trial_id in search.superseded:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")

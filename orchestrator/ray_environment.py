@@ -1,0 +1,65 @@
+"""What the processes of Ray are given by this one, and what is kept from them: keys, search path, messages."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray._private import worker as driver  # its messages come by no other way
+from ray.job_config import JobConfig
+from ray.tune.execution import class_cache
+
+TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the log: 19 ms a trial instead of 50-100
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # orchestrator.interrupt has it
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own snapshots are disposable
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+PROCESSES = {
+    "PYTHONSAFEPATH": "1",  # not the folder that a process happens to run in, or that its script is in
+    "PYTHONUTF8": "1",  # files are UTF-8, whatever the locale says
+}
+"""Variables of every process of a session."""
+
+
+class ProjectAlone(JobConfig):  # type: ignore[misc]  # Ray is not typed
+    """A job whose workers import what is installed, and what ``PYTHONPATH`` names.
+
+    Ray would put the driver's folder first on their path, where a user's ``datasets.py`` replaces the library.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        """Tell Ray that the path is taken care of. It asks for nothing else."""
+        return True
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment that are not set, while the block runs."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def keep_keys_back() -> None:
+    """Keep Tune from giving ``AWS_*`` to its actors: Ray writes the variables that an actor is given to its logs.
+
+    Workers have the environment of the machine that they run on.
+    """
+    names: set[str] = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update({name for name in names if name.startswith("AWS_")})
+
+
+def silence() -> None:
+    """Keep Ray's messages from standard output: the run itself says what became of a worker, and what to do."""
+
+    def ignore(*_: Any, **__: Any) -> None:
+        pass
+
+    driver.print_to_stdstream = ignore
