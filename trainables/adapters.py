@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from trainables.config import LoraConfig
 from trainables.errors import UnlearningError
 from trainables.seeding import torch_stream
+from trainables.ties import settle_ties, shared_names
 
 _FILE = "adapter_config.json"
 
@@ -28,16 +31,37 @@ def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
     config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules)
     try:
         with torch_stream(seed, "adapters"):
-            return peft.get_peft_model(model, config)
+            adapted = peft.get_peft_model(model, config)
     except ValueError as error:
         raise UnlearningError(
             f"model.lora: {error}; target_modules are names of linear layers, or all-linear"
         ) from error
+    _untie(adapted)
+    return adapted
+
+
+def _untie(model: Any) -> None:
+    """Give each adapted matrix a tensor of its own: of one that is tied, what is learned beside it here is not learned
+    there, and merging would put it into both."""
+    shared = shared_names(model)
+    adapted = {f"{name}.base_layer." for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    names = {name for name in shared if any(name.startswith(prefix) for prefix in adapted)}
+    for name in names:
+        if sum(first == shared[name] for first in shared.values()) > 1:
+            module, _, attribute = name.rpartition(".")
+            weight = model.get_parameter(name)
+            own = torch.nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+            setattr(model.get_submodule(module), attribute, own)
+    settle_ties(model)
 
 
 def merged(model: Any) -> Any:
     """Add what the adapters have learned to the weights, and take the adapters away; other models stay as they are."""
-    return model.merge_and_unload() if has_adapters(model) else model
+    if not has_adapters(model):
+        return model
+    whole = model.merge_and_unload()
+    settle_ties(whole)
+    return whole
 
 
 def save(model: Any, folder: Path) -> None:
@@ -52,4 +76,6 @@ def are_in(folder: Path) -> bool:
 
 def load(model: Any, folder: Path) -> Any:
     """Merge the adapters of a folder into the model that they were trained beside."""
-    return merged(PeftModel.from_pretrained(model, folder))
+    adapted = PeftModel.from_pretrained(model, folder)
+    _untie(adapted)
+    return merged(adapted)

@@ -1,21 +1,26 @@
 """Find, load, build and save models: by folder, hub id or GGUF file, or from scratch; causal and encoder-decoder."""
 
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from huggingface_hub import try_to_load_from_cache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers.initialization import no_init_weights
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from trainables import adapters
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
+from trainables.package_files import package_file
 from trainables.seeding import torch_stream
+from trainables.ties import settle_ties
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-_PACKAGE = "package:"
+GENERATION_FILE = "generation_config.json"
+"""How a model writes texts by itself; beside its weights."""
 
 
 def pretrained_origin(config: ModelConfig) -> tuple[str, dict[str, Any]]:
@@ -25,25 +30,12 @@ def pretrained_origin(config: ModelConfig) -> tuple[str, dict[str, Any]]:
         UnlearningError: a Python package that is named is not installed.
     """
     assert config.pretrained is not None
-    file = _package_file(config.pretrained) or Path(config.pretrained)
+    file = package_file(config.pretrained) or Path(config.pretrained)
     if file.suffix != ".gguf":
         return config.pretrained, {"revision": config.revision} if config.revision is not None else {}
     if file.is_file():
         return str(file.parent), {"gguf_file": file.name}
     return str(file.parent), {"gguf_file": file.name, "revision": config.revision}
-
-
-def _package_file(pretrained: str) -> Path | None:
-    if not pretrained.startswith(_PACKAGE):
-        return None
-    package, _, name = pretrained.removeprefix(_PACKAGE).partition("/")
-    found = find_spec(package)  # it is not imported: what else it does, and needs, is of no concern
-    if found is None or not found.submodule_search_locations:
-        raise UnlearningError(
-            f"model.pretrained: '{pretrained}' needs the Python package '{package.replace('_', '-')}', which is not "
-            f"installed; install it"
-        )
-    return Path(found.submodule_search_locations[0]) / name
 
 
 def pretrained_files(config: ModelConfig) -> dict[str, Path]:
@@ -74,31 +66,58 @@ def is_encoder_decoder(config: ModelConfig) -> bool:
 
 @cache  # of a GGUF file it takes seconds
 def _pretrained_configuration(config: ModelConfig) -> Any:
-    name, options = pretrained_origin(config)
+    name, where = pretrained_origin(config)
     try:
-        return AutoConfig.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+        _refuse_adapters(config)
+        return AutoConfig.from_pretrained(name, **where, **code_of(config))
+    except LOADING_ERRORS as error:
         raise cannot_load(config, error) from error
+
+
+def code_of(config: ModelConfig) -> dict[str, bool]:
+    """Give the option of every loading function of Transformers that says whether a model's own code may run.
+
+    It is always given: left open, Transformers asks at the terminal.
+    """
+    return {"trust_remote_code": config.trust_remote_code}
+
+
+def _refuse_adapters(config: ModelConfig) -> None:
+    """Refuse what Transformers would load as another model with adapters in it, which would be lost on the way.
+
+    Raises:
+        UnlearningError: there are adapters.
+    """
+    name, where = pretrained_origin(config)
+    if find_adapter_config_file(name, revision=where.get("revision")) is not None:
+        raise UnlearningError(
+            f"model.pretrained: '{config.pretrained}' has adapters in it (adapter_config.json); a whole model is "
+            f"needed: merge them (peft.AutoPeftModelForCausalLM.from_pretrained(...).merge_and_unload()), write model "
+            f"and tokenizer to a new folder with save_pretrained, and give that; or, where the model beside them is "
+            f"meant without them, a copy of the folder that has no adapter files"
+        )
 
 
 def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
     """Make the model that preparation starts from: random weights of ``seed``, or the pretrained ones.
 
     Raises:
-        UnlearningError: Transformers does not know the architecture, or cannot load the pretrained model.
+        UnlearningError: Transformers does not know the architecture, or cannot load the pretrained model; or not all
+            of its weights are there.
     """
-    options = {"dtype": DTYPES[config.dtype], **_attention(config)}
+    options = {"dtype": DTYPES[config.dtype], **_attention(config.attention)}
     if config.pretrained is not None:
+        encoder_decoder = is_encoder_decoder(config)  # it refuses what cannot be loaded
         name, where = pretrained_origin(config)
         try:
-            model = auto_class(is_encoder_decoder(config)).from_pretrained(name, **where, **options)
-        except (OSError, ValueError, ImportError) as error:
+            model = _load(encoder_decoder, name, config, **where, **options)
+        except LOADING_ERRORS as error:
             raise cannot_load(config, error) from error
         return _plain(model) if "gguf_file" in where else model
     architecture = configuration_of(config, tokenizer=tokenizer)
     try:
         with torch_stream(seed, "initial_weights"):
-            return auto_class(is_encoder_decoder(config)).from_config(architecture, **options)
+            return auto_class(is_encoder_decoder(config)).from_config(architecture, trust_remote_code=False, **options)
     except Exception as error:  # whatever building raises, the architecture given is its cause
         raise _cannot_build(config, error) from error
 
@@ -121,6 +140,49 @@ def configuration_of(config: ModelConfig, *, tokenizer: Any) -> Any:
     return _architecture(config, {**fields, **(config.architecture or {}), "vocab_size": len(tokenizer)})
 
 
+def _load(encoder_decoder: bool, name: str | Path, config: ModelConfig, **options: Any) -> Any:
+    """Load a model of which every weight is in the checkpoint; Transformers would draw the others at random."""
+    model, found = auto_class(encoder_decoder).from_pretrained(
+        name, output_loading_info=True, **code_of(config), **options
+    )
+    missing = sorted(found["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise UnlearningError(
+            f"model: the weights in '{name}' lack {', '.join(missing[:5])}{more}, which {type(model).__name__} needs, "
+            f"and which would be drawn at random; give a complete checkpoint, or, where an output matrix is missing "
+            f"that is the embeddings', say tie_word_embeddings: true in its config.json"
+        )
+    settle_ties(model)
+    return model
+
+
+def build_model(
+    architecture: dict[str, Any], origin: ModelConfig | None, *, dtype: torch.dtype, attention: str | None
+) -> Any:
+    """Build a model of a configuration, with tensors of any content.
+
+    Args:
+        architecture: the configuration, as plain data.
+        origin: where the model came from; its configuration and code are found there if they are its own.
+        dtype: of the weights.
+        attention: its implementation; None: Transformers' choice.
+    """
+    options: dict[str, Any] = {"dtype": dtype, **_attention(attention)}
+    if architecture.get("auto_map") and origin is not None and origin.trust_remote_code:
+        known = _pretrained_architecture(origin)
+        config = type(known).from_dict(architecture)
+        config._name_or_path = known._name_or_path
+        options |= code_of(origin)
+    else:
+        config = AutoConfig.for_model(**architecture)
+        options["trust_remote_code"] = False
+    with no_init_weights():
+        model = auto_class(config.is_encoder_decoder).from_config(config, **options)
+    model.tie_weights()
+    return model
+
+
 def _plain(model: Any) -> Any:
     """Forget that a model's weights came quantized: they are plain numbers now, and are trained and saved as such."""
     model.hf_quantizer = None  # Transformers would refuse to save the model
@@ -135,8 +197,8 @@ def _architecture(config: ModelConfig, fields: dict[str, Any]) -> Any:
         raise _cannot_build(config, error) from error
 
 
-def _attention(config: ModelConfig) -> dict[str, Any]:
-    return {} if config.attention is None else {"attn_implementation": config.attention}
+def _attention(attention: str | None) -> dict[str, Any]:
+    return {} if attention is None else {"attn_implementation": attention}
 
 
 def auto_class(encoder_decoder: bool) -> Any:
@@ -151,27 +213,68 @@ def _cannot_build(config: ModelConfig, error: Exception) -> UnlearningError:
     )
 
 
+LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, AttributeError, TypeError, RuntimeError)
+"""What Transformers raises where a folder, file or hub id does not load: of broken files also what reading them does."""
+
+
 def cannot_load(config: ModelConfig, error: Exception) -> UnlearningError:
     """Say that a pretrained model does not load, and what does."""
+    name = f"'{config.pretrained}'{f' at revision {config.revision!r}' if config.revision else ''}"
+    if "trust_remote_code" in str(error) and not config.trust_remote_code:
+        return UnlearningError(
+            f"model.pretrained: {name} comes with Python code of its own, which would run on this machine with all "
+            f"your rights; read it, and if you trust it add --trust-remote-code to the command; or give a model that "
+            f"Transformers knows"
+        )
+    said = str(error).strip().splitlines() or [type(error).__name__]
     return UnlearningError(
-        f"model.pretrained: cannot load '{config.pretrained}'"
-        f"{f' at revision {config.revision!r}' if config.revision else ''}: {str(error).splitlines()[0]}; "
+        f"model.pretrained: cannot load {name}: {said[0]}; "
         f"give a local folder made by save_pretrained, a GGUF file, or a hub id that this machine can reach"
     )
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path, *, generation_file: bytes | None = None) -> None:
     """Write a Hugging Face folder (safetensors and tokenizer) that plain ``from_pretrained`` loads.
 
     Of a model with adapters only these are written, and PEFT loads them.
+
+    Args:
+        model: what is written.
+        tokenizer: beside it.
+        folder: where.
+        generation_file: how the model writes texts by itself, as whoever made it wrote it; None: as it is loaded.
     """
-    adapters.save(model, folder) if adapters.has_adapters(model) else model.save_pretrained(folder)
+    if adapters.has_adapters(model):
+        adapters.save(model, folder)
+    else:
+        habits = model.generation_config
+        model.generation_config = GenerationConfig()  # Transformers refuses to write some that it has read
+        try:
+            model.save_pretrained(folder)
+        finally:
+            model.generation_config = habits
+        if generation_file is not None:
+            (folder / GENERATION_FILE).write_bytes(generation_file)
+        elif habits is not None:
+            habits.to_json_file(folder / GENERATION_FILE, keys_to_pop=["compile_config"])
     tokenizer.save_pretrained(folder)
 
 
-def saved_tokenizer(folder: Path) -> Any:
+def generation_file(config: ModelConfig, folder: Path | None = None) -> bytes | None:
+    """Read how a pretrained model writes texts by itself, from where it came, or else from where it was saved."""
+    if config.pretrained is None:
+        return None
+    name, where = pretrained_origin(config)
+    places: list[Any] = [Path(name) / GENERATION_FILE]
+    if not Path(name).exists():
+        places.append(try_to_load_from_cache(name, GENERATION_FILE, revision=where.get("revision")))
+    places.append(folder and folder / GENERATION_FILE)
+    return next((Path(p).read_bytes() for p in places if isinstance(p, str | Path) and Path(p).is_file()), None)
+
+
+def saved_tokenizer(folder: Path, config: ModelConfig) -> Any:
     """Load the tokenizer from a folder written by ``save_model``."""
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, **code_of(config))
 
 
 def load_model(folder: Path, config: ModelConfig) -> tuple[Any, Any]:
@@ -181,12 +284,12 @@ def load_model(folder: Path, config: ModelConfig) -> tuple[Any, Any]:
         folder: what was written.
         config: of the model that was written.
     """
-    tokenizer = saved_tokenizer(folder)
+    tokenizer = saved_tokenizer(folder, config)
     if adapters.are_in(folder):
         return adapters.load(new_model(config, tokenizer=tokenizer, seed=0), folder), tokenizer
-    encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
-    options = {"dtype": DTYPES[config.dtype], **_attention(config)}
-    return auto_class(encoder_decoder).from_pretrained(folder, **options), tokenizer
+    encoder_decoder = AutoConfig.from_pretrained(folder, **code_of(config)).is_encoder_decoder
+    options = {"dtype": DTYPES[config.dtype], **_attention(config.attention)}
+    return _load(encoder_decoder, folder, config, **options), tokenizer
 
 
 def recompute_activations(model: Any) -> None:

@@ -10,7 +10,7 @@ from trainables.boundary import special_tokens_around
 from trainables.chat import require_fixed_template
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
-from trainables.models import cannot_load, pretrained_origin
+from trainables.models import LOADING_ERRORS, cannot_load, code_of, pretrained_origin
 
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 
@@ -44,8 +44,8 @@ def load_tokenizer(config: ModelConfig) -> Any:
     """
     name, options = pretrained_origin(config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options, **code_of(config))
+    except LOADING_ERRORS as error:
         raise cannot_load(config, error) from error
     if config.bos_token is not None:
         if config.bos_token not in tokenizer.get_vocab():

@@ -1,18 +1,20 @@
 """The state of a model: what it consists of, a copy that workers share, and putting it back."""
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy.typing as npt
 import torch
-from transformers import AutoConfig, GenerationConfig
-from transformers.initialization import no_init_weights
+from transformers import GenerationConfig
 
 from trainables.adapters import add_adapters, has_adapters
-from trainables.config import LoraConfig
-from trainables.models import auto_class
+from trainables.config import LoraConfig, ModelConfig
+from trainables.models import build_model
 from trainables.parallel import sharded_like
+from trainables.sameness import differences, equal, probe_logits, require_same
+from trainables.ties import share_as, shared_names
 
 
 def named_tensors(model: Any) -> dict[str, torch.Tensor]:
@@ -37,13 +39,18 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
 
 
-def _copy_in_place(arrays: dict[str, npt.NDArray[Any]], tensors: dict[str, torch.Tensor]) -> None:
-    with torch.no_grad(), warnings.catch_warnings():
+def _tensor(array: npt.NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+    """Give a tensor in the memory of an array, which is only read."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
+        value = torch.from_numpy(array)
+    return value.view(torch.bfloat16) if dtype is torch.bfloat16 else value
+
+
+def _copy_in_place(arrays: dict[str, npt.NDArray[Any]], tensors: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
         for name, tensor in tensors.items():
-            value = torch.from_numpy(arrays[name])
-            value = value.view(torch.bfloat16) if tensor.dtype is torch.bfloat16 else value
-            tensor.copy_(sharded_like(value, tensor))
+            tensor.copy_(sharded_like(_tensor(arrays[name], tensor.dtype), tensor))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +58,17 @@ class WeightsSnapshot:
     """A model's state as NumPy arrays: shared by all workers of a node through Ray's object store, without copies."""
 
     arrays: dict[str, npt.NDArray[Any]]
+    """Parameters and buffers that are saved with a model."""
+    constants: dict[str, npt.NDArray[Any]]
+    """Buffers that are not saved: what the architecture makes of itself."""
+    dtypes: dict[str, torch.dtype]
+    """Of all of these."""
+    shared: dict[str, str]
+    """Which parameters are one tensor: see ``ties.shared_names``."""
     architecture: dict[str, Any]
     """The Transformers configuration to rebuild the model from."""
+    model: ModelConfig | None = None
+    """Where code of the model's own is found, if it has any."""
     dtype: torch.dtype = torch.float32
     attention: str | None = None
     generation: dict[str, Any] = field(default_factory=dict)
@@ -64,20 +80,32 @@ class WeightsSnapshot:
     def build(self) -> Any:
         """Build a model of this architecture with these weights. No random weights are drawn before."""
         model = self._build_base()
+        _copy_in_place(self.arrays, named_tensors(model))
         if self.lora is not None:
             model = add_adapters(model, self.lora, seed=0)
             self.restore(model)
         return model
 
+    def view(self) -> Any:
+        """Build the base model in the memory of the arrays, which must not be written to."""
+        model = self._build_base()
+        for name, tensor in named_tensors(model).items():
+            tensor.data = _tensor(self.arrays[name], tensor.dtype)
+        return model
+
     def _build_base(self) -> Any:
-        architecture = AutoConfig.for_model(**self.architecture)
-        options = {} if self.attention is None else {"attn_implementation": self.attention}
-        with no_init_weights():
-            model = auto_class(architecture.is_encoder_decoder).from_config(architecture, dtype=self.dtype, **options)
-        model.tie_weights()
+        model = build_model(self.architecture, self.model, dtype=self.dtype, attention=self.attention)
         if self.generation:
             model.generation_config = GenerationConfig.from_dict(self.generation)
-        _copy_in_place(self.arrays, named_tensors(model))
+        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        require_same(model, _names_alone(self.shared, names), "rebuilding it from its configuration")
+        share_as(model, self.shared)
+        for name, tensor in (dict(model.named_parameters()) | dict(model.named_buffers())).items():
+            if name in self.dtypes and tensor.dtype is not self.dtypes[name]:
+                tensor.data = tensor.data.to(self.dtypes[name])
+        for name, array in self.constants.items():
+            module, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(module), attribute, _tensor(array, self.dtypes[name]).clone())
         return model
 
     def restore(self, model: Any) -> None:
@@ -85,21 +113,56 @@ class WeightsSnapshot:
         _copy_in_place(self.adapters if has_adapters(model) else self.arrays, named_tensors(model))
 
 
-def snapshot(model: Any, *, attention: str | None = None, lora: LoraConfig | None = None) -> WeightsSnapshot:
+def _names_alone(before: Iterable[str], now: Iterable[str]) -> list[str]:
+    mine, its = set(before), set(now)
+    return [
+        *(f"parameter '{name}' is not there any more" for name in sorted(mine - its)),
+        *(f"parameter '{name}' was not there before" for name in sorted(its - mine)),
+    ]
+
+
+def snapshot(
+    model: Any, *, attention: str | None = None, lora: LoraConfig | None = None, origin: ModelConfig | None = None
+) -> WeightsSnapshot:
     """Copy a model's weights and configuration. With ``lora``, ascent will train adapters beside them.
 
+    What is built from the copy is proved to be this model: its names, shapes, dtypes, ties, buffers, and its logits of
+    a few tokens, bit for bit, on this model's device.
+
+    Args:
+        model: without adapters.
+        attention: its implementation, if that was chosen.
+        lora: adapters that are to be trained.
+        origin: where the model came from, for one with code of its own.
+
     Raises:
-        UnlearningError: the model has none of the modules that adapters were asked for.
+        UnlearningError: the rebuilt model is another one; or has none of the modules that adapters were asked for.
     """
-    arrays = arrays_of(named_tensors(model))
-    architecture, dtype, generation = model.config.to_dict(), model.dtype, model.generation_config
-    fresh = arrays_of(named_tensors(add_adapters(model, lora, seed=0))) if lora is not None else {}
-    return WeightsSnapshot(
-        arrays=arrays,
-        architecture=architecture,
-        dtype=dtype,
+    state = named_tensors(model)
+    constants = {name: buffer for name, buffer in model.named_buffers() if name not in state}
+    generation = model.generation_config
+    taken = WeightsSnapshot(
+        arrays=arrays_of(state),
+        constants=arrays_of(constants),
+        dtypes={name: tensor.dtype for name, tensor in (state | constants).items()},
+        shared=shared_names(model),
+        architecture=model.config.to_dict(),
+        model=origin,
+        dtype=model.dtype,
         attention=attention,
         generation=generation.to_dict() if generation is not None else {},
         lora=lora,
-        adapters=fresh,
     )
+    _require_rebuilt(model, taken)
+    if lora is None:
+        return taken
+    return replace(taken, adapters=arrays_of(named_tensors(add_adapters(model, lora, seed=0))))
+
+
+def _require_rebuilt(model: Any, taken: WeightsSnapshot) -> None:
+    expected = probe_logits(model)
+    rebuilt = taken.view().to(model.device)
+    found = differences(model, rebuilt)
+    if not found and not equal(expected, probe_logits(rebuilt)):
+        found = ["the same tokens give other logits"]
+    require_same(model, found, "rebuilding it from its configuration")

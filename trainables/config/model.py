@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from trainables.config.base import Config, LearningRate, PositiveInt, Precision
 
@@ -62,6 +62,19 @@ class ModelConfig(Config):
     lora: LoraConfig | None = None
     """Train adapters instead of all weights, in ascent, and in the preparation of a pretrained model; only adapters are
     reset, checkpointed and cached. A model trained from scratch is trained in full first."""
+
+    _trust_remote_code: bool = PrivateAttr(default=False)
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Tell whether Python code that comes with the model may run. No spec can say so, only the command line."""
+        return self._trust_remote_code
+
+    def trusting_remote_code(self, trust: bool) -> Self:
+        """Give this configuration with leave, or without, to run Python code that comes with the model."""
+        changed = self.model_copy()
+        changed._trust_remote_code = trust
+        return changed
 
     @model_validator(mode="after")
     def _exactly_one_origin(self) -> Self:
