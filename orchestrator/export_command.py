@@ -84,7 +84,7 @@ def export(
         url = push_folder(to, push, public=public, message=f"Export {name}")
         say(f"pushed: {url}")
     if as_json:
-        print_json(_summary(exported, url))
+        print_json(_summary(exported, point.chosen_by, url))
 
 
 def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None) -> "Point":
@@ -118,13 +118,17 @@ def _show(exported: "Export", *, chosen: bool) -> None:
     console.print(f"model: {exported.folder}", soft_wrap=True, highlight=False)
 
 
-def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
+def _summary(exported: "Export", chosen_by: str | None, url: str | None) -> dict[str, Any]:
+    from orchestrator.frontier import CHOSEN_NOTE
+
     facts = exported.provenance
-    names = ("sweep", "trial_id", "step", "seed", "from_step", "chosen_by", "chosen", "verification", "files")
+    names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
     return {
         "folder": str(exported.folder),
         **{name: facts[name] for name in names},
         "forget_set": facts["forget_set"]["name"],
         "model": facts["model"]["class"],
+        "chosen_by": chosen_by,
+        "chosen": CHOSEN_NOTE if chosen_by is not None else None,
         "pushed": url,
     }
