@@ -103,6 +103,9 @@ def test_hovering_tells_trial_settings_and_command(data, figures):
         spec = figures[name].page_specs()[0]
         shown = [{entry["field"] for entry in tooltip} for tooltip in encodings(spec, "tooltip")]
         assert any({"trial_id", "optimizer", "learning_rate", "seed", "step", "command"} <= fields for fields in shown)
+        if name == "frontier":
+            assert all({"population_nll", "distractor_nll"} <= fields for fields in shown)
+            assert {row["population_nll"] for row in values(spec)} == {2.5}
         (command,) = (t["calculate"] for t in spec["transform"] if t.get("as") == "command")
         assert "unlearn-sweep query" in command
         assert "datum.trial_id" in command
