@@ -84,7 +84,7 @@ def export(
         url = push_folder(to, push, public=public, message=f"Export {name}")
         say(f"pushed: {url}")
     if as_json:
-        print_json(_summary(exported, point.chosen_by, url))
+        print_json(_summary(exported, url))
 
 
 def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None) -> "Point":
@@ -118,9 +118,7 @@ def _show(exported: "Export", *, chosen: bool) -> None:
     console.print(f"model: {exported.folder}", soft_wrap=True, highlight=False)
 
 
-def _summary(exported: "Export", chosen_by: str | None, url: str | None) -> dict[str, Any]:
-    from orchestrator.frontier import CHOSEN_NOTE
-
+def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
     facts = exported.provenance
     names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
     return {
@@ -128,7 +126,7 @@ def _summary(exported: "Export", chosen_by: str | None, url: str | None) -> dict
         **{name: facts[name] for name in names},
         "forget_set": facts["forget_set"]["name"],
         "model": facts["model"]["class"],
-        "chosen_by": chosen_by,
-        "chosen": CHOSEN_NOTE if chosen_by is not None else None,
+        "chosen_by": facts.get("chosen_by"),
+        "chosen": facts.get("chosen"),
         "pushed": url,
     }

@@ -10,6 +10,7 @@ import pytest
 from orchestrator import export as exporting
 from orchestrator import hub
 from orchestrator.cli import main
+from orchestrator.frontier import CHOSEN_NOTE
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from orchestrator.verification import compare_metrics
@@ -72,6 +73,7 @@ def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypa
         names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files", "forget_set", "model")
         same = compare_metrics(point.metrics, point.metrics, tolerance=0.0)
         facts = {name: {"name": name, "class": name} for name in names}
+        facts |= {"chosen_by": point.chosen_by, "chosen": CHOSEN_NOTE if point.chosen_by else None}
         return SimpleNamespace(folder=to, provenance=facts, verification=same)
 
     monkeypatch.setattr(exporting, "export_point", export_point)
