@@ -297,7 +297,12 @@ def frontier(
     sweep: SweepArgument,
     forget_set: Annotated[str | None, typer.Option(help="Only this forget set.")] = None,
     objectives: Annotated[
-        tuple[str, str], typer.Option(metavar="X Y", help="Two numbers of an evaluation, both minimised.")
+        tuple[str, str],
+        typer.Option(
+            metavar="X Y",
+            help="Two numbers of an evaluation, both minimised; signed exposures by their distance to what a model has "
+            "that never saw the forget set.",
+        ),
     ] = ("unlearning_quality", "performance"),
     exposure_at_most: Annotated[
         list[float] | None, typer.Option(metavar="X", help="Say what reaches this exposure (bits); repeatable.")

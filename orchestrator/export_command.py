@@ -122,11 +122,13 @@ def _show(exported: "Export", *, chosen: bool) -> None:
 
 def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
     facts = exported.provenance
-    names = ("sweep", "trial_id", "step", "seed", "from_step", "chosen_by", "chosen", "verification", "files")
+    names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
     return {
         "folder": str(exported.folder),
         **{name: facts[name] for name in names},
         "forget_set": facts["forget_set"]["name"],
         "model": facts["model"]["class"],
+        "chosen_by": facts.get("chosen_by"),
+        "chosen": facts.get("chosen"),
         "pushed": url,
     }
