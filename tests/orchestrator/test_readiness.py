@@ -1,5 +1,6 @@
 """Data that a model cannot read: refused by ``plan``, ``doctor`` and ``run``, before anything is trained."""
 
+import socket
 import sys
 
 import pytest
@@ -19,6 +20,10 @@ GPT2 = {"model_type": "gpt2", "n_positions": 12, "n_embd": 16, "n_layer": 1, "n_
 
 def no_cluster(*_, **__):
     raise SweepError("no cluster in this test")
+
+
+def out_of_reach(*_, **__):
+    raise OSError("offline")
 
 
 def small_vocabulary(folder):
@@ -89,13 +94,26 @@ def test_what_goes_together_is_not_refused():
 
 
 def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.models.AutoConfig.from_pretrained", out_of_reach)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = require_ready_or_note(make_spec(model=hub))
     assert said is not None
     assert said.startswith(
         "data, tokenizer and model were not checked against each other: model.pretrained: cannot load"
     )
+
+
+def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr("orchestrator.readiness.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: False)
+    monkeypatch.setattr("orchestrator.readiness.getproxies", dict)
+    hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
+    said = require_ready_or_note(make_spec(model=hub))
+    assert said is not None
+    assert "the spec names some of the Hugging Face hub, which this machine does not reach" in said
 
 
 def test_a_folder_that_is_wrong_is_a_mistake(tmp_path):

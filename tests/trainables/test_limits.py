@@ -86,6 +86,13 @@ def test_two_vocabularies_are_told_apart():
     assert (limits.ids, limits.target_ids) == (60, 40)
 
 
+def test_positions_of_images_bound_no_text():
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes = {"image_size": 4, "patch_size": 2}
+    configuration = AutoConfig.for_model("git", **CAUSAL, vision_config={**vision, **sizes})
+    assert limits_of_configuration(configuration).positions == POSITIONS
+
+
 def test_what_cannot_be_built_without_weights_has_its_vocabulary_as_limit(monkeypatch):
     monkeypatch.setattr("trainables.limits.auto_class", lambda _: None)
     limits = limits_of_configuration(built("gpt2")[0])
