@@ -24,7 +24,7 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.schema import RELATIVE_TO_REFERENCES
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from trainables.batching import EncodedSet, encode
+from trainables.batching import EncodedSet, Form, encode
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
@@ -275,20 +275,14 @@ def _advice(what: str, lower: str) -> Iterator[None]:
 
 
 def start_building(
-    spec: SweepSpec,
-    datasets: Datasets,
-    tasks: list[ModelTask],
-    cache: ModelCache,
-    ledger: Ledger,
-    *,
-    tokens: str | None = None,
+    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger, **options: Any
 ) -> tuple[Any, Any]:
-    """Start ``build_workload`` as a Ray task; give the references of the workload and of the baselines."""
+    """Start ``build_workload``, with its ``options``, as a Ray task; give the references of workload and baselines."""
     task = remote_on_a_share(build_workload, spec.resources).options(
         num_returns=2,
         max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray makes it again
     )
-    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, tokens=tokens)
+    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, **options)
     return workload, baselines
 
 
@@ -351,7 +345,7 @@ def build_workload(
         retain=encode_or_stream(
             tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form, chat_date=spec.model.chat_date
         ),
-        alternates=_alternates(spec, tokenizer, datasets),
+        alternates=_alternates(spec, tokenizer, datasets, form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         stop=spec.stop,
@@ -364,7 +358,7 @@ def build_workload(
     return workload, baselines
 
 
-def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets) -> dict[str, EncodedSet]:
+def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form) -> dict[str, EncodedSet]:
     """Encode the forget examples with their alternate answers, if an objective that may come up needs them."""
     if not _needs_alternates(spec):
         return {}
@@ -373,7 +367,7 @@ def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets) -> dict[str
             tokenizer,
             with_alternates(own.forget),
             max_tokens=spec.data.max_tokens,
-            form=form_of(spec.model),
+            form=form,
             chat_date=spec.model.chat_date,
         )
         for name, own in datasets.forget_sets.items()
