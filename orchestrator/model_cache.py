@@ -48,8 +48,10 @@ class ModelCache:
             path.write_bytes(content)
         return folder
 
-    def store(self, key: str, model: Any, tokenizer: Any) -> None:
+    def store(self, key: str, model: Any, tokenizer: Any, *, generation_file: bytes | None = None) -> None:
         """Write a model, unless it is there by now: what says that it is whole last. Nothing of its training is left.
+
+        Its other arguments are those of ``save_model``.
 
         Two sweeps that train one model on GPUs differ in its last digits, and what one of them has measured must stay
         true: the first stays. A window is left: where both find nothing and publish within the same moment, files of
@@ -57,7 +59,7 @@ class ModelCache:
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            save_model(model, tokenizer, folder)
+            save_model(model, tokenizer, folder, generation_file=generation_file)
             names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
             if not self.holds(key):
                 for name in names:

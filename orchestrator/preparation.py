@@ -30,7 +30,7 @@ from trainables.evaluation import EvaluationSets, evaluate
 from trainables.examples import Example, identity
 from trainables.forget_sets import Datasets, build_datasets
 from trainables.generation import WritingTask, bleu_and_chrf
-from trainables.models import is_encoder_decoder, load_model, pretrained_files
+from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.seeding import derive_seed
@@ -197,7 +197,7 @@ def train_model(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: Mod
         )
         try:
             warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
-            cache.store(task.key, training.model.cpu(), tokenizer)
+            cache.store(task.key, training.model.cpu(), tokenizer, generation_file=generation_file(spec.model))
         except StorageError:
             if not cache.holds(task.key):
                 raise
@@ -251,7 +251,14 @@ def build_workload(
     with _advice("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
         folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
         base, tokenizer = load_model(folders[BASE], spec.model)
-        weights = snapshot(base, attention=spec.model.attention, lora=spec.model.lora)
+        weights = snapshot(
+            base,
+            attention=spec.model.attention,
+            lora=spec.model.lora,
+            origin=spec.model,
+            generation_file=generation_file(spec.model, folders[BASE]),
+            device=device,  # the attention that was asked for may run there alone
+        )
         del base
         form = form_of(spec.model)
         writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)

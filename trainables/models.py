@@ -165,7 +165,7 @@ def build_model(
     if architecture.get("auto_map") and origin is not None and origin.trust_remote_code:
         known = _pretrained_architecture(origin)
         config = type(known).from_dict(architecture)
-        config._name_or_path = known._name_or_path  # noqa: SLF001 - Transformers looks for the code there
+        config.name_or_path = known.name_or_path  # Transformers looks for the code there
         options |= code_of(origin)
     else:
         config = AutoConfig.for_model(**architecture)
@@ -207,7 +207,7 @@ def _cannot_build(config: ModelConfig, error: Exception) -> UnlearningError:
 
 
 LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, AttributeError, TypeError, RuntimeError)
-"""What Transformers raises where a folder, file or hub id does not load: of broken files also what reading them does."""
+"""What Transformers raises where a folder, file or hub id does not load, for whatever is wrong with its files."""
 
 
 def cannot_load(config: ModelConfig, error: Exception) -> UnlearningError:

@@ -52,7 +52,7 @@ def settle_ties(model: Any) -> None:
         true = {target: source for target, source in said.items() if _are_one(part, target, source)}
         tied = tied or bool(true)
         if true != said:
-            part._tied_weights_keys = true  # noqa: SLF001 - Transformers' way of saying what a model ties
+            part._tied_weights_keys = true
             part.all_tied_weights_keys = {
                 target: source for target, source in part.all_tied_weights_keys.items() if target not in said
             } | true

@@ -73,6 +73,8 @@ class WeightsSnapshot:
     attention: str | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     """How the model writes texts, by Transformers' names."""
+    generation_file: bytes | None = None
+    """The same as whoever made the model wrote it, for those that get the model."""
     lora: LoraConfig | None = None
     adapters: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Adapters as ascent starts with them: they change nothing yet."""
@@ -108,6 +110,10 @@ class WeightsSnapshot:
             setattr(model.get_submodule(module), attribute, _tensor(array, self.dtypes[name]).clone())
         return model
 
+    def start(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        """Give a tensor as ascent starts with it, in memory that is only read."""
+        return _tensor((self.adapters if name in self.adapters else self.arrays)[name], dtype)
+
     def restore(self, model: Any) -> None:
         """Copy into the model, or this worker's shards of it, what ascent changes. The arrays are only read."""
         _copy_in_place(self.adapters if has_adapters(model) else self.arrays, named_tensors(model))
@@ -122,18 +128,26 @@ def _names_alone(before: Iterable[str], now: Iterable[str]) -> list[str]:
 
 
 def snapshot(
-    model: Any, *, attention: str | None = None, lora: LoraConfig | None = None, origin: ModelConfig | None = None
+    model: Any,
+    *,
+    attention: str | None = None,
+    lora: LoraConfig | None = None,
+    origin: ModelConfig | None = None,
+    generation_file: bytes | None = None,
+    device: torch.device | None = None,
 ) -> WeightsSnapshot:
     """Copy a model's weights and configuration. With ``lora``, ascent will train adapters beside them.
 
     What is built from the copy is proved to be this model: its names, shapes, dtypes, ties, buffers, and its logits of
-    a few tokens, bit for bit, on this model's device.
+    a few tokens, bit for bit.
 
     Args:
         model: without adapters.
         attention: its implementation, if that was chosen.
         lora: adapters that are to be trained.
         origin: where the model came from, for one with code of its own.
+        generation_file: how it writes texts by itself, as whoever made it wrote it.
+        device: where both are run for that, one after the other; None: where the model is.
 
     Raises:
         UnlearningError: the rebuilt model is another one; or has none of the modules that adapters were asked for.
@@ -151,18 +165,21 @@ def snapshot(
         dtype=model.dtype,
         attention=attention,
         generation=generation.to_dict() if generation is not None else {},
+        generation_file=generation_file,
         lora=lora,
     )
-    _require_rebuilt(model, taken)
+    _require_rebuilt(model, taken, device or model.device)
     if lora is None:
         return taken
     return replace(taken, adapters=arrays_of(named_tensors(add_adapters(model, lora, seed=0))))
 
 
-def _require_rebuilt(model: Any, taken: WeightsSnapshot) -> None:
-    expected = probe_logits(model)
-    rebuilt = taken.view().to(model.device)
+def _require_rebuilt(model: Any, taken: WeightsSnapshot, device: torch.device) -> None:
+    home = model.device
+    expected = probe_logits(model.to(device))
+    model.to(home)
+    rebuilt = taken.view().to(home)
     found = differences(model, rebuilt)
-    if not found and not equal(expected, probe_logits(rebuilt)):
+    if not found and not equal(expected, probe_logits(rebuilt.to(device))):
         found = ["the same tokens give other logits"]
     require_same(model, found, "rebuilding it from its configuration")
