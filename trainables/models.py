@@ -78,12 +78,12 @@ def _pretrained_architecture(config: ModelConfig) -> Any:
         raise cannot_load(config, error) from error
 
 
-def code_of(config: ModelConfig) -> dict[str, bool]:
+def code_of(config: ModelConfig | None) -> dict[str, bool]:
     """Give the option of every loading function of Transformers that says whether a model's own code may run.
 
-    It is always given: left open, Transformers asks at the terminal.
+    It is always given: left open, Transformers asks at the terminal. None: a model that has no code of its own.
     """
-    return {"trust_remote_code": config.trust_remote_code}
+    return {"trust_remote_code": config is not None and config.trust_remote_code}
 
 
 def _refuse_adapters(config: ModelConfig) -> None:
@@ -128,7 +128,7 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
     architecture = _architecture(config, {**fields, **(config.architecture or {}), "vocab_size": len(tokenizer)})
     try:
         with torch_stream(seed, "initial_weights"):
-            return auto_class(encoder_decoder).from_config(architecture, trust_remote_code=False, **options)
+            return auto_class(encoder_decoder).from_config(architecture, **code_of(None), **options)
     except Exception as error:  # whatever building raises, the architecture given is its cause
         raise _cannot_build(config, error) from error
 
@@ -161,17 +161,16 @@ def build_model(
         dtype: of the weights.
         attention: its implementation; None: Transformers' choice.
     """
-    options: dict[str, Any] = {"dtype": dtype, **_attention(attention)}
-    if architecture.get("auto_map") and origin is not None and origin.trust_remote_code:
-        known = _pretrained_architecture(origin)
+    own = origin if architecture.get("auto_map") and origin is not None and origin.trust_remote_code else None
+    if own is None:
+        config = AutoConfig.for_model(**architecture)
+    else:
+        known = _pretrained_architecture(own)
         config = type(known).from_dict(architecture)
         config.name_or_path = known.name_or_path  # Transformers looks for the code there
-        options |= code_of(origin)
-    else:
-        config = AutoConfig.for_model(**architecture)
-        options["trust_remote_code"] = False
+    kind = auto_class(config.is_encoder_decoder)
     with no_init_weights():
-        model = auto_class(config.is_encoder_decoder).from_config(config, **options)
+        model = kind.from_config(config, dtype=dtype, **_attention(attention), **code_of(own))
     model.tie_weights()
     return model
 

@@ -1,7 +1,6 @@
 """The state of a model: what it consists of, a copy that workers share, and putting it back."""
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,8 +98,7 @@ class WeightsSnapshot:
         model = build_model(self.architecture, self.model, dtype=self.dtype, attention=self.attention)
         if self.generation:
             model.generation_config = GenerationConfig.from_dict(self.generation)
-        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        require_same(model, _names_alone(self.shared, names), "rebuilding it from its configuration")
+        require_same(model, self._unlike(model), "rebuilding it from its configuration")
         share_as(model, self.shared)
         for name, tensor in (dict(model.named_parameters()) | dict(model.named_buffers())).items():
             if name in self.dtypes and tensor.dtype is not self.dtypes[name]:
@@ -110,6 +108,17 @@ class WeightsSnapshot:
             setattr(model.get_submodule(module), attribute, _tensor(array, self.dtypes[name]).clone())
         return model
 
+    def _unlike(self, model: Any) -> list[str]:
+        """List the parameters that a model lacks, has beyond these, or has in another shape."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters(remove_duplicate=False)}
+        mine = {name: self.arrays[first].shape for name, first in self.shared.items()}
+        return [
+            f"parameter '{name}' had the shape {mine.get(name, '(it was not there)')}, and now has "
+            f"{shapes.get(name, '(it is not there)')}"
+            for name in sorted(shapes.keys() | mine.keys())
+            if shapes.get(name) != mine.get(name)
+        ]
+
     def start(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         """Give a tensor as ascent starts with it, in memory that is only read."""
         return _tensor((self.adapters if name in self.adapters else self.arrays)[name], dtype)
@@ -117,14 +126,6 @@ class WeightsSnapshot:
     def restore(self, model: Any) -> None:
         """Copy into the model, or this worker's shards of it, what ascent changes. The arrays are only read."""
         _copy_in_place(self.adapters if has_adapters(model) else self.arrays, named_tensors(model))
-
-
-def _names_alone(before: Iterable[str], now: Iterable[str]) -> list[str]:
-    mine, its = set(before), set(now)
-    return [
-        *(f"parameter '{name}' is not there any more" for name in sorted(mine - its)),
-        *(f"parameter '{name}' was not there before" for name in sorted(its - mine)),
-    ]
 
 
 def snapshot(
