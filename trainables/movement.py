@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from trainables.adapters import has_adapters
 from trainables.config import TrialConfig
 from trainables.parallel import sharded_like
 from trainables.team import Team
@@ -17,21 +18,26 @@ FEW = 0.01
 def moved_share(model: Any, base: WeightsSnapshot, team: Team) -> float:
     """Give the share of trained numbers that differ from where ascent began, of the whole model.
 
+    Zeros are not counted, for every update moves them; but adapters begin with them.
+
     Args:
         model: by its own names, whole or this worker's shards of it; not negated.
         base: where it began.
         team: the workers that have it.
     """
     counts = torch.zeros(2, dtype=torch.float64)
+    zeros_count = has_adapters(model)
     with torch.no_grad():
         for name, tensor in named_tensors(model).items():
             if isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad:
                 start, now = sharded_like(base.start(name, tensor.dtype), tensor), tensor.detach()
                 if isinstance(now, DTensor) and isinstance(start, DTensor):
                     start, now = start.to_local(), now.to_local()
-                counts += torch.tensor([int((now != start.to(now.device)).sum()), now.numel()], dtype=torch.float64)
+                start = start.to(now.device)
+                counted = torch.ones_like(start, dtype=torch.bool) if zeros_count else start != 0
+                counts += torch.stack([((now != start) & counted).sum(), counted.sum()]).cpu()
     moved, all_ = team.total(counts).tolist()
-    return float(moved / max(all_, 1.0))
+    return float(moved / all_) if all_ else 1.0
 
 
 def movement_warning(model: Any, base: WeightsSnapshot, config: TrialConfig, team: Team) -> str | None:
