@@ -37,7 +37,7 @@ from trainables.seeding import derive_seed
 from trainables.streaming import encode_or_stream
 from trainables.training import Training, train_to_end
 from trainables.trial import Workload
-from trainables.weights import snapshot
+from trainables.weights import require_kept, snapshot
 
 BASE = "base"
 
@@ -197,7 +197,14 @@ def train_model(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: Mod
         )
         try:
             warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
-            cache.store(task.key, training.model.cpu(), tokenizer, generation_file=generation_file(spec.model))
+            model = training.model.cpu()
+            cache.store(
+                task.key,
+                model,
+                tokenizer,
+                generation_file=generation_file(spec.model),
+                check=lambda folder: require_kept(model, folder, spec.model),
+            )
         except StorageError:
             if not cache.holds(task.key):
                 raise

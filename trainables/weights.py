@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from transformers import GenerationConfig
 
 from trainables.adapters import add_adapters, has_adapters
 from trainables.config import LoraConfig, ModelConfig
-from trainables.models import build_model
+from trainables.models import build_model, load_model
 from trainables.parallel import sharded_like
 from trainables.sameness import differences, equal, probe_logits, require_same
 from trainables.ties import share_as, shared_names
@@ -184,3 +185,14 @@ def _require_rebuilt(model: Any, taken: WeightsSnapshot, device: torch.device) -
     if not found and not equal(expected, probe_logits(rebuilt.to(device))):
         found = ["the same tokens give other logits"]
     require_same(model, found, "rebuilding it from its configuration")
+
+
+def require_kept(model: Any, folder: Path, config: ModelConfig) -> None:
+    """See that a folder written by ``save_model`` holds all of a model; of one with adapters, which are few, nothing.
+
+    Raises:
+        UnlearningError: another model is loaded from it.
+    """
+    if not has_adapters(model):
+        kept, _ = load_model(folder, config)
+        require_same(model, differences(model, kept), "saving it and loading it again")

@@ -14,7 +14,7 @@ from trainables.config import LoraConfig, ModelConfig
 from trainables.errors import UnlearningError
 from trainables.models import auto_class, load_model, new_model, save_model
 from trainables.sameness import differences, equal, probe_logits
-from trainables.weights import snapshot
+from trainables.weights import require_kept, snapshot
 
 COMMON = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -78,8 +78,8 @@ def test_what_is_ascended_and_kept_is_what_transformers_loads(family, head, tmp_
     assert differences(loaded, built) == []
     assert equal(probe_logits(built), expected)
     save_model(loaded, tiny_tokenizer(), tmp_path / "kept")
+    require_kept(loaded, tmp_path / "kept", config)
     kept, _ = load_model(tmp_path / "kept", config)
-    assert differences(loaded, kept) == []
     assert equal(probe_logits(kept), expected)
     assert equal(probe_logits(plain(tmp_path / "kept")), expected)
 
@@ -176,6 +176,18 @@ def test_a_model_that_its_configuration_does_not_describe_is_refused_by_name(cha
     change(model)
     with pytest.raises(UnlearningError, match=rf"(?s)LlamaForCausalLM is not the same after rebuilding.*{said}"):
         snapshot(model)
+
+
+def test_a_kept_model_that_lacks_something_is_refused(tmp_path):
+    config = write_checkpoint(tmp_path, "llama", "says tied, is not")
+    model = new_model(config, tokenizer=None, seed=0)
+    tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    del tensors["lm_head.weight"]  # as if its configuration had been believed
+    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        UnlearningError, match=r"(?s)loading it again.*'lm_head.weight' has a tensor of its"
+    ):
+        require_kept(model, tmp_path, config)
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside a whole model", "alone"])
