@@ -8,7 +8,7 @@ from rich.table import Table
 
 from orchestrator.console import out, print_json, require_whole, say
 from orchestrator.errors import SweepError
-from orchestrator.options import JsonOption, StorageOption, SweepArgument
+from orchestrator.options import JsonOption, StorageOption, SweepArgument, TrustOption
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def export(
         str | None, typer.Option(metavar="OWNER/NAME", help="Then upload it to the Hugging Face hub.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="With --push: everyone may read it.")] = False,
+    trust_remote_code: TrustOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +74,7 @@ def export(
         to,
         overwrite=overwrite,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        trust_remote_code=trust_remote_code,
         tell=lambda doing: say(f"{doing} ..."),
     )
     if not as_json:

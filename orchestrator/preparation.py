@@ -31,7 +31,7 @@ from trainables.evaluation import EvaluationSets, evaluate
 from trainables.examples import Example, identity
 from trainables.forget_sets import Datasets, build_datasets
 from trainables.generation import WritingTask, bleu_and_chrf
-from trainables.models import is_encoder_decoder, load_model, pretrained_files
+from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.scored_sets import encode_scored, tokens_hash, with_alternates
@@ -39,7 +39,7 @@ from trainables.seeding import derive_seed
 from trainables.streaming import encode_or_stream
 from trainables.training import Training, train_to_end
 from trainables.trial import Workload
-from trainables.weights import snapshot
+from trainables.weights import require_kept, snapshot
 
 BASE = "base"
 
@@ -253,7 +253,14 @@ def train_model(
         )
         try:
             warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
-            cache.store(task.key, training.model.cpu(), tokenizer)
+            model = training.model.cpu()
+            cache.store(
+                task.key,
+                model,
+                tokenizer,
+                generation_file=generation_file(spec.model),
+                check=lambda folder: require_kept(model, folder, spec.model),
+            )
         except StorageError:
             if not cache.holds(task.key):
                 raise
@@ -316,7 +323,14 @@ def build_workload(
         require_tokens(
             spec, datasets, tokenizer, tokens, whose=f"the tokenizer kept with the model in .models/{by_role[0].key}"
         )
-        weights = snapshot(base, attention=spec.model.attention, lora=spec.model.lora)
+        weights = snapshot(
+            base,
+            attention=spec.model.attention,
+            lora=spec.model.lora,
+            origin=spec.model,
+            generation_file=generation_file(spec.model, folders[BASE]),
+            device=device,  # the attention that was asked for may run there alone
+        )
         del base
         form = form_of(spec.model)
         writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
