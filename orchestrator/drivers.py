@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import RunStoppedError
+from orchestrator.plain import command
 from orchestrator.storage import Storage
 
 _FOLDER = "drivers"
@@ -125,7 +126,7 @@ def request_stop(storage: Storage, *, limit_s: float) -> Driver | None:
         time.sleep(POLL_S)
     raise RunStoppedError(
         f"{storage.uri}: {driver} was asked to stop {limit_s:.0f} s ago and still drives the sweep; it may wait for a "
-        f"storage or a machine that does not answer. If it is dead: unlearn-sweep resume {storage.uri} --take-over"
+        f"storage or a machine that does not answer. If it is dead: {command('resume', storage.uri, '--take-over')}"
     )
 
 

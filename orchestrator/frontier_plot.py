@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import plotext
 
 from orchestrator.frontier import Frontier
+from orchestrator.plain import one_line
 from orchestrator.schema import unit
 from orchestrator.summary import DISTRIBUTIONS
 
@@ -31,7 +32,7 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
         markers = MARKERS[frontier.distribution]
         marker = markers[before[frontier.distribution] % len(markers)]
         before[frontier.distribution] += 1
-        legend.append(f"{marker} {frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})")
+        legend.append(f"{marker} {one_line(frontier.forget_set)} ({DISTRIBUTIONS[frontier.distribution]})")
         figure.draw(
             figure.signal([row[x] for row in frontier.points], [row[y] for row in frontier.points], marker=marker)
         )

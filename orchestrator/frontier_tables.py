@@ -5,8 +5,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.crossings import method_of
 from orchestrator.frontier import Frontier, Row, Target
@@ -24,6 +22,8 @@ from orchestrator.summary import (
     points_title,
     prices,
 )
+from orchestrator.terminal import PlainTable as Table
+from orchestrator.terminal import PlainText as Text
 
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""

@@ -37,6 +37,7 @@ from orchestrator.drivers import (
 )
 from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError, SweepInterruptedError
 from orchestrator.interrupt import Interrupt
+from orchestrator.plain import command
 from orchestrator.storage import Storage
 from trainables.errors import ResultsError
 
@@ -183,8 +184,8 @@ def _acquire(storage: Storage, sweep: str, *, take_over: bool, watch_s: float, n
         if holder is not None and in_charge and _lives(storage, last, holder, watch_s, now):
             raise SweepError(
                 f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
-                f"to stop it: unlearn-sweep stop {storage.uri}\n"
-                f"if it must not go on: unlearn-sweep resume {storage.uri} --take-over"
+                f"to stop it: {command('stop', storage.uri)}\n"
+                f"if it must not go on: {command('resume', storage.uri, '--take-over')}"
             )
         moment = _moment(now)
         mine = Driver(

@@ -19,6 +19,7 @@ from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
+from orchestrator.plain import command
 from orchestrator.preparation import (
     Baseline,
     start_building,
@@ -152,8 +153,8 @@ def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExist
             f"{there}; this spec adds to it:{added}\nadd --resume to go on with that, or choose another --name"
         )
     return SweepExistsError(
-        f"{there}\ngo on with it: add --resume, or run 'unlearn-sweep resume {ledger.storage.uri}'; or choose another "
-        f"--name"
+        f"{there}\ngo on with it: add --resume, or run: {command('resume', ledger.storage.uri)}\n"
+        f"or choose another --name"
     )
 
 
