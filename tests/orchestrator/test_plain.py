@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +23,7 @@ from orchestrator.figures.parts import layered, rule
 from orchestrator.formats import FORMATS, as_json
 from orchestrator.frontier import frontiers
 from orchestrator.frontier_tables import frontier_report
+from orchestrator.model_card import _TEMPLATES
 from orchestrator.parquet import encode
 from orchestrator.plain import clean, command, file_name, one_line, quoted_sql, sql_text
 from orchestrator.progress import RunProgress
@@ -263,6 +265,14 @@ def test_a_figure_gives_a_command_for_what_is_an_id():
     (calculated,) = [step["calculate"] for step in chart["transform"]]
     assert calculated.startswith("isValid(datum.trial_id) && test(/^[0-9A-Za-z]+$/, datum.trial_id)")
     assert "'$(x)'" in calculated
+
+
+def test_a_model_card_holds_a_hostile_name_in_its_cell():
+    text = _TEMPLATES.from_string("| `{{ name }}` | {{ whole }} |").render(name=f"a|b`c\n{ALL}", whole=Markup("a|b"))
+    assert text.startswith("| `a\\|b'c\\n")
+    assert text.endswith("` | a|b |")
+    assert not obeyed(text, but="")
+    assert text.count("`") == 2
 
 
 def test_tensorboard_stays_in_its_folder(tmp_path):
