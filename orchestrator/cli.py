@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -23,6 +23,7 @@ from orchestrator.console import (
     quiet_optuna,
     require_whole,
     say,
+    show,
     write,
 )
 from orchestrator.errors import (
@@ -50,6 +51,7 @@ from orchestrator.options import (
     TrustOption,
     WorkersOption,
 )
+from orchestrator.plain import clean, command, quoted_sql
 from orchestrator.query_limits import DEFAULT_TIMEOUT_S, Limits, parse_size
 from orchestrator.storage import open_storage
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
@@ -227,13 +229,13 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         with RunProgress(console).live() as progress:
             summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
     except SweepInterruptedError as error:
-        say(f"stopped; every evaluation so far is committed. Continue with: unlearn-sweep resume {uri}")
+        say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
         raise typer.Exit(128 + error.signal_number) from None
     except SweepGoneError:
         raise  # there is nothing to go on with
     except RunStoppedError as error:
         begun = open_storage(uri).read(SPEC) is not None
-        then = f"what was committed stands. Go on with: unlearn-sweep resume {uri}" if begun else "nothing was begun"
+        then = f"what was committed stands. Go on with: {command('resume', uri)}" if begun else "nothing was begun"
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
     endings = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
@@ -241,13 +243,13 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     console.print(f"{lead}: {summary.trials} trials{f' ({endings})' if endings else ''}\n", highlight=False)
     for limit in summary.spent_budget:
         setting = limit.partition(":")[0]
-        say(f"the budget is spent: {limit}; to go on: unlearn-sweep resume {uri} --set {setting}=...")
+        say(f"the budget is spent: {limit}; to go on: {command('resume', uri)} --set {setting}=...")
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
     console.print(f"report: {write_report(ledger, images=False)}", soft_wrap=True, highlight=False)
     console.print(
-        f'ask it: unlearn-sweep query {summary.uri} "from evaluations limit 5"',
+        f"ask it: {command('query', summary.uri)} {quoted_sql('from evaluations limit 5')}",
         soft_wrap=True,
         highlight=False,
     )
@@ -347,7 +349,7 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
     """Merge a sweep's small files into sorted copies that queries read faster. A finished run does it itself."""
     ledger = open_sweep(sweep, storage)
     ledger.merge()
-    typer.echo(f"{ledger.storage.uri}/merged")
+    show(f"{ledger.storage.uri}/merged")
     require_whole(ledger)
 
 
@@ -380,7 +382,7 @@ def track(
         time.sleep(TRACK_EVERY_S)
     written += tracking.update()  # after the last look at the driver: what it wrote at its end too
     for tracker in trackers:
-        typer.echo(f"{written} evaluations {tracker.where}")
+        show(f"{written} evaluations {tracker.where}")
     require_whole(ledger)
 
 
@@ -398,14 +400,14 @@ def report(
     quiet_optuna()
     ledger = open_sweep(sweep, storage)
     if out is None:
-        typer.echo(write_report(ledger, redact=redact))
+        show(write_report(ledger, redact=redact))
     else:
         target = LocalStorage(out.absolute().parent)
-        typer.echo(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
+        show(write_report_to(ledger, target, page=out.name, figures=f"{out.stem}_files", redact=redact))
     require_whole(ledger)
 
 
-for command in (
+for function in (
     export_command.export,
     job_commands.status,
     job_commands.stop,
@@ -413,19 +415,23 @@ for command in (
     job_commands.submit,
     job_commands.logs,
 ):
-    app.command()(command)
+    app.command()(function)
 app.add_typer(cluster_app, name="cluster")
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Print our own warnings as messages, and leave the others to Python."""
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print our own warnings as messages, and others as Python does."""
     if issubclass(category, LedgerWarning | DataWarning):
         say(f"unlearn-sweep: {message}")
     else:
-        _python_showwarning(message, category, *where, **more)
-
-
-_python_showwarning = warnings.showwarning
+        (file or sys.stderr).write(clean(warnings.formatwarning(message, category, filename, lineno, line)))
 
 
 def main() -> None:

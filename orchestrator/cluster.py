@@ -5,6 +5,7 @@ Setup and start commands are the same everywhere. What a file must fulfil is in 
 
 import copy
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def dump_cluster(config: Config, command: str) -> str:
 def up_command(config: Config, path: Path) -> str:
     """Give the command that starts the cluster: version 2 of the autoscaler starts no worker of provider local."""
     prefix = "RAY_UP_enable_autoscaler_v2=0 " if config["provider"]["type"] == "local" else ""
-    return f"{prefix}ray up {path}"
+    return f"{prefix}ray up {shlex.quote(str(path))}"
 
 
 def _require_template(shipped: Config) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.console import show
 from orchestrator.errors import SweepError
+from orchestrator.plain import command
 
 cluster_app = typer.Typer(help="Make and check a file for `ray up`.", no_args_is_help=True)
 
@@ -44,10 +46,10 @@ def render(
     )
     text = dump_cluster(config, f"unlearn-sweep {shlex.join(sys.argv[1:])}")
     if out is None:
-        typer.echo(text, nl=False)
+        show(text, end="")
         return
     out.write_text(text, encoding="utf-8")
-    typer.echo(f"{out}: check it with 'unlearn-sweep cluster check {out}', start it with '{up_command(config, out)}'")
+    show(f"{out}: check it with: {command('cluster', 'check', str(out))}\nstart it with: {up_command(config, out)}")
 
 
 @cluster_app.command()
@@ -59,7 +61,7 @@ def check(file: Annotated[Path, typer.Argument(help="A cluster file.")]) -> None
     logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)  # it tells which defaults it fills in
     config = load_cluster(file)
     check_cluster(config, where=str(file), folder=Path.cwd())
-    typer.echo(
+    show(
         f"{file}: ready: {config['provider']['type']}, at most {config['max_workers']} workers, "
         f"sweeps in {config['metadata']['storage']}\nstart it: {up_command(config, file)}"
     )

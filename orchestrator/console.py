@@ -5,7 +5,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
+
+from orchestrator.plain import clean
+from orchestrator.terminal import PlainConsole
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -32,20 +34,25 @@ def print_json(value: Any) -> None:
     write(f"{as_json(value)}\n".encode())
 
 
-def out() -> Console:
+def show(text: str, *, end: str = "\n") -> None:
+    """Write text for people to standard output, cleaned."""
+    write(f"{clean(text)}{end}".encode())
+
+
+def out() -> PlainConsole:
     """Open standard output; where it is no terminal, wide enough not to cut tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=160)
 
 
 def say(message: str) -> None:
-    """Write a message to standard error."""
+    """Write a message to standard error, cleaned."""
     err().print(message, soft_wrap=True)
 
 
-def err() -> Console:
+def err() -> PlainConsole:
     """Open standard error."""
-    return Console(stderr=True, highlight=False, markup=False)
+    return PlainConsole(stderr=True, highlight=False)
 
 
 def require_whole(*ledgers: "Ledger") -> None:

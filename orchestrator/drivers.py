@@ -17,6 +17,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from orchestrator.errors import IrregularFileError, RunStoppedError
+from orchestrator.plain import command
 from orchestrator.storage import Storage
 
 FOLDER = "drivers"
@@ -172,7 +173,7 @@ def request_stop(storage: Storage, *, limit_s: float, silence_s: float = WATCH_S
         if not driver.token:
             raise RunStoppedError(
                 f"{storage.uri}/{driver_path(number)}: cannot be read, so nobody can be asked to stop; "
-                f"if nobody does: unlearn-sweep resume {storage.uri} --take-over"
+                f"if nobody does: {command('resume', storage.uri, '--take-over')}"
             )
         if number not in asked:  # another may follow while one waits: a killed driver that is started again
             storage.publish(
@@ -182,7 +183,7 @@ def request_stop(storage: Storage, *, limit_s: float, silence_s: float = WATCH_S
         time.sleep(POLL_S)
     raise RunStoppedError(
         f"{storage.uri}: {driver} was asked to stop {limit_s:.0f} s ago and still drives the sweep; it may wait for a "
-        f"storage or a machine that does not answer. If it is dead: unlearn-sweep resume {storage.uri} --take-over"
+        f"storage or a machine that does not answer. If it is dead: {command('resume', storage.uri, '--take-over')}"
     )
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from orchestrator.console import out, print_json, require_whole, say
 from orchestrator.errors import SweepError
 from orchestrator.options import JsonOption, StorageOption, SweepArgument, TrustOption
+from orchestrator.plain import command
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
+from orchestrator.terminal import PlainTable as Table
 
 if TYPE_CHECKING:
     from orchestrator.export import Export
@@ -102,7 +103,7 @@ def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | No
             raise SweepError("--forget-set: belongs to --best; a trial has one forget set")
         return find_point(ledger, trial, step)
     raise SweepError(
-        f"export: say which point: --trial T --step S (unlearn-sweep frontier {ledger.sweep} lists the best), or "
+        f"export: say which point: --trial T --step S ({command('frontier', ledger.storage.uri)} lists the best), or "
         f'--best "exposure<=2"'
     )
 

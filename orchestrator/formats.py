@@ -15,10 +15,16 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from orchestrator.plain import clean, replace_obeyed
+
 
 def as_json(value: Any) -> str:
-    """Write plain data as JSON: not a number and infinity are null, times and intervals ISO 8601, bytes base64."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    """Write plain data as JSON: not a number and infinity are null, times and intervals ISO 8601, bytes base64.
+
+    What a terminal would obey is written as JSON's escapes, which say the same.
+    """
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return replace_obeyed(text, lambda character: json.dumps(character)[1:-1], keep="\n")
 
 
 def _json(table: pa.Table) -> bytes:
@@ -35,7 +41,7 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _markdown(table: pa.Table) -> bytes:
-    """Write a GitHub table; null is an empty cell, a line's end a ``<br>``."""
+    """Write a GitHub table; null is an empty cell, a line's end a ``<br>``; what a terminal obeys is written out."""
     names = table.schema.names
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     lines = [[_cell(name) for name in names], ["---"] * len(names), *([_cell(value) for value in row] for row in rows)]
@@ -69,7 +75,7 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _cell(value: Any) -> str:
     escaped = "" if value is None else _text(value).replace("\\", "\\\\").replace("|", "\\|")
-    return "<br>".join(escaped.splitlines())
+    return "<br>".join(map(clean, escaped.splitlines()))
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ import plotext
 
 from orchestrator.frontier import Frontier
 from orchestrator.frontier_objectives import label_of
+from orchestrator.plain import one_line
 from orchestrator.schema import unit
 from orchestrator.summary import DISTRIBUTIONS
 
@@ -36,7 +37,7 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
     for index, frontier in enumerate(drawn):
         if frontier.exposure_floor is not None:
             marker = FLOOR_MARKERS[index % len(FLOOR_MARKERS)]
-            legend.append(f"{marker} floor of {frontier.forget_set}: its reference models' mean")
+            legend.append(f"{marker} floor of {one_line(frontier.forget_set)}: its reference models' mean")
             rows = np.linspace(min(heights), max(heights), HEIGHT).tolist()
             figure.draw(figure.signal([frontier.exposure_floor] * HEIGHT, rows, marker=marker))
     floors, legend = legend, []
@@ -44,7 +45,7 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
         markers = MARKERS[frontier.distribution]
         marker = markers[before[frontier.distribution] % len(markers)]
         before[frontier.distribution] += 1
-        legend.append(f"{marker} {frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})")
+        legend.append(f"{marker} {one_line(frontier.forget_set)} ({DISTRIBUTIONS[frontier.distribution]})")
         figure.draw(figure.signal([x for x, _ in own], [y for _, y in own], marker=marker))
     x, y = (_axis(drawn, index) for index in (0, 1))
     figure.label(x, "x")

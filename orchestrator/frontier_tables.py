@@ -5,8 +5,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.crossings import method_of
 from orchestrator.frontier import CHOSEN_NOTE, Frontier, Row, Target
@@ -29,6 +27,8 @@ from orchestrator.summary import (
     prices,
     target_note,
 )
+from orchestrator.terminal import PlainTable as Table
+from orchestrator.terminal import PlainText as Text
 
 LOST_ON = {"population_nll": "lost:\nnever\nseen", "distractor_nll": "lost:\nre-\ntained"}
 """Headings of what is lost on data of the forget set's own kind."""

@@ -1,14 +1,13 @@
 """The commands for sweeps that run elsewhere: doctor, submit, logs, stop."""
 
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.console import left_out, print_json, quiet_optuna, say
+from orchestrator.console import left_out, print_json, quiet_optuna, say, show, write
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.ledger import SPEC
 from orchestrator.options import (
@@ -28,6 +27,7 @@ from orchestrator.options import (
     TrustOption,
     WorkersOption,
 )
+from orchestrator.plain import clean, command
 from orchestrator.storage import open_storage
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep, sweeps_in
 
@@ -58,7 +58,7 @@ def doctor(
     for check in examine(loaded, storage=storage, workers=workers):
         checks.append(check)
         if not as_json:
-            typer.echo(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}")
+            show(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}")
     if as_json:
         print_json([asdict(check) for check in checks])
     if not all(check.ok for check in checks):
@@ -129,15 +129,15 @@ def run_options(*, workers: int | None, **flags: bool) -> list[str]:
 def submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
     """Say how to go on from a submitted job, or follow it."""
     job = jobs.job(job_id)
-    at = f" --address {jobs.address}"
+    at = ("--address", jobs.address)
     say(f"submitted {job.job_id}")
     if follow:
         _follow(jobs, job)
         return
-    typer.echo(
-        f"follow it: unlearn-sweep logs {job.job_id} --follow{at}\n"
-        f"how far it is: unlearn-sweep status {job.uri}{at}\n"
-        f"stop it: unlearn-sweep stop {job.uri}{at}"
+    show(
+        f"follow it: {command('logs', job.job_id, '--follow', *at)}\n"
+        f"how far it is: {command('status', job.uri, *at)}\n"
+        f"stop it: {command('stop', job.uri, *at)}"
     )
 
 
@@ -159,7 +159,7 @@ def status(
         found = [_status_at(place, jobs) for place in places]
     _show_status(found, one=sweep is not None, as_json=as_json)
     if not found and not as_json:
-        typer.echo(f"no sweep in {storage}{f', and no job at {address}' if address is not None else ''}")
+        show(f"no sweep in {storage}{f', and no job at {address}' if address is not None else ''}")
     skipped = sum(len(one.get("skipped_files", ())) for one in found)
     if skipped:
         say(f"unlearn-sweep: {left_out(skipped)}")
@@ -173,10 +173,10 @@ def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> No
         print_json(found[0] if one else found)
         return
     for index, entry in enumerate(found):
-        typer.echo(("\n" if index else "") + described(entry))
+        show(("\n" if index else "") + described(entry))
         if entry["job"] is not None:
             job = entry["job"]
-            typer.echo(f"job {job['job_id']}: {job['status']}, submitted {job['submitted_at']}")
+            show(f"job {job['job_id']}: {job['status']}, submitted {job['submitted_at']}")
 
 
 def _status_of(sweep: str, storage: str, jobs: "Sequence[Job]") -> dict[str, Any]:
@@ -252,7 +252,7 @@ def stop(
         if job is not None:
             _stop_job(jobs, job)
             return
-    typer.echo("nobody drives it now" if driver is None else f"stopped: {driver}")
+    show("nobody drives it now" if driver is None else f"stopped: {driver}")
 
 
 def _stop_through_storage(ledger: "Ledger") -> "Driver | None":
@@ -267,7 +267,7 @@ def _stop_through_storage(ledger: "Ledger") -> "Driver | None":
 
 def _stop_job(jobs: "Jobs", job: "Job") -> None:
     ended = job if job.is_over else jobs.stop(job.job_id)
-    typer.echo(f"{ended.job_id}: {ended.status}")
+    show(f"{ended.job_id}: {ended.status}")
 
 
 def connect(address: str | None) -> "Jobs":
@@ -285,19 +285,19 @@ def _follow(jobs: "Jobs", job: "Job") -> None:
     try:
         ended = jobs.follow(job.job_id, _write)
     except KeyboardInterrupt:
-        say(f"\nthe job goes on; to stop it: unlearn-sweep stop {job.uri} --address {jobs.address}")
+        say(f"\nthe job goes on; to stop it: {command('stop', job.uri, '--address', jobs.address)}")
         raise typer.Exit(128 + signal.SIGINT) from None
     say(f"{ended.job_id}: {ended.status}")
     if ended.status == "STOPPED":
         raise typer.Exit(128 + signal.SIGTERM)
     if ended.status == "FAILED" and not ended.exit_code:
         raise RunStoppedError(
-            f"the job's driver was lost: {ended.message}\ngo on with: unlearn-sweep resume {ended.uri} --address "
-            f"{jobs.address}"
+            f"the job's driver was lost: {ended.message}\n"
+            f"go on with: {command('resume', ended.uri, '--address', jobs.address)}"
         )
     raise typer.Exit(ended.exit_code or 0)
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Write what a job has printed. What a progress bar writes over itself becomes lines."""
+    write(clean(text.replace("\r\n", "\n").replace("\r", "\n")).encode())

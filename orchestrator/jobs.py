@@ -26,6 +26,7 @@ from tenacity import (
 )
 
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, SweepError
+from orchestrator.plain import command
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 """Where ``ray dashboard cluster.yaml`` makes a cluster's dashboard appear."""
@@ -128,7 +129,7 @@ class Jobs:
         known = ", ".join(dict.fromkeys(job.sweep for job in jobs)) or "none"
         raise SweepError(
             f"no job of '{name}' at {self.address}; it has jobs of these sweeps: {known}; "
-            f"see them all with: unlearn-sweep status --address {self.address}"
+            f"see them all with: {command('status', '--address', self.address)}"
         )
 
     def job(self, job_id: str) -> Job:

@@ -51,6 +51,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
 )
 from orchestrator.interrupt import Interrupt
+from orchestrator.plain import command
 from orchestrator.storage import Storage
 from trainables.errors import ResultsError
 
@@ -219,8 +220,8 @@ def _acquire(
         if holder is not None and in_charge and _lives(storage, last, holder, watch_s):
             raise SweepError(
                 f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
-                f"to stop it: unlearn-sweep stop {storage.uri}\n"
-                f"if it must not go on: unlearn-sweep resume {storage.uri} --take-over"
+                f"to stop it: {command('stop', storage.uri)}\n"
+                f"if it must not go on: {command('resume', storage.uri, '--take-over')}"
             )
         moment = _moment(now)
         mine = Driver(

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 from huggingface_hub import ModelCardData
+from markupsafe import Markup
 
 from orchestrator import provenance
 from orchestrator.crossings import PRICES, price_lost
@@ -17,6 +18,7 @@ from orchestrator.identity import file_hash
 from orchestrator.ledger import Ledger
 from orchestrator.levels import floor_of
 from orchestrator.new_folder import MARKER
+from orchestrator.plain import command, one_line
 from orchestrator.points import Point, Row
 from orchestrator.schema import EVALUATIONS, unit
 from orchestrator.spec import SweepSpec
@@ -25,16 +27,25 @@ from trainables.config import ModelConfig
 from trainables.forget_sets import ForgetSet
 from trainables.models import pretrained_files, pretrained_origin
 
+
+def _in_a_cell(value: Any) -> Any:
+    """Keep a text from ending the cell or the code that it stands in; what is marked as whole Markdown may be any."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return one_line(value).replace("|", "\\|").replace("`", "'")
+
+
 FORMAT_VERSION = 1
 """Of ``provenance.json``."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 """Whose versions a model's numbers follow from."""
-_TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown; every text in it is a name, a number or a hash
+_TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown
     loader=jinja2.PackageLoader("orchestrator"),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+    finalize=_in_a_cell,
 )
 _TEMPLATES.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
 
@@ -159,7 +170,12 @@ def model_card(facts: dict[str, Any], verification: Verification) -> str:
     )
     return _TEMPLATES.get_template("model_card.md.j2").render(
         facts=facts,
-        front=front.to_yaml(),
+        front=Markup(front.to_yaml()),  # noqa: S704  # YAML quotes what it must
+        command=Markup(  # noqa: S704  # quoted for a shell, in a block of code
+            one_line(
+                command("export", facts["sweep"], "--trial", facts["trial_id"], "--step", str(facts["step"]), "--to")
+            )
+        ),
         metrics=[
             {"name": column.name, "unit": unit(column.name), "meaning": column.metadata[b"meaning"].decode()}
             for column in EVALUATIONS

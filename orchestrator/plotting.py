@@ -10,6 +10,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from orchestrator.plain import clean
+
 Panel = alt.LayerChart
 
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8c8c8c", "#1a1a1a"
@@ -77,5 +79,18 @@ def javascript() -> str:
 
 
 def _styled(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = _clean(chart.to_dict())
     return {**spec, "config": _CONFIG}
+
+
+def _clean(value: Any) -> Any:
+    """Clean every text of a specification: an image is XML, which holds no control characters."""
+    match value:
+        case str():
+            return clean(value)
+        case dict():
+            return {key: _clean(inner) for key, inner in value.items()}
+        case list():
+            return [_clean(inner) for inner in value]
+        case _:
+            return value

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from orchestrator.terminal import PlainText
+
 LINE_EVERY_S = 10.0
 """Least seconds between two lines where there is no terminal."""
 
@@ -29,10 +31,10 @@ class RunProgress:
         self._clock = clock
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -60,7 +62,7 @@ class RunProgress:
 
     def shared(self, how: str) -> None:
         """See ``runner.Events``."""
-        self._console.print(how, highlight=False, markup=False)
+        self._say(how)
 
     def sweeping(self, *, total: int | None, ended: int, concurrent: int) -> None:
         """See ``runner.Events``."""
@@ -81,9 +83,7 @@ class RunProgress:
     def trial_retried(self, *, trial_id: str, message: str) -> None:
         """See ``runner.Events``."""
         reason = message.strip().splitlines()[-1] if message.strip() else "its worker died"
-        self._console.print(
-            f"trial {trial_id[:8]} goes on from its checkpoint: {reason}", highlight=False, markup=False
-        )
+        self._say(f"trial {trial_id[:8]} goes on from its checkpoint: {reason}")
 
     def eta_s(self) -> float | None:
         """Estimate the seconds left from the trials of this run; None before the first has ended, and where it is not
@@ -114,7 +114,10 @@ class RunProgress:
             self._last_line = now
             what = self._bar.tasks[-1].description
             of_all = "" if self._total is None else f"/{self._total}"
-            self._console.print(f"{what} {self._done}{of_all}  {note}", highlight=False)
+            self._say(f"{what} {self._done}{of_all}  {note}")
+
+    def _say(self, message: str) -> None:
+        self._console.print(PlainText(message))
 
 
 def duration(seconds: float) -> str:

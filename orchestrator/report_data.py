@@ -1,6 +1,5 @@
 """What a report reads of a ledger, thinned and summed up to what a page can show. Nothing is drawn here."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from orchestrator.admission import of_present_spec
 from orchestrator.crossings import method_of
 from orchestrator.frontier import Frontier, Row, frontiers
 from orchestrator.ledger import Ledger
+from orchestrator.plain import command, one_line, quoted_sql, sql_text
 from orchestrator.schema import EXAMPLES, to_table
 from orchestrator.spec import stored_spec
 
@@ -143,9 +143,8 @@ def read_report_data(ledger: Ledger) -> ReportData:
 
 def look_up(uri: str, trial_id: str, step: int | str) -> str:
     """Give the command that shows one evaluation."""
-    return (
-        f"unlearn-sweep query {shlex.quote(uri)} \"from evaluations where trial_id = '{trial_id}' and step = {step}\""
-    )
+    sql = f"from evaluations where trial_id = {sql_text(trial_id)} and step = {step}"  # it is shown
+    return one_line(f"{command('query', uri)} {quoted_sql(sql)}")
 
 
 def point_after(frontier: Frontier, evaluations: pa.Table) -> tuple[str, int, str] | None:

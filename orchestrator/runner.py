@@ -1,6 +1,5 @@
 """Run a sweep, or go on with one: check what is there, prepare models, run the trials, stop in good order."""
 
-import shlex
 import time
 import warnings
 from collections import Counter
@@ -21,6 +20,7 @@ from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.model_cache import ModelCache
+from orchestrator.plain import command
 from orchestrator.preparation import (
     Baseline,
     start_building,
@@ -157,8 +157,8 @@ def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExist
             f"{there}; this spec adds to it:{added}\nadd --resume to go on with that, or choose another --name"
         )
     return SweepExistsError(
-        f"{there}\ngo on with it: add --resume, or run 'unlearn-sweep resume {ledger.storage.uri}'; or choose another "
-        f"--name"
+        f"{there}\ngo on with it: add --resume, or run: {command('resume', ledger.storage.uri)}\n"
+        f"or choose another --name"
     )
 
 
@@ -185,7 +185,7 @@ class _Run:
             resources,
             workers=workers,
             on_loss=self.interrupt.stop,
-            last_words=f"stopped; go on with: unlearn-sweep resume {shlex.quote(self.ledger.storage.uri)}",
+            last_words=f"stopped; go on with: {command('resume', self.ledger.storage.uri)}",
         )
         with session, catch_signals(self.interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             if len(ray.nodes()) > 1:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
+from orchestrator.plain import one_line
 from orchestrator.progress import duration
+from orchestrator.terminal import PlainTable as Table
+from orchestrator.terminal import PlainText as Text
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan  # it loads PyTorch, and a query's result needs none
@@ -70,18 +71,19 @@ def result_table(result: pa.Table, *, width: int) -> RenderableType:
     """Show a query's result on ``width`` columns of text: what does not fit is left out, and the caption says so."""
     rows = list(zip(*(column.to_pylist() for column in result.slice(0, ROWS_SHOWN).columns), strict=True))
     cells = [[_cell(value) for value in row] for row in rows]
-    fitting = _columns_that_fit(result.schema.names, cells, width)
+    names = [one_line(name) for name in result.schema.names]
+    fitting = _columns_that_fit(names, cells, width)
     caption = [f"{result.num_rows} rows"]
     if result.num_rows > ROWS_SHOWN:
         caption = [f"{ROWS_SHOWN} of {result.num_rows} rows"]
     if fitting < result.num_columns:
         caption.append(f"{fitting} of {result.num_columns} columns: select fewer, or --format for all")
     table = Table(caption=", ".join(caption), caption_justify="left")
-    for column in list(result.schema)[:fitting]:
+    for name, column in list(zip(names, result.schema, strict=True))[:fitting]:
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        table.add_column(Text(column.name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row[:fitting]))
+        table.add_row(*row[:fitting])
     return table
 
 
@@ -99,4 +101,4 @@ def _columns_that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], widt
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))

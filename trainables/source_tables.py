@@ -20,6 +20,7 @@ from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.examples import key_of, text_key
 from trainables.reading import read_rows
 from trainables.source_files import files_of, named
+from trainables.table_rows import open_dataset
 from trainables.text_rows import Row
 
 _VERSION = 2
@@ -65,9 +66,9 @@ def checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool)
 
 
 def _state(source: SourceConfig) -> str:
-    """Hash what a source's files contain (SHA-256, hex); that of a hub dataset is its revision's to say."""
+    """Hash what a source's files contain (SHA-256, hex); of a hub dataset, name the copy of it that is used now."""
     if source.path is None:
-        return ""
+        return json.dumps(sorted(file["filename"] for file in open_dataset(source).cache_files))
     files = files_of(source)
     paths = (
         sorted(file for file in files.paths[0].rglob("*") if file.is_file()) if files.format == "hf" else files.paths

@@ -17,6 +17,8 @@ QUALITY = {True: "mean |GenEx|, bits", False: "mean |RelEx − 1.44|, bits"}
 """Unlearning quality with and without reference models."""
 MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "performance": PERFORMANCE}
 
+_TRIAL, _STEP = "TRIAL-7f3a", "STEP-7f3a"
+"""Stand in a command for what a page puts there; no quotes are needed around what they stand for."""
 _SETTINGS = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step")
 RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance", *OWN_KIND)
 _TOOLTIPS: dict[str, Any] = {
@@ -59,9 +61,10 @@ def layered(
     )
     if uri is None:
         return chart
-    command = json.dumps(look_up(uri, "{trial}", "{step}"))
-    expression = command.replace("{trial}", '" + datum.trial_id + "').replace("{step}", '" + datum.step + "')
-    return chart.transform_calculate(command=f"isValid(datum.trial_id) ? {expression} : null")
+    command = json.dumps(look_up(uri, _TRIAL, _STEP))
+    expression = command.replace(_TRIAL, '" + datum.trial_id + "').replace(_STEP, '" + datum.step + "')
+    is_id = "isValid(datum.trial_id) && test(/^[0-9A-Za-z]+$/, datum.trial_id) && isNumber(datum.step)"
+    return chart.transform_calculate(command=f"{is_id} ? {expression} : null")
 
 
 def rule(level: float) -> alt.Chart:

@@ -1,5 +1,6 @@
 """Runs for TensorBoard: event files in a folder, ``FORGET_SET/seed=SEED/OPTIMIZER LEARNING_RATE TRIAL/``."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from orchestrator.errors import SweepError
+from orchestrator.plain import file_name
 from orchestrator.trackers.base import TrackedTrial, scalars
 
 
@@ -20,7 +22,7 @@ class TensorBoardTracker:
         if self._folder.exists() and not self._folder.is_dir():
             raise SweepError(f"{self._folder}: it is a file; give a folder for TensorBoard's runs")
         self._begun: set[str] = set()
-        self.where = f"in {self._folder}; look at them: tensorboard --logdir {self._folder}"
+        self.where = f"in {self._folder}; look at them: tensorboard --logdir {shlex.quote(str(self._folder))}"
 
     def write(self, trial: TrackedTrial) -> None:
         """Append what is new."""
@@ -35,7 +37,7 @@ class TensorBoardTracker:
 
     @contextmanager
     def _writer(self, trial: TrackedTrial) -> Iterator[SummaryWriter]:
-        place = self._folder / trial.forget_set / f"seed={trial.seed}" / trial.name
+        place = self._folder / file_name(trial.forget_set) / f"seed={trial.seed}" / file_name(trial.name)
         if trial.trial_id not in self._begun and place.exists():
             shutil.rmtree(place)
         suffix = f".{trial.fresh[0]['step']:09d}"  # files of one second would have one name

@@ -1,5 +1,7 @@
 """Runs for Weights & Biases: one a trial, with its id, grouped by stratum. ``WANDB_*`` say where and as whom."""
 
+import glob
+import shlex
 import shutil
 from pathlib import Path
 
@@ -18,12 +20,13 @@ class WandbTracker:
         self._offline_folder = Path(mode.wandb_dir) if mode.mode == "offline" else None
         self.where = f"in the W&B project {target}"
         if self._offline_folder is not None:
-            self.where = f"in {self._offline_folder}; send them: wandb sync {self._offline_folder}/offline-run-*"
+            runs = shlex.quote(str(self._offline_folder))
+            self.where = f"in {self._offline_folder}; send them: wandb sync {runs}/offline-run-*"
 
     def write(self, trial: TrackedTrial) -> None:
         """Log the evaluations beyond the run's last step, and how the trial ended."""
         if self._offline_folder is not None:
-            for earlier in self._offline_folder.glob(f"offline-run-*-{trial.trial_id}"):
+            for earlier in self._offline_folder.glob(f"offline-run-*-{glob.escape(trial.trial_id)}"):
                 shutil.rmtree(earlier)
         try:
             run = wandb.init(

@@ -56,6 +56,8 @@ def call(monkeypatch, capfdbinary, written_sweeps):
         (["query", "first", "select * form trials"], "query: "),
         (["query", "first", "select * from read_text('/etc/passwd')"], "query: "),
         (["query", "select 1"], "give a sweep, then the SQL"),
+        (["query", "first", "from trials", "--memory-limit", "much"], "--memory-limit: found 'much'"),
+        (["query", "first", "from trials", "--timeout", "0"], "--timeout: found 0"),
         (["query", "nosuch", "select 1"], "no sweep at sweeps/nosuch"),
         (["status", "floppy://a/b"], "floppy"),
         (["query", "first", "select 1", "--format", "xml"], "xml"),
@@ -99,6 +101,17 @@ def test_storage_may_be_elsewhere(call, written_sweeps, tmp_path):
 
 
 SQL = "select stratum, count(*) as n, null as nothing from trials group by all order by stratum"
+
+
+def test_a_query_that_reaches_its_limit_is_nobodys_mistake(call):
+    endless = "select count(*) from range(100000000000) t(i) where hash(i) = 3"
+    code, out, err = call("query", "first", endless, "--timeout", "0.3")
+    assert (code, out) == (1, b"")
+    assert err.startswith("unlearn-sweep: query: it took longer than 0.3 s; ")
+    large = "select string_agg(repeat('abc', 100000 + i::int), ',') from range(100000) t(i)"
+    code, out, err = call("query", "first", large, "--memory-limit", "100MiB")
+    assert (code, out) == (1, b"")
+    assert err.endswith("allow more: --memory-limit 200MiB\n")
 
 
 def test_query_as_csv(call):

@@ -8,6 +8,8 @@ import json
 import lzma
 import os
 
+import datasets
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -344,6 +346,16 @@ class TestContent:
             for file in folder.iterdir():
                 os.utime(file, ns=(0, 0))
             assert texts(folder)[0] == f" the {label} word 0"
+
+    def test_a_dataset_by_its_id_is_read_anew_when_it_has_changed(self, tmp_path, monkeypatch):
+        """A folder stands for the hub here."""
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        source = SourceConfig(dataset=str(tmp_path), split="train")
+        for number, label in enumerate(("x", "y")):
+            os.utime(write_rows(tmp_path / "train.jsonl", pairs(2, label)), ns=(number, number))
+            examples = open_source(source, where="data.retain_source")
+            assert examples[0].completion == f" the {label} word 0"
 
     def test_a_file_that_changes_while_it_is_read_is_refused(self, tmp_path, monkeypatch):
         path = write_rows(tmp_path / "a.jsonl", pairs(2))
