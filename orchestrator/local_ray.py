@@ -17,8 +17,8 @@ from orchestrator.ray_environment import PROCESSES, ProjectAlone, variables
 from orchestrator.session_folder import session_folder
 
 WATCH_EVERY_S = 0.5
-LOSS_GRACE_S = 20.0
-"""Seconds that a run has to end by itself once a process of Ray has died. After 60, Ray ends it without a word."""
+LOSS_GRACE_S = 8.0
+"""Seconds that a run has to end by itself once a process of Ray has died. After 10 to 60, Ray ends it without a word."""
 _VITAL = {"raylet", "gcs_server"}
 """Names of the processes without which a session is over."""
 
