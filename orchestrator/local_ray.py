@@ -18,7 +18,7 @@ from orchestrator.session_folder import session_folder
 
 WATCH_EVERY_S = 0.5
 LOSS_GRACE_S = 8.0
-"""Seconds that a run has to end by itself once a process of Ray has died. After 10 to 60, Ray ends it without a word."""
+"""Seconds that a run has to end by itself once a process of Ray has died. Ray ends it without a word after 10 to 60."""
 _VITAL = {"raylet", "gcs_server"}
 """Names of the processes without which a session is over."""
 

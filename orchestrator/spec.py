@@ -11,6 +11,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
+from orchestrator.secret_uris import require_no_secret
 from orchestrator.trial_settings import trial_fields
 from search_spaces import Space, Value, corners, grid, parse_space, settings, shipped_specs
 from trainables.canaries import check_canary
@@ -30,6 +31,8 @@ from trainables.config import (
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import check_objective
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
+
+_NO_SECRETS = "a spec is kept with its sweep: give the secret by the environment (HF_TOKEN), or fetch the file first"
 
 
 class ResourcesConfig(Config):
@@ -260,6 +263,7 @@ def load_spec(
         SweepError: the file, its YAML, a key or a value is wrong.
     """
     text, where = _read(str(source) if source is not None else "demo")
+    require_no_secret(text, where, _NO_SECRETS)
     data = parse_yaml(text, where)
     for override in overrides:
         _override(data, override)
@@ -336,6 +340,7 @@ def _read(source: str) -> tuple[str, str]:
 
 
 def _override(data: dict[str, Any], override: str) -> None:
+    require_no_secret(override, "--set", _NO_SECRETS)
     path, separator, text = override.partition("=")
     keys = path.split(".")
     if not separator or not all(keys):
