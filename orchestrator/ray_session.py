@@ -17,7 +17,7 @@ from orchestrator.capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.local_ray import local_ray
-from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, silence, variables
+from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, protect_token, silence, variables
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
 
@@ -47,6 +47,7 @@ def ray_session(
         RunStoppedError: Ray did not start here, or failed while it was used.
     """
     keep_keys_back()
+    protect_token()
     silence()
     with variables(TUNE), _explained():
         if ray.is_initialized():

@@ -56,8 +56,16 @@ def test_a_session_is_its_owners_alone_and_its_workers_see_libraries_where_they_
     short: Path, hostile: Path
 ) -> None:
     keys = dict.fromkeys(KEYS, MARKER)
-    home = hostile / "home"
-    done = ran([*script(session_facts), str(short), MARKER], cwd=hostile, RAY_TMPDIR=str(short), HOME=str(home), **keys)
+    token = hostile / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text("of a cluster")  # for everybody to read, as Ray writes it
+    done = ran(
+        [*script(session_facts), str(short), MARKER],
+        cwd=hostile,
+        RAY_TMPDIR=str(short),
+        HOME=str(hostile / "home"),
+        **keys,
+    )
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["logs"] > 1000, "the logs were read"
@@ -66,7 +74,7 @@ def test_a_session_is_its_owners_alone_and_its_workers_see_libraries_where_they_
     assert facts["mode"] == stat.S_IRWXU
     assert {Path(file).is_relative_to(hostile) for file in facts["modules"].values()} == {False}
     assert facts["left"] == [], "its folder is removed"
-    assert not (home / ".ray").exists(), "the token is the session's"
+    assert (token.read_text(), stat.S_IMODE(token.stat().st_mode)) == ("of a cluster", stat.S_IRUSR | stat.S_IWUSR)
 
 
 @pytest.mark.parametrize(("process", "way"), [("raylet", "raises"), ("gcs_server", "hangs")])
