@@ -39,7 +39,7 @@ def test_a_session_is_for_its_owner_alone_and_leaves_nothing(short, monkeypatch)
 
 def test_the_logs_of_a_run_that_had_to_stop_are_kept_and_those_of_a_mistake_are_not(short, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(short))
-    for error, kept in ((RunStoppedError("ray died"), True), (SweepError("a mistake"), False)):
+    for error, kept in ((RunStoppedError("ray died"), True), (OSError("odd"), True), (SweepError("a mistake"), False)):
         with pytest.raises(type(error)), session_folder() as folder:
             raise error
         assert folder.exists() == kept
