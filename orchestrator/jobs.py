@@ -27,6 +27,7 @@ from tenacity import (
 
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, SweepError
 from orchestrator.plain import command
+from orchestrator.secret_uris import require_no_secret
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 """Where ``ray dashboard cluster.yaml`` makes a cluster's dashboard appear."""
@@ -214,6 +215,7 @@ def _checked(address: str) -> str:
         SweepError: nothing does.
     """
     url = address if "://" in address else f"http://{address}"
+    require_no_secret(url, "address", "give it as a header by RAY_JOB_HEADERS, or by RAY_AUTH_TOKEN")
     parts = urlsplit(url)
     try:
         if parts.scheme not in ("http", "https") or parts.hostname is None:

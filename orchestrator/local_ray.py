@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from orchestrator.errors import RunStoppedError
 from orchestrator.ray_environment import PROCESSES, ProjectAlone, variables
 from orchestrator.session_folder import session_folder
 
+START_ATTEMPTS = 3
 WATCH_EVERY_S = 0.5
-LOSS_GRACE_S = 20.0
-"""Seconds that a run has to end by itself once a process of Ray has died. After 60, Ray ends it without a word."""
+LOSS_GRACE_S = 8.0
+"""Seconds that a run has to end by itself once a process of Ray has died. Ray ends it without a word after 10 to 60."""
 _VITAL = {"raylet", "gcs_server"}
 """Names of the processes without which a session is over."""
 
@@ -48,28 +49,33 @@ def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None], last_wor
 
 
 def _start(folder: Path, cpus: int) -> None:
-    """Start Ray in a folder.
+    """Start Ray in a folder. Its processes wait for each other for 15 s, too short for a busy machine at times.
 
     Raises:
         RunStoppedError: it did not start.
     """
-    try:
-        ray.init(
-            address="local",  # not a cluster that happens to run on this machine
-            num_cpus=cpus,
-            include_dashboard=False,
-            logging_level=logging.CRITICAL,
-            log_to_driver=False,
-            job_config=ProjectAlone(),
-            _temp_dir=str(folder),
-        )
-    except Exception as error:  # Ray raises a bare Exception too
-        ray.shutdown()
-        raise RunStoppedError(
-            f"Ray did not start on this machine ({_first_line(error)}); its logs are in {folder}/session_latest/logs\n"
-            f"'unlearn-sweep doctor' looks for what may be in its way: memory, disk, limits (ulimit -a); on a machine "
-            f"that is busy, try again"
-        ) from None
+    for attempt in range(1, START_ATTEMPTS + 1):
+        others = set(psutil.Process().children())
+        try:
+            ray.init(
+                address="local",  # not a cluster that happens to run on this machine
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.CRITICAL,
+                log_to_driver=False,
+                job_config=ProjectAlone(),
+                _temp_dir=str(folder),
+            )
+            return
+        except Exception as error:  # Ray raises a bare Exception too, and leaves what it has started
+            ray.shutdown()
+            _kill(set(psutil.Process().children()) - others)
+            if attempt == START_ATTEMPTS:
+                raise RunStoppedError(
+                    f"Ray did not start on this machine ({_first_line(error)}); its logs are in "
+                    f"{folder}/session_latest/logs\n'unlearn-sweep doctor' looks for what may be in its way: memory, "
+                    f"disk, limits (ulimit -a); on a machine that is busy, try again"
+                ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -133,8 +139,14 @@ def _lives(process: psutil.Process) -> bool:
 
 def _end_at_once(message: str) -> None:
     """End this process and those of the session: its main thread waits in Ray for what does not come."""
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    _kill(psutil.Process().children())
     os.write(2, f"{message.rstrip()}\n".encode())
     os._exit(1)
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes, and those that they have started."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            for one in (*process.children(recursive=True), process):
+                one.kill()

@@ -1,10 +1,8 @@
 """What ``doctor`` looks at on this machine, whatever the sweep: folders, limits and locale that Ray and models need."""
 
 import locale
-import os
 import resource
 import shutil
-import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -42,7 +40,7 @@ def _shared_memory() -> str:
 
 
 def _home() -> str:
-    """Look at the user's folder: models of the hub, and the token of a cluster."""
+    """Look at the folder, in the user's own, that models of the hub are kept in."""
     cache = Path(constants.HF_HOME)
     obstacle = _unwritable(cache)
     if obstacle is not None:
@@ -50,9 +48,6 @@ def _home() -> str:
             f"{cache}: {obstacle}; models and tokenizers of the hub are kept there: set HF_HOME, or HOME, to a folder "
             f"that you can write"
         )
-    token = Path(os.path.expanduser("~")) / ".ray" / "auth_token"  # noqa: PTH111  # Path.home() raises without a home
-    if token.exists() and token.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SweepError(f"{token}: others can read the token of your Ray clusters; chmod 600 {token}")
     return f"{cache} can be written"
 
 

@@ -37,7 +37,12 @@ ElsewhereOption = Annotated[
 RetriesOption = Annotated[int, typer.Option(min=0, help="How often the driver is started again when it is killed.")]
 EnvironmentOption = Annotated[
     list[str] | None,
-    typer.Option("--env", metavar="NAME[=VALUE]", help="Give the driver and all workers a variable; repeatable."),
+    typer.Option(
+        "--env",
+        metavar="NAME[=VALUE]",
+        help="Give the driver and all workers a variable; repeatable. Ray logs its value there, and shows it on its "
+        "dashboard: keys are the machines' own (a role, ~/.aws, ~/.bashrc).",
+    ),
 ]
 TrustOption = Annotated[
     bool,

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ray._private import worker as driver  # its messages come by no other way
@@ -54,6 +55,13 @@ def keep_keys_back() -> None:
     """
     names: set[str] = class_cache.ENV_VARS_TO_PROPAGATE
     names.difference_update({name for name in names if name.startswith("AWS_")})
+
+
+def protect_token() -> None:
+    """Let nobody else read the token of this user's clusters, which Ray writes for everybody to read."""
+    token = Path("~/.ray/auth_token")
+    with suppress(OSError, RuntimeError):  # there is none, or no home
+        token.expanduser().chmod(0o600)
 
 
 def silence() -> None:

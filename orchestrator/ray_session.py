@@ -10,13 +10,14 @@ from typing import Any
 
 import ray
 import yaml
+from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError
 from orchestrator.hardware import hardware
 from orchestrator.local_ray import local_ray
-from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, silence, variables
+from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, protect_token, silence, variables
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
 
@@ -43,11 +44,12 @@ def ray_session(
 
     Raises:
         SweepError: there is no cluster where ``RAY_ADDRESS`` says, or it is of another version.
-        RunStoppedError: Ray did not start here.
+        RunStoppedError: Ray did not start here, or failed while it was used.
     """
-    with variables(TUNE):
-        keep_keys_back()
-        silence()
+    keep_keys_back()
+    protect_token()
+    silence()
+    with variables(TUNE), _explained():
         if ray.is_initialized():
             yield
         elif os.environ.get("RAY_ADDRESS", "local") == "local":
@@ -63,6 +65,18 @@ def ray_session(
                 ray.shutdown()
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Make one message of a failure of Ray itself, not of what runs on it."""
+    try:
+        yield
+    except (ray.exceptions.RayError, TuneError) as error:
+        raise RunStoppedError(
+            f"Ray failed ({type(error).__name__}: {' '.join(str(error).split())[:200]}); see whether the machine, or "
+            f"the cluster ('ray status'), still runs and has memory left"
+        ) from None
+
+
 def _connect(address: str) -> None:
     """Connect to a cluster.
 
@@ -76,7 +90,7 @@ def _connect(address: str) -> None:
         raise SweepError(f"RAY_ADDRESS={address}: the cluster refuses the token; {AUTHENTICATION_ADVICE}") from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())
-        if "ersion mismatch" in said:
+        if "version mismatch" in said.lower():
             raise SweepError(
                 f"RAY_ADDRESS={address}: the cluster has another Ray or Python than this driver ({said}); install the "
                 f"cluster's here, or send the sweep there with 'unlearn-sweep submit'"

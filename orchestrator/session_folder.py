@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.errors import SweepError, SweepInterruptedError
+from trainables.errors import UnlearningError
 
 SOCKET_LIMIT = 103 if sys.platform == "darwin" else 107
 """Bytes of the path of a socket, by the operating system."""
@@ -25,21 +26,24 @@ LEAST_FREE = 100 * 2**20
 
 @contextmanager
 def session_folder() -> Iterator[Path]:
-    """Make a folder that only this user can enter. It is removed at the end, but for a run that had to stop: its logs
-    may say why.
+    """Make a folder that only this user can enter. It is removed at the end, but for a run that failed: its logs may
+    say why.
 
     Raises:
         SweepError: no temporary folder can be used, with what is wrong with each.
     """
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent_folder()))  # mode 0700
+    kept = False
     try:
         yield folder
-    except RunStoppedError:
+    except (SweepError, SweepInterruptedError, UnlearningError):
         raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+    except Exception:
+        kept = True
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def parent_folder() -> Path:

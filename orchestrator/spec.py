@@ -11,6 +11,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
+from orchestrator.secret_uris import require_no_secret
 from orchestrator.trial_settings import trial_fields
 from orchestrator.yaml_text import parse_yaml, parse_yaml_value
 from search_spaces import Space, Value, combinations, corners, grid_size, parse_space, settings, shipped_specs
@@ -34,6 +35,8 @@ from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
 
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 """Combinations of choices in a space, and points of a space that is listed: more are counted and refused."""
+
+_NO_SECRETS = "a spec is kept with its sweep: give the secret by the environment (HF_TOKEN), or fetch the file first"
 
 
 class ResourcesConfig(Config):
@@ -279,6 +282,7 @@ def load_spec(
         SweepError: the file, its YAML, a key or a value is wrong.
     """
     text, where = _read(str(source) if source is not None else "demo")
+    require_no_secret(text, where, _NO_SECRETS)
     data = parse_yaml(text, where)
     for override in overrides:
         _override(data, override)
@@ -338,6 +342,7 @@ def _read(source: str) -> tuple[str, str]:
 
 
 def _override(data: dict[str, Any], override: str) -> None:
+    require_no_secret(override, "--set", _NO_SECRETS)
     path, separator, text = override.partition("=")
     keys = path.split(".")
     if not separator or not all(keys):

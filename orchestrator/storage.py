@@ -9,6 +9,7 @@ import pyarrow.fs
 from orchestrator.errors import SweepError
 from orchestrator.local_storage import LocalStorage
 from orchestrator.object_storage import ObjectStorage
+from orchestrator.secret_uris import require_plain_storage
 
 __all__ = ["LocalStorage", "ObjectStorage", "Storage", "open_storage"]
 
@@ -65,8 +66,9 @@ def open_storage(location: str) -> Storage:
     """Open a local folder or a URI.
 
     Raises:
-        SweepError: no filesystem is installed for the URI's scheme.
+        SweepError: no filesystem is installed for the URI's scheme, or the URI has a secret in it.
     """
+    require_plain_storage(location)
     scheme, separator, rest = location.partition("://")
     if not separator:
         return LocalStorage(Path(location).absolute())

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.errors import SweepError
 from orchestrator.jobs import Jobs
 from orchestrator.package import SPEC_FILE, write_package
+from orchestrator.secret_uris import require_plain_storage
 from orchestrator.spec import SweepSpec, dump_spec
 
 
@@ -105,11 +106,12 @@ def _require_healthy(
 
 
 def require_reachable(storage: str) -> None:
-    """Refuse a folder relative to this machine's.
+    """Refuse a folder relative to this machine's, and a URI with a secret in it.
 
     Raises:
         SweepError: it is one.
     """
+    require_plain_storage(storage)
     if "://" not in storage and not Path(storage).is_absolute():
         raise SweepError(
             f"storage '{storage}': a folder here says nothing on a cluster; give a URI that its machines reach "

@@ -7,6 +7,7 @@ from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 
 from orchestrator.errors import SweepError
+from orchestrator.secret_uris import masked
 from orchestrator.trackers.base import TrackedTrial, scalars
 
 _STATUSES = {None: RunStatus.RUNNING, "failed": RunStatus.FAILED, "stopped": RunStatus.KILLED}
@@ -23,9 +24,9 @@ class MlflowTracker:
             found = self._client.get_experiment_by_name(sweep)
             self._experiment = found.experiment_id if found else self._client.create_experiment(sweep)
         except MlflowException as error:
-            raise SweepError(f"--mlflow {target}: {error.message}") from None
+            raise SweepError(masked(f"--mlflow {target}: {error.message}")) from None
         self._runs: dict[str, str] = {}
-        self.where = f"in the MLflow experiment {sweep} of {target}"
+        self.where = f"in the MLflow experiment {sweep} of {masked(target)}"
 
     def write(self, trial: TrackedTrial) -> None:
         """Log the evaluations whose steps the run lacks, and how the trial ended."""

@@ -1,0 +1,50 @@
+"""Open the session that a sweep runs in, and print, as JSON, what others on the machine could see of it, and what its
+workers see of the folder that this was called in."""
+
+import json
+import stat
+from pathlib import Path
+
+import psutil
+import ray
+from ray import tune
+
+from orchestrator.ray_session import ray_session
+from orchestrator.spec import ResourcesConfig
+
+HOSTILE = ("datasets", "yaml", "random", "torch")
+
+
+@ray.remote
+def imported() -> dict[str, str]:
+    import importlib  # noqa: PLC0415
+
+    return {name: str(importlib.import_module(name).__file__) for name in HOSTILE}
+
+
+def texts(folder: Path) -> str:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return "".join(path.read_text(errors="replace") for path in files)
+
+
+def main(folder: Path, marker: str) -> None:
+    with ray_session(ResourcesConfig(), workers=1):
+        tune.Tuner(lambda _: {"done": 1}, run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0)).fit()
+        (session,) = folder.glob("unlearn-*")
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+        facts = {
+            "modules": ray.get(imported.remote()),
+            "listening": sorted(set(listening)),
+            "mode": stat.S_IMODE(session.stat().st_mode),
+            "logs": len(texts(session)),
+            "marked": marker in texts(session),
+        }
+    facts["left"] = [str(path) for path in folder.glob("unlearn-*")]
+    print(json.dumps(facts))  # noqa: T201  # a command of its own
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,133 @@
+"""How the command starts and fails: its path, the locale, a Ray that does not start."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from ray.tune.execution import class_cache
+
+from orchestrator import cli, local_ray, ray_session
+from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.ray_environment import keep_keys_back
+from orchestrator.spec import ResourcesConfig, dump_spec
+from tests.orchestrator.helpers import make_spec
+
+
+def test_python_m_does_not_import_from_the_current_folder(tmp_path):
+    for name in ("yaml", "typer", "duckdb", "random", "statistics"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('taken for a library')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "query", "--schema"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_table_is_printed_in_a_locale_that_lacks_its_characters():
+    locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": ""}
+    code = "import sys; sys.argv[1:] = ['plan', '--no-estimate']; from orchestrator.cli import main; main()"
+    text = r"from orchestrator.console import out; out().print('\u2264 \u00b1 \u2014')"
+    for program in (code, f"from orchestrator.console import print_whatever_the_locale as p; p(); {text}"):
+        done = subprocess.run([sys.executable, "-c", program], env=locale, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout.isascii()
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    """A Ray that does not start."""
+
+    def init(**_):
+        raise Exception("The current node timed out during startup.\nA dump\nof many lines")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_ray_that_does_not_start_is_one_message_and_nothing_was_begun(no_ray, tmp_path, monkeypatch, capsys):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(dump_spec(make_spec()))
+    monkeypatch.setattr(sys, "argv", ["unlearn-sweep", "run", str(spec), "--storage", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 1
+    assert "Ray did not start on this machine (The current node timed out during startup.)" in said
+    assert "unlearn-sweep doctor" in said
+    assert said.endswith("stopped; nothing was begun")
+    assert "many lines" not in said
+    monkeypatch.setattr(sys, "argv", ["unlearn-sweep", "doctor", "--storage", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "NO  cluster: Ray did not start" in capsys.readouterr().out
+
+
+def test_a_ray_that_starts_late_is_started_again_and_leaves_no_process(tmp_path, monkeypatch):
+    left = []
+
+    def init(**_):
+        left.append(subprocess.Popen(["sleep", "600"]))
+        if len(left) < local_ray.START_ATTEMPTS:
+            raise Exception("timed out")
+
+    other = subprocess.Popen(["sleep", "600"])
+    monkeypatch.setattr(ray, "init", init)
+    local_ray._start(tmp_path, 1)
+    *failed, started = left
+    assert [process.wait(10) for process in failed] == [-signal.SIGKILL] * len(failed)
+    assert (started.poll(), other.poll()) == (None, None)
+    for process in (started, other):
+        process.kill()
+        process.wait()
+
+
+def test_a_cluster_of_another_version_is_not_said_to_be_missing(monkeypatch):
+    def init(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.50\n    Python: 3.12")
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(SweepError, match="has another Ray or Python than this driver") as raised:
+        ray_session.ray_session(ResourcesConfig(), workers=1).__enter__()
+    assert "Ray: 2.50 Python: 3.12" in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [ray.exceptions.RaySystemError("lost"), ray.tune.TuneError("run failed")])
+def test_a_failure_of_ray_itself_is_one_message(error, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    with (
+        pytest.raises(RunStoppedError, match=type(error).__name__),
+        ray_session.ray_session(ResourcesConfig(), workers=1),
+    ):
+        raise error
+
+
+def test_tune_gives_its_actors_no_keys():
+    keep_keys_back()
+    assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if "KEY" in name or "TOKEN" in name or "AWS" in name]
+
+
+def test_a_process_that_died_is_told_once_and_none_that_is_ended_by_the_end(monkeypatch):
+    monkeypatch.setattr(local_ray, "WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr(local_ray, "_VITAL", {"sleep"})
+    for kill in (True, False):
+        process = subprocess.Popen(["sleep", "600"])
+        local_ray.psutil.Process(process.pid).name()
+        told = []
+        with local_ray._watched(Path("folder"), told.append, "") as ending:
+            if kill:
+                process.kill()
+                process.wait()
+                while not told:
+                    pass
+            ending.set()
+            process.kill()
+        process.wait()
+        assert [str(error)[:28] for error in told] == ["Ray's process 'sleep' has di"] * kill
