@@ -170,7 +170,7 @@ def build_model(
     """
     options: dict[str, Any] = {"dtype": dtype, **_attention(attention)}
     if architecture.get("auto_map") and origin is not None and origin.trust_remote_code:
-        known = _pretrained_architecture(origin)
+        known = _pretrained_configuration(origin)
         config = type(known).from_dict(architecture)
         config._name_or_path = known._name_or_path
         options |= code_of(origin)
