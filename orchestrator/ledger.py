@@ -249,6 +249,12 @@ class Ledger:
                     trials.append(row)
                 for trial_id in file.rows["trial_id"].unique().to_pylist():
                     steps[name][trial_id] = set(file.rows["step"].unique().to_pylist())
+        self._open_again(trials, steps, mending)
+
+    def _open_again(
+        self, trials: list[dict[str, Any]], steps: dict[str, dict[str, set[int]]], mending: MendingTableFiles
+    ) -> None:
+        """Open trials that are not whole, by the steps of their rows in each table; what is half of them goes."""
         checkpoints = self.storage.files("checkpoints", ".safetensors")
         for trial_id, evaluated in steps["evaluations"].items():
             if not evaluated <= steps["examples"].get(trial_id, set()):
