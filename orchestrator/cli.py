@@ -47,6 +47,7 @@ from orchestrator.options import (
     StorageOption,
     SweepArgument,
     TakeOverOption,
+    TrustOption,
     WorkersOption,
 )
 from orchestrator.query_limits import DEFAULT_TIMEOUT_S, Limits, parse_size
@@ -83,6 +84,7 @@ def plan(
     overrides: SetOption = None,
     workers: WorkersOption = None,
     estimate: Annotated[bool, typer.Option(help="Time the model on this machine.")] = True,
+    trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
@@ -93,7 +95,7 @@ def plan(
     from orchestrator.tables import plan_table
 
     quiet_optuna()
-    loaded = load_spec(spec, overrides=tuple(overrides or ()))
+    loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
     unchecked = require_ready_or_note(loaded)
     if unchecked is not None:
         say(f"unlearn-sweep: {unchecked}")
@@ -115,12 +117,13 @@ def run(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    trust_remote_code: TrustOption = False,
 ) -> None:
     """Run a sweep on this machine, or on the cluster that RAY_ADDRESS names."""
     from orchestrator.runner import RunOptions
     from orchestrator.spec import load_spec
 
-    loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name)
+    loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).trusting_remote_code(trust_remote_code)
     resume = resume or retry_failed
     options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over)
     try:
@@ -147,6 +150,7 @@ def resume(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    trust_remote_code: TrustOption = False,
     address: ElsewhereOption = None,
     retries: RetriesOption = 0,
     environment: EnvironmentOption = None,
@@ -163,7 +167,13 @@ def resume(
             storage=storage,
             address=address,
             options=[
-                *job_commands.run_options(workers=workers, retry_failed=retry_failed, force=force, take_over=take_over),
+                *job_commands.run_options(
+                    workers=workers,
+                    retry_failed=retry_failed,
+                    force=force,
+                    take_over=take_over,
+                    trust_remote_code=trust_remote_code,
+                ),
                 *(["--trials", str(trials)] if trials is not None else []),
                 *(["--steps", steps] if steps is not None else []),
                 *(part for override in overrides or () for part in ("--set", override)),
@@ -184,7 +194,7 @@ def resume(
         changes.append(f"search.trials={trials}")
     if steps is not None:
         changes.append(f"steps=[{', '.join(map(str, before.steps))}, {steps}]")
-    spec = amend_spec(before, changes)
+    spec = amend_spec(before, changes).trusting_remote_code(trust_remote_code)
     if spec.name != before.name:
         raise SweepError(f"--set name={spec.name}: a sweep that goes on keeps its name, '{before.name}'")
     options = RunOptions(resume=True, retry_failed=retry_failed, force=force, take_over=take_over)
@@ -297,7 +307,12 @@ def frontier(
     sweep: SweepArgument,
     forget_set: Annotated[str | None, typer.Option(help="Only this forget set.")] = None,
     objectives: Annotated[
-        tuple[str, str], typer.Option(metavar="X Y", help="Two numbers of an evaluation, both minimised.")
+        tuple[str, str],
+        typer.Option(
+            metavar="X Y",
+            help="Two numbers of an evaluation, both minimised; signed exposures by their distance to what a model has "
+            "that never saw the forget set.",
+        ),
     ] = ("unlearning_quality", "performance"),
     exposure_at_most: Annotated[
         list[float] | None, typer.Option(metavar="X", help="Say what reaches this exposure (bits); repeatable.")

@@ -82,6 +82,7 @@ def export_point(
     *,
     overwrite: bool = False,
     tolerance: float = DEFAULT_TOLERANCE,
+    trust_remote_code: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Export:
     """Write the model of a point to a new folder; load it from there, and measure what the ledger says of it.
@@ -90,6 +91,7 @@ def export_point(
         ledger: the sweep.
         point: which of its models.
         to: the folder; an earlier export there is replaced only with ``overwrite``.
+        trust_remote_code: run Python code that comes with the model.
         tolerance: see ``verification.Comparison.difference``. On the machine that the sweep ran on, 0 will do on CPUs.
         tell: what takes time.
 
@@ -97,7 +99,7 @@ def export_point(
         SweepError: something is at ``to``; or the sweep's data, models or code are not what they were.
         RunStoppedError: a metric differs by more than ``tolerance``, and nothing was written.
     """
-    materials = _materials(ledger, point)
+    materials = _materials(ledger, point, trust_remote_code)
     with new_folder(to, overwrite=overwrite) as folder:
         workload, tokenizer = _workload(ledger, materials, tell)
         tell("ascending to the step")
@@ -118,9 +120,9 @@ def export_point(
     return Export(folder=to, provenance=facts, verification=verification)
 
 
-def _materials(ledger: Ledger, point: Point) -> _Materials:
+def _materials(ledger: Ledger, point: Point, trust_remote_code: bool) -> _Materials:
     """Read a point's trial back, and see that data, models and settings are still those it was run with."""
-    row, spec = point.trial, stored_spec(ledger)
+    row, spec = point.trial, stored_spec(ledger).trusting_remote_code(trust_remote_code)
     spec.require_forget_sets(row["forget_set"])
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     try:
@@ -170,7 +172,7 @@ def _workload(ledger: Ledger, materials: _Materials, tell: Callable[[str], None]
     own = replace(datasets, forget_sets={name: datasets.forget_sets[name]})
     workload, _ = build_workload(spec, own, inputs.tasks, cache, ledger)
     with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
-        tokenizer = saved_tokenizer(cache.fetch(inputs.tasks[0].key, Path(scratch) / "base"))
+        tokenizer = saved_tokenizer(cache.fetch(inputs.tasks[0].key, Path(scratch) / "base"), spec.model)
     return workload, tokenizer
 
 
@@ -209,7 +211,8 @@ def _unlearn(workload: Workload, trial: Trial, ledger: Ledger, tokenizer: Any, f
             f"kind of machine that it ran on"
         ) from None
     with ascent.evaluated() as model:
-        save_model(merged(engine.accelerator.unwrap_model(model)), tokenizer, folder)
+        whole = merged(engine.accelerator.unwrap_model(model))
+        save_model(whole, tokenizer, folder, generation_file=workload.base.generation_file)
     engine.accelerator.free_memory()
     return _Unlearned(accelerator=engine.accelerator, tokens_seen=ascent.tokens_seen, from_step=from_step)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from orchestrator.console import out, print_json, require_whole, say
 from orchestrator.errors import SweepError
-from orchestrator.options import JsonOption, StorageOption, SweepArgument
+from orchestrator.options import JsonOption, StorageOption, SweepArgument, TrustOption
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def export(
         str | None, typer.Option(metavar="OWNER/NAME", help="Then upload it to the Hugging Face hub.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="With --push: everyone may read it.")] = False,
+    trust_remote_code: TrustOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +74,7 @@ def export(
         to,
         overwrite=overwrite,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        trust_remote_code=trust_remote_code,
         tell=lambda doing: say(f"{doing} ..."),
     )
     if not as_json:
@@ -122,11 +124,13 @@ def _show(exported: "Export", *, chosen: bool) -> None:
 
 def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
     facts = exported.provenance
-    names = ("sweep", "trial_id", "step", "seed", "from_step", "chosen_by", "chosen", "verification", "files")
+    names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
     return {
         "folder": str(exported.folder),
         **{name: facts[name] for name in names},
         "forget_set": facts["forget_set"]["name"],
         "model": facts["model"]["class"],
+        "chosen_by": facts.get("chosen_by"),
+        "chosen": facts.get("chosen"),
         "pushed": url,
     }

@@ -25,6 +25,7 @@ from orchestrator.options import (
     StorageOption,
     SweepArgument,
     TakeOverOption,
+    TrustOption,
     WorkersOption,
 )
 from orchestrator.storage import open_storage
@@ -43,13 +44,16 @@ def doctor(
     storage: StorageOption = DEFAULT_STORAGE,
     workers: WorkersOption = None,
     overrides: SetOption = None,
+    trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look whether a sweep could run: on this machine, or on the cluster that RAY_ADDRESS names."""
     from orchestrator.doctor import examine
     from orchestrator.spec import load_spec
 
-    loaded = load_spec(spec, overrides=tuple(overrides or ())) if spec is not None else None
+    loaded = None
+    if spec is not None:
+        loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
     checks = []
     for check in examine(loaded, storage=storage, workers=workers):
         checks.append(check)
@@ -73,6 +77,7 @@ def submit(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    trust_remote_code: TrustOption = False,
     retries: RetriesOption = 0,
     environment: EnvironmentOption = None,
     check: Annotated[bool, typer.Option(help="Look first whether the sweep can run there.")] = True,
@@ -92,7 +97,12 @@ def submit(
         loaded,
         storage=storage,
         options=run_options(
-            workers=workers, resume=resume, retry_failed=retry_failed, force=force, take_over=take_over
+            workers=workers,
+            resume=resume,
+            retry_failed=retry_failed,
+            force=force,
+            take_over=take_over,
+            trust_remote_code=trust_remote_code,
         ),
         environment=environment_of(environment or ()),
         retries=retries,

@@ -6,6 +6,7 @@ any number of sweeps read and write it at once: every file is published whole, a
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,18 @@ class ModelCache:
     def _damaged(self, key: str, reason: str) -> RunStoppedError:
         return RunStoppedError(f"{self._storage.uri}/{key}: {reason}; remove the folder, and resume to train it anew")
 
-    def store(self, key: str, model: Any, tokenizer: Any) -> None:
+    def store(
+        self,
+        key: str,
+        model: Any,
+        tokenizer: Any,
+        *,
+        generation_file: bytes | None = None,
+        check: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         """Write a model, unless it is there by now: what says that it is whole last. Nothing of its training is left.
+
+        Its other arguments are those of ``save_model``, and what looks at the folder before it is published.
 
         Two sweeps that train one model on GPUs differ in its last digits, and what one of them has measured must stay
         true: the first stays. A window is left: where both find nothing and publish within the same moment, files of
@@ -69,7 +80,8 @@ class ModelCache:
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            save_model(model, tokenizer, folder)
+            save_model(model, tokenizer, folder, generation_file=generation_file)
+            check(folder)
             names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
             if not self.holds(key):
                 for name in names:

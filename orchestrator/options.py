@@ -39,3 +39,7 @@ EnvironmentOption = Annotated[
     list[str] | None,
     typer.Option("--env", metavar="NAME[=VALUE]", help="Give the driver and all workers a variable; repeatable."),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with the model, with all of your rights."),
+]

@@ -24,14 +24,14 @@ from orchestrator.model_cache import ModelCache
 from orchestrator.ray_session import fetch
 from orchestrator.schema import RELATIVE_TO_REFERENCES
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from trainables.batching import EncodedSet, encode
+from trainables.batching import EncodedSet, Form, encode
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
 from trainables.examples import Example, identity
 from trainables.forget_sets import Datasets, build_datasets
 from trainables.generation import WritingTask, bleu_and_chrf
-from trainables.models import is_encoder_decoder, load_model, pretrained_files
+from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.scored_sets import encode_scored, tokens_hash, with_alternates
@@ -39,7 +39,7 @@ from trainables.seeding import derive_seed
 from trainables.streaming import encode_or_stream
 from trainables.training import Training, train_to_end
 from trainables.trial import Workload
-from trainables.weights import snapshot
+from trainables.weights import require_kept, snapshot
 
 BASE = "base"
 
@@ -253,7 +253,14 @@ def train_model(
         )
         try:
             warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
-            cache.store(task.key, training.model.cpu(), tokenizer)
+            model = training.model.cpu()
+            cache.store(
+                task.key,
+                model,
+                tokenizer,
+                generation_file=generation_file(spec.model),
+                check=lambda folder: require_kept(model, folder, spec.model),
+            )
         except StorageError:
             if not cache.holds(task.key):
                 raise
@@ -275,20 +282,14 @@ def _advice(what: str, lower: str) -> Iterator[None]:
 
 
 def start_building(
-    spec: SweepSpec,
-    datasets: Datasets,
-    tasks: list[ModelTask],
-    cache: ModelCache,
-    ledger: Ledger,
-    *,
-    tokens: str | None = None,
+    spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger, **options: Any
 ) -> tuple[Any, Any]:
-    """Start ``build_workload`` as a Ray task; give the references of the workload and of the baselines."""
+    """Start ``build_workload``, with its ``options``, as a Ray task; give the references of workload and baselines."""
     task = remote_on_a_share(build_workload, spec.resources).options(
         num_returns=2,
         max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray makes it again
     )
-    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, tokens=tokens)
+    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, **options)
     return workload, baselines
 
 
@@ -322,7 +323,14 @@ def build_workload(
         require_tokens(
             spec, datasets, tokenizer, tokens, whose=f"the tokenizer kept with the model in .models/{by_role[0].key}"
         )
-        weights = snapshot(base, attention=spec.model.attention, lora=spec.model.lora)
+        weights = snapshot(
+            base,
+            attention=spec.model.attention,
+            lora=spec.model.lora,
+            origin=spec.model,
+            generation_file=generation_file(spec.model, folders[BASE]),
+            device=device,  # the attention that was asked for may run there alone
+        )
         del base
         form = form_of(spec.model)
         writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
@@ -351,7 +359,7 @@ def build_workload(
         retain=encode_or_stream(
             tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form, chat_date=spec.model.chat_date
         ),
-        alternates=_alternates(spec, tokenizer, datasets),
+        alternates=_alternates(spec, tokenizer, datasets, form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         stop=spec.stop,
@@ -364,7 +372,7 @@ def build_workload(
     return workload, baselines
 
 
-def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets) -> dict[str, EncodedSet]:
+def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form) -> dict[str, EncodedSet]:
     """Encode the forget examples with their alternate answers, if an objective that may come up needs them."""
     if not _needs_alternates(spec):
         return {}
@@ -373,7 +381,7 @@ def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets) -> dict[str
             tokenizer,
             with_alternates(own.forget),
             max_tokens=spec.data.max_tokens,
-            form=form_of(spec.model),
+            form=form,
             chat_date=spec.model.chat_date,
         )
         for name, own in datasets.forget_sets.items()

@@ -3,6 +3,12 @@
 Nothing is trained, and no weights are loaded into memory as a whole. What is checked is ``trainables.checks``' to say.
 """
 
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from huggingface_hub import constants, is_offline_mode
+
 from orchestrator.errors import SweepError
 from orchestrator.inputs import SweepInputs
 from orchestrator.spec import SweepSpec
@@ -14,6 +20,8 @@ from trainables.limits import limits_of_configuration
 from trainables.models import configuration_of, pretrained_files
 from trainables.prepare import form_of
 from trainables.scored_sets import encode_retained
+
+_HUB_TIMEOUT_S = 3.0
 
 
 def find_problems(inputs: SweepInputs) -> list[Problem]:
@@ -58,14 +66,32 @@ def require_ready_or_note(spec: SweepSpec) -> str | None:
         SweepError: with every problem.
         UnlearningError: the data, the tokenizer or the model on this machine cannot be used.
     """
+    needs_hub, unchecked = _needs_the_hub(spec), "data, tokenizer and model were not checked against each other"
+    if needs_hub and not _reaches_the_hub():
+        return f"{unchecked}: the spec names some of the Hugging Face hub, which this machine does not reach"
     try:
-        inputs = SweepInputs.of(spec)
-        require_ready(inputs)
+        require_ready(SweepInputs.of(spec))
     except UnlearningError as error:
-        if not _needs_the_hub(spec):
+        if not needs_hub:
             raise
-        return f"data, tokenizer and model were not checked against each other: {error}"
+        return f"{unchecked}: {error}"
     return None
+
+
+def _reaches_the_hub() -> bool:
+    """Return whether asking the hub is worth it: its client tries an address without an answer for half a minute.
+
+    Offline mode is fast, and answers from its cache; through a proxy nothing can be told.
+    """
+    if is_offline_mode() or getproxies():
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname, port), timeout=_HUB_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _needs_the_hub(spec: SweepSpec) -> bool:

@@ -26,7 +26,7 @@ RATE_BINS = 8
 
 _COLUMNS = [
     "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size", "step",
-    "status", "gen_ex", "rel_ex", "unlearning_quality", "performance",
+    "status", "gen_ex", "rel_ex", "unlearning_quality", "performance", "population_nll", "distractor_nll",
 ]  # fmt: skip
 
 _ENDINGS = ["trial_id", "forget_set", "objective", "optimizer", "learning_rate", "status", "message"]

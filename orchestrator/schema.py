@@ -92,7 +92,8 @@ EVALUATIONS = _table(
         "unlearning_quality",
         REAL,
         "bits",
-        "gen_ex_abs, or without reference models mean |rel_ex - log2 e|; lower is better",
+        "gen_ex_abs, or without reference models mean |rel_ex - log2 e|; lower is better, down to what the reference "
+        "models have (baselines)",
     ),
     ("performance", REAL, "nats/token", "heldout_nll; lower is better"),
     (

@@ -131,6 +131,10 @@ class SweepSpec(Config):
     checkpoint: CheckpointConfig = CheckpointConfig()
     resources: ResourcesConfig = ResourcesConfig()
 
+    def trusting_remote_code(self, trust: bool) -> Self:
+        """Give this spec with leave, or without, to run Python code that comes with the model: no part of the spec."""
+        return self.model_copy(update={"model": self.model.trusting_remote_code(trust)})
+
     @field_validator("steps")
     @classmethod
     def _increasing(cls, steps: tuple[int, ...]) -> tuple[int, ...]:

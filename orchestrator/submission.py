@@ -85,9 +85,10 @@ def _require_healthy(
 ) -> None:
     """Have the cluster look whether it could run the sweep."""
     workers = options[options.index("--workers") : options.index("--workers") + 2] if "--workers" in options else []
+    trust = [option for option in options if option == "--trust-remote-code"]
     looking = jobs.wait(
         jobs.submit(
-            ["-m", "orchestrator", "doctor", SPEC_FILE, "--storage", storage, *workers],
+            ["-m", "orchestrator", "doctor", SPEC_FILE, "--storage", storage, *workers, *trust],
             folder=folder,
             environment=environment,
             sweep=f"doctor-{sweep}",

@@ -42,24 +42,41 @@ def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
 
 def _untie(model: Any) -> None:
     """Give each adapted matrix a tensor of its own: of one that is tied, what is learned beside it here is not learned
-    there, and merging would put it into both."""
-    shared = shared_names(model)
-    adapted = {f"{name}.base_layer." for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    names = {name for name in shared if any(name.startswith(prefix) for prefix in adapted)}
-    for name in names:
-        if sum(first == shared[name] for first in shared.values()) > 1:
+    there, and merging would put it into both.
+
+    Raises:
+        UnlearningError: others would stay tied to it, which cannot be.
+    """
+    base = model.get_base_model()
+    ties = base.get_expanded_tied_weights_keys(all_submodels=True)
+    shared = shared_names(base)
+    layers = {name for name, module in base.named_modules() if isinstance(module, BaseTunerLayer)}
+    adapted = {name for name in shared if name.partition(".base_layer.")[0] in layers and ".base_layer." in name}
+    for name in adapted:
+        others = [other for other, first in shared.items() if first == shared[name] and other not in adapted]
+        if len(others) > 1 and name.replace(".base_layer.", ".") in ties.values():
+            modules = ", ".join(other.rpartition(".")[0] for other in others)
+            raise UnlearningError(
+                f"model.lora: target_modules name '{name.partition('.base_layer.')[0]}', whose matrix is that of "
+                f"{modules}; name those of them that are to learn instead"
+            )
+        if others or any(shared[name] == shared[other] for other in adapted - {name}):
             module, _, attribute = name.rpartition(".")
-            weight = model.get_parameter(name)
+            weight = base.get_parameter(name)
             own = torch.nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
-            setattr(model.get_submodule(module), attribute, own)
-    settle_ties(model)
+            setattr(base.get_submodule(module), attribute, own)
+    settle_ties(base)
 
 
 def merged(model: Any) -> Any:
     """Add what the adapters have learned to the weights, and take the adapters away; other models stay as they are."""
     if not has_adapters(model):
         return model
+    config = model.get_base_model().config
+    tied = getattr(config, "tie_word_embeddings", None)
     whole = model.merge_and_unload()
+    if tied is not None:
+        config.tie_word_embeddings = tied  # PEFT takes it away from an encoder and a decoder that are still tied
     settle_ties(whole)
     return whole
 

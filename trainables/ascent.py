@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from trainables import checkpoints, curvature, objectives
 from trainables.config import TrialConfig
+from trainables.movement import movement_warning
 from trainables.optimizers import build_optimizer, learning_rate_at
 from trainables.parallel import whole
 from trainables.seeding import torch_stream
@@ -155,6 +156,10 @@ class Ascent:
             return
         with negated(self._bare_model, self._base, self._objective.settings(self._weights)["scale"]):
             yield self._model
+
+    def movement_warning(self) -> str | None:
+        """Say that hardly anything has moved since the first step, if so."""
+        return movement_warning(self._bare_model, self._base, self._config, self._team) if self.step else None
 
     def pack(self, elapsed_s: float) -> bytes:
         """Serialise the trajectory's state; the leader of a team has the payload."""

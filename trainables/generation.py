@@ -1,6 +1,7 @@
 """What an encoder-decoder model writes, and how close it comes to what it should have written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,15 @@ import numpy as np
 import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from transformers import GenerationConfig
 
+from trainables.adapters import has_adapters
 from trainables.batching import EncodedSet, collate
 from trainables.team import ALONE, Team
+
+_KEPT = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_decoder_ids")
+"""What of a model's own generation configuration its texts are written by: which tokens begin and end them. Beams,
+penalties, lengths, temperatures and forbidden words are habits, by which one model would have many numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,29 @@ def bleu_and_chrf(outputs: Sequence[str], references: Sequence[str]) -> tuple[fl
     return BLEU().corpus_score(outputs, [references]).score, CHRF().corpus_score(outputs, [references]).score
 
 
+@contextmanager
+def writing_greedily(model: Any, *, max_new_tokens: int, pad_token_id: int) -> Iterator[GenerationConfig]:
+    """Give a fresh greedy configuration, which has taken the place of the model's own until this ends.
+
+    The model's own would fill every setting that the given one leaves open.
+    """
+    writer = model.get_base_model() if has_adapters(model) else model
+    own = writer.generation_config
+    kept = {name: getattr(own, name, None) for name in _KEPT}
+    greedy = GenerationConfig(
+        **{name: value for name, value in kept.items() if value is not None},
+        pad_token_id=pad_token_id,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+    )
+    writer.generation_config = greedy
+    try:
+        yield greedy
+    finally:
+        writer.generation_config = own
+
+
 def write(model: Any, task: WritingTask, *, batch_size: int, team: Team = ALONE) -> list[str]:
     """Let the model write greedily. The workers of a team write their shares, and all get all texts.
 
@@ -47,14 +77,14 @@ def write(model: Any, task: WritingTask, *, batch_size: int, team: Team = ALONE)
     for start in range(0, len(order), batch_size * team.size):
         indices = team.share(order[start : start + batch_size * team.size])
         batch = collate(task.encoded, indices, device=model.device)
-        with torch.no_grad():
+        with (
+            torch.no_grad(),
+            writing_greedily(model, max_new_tokens=task.max_new_tokens, pad_token_id=padding) as greedy,
+        ):
             tokens_BT = model.generate(
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
-                max_new_tokens=task.max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=padding,
+                generation_config=greedy,
                 synced_gpus=team.size > 1,  # a model of which each worker has a shard is run by all or none
             )
         written_BT = tokens_BT[: len(indices), 1:].cpu().numpy()  # the first opens the decoder

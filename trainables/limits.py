@@ -14,6 +14,8 @@ _TENSORS = ("embed_positions", "pos_encoding")
 """... and names of tensors that do."""
 _GROWS = ("make_weight", "make_weights")
 """Methods of tables that are made longer as they are needed."""
+_ELSEWHERE = ("vision", "visual", "image", "audio")
+"""Parts of the names of towers that read no text."""
 _SETTINGS = {"mpt": "max_seq_len"}
 """Settings that bound the length where there is no table, by ``model_type``."""
 
@@ -62,6 +64,8 @@ def _position_tables(network: Any) -> list[tuple[str, int]]:
     """List tables of learned or precomputed absolute positions, by name, with the longest sequence each allows."""
     found = []
     for name, module in network.named_modules():
+        if any(tower in name for tower in _ELSEWHERE):
+            continue
         if isinstance(module, nn.Embedding) and _holds_positions(module, name.rpartition(".")[2]):
             found.append((name, module.num_embeddings - _rows_before_the_first(module)))
         tensors = {own: getattr(module, own, None) for own in _TENSORS}

@@ -74,12 +74,12 @@ def _pretrained_configuration(config: ModelConfig) -> Any:
         raise cannot_load(config, error) from error
 
 
-def code_of(config: ModelConfig) -> dict[str, bool]:
+def code_of(config: ModelConfig | None) -> dict[str, bool]:
     """Give the option of every loading function of Transformers that says whether a model's own code may run.
 
-    It is always given: left open, Transformers asks at the terminal.
+    It is always given: left open, Transformers asks at the terminal. None: a model that has no code of its own.
     """
-    return {"trust_remote_code": config.trust_remote_code}
+    return {"trust_remote_code": config is not None and config.trust_remote_code}
 
 
 def _refuse_adapters(config: ModelConfig) -> None:
@@ -117,7 +117,7 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
     architecture = configuration_of(config, tokenizer=tokenizer)
     try:
         with torch_stream(seed, "initial_weights"):
-            return auto_class(is_encoder_decoder(config)).from_config(architecture, trust_remote_code=False, **options)
+            return auto_class(is_encoder_decoder(config)).from_config(architecture, **code_of(None), **options)
     except Exception as error:  # whatever building raises, the architecture given is its cause
         raise _cannot_build(config, error) from error
 
@@ -168,17 +168,16 @@ def build_model(
         dtype: of the weights.
         attention: its implementation; None: Transformers' choice.
     """
-    options: dict[str, Any] = {"dtype": dtype, **_attention(attention)}
-    if architecture.get("auto_map") and origin is not None and origin.trust_remote_code:
-        known = _pretrained_configuration(origin)
-        config = type(known).from_dict(architecture)
-        config._name_or_path = known._name_or_path
-        options |= code_of(origin)
-    else:
+    own = origin if architecture.get("auto_map") and origin is not None and origin.trust_remote_code else None
+    if own is None:
         config = AutoConfig.for_model(**architecture)
-        options["trust_remote_code"] = False
+    else:
+        known = _pretrained_configuration(own)
+        config = type(known).from_dict(architecture)
+        config.name_or_path = known.name_or_path  # Transformers looks for the code there
+    kind = auto_class(config.is_encoder_decoder)
     with no_init_weights():
-        model = auto_class(config.is_encoder_decoder).from_config(config, **options)
+        model = kind.from_config(config, dtype=dtype, **_attention(attention), **code_of(own))
     model.tie_weights()
     return model
 
@@ -214,7 +213,7 @@ def _cannot_build(config: ModelConfig, error: Exception) -> UnlearningError:
 
 
 LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, AttributeError, TypeError, RuntimeError)
-"""What Transformers raises where a folder, file or hub id does not load: of broken files also what reading them does."""
+"""What Transformers raises where a folder, file or hub id does not load, for whatever is wrong with its files."""
 
 
 def cannot_load(config: ModelConfig, error: Exception) -> UnlearningError:

@@ -17,10 +17,11 @@ def differences(model: Any, other: Any) -> list[str]:
         model: what it should be.
         other: what it is.
     """
-    found = []
     shared, others = shared_names(model), shared_names(other)
-    for name in sorted({name for name in shared | others if shared.get(name) != others.get(name)}):
-        found.append(f"parameter '{name}' {_told(shared.get(name), name)}, and now {_told(others.get(name), name)}")
+    found = [
+        f"parameter '{name}' {_told(shared.get(name), name)}, and now {_told(others.get(name), name)}"
+        for name in sorted({name for name in shared | others if shared.get(name) != others.get(name)})
+    ]
     for kind in ("parameter", "buffer"):
         mine, its = _named(model, kind), _named(other, kind)
         if kind == "buffer":

@@ -25,7 +25,7 @@ def negated(model: Any, base: WeightsSnapshot, scale: float) -> Iterator[None]:
     learned = {name: tensor.detach().clone() for name, tensor in _negatable(model, base).items()}
     with torch.no_grad():
         for name, tensor in _negatable(model, base).items():
-            start = sharded_like(_start(base, name, tensor), tensor).to(tensor.device)
+            start = sharded_like(base.start(name, tensor.dtype), tensor).to(tensor.device)
             tensor.copy_(start - scale * (tensor - start))
     try:
         yield
@@ -43,8 +43,3 @@ def _negatable(model: Any, base: WeightsSnapshot) -> dict[str, torch.Tensor]:
         for name, tensor in named_tensors(model).items()
         if tensor.is_floating_point() and (not only_b or "lora_B" in name or "lora_embedding_B" in name)
     }
-
-
-def _start(base: WeightsSnapshot, name: str, tensor: torch.Tensor) -> torch.Tensor:
-    array = torch.tensor(base.adapters[name] if name in base.adapters else base.arrays[name])
-    return array.view(torch.bfloat16) if tensor.dtype is torch.bfloat16 else array

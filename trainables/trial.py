@@ -241,10 +241,20 @@ class TrialRun:
         return self._results.rank(self._trial.trial_id, self._evaluations, worst_performance=floor)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
+        if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:
+            message = self._with_movement(message)
         keeps = status is Status.COMPLETED and self._keep_last_state()
         self._publish_outcome(status, message)
         if not keeps:
             self._results.discard_checkpoint(self._trial.trial_id)
+
+    def _with_movement(self, message: str | None) -> str | None:
+        """Add to how a trial ended that its weights have hardly moved, if so, and warn of it."""
+        still = self._ascent.movement_warning()
+        if still is None:
+            return message
+        self.warning = "; ".join(filter(None, [self.warning, f"trial {self._trial.trial_id}: {still}"]))
+        return "; ".join(filter(None, [message, still]))
 
     def _keep_last_state(self) -> bool:
         """Save where a trial ended that a longer step axis may go on from, unless that takes too much room."""

@@ -1,8 +1,8 @@
 """The state of a model: what it consists of, a copy that workers share, and putting it back."""
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from trainables.adapters import add_adapters, has_adapters
 from trainables.config import LoraConfig, ModelConfig
-from trainables.models import build_model
+from trainables.models import build_model, load_model
 from trainables.parallel import sharded_like
 from trainables.sameness import differences, equal, probe_logits, require_same
 from trainables.ties import share_as, shared_names
@@ -73,6 +73,8 @@ class WeightsSnapshot:
     attention: str | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     """How the model writes texts, by Transformers' names."""
+    generation_file: bytes | None = None
+    """The same as whoever made the model wrote it, for those that get the model."""
     lora: LoraConfig | None = None
     adapters: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Adapters as ascent starts with them: they change nothing yet."""
@@ -97,8 +99,7 @@ class WeightsSnapshot:
         model = build_model(self.architecture, self.model, dtype=self.dtype, attention=self.attention)
         if self.generation:
             model.generation_config = GenerationConfig.from_dict(self.generation)
-        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        require_same(model, _names_alone(self.shared, names), "rebuilding it from its configuration")
+        require_same(model, self._unlike(model), "rebuilding it from its configuration")
         share_as(model, self.shared)
         for name, tensor in (dict(model.named_parameters()) | dict(model.named_buffers())).items():
             if name in self.dtypes and tensor.dtype is not self.dtypes[name]:
@@ -108,32 +109,47 @@ class WeightsSnapshot:
             setattr(model.get_submodule(module), attribute, _tensor(array, self.dtypes[name]).clone())
         return model
 
+    def _unlike(self, model: Any) -> list[str]:
+        """List the parameters that a model lacks, has beyond these, or has in another shape."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters(remove_duplicate=False)}
+        mine = {name: self.arrays[first].shape for name, first in self.shared.items()}
+        return [
+            f"parameter '{name}' had the shape {mine.get(name, '(it was not there)')}, and now has "
+            f"{shapes.get(name, '(it is not there)')}"
+            for name in sorted(shapes.keys() | mine.keys())
+            if shapes.get(name) != mine.get(name)
+        ]
+
+    def start(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        """Give a tensor as ascent starts with it, in memory that is only read."""
+        return _tensor((self.adapters if name in self.adapters else self.arrays)[name], dtype)
+
     def restore(self, model: Any) -> None:
         """Copy into the model, or this worker's shards of it, what ascent changes. The arrays are only read."""
         _copy_in_place(self.adapters if has_adapters(model) else self.arrays, named_tensors(model))
 
 
-def _names_alone(before: Iterable[str], now: Iterable[str]) -> list[str]:
-    mine, its = set(before), set(now)
-    return [
-        *(f"parameter '{name}' is not there any more" for name in sorted(mine - its)),
-        *(f"parameter '{name}' was not there before" for name in sorted(its - mine)),
-    ]
-
-
 def snapshot(
-    model: Any, *, attention: str | None = None, lora: LoraConfig | None = None, origin: ModelConfig | None = None
+    model: Any,
+    *,
+    attention: str | None = None,
+    lora: LoraConfig | None = None,
+    origin: ModelConfig | None = None,
+    generation_file: bytes | None = None,
+    device: torch.device | None = None,
 ) -> WeightsSnapshot:
     """Copy a model's weights and configuration. With ``lora``, ascent will train adapters beside them.
 
     What is built from the copy is proved to be this model: its names, shapes, dtypes, ties, buffers, and its logits of
-    a few tokens, bit for bit, on this model's device.
+    a few tokens, bit for bit.
 
     Args:
         model: without adapters.
         attention: its implementation, if that was chosen.
         lora: adapters that are to be trained.
         origin: where the model came from, for one with code of its own.
+        generation_file: how it writes texts by itself, as whoever made it wrote it.
+        device: where both are run for that, one after the other; None: where the model is.
 
     Raises:
         UnlearningError: the rebuilt model is another one; or has none of the modules that adapters were asked for.
@@ -151,18 +167,32 @@ def snapshot(
         dtype=model.dtype,
         attention=attention,
         generation=generation.to_dict() if generation is not None else {},
+        generation_file=generation_file,
         lora=lora,
     )
-    _require_rebuilt(model, taken)
+    _require_rebuilt(model, taken, device or model.device)
     if lora is None:
         return taken
     return replace(taken, adapters=arrays_of(named_tensors(add_adapters(model, lora, seed=0))))
 
 
-def _require_rebuilt(model: Any, taken: WeightsSnapshot) -> None:
-    expected = probe_logits(model)
-    rebuilt = taken.view().to(model.device)
+def _require_rebuilt(model: Any, taken: WeightsSnapshot, device: torch.device) -> None:
+    home = model.device
+    expected = probe_logits(model.to(device))
+    model.to(home)
+    rebuilt = taken.view().to(home)
     found = differences(model, rebuilt)
-    if not found and not equal(expected, probe_logits(rebuilt)):
+    if not found and not equal(expected, probe_logits(rebuilt.to(device))):
         found = ["the same tokens give other logits"]
     require_same(model, found, "rebuilding it from its configuration")
+
+
+def require_kept(model: Any, folder: Path, config: ModelConfig) -> None:
+    """See that a folder written by ``save_model`` holds all of a model; of one with adapters, which are few, nothing.
+
+    Raises:
+        UnlearningError: another model is loaded from it.
+    """
+    if not has_adapters(model):
+        kept, _ = load_model(folder, config)
+        require_same(model, differences(model, kept), "saving it and loading it again")

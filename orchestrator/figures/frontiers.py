@@ -85,7 +85,7 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
     ]
     names = (
         "trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step", "gen_ex", "rel_ex",
-        "unlearning_quality", "performance", "model",
+        "unlearning_quality", "performance", "population_nll", "distractor_nll", "model",
     )  # fmt: skip
     return [
         {

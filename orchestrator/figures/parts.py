@@ -9,6 +9,7 @@ import altair as alt
 from orchestrator.frontier import Frontier, Level, Row
 from orchestrator.plotting import GREEN, INK, Panel
 from orchestrator.report_data import look_up
+from orchestrator.schema import OWN_KIND
 from orchestrator.summary import level_note
 
 PERFORMANCE = "held-out NLL, nats/token"
@@ -17,13 +18,15 @@ QUALITY = {True: "mean |GenEx|, bits", False: "mean |RelEx − 1.44|, bits"}
 MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "performance": PERFORMANCE}
 
 _SETTINGS = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step")
-RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance")
+RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance", *OWN_KIND)
 _TOOLTIPS: dict[str, Any] = {
     "forget_set": {"title": "forget set"},
     "trial_id": {"title": "trial"},
     "learning_rate": {"title": "learning rate", "type": "quantitative", "format": ".3~g"},
     "batch_size": {"title": "batch size"},
     "unlearning_quality": {"title": "unlearning quality, bits", "type": "quantitative", "format": ".3f"},
+    "population_nll": {"title": "own kind, never trained, nats/token", "type": "quantitative", "format": ".3f"},
+    "distractor_nll": {"title": "own kind, retained, nats/token", "type": "quantitative", "format": ".3f"},
     **{name: {"title": title, "type": "quantitative", "format": ".3f"} for name, title in MEASURES.items()},
 }
 

@@ -166,12 +166,23 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
     point = last_point(copied)
     assert f"unlearn-sweep export tiny --trial {point.trial_id} --step 30 --to FOLDER" in body
     assert "no proof of deletion" in body
-    assert "all 14 metrics equal the ledger's, bit for bit" in body
+    assert "all 15 metrics equal the ledger's, bit for bit" in body
     config = TrialConfig.model_validate_json(point.trial["config"])
     assert f"| learning_rate | {config.learning_rate} |" in body
     base, ours, references = (f"{value:.6g}" for value in _heldout(copied, point))
     assert f"| heldout_nll | nats/token | {base} | **{ours}** | {references} |" in body
     facts = json.loads((exported / "provenance.json").read_text())
+    baselines = {row["model"]: row for row in ledger_of(copied).baselines() if row["forget_set"] == "verses"}
+    before, after = baselines["base"]["population_nll"], point.metrics["population_nll"]
+    assert facts["prices"]["population_nll"] == {"base": before, "model": after, "lost": after - before}
+    assert (
+        f"| the forget set's own kind, never trained | {before:.6g} | **{after:.6g}** | {after - before:.6g} |" in body
+    )
+    assert "own kind, retained" not in body, "verses have no distractors"
+    floor = sum(baselines[f"reference-{index}"]["gen_ex_abs"] for index in (0, 1)) / 2
+    assert f"mean |GenEx| {floor:.6g} bits" in body
+    assert facts["chosen_by"] is None
+    assert "chosen on the same evaluations" not in card
     assert facts["files"].keys() == {path.name for path in exported.iterdir()} - {"README.md", "provenance.json"}
     assert facts["hashes"]["data_hash"] == ledger_of(copied).manifest()["data_hash"]
     texts = [

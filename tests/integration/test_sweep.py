@@ -84,6 +84,19 @@ def test_base_exposes_its_forget_sets_and_references_do_not(tiny_sweep: Path) ->
     assert base.min() > references.max()
 
 
+def test_references_are_measured_against_each_other_and_prices_on_data_of_their_own_kind(tiny_sweep: Path) -> None:
+    baselines = duckdb.sql(f"from read_parquet('{tiny_sweep}/references/baselines.parquet')").df()
+    for name, own in baselines.groupby("forget_set"):
+        first, second = own[own.model != "base"].to_dict("records")
+        assert first["gen_ex"] == pytest.approx(-second["gen_ex"]), "of two, each is measured against the other"
+        assert first["gen_ex_abs"] == pytest.approx(second["gen_ex_abs"])
+        assert first["gen_ex_abs"] == first["unlearning_quality"] > 0
+        evaluations = [row for row in rows(tiny_sweep, "evaluations") if row["forget_set"] == name]
+        for row in [*own.astype(object).where(own.notna(), None).to_dict("records"), *evaluations]:
+            assert row["population_nll"] > 0
+            assert (row["distractor_nll"] is None) == (name == "verses")
+
+
 def test_the_texts_that_were_unlearned_stand_beside_their_numbers(tiny_sweep: Path) -> None:
     texts = duckdb.sql(f"from read_parquet('{tiny_sweep}/references/forget_sets.parquet')").df()
     assert set(texts.example_id) == {row["example_id"] for row in rows(tiny_sweep, "examples")}

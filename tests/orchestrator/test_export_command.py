@@ -10,6 +10,7 @@ import pytest
 from orchestrator import export as exporting
 from orchestrator import hub
 from orchestrator.cli import main
+from orchestrator.frontier import CHOSEN_NOTE
 from orchestrator.ledger import Ledger
 from orchestrator.storage import LocalStorage
 from orchestrator.verification import compare_metrics
@@ -63,6 +64,26 @@ def test_what_is_there_is_seen_before_any_work(call, trial_id, tmp_path):
     assert code == 2
     assert "something else than an earlier export" in err
     assert "measuring" not in err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypatch, chosen, as_json):
+    def export_point(ledger, point, to, **options):
+        names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files", "forget_set", "model")
+        same = compare_metrics(point.metrics, point.metrics, tolerance=0.0)
+        facts = {name: {"name": name, "class": name} for name in names}
+        facts |= {"chosen_by": point.chosen_by, "chosen": CHOSEN_NOTE if point.chosen_by else None}
+        return SimpleNamespace(folder=to, provenance=facts, verification=same)
+
+    monkeypatch.setattr(exporting, "export_point", export_point)
+    which = ["--best", "exposure<=8", "--forget-set", "verses"] if chosen else ["--trial", trial_id, "--step", 2]
+    code, out, _ = call(*which, *["--json"] * as_json)
+    assert code == 0
+    said = " ".join(out.decode().split())
+    assert said.count("chosen on the same evaluations that they are shown on") == chosen
+    if as_json:
+        assert json.loads(out)["chosen_by"] == ("unlearning_quality<=8" if chosen else None)
 
 
 @pytest.mark.parametrize("public", [False, True])

@@ -103,6 +103,9 @@ def test_hovering_tells_trial_settings_and_command(data, figures):
         spec = figures[name].page_specs()[0]
         shown = [{entry["field"] for entry in tooltip} for tooltip in encodings(spec, "tooltip")]
         assert any({"trial_id", "optimizer", "learning_rate", "seed", "step", "command"} <= fields for fields in shown)
+        if name == "frontier":
+            assert all({"population_nll", "distractor_nll"} <= fields for fields in shown)
+            assert {row["population_nll"] for row in values(spec)} == {2.5}
         (command,) = (t["calculate"] for t in spec["transform"] if t.get("as") == "command")
         assert "unlearn-sweep query" in command
         assert "datum.trial_id" in command
@@ -129,7 +132,8 @@ def test_what_was_not_measured_is_not_explained(tmp_path):
 
 def test_a_sweep_that_never_goes_below_zero_wastes_no_half_of_its_frame(data):
     above = type(data)(**{**vars(data), "trajectories": [r for r in data.trajectories if r["gen_ex"] >= 0]})
-    low, high = encodings(trajectory_figure(above).page_specs()[0], "y")[0]["scale"]["domain"]
+    scaled = [e for e in encodings(trajectory_figure(above).page_specs()[0], "y") if "scale" in e]
+    low, high = scaled[0]["scale"]["domain"]
     assert -0.1 * high < low < 0
 
 
@@ -155,7 +159,20 @@ def test_learning_rates_are_coloured_on_a_log_scale_and_the_unexposed_level_is_r
     gen_ex, rel_ex, performance = figures["trajectories"].page_specs()[:3]
     assert encodings(gen_ex, "color")[0]["scale"]["type"] == "log"
     levels = [[e["datum"] for e in encodings(spec, "y") if "datum" in e] for spec in (gen_ex, rel_ex, performance)]
-    assert levels == [[0.0], [pytest.approx(math.log2(math.e))], [3.0]]
+    floors = [[-0.5, 0.0], [1.0, pytest.approx(1.1)], []]  # low end and mean of the reference models
+    ideals = [[0.0], [pytest.approx(math.log2(math.e))], [3.0]]
+    assert levels == [floor + ideal for floor, ideal in zip(floors, ideals, strict=True)]
+
+
+def test_the_floor_is_a_band_in_every_panel_of_a_frontier_and_captions_say_so(figures):
+    for spec in figures["frontier"].page_specs()[:2]:
+        band, mean = spec["layer"][:2]
+        assert band["mark"]["type"] == "rect"
+        assert [band["encoding"][end]["datum"] for end in ("y", "y2")] == [2.0, 3.0]
+        assert mean["encoding"]["y"]["datum"] == 2.5
+    assert "Green band and line: the floor" in figures["frontier"].caption
+    for name in ("heatmap", "examples"):
+        assert "Mean |GenEx| of the reference models themselves, each against the others" in figures[name].caption
 
 
 def test_a_heatmap_cell_is_the_median_of_its_bin(data, sweep):

@@ -22,12 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import LedgerWarning, SweepError
+from orchestrator.frontier import frontiers
 from orchestrator.identity import canonical_json
 from orchestrator.ledger import Ledger
 from orchestrator.parquet import UnreadableFileError, decode, encode
+from orchestrator.query import query
+from orchestrator.report import write_report
 from orchestrator.schema import BASELINES, EXAMPLES_WHO, SCHEMA_VERSION, TABLES, VERSION_KEY, to_table
 from orchestrator.spec import parse_yaml, validate_spec
 from orchestrator.storage import LocalStorage
+from orchestrator.summary import floor_note
 from tests.orchestrator.helpers import (
     Driver,
     evaluation_record,
@@ -500,6 +504,47 @@ def test_a_sweep_of_version_1_goes_on_as_one_of_today(version_1):
         plain = pq.read_table(Path(version_1.storage.uri) / name, schema=TABLES[name])
         assert plain.equals(rows[name].replace_schema_metadata(plain.schema.metadata))
         files = Path(version_1.storage.uri, name).iterdir()
+        assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
+
+
+@pytest.fixture
+def version_3(tmp_path):
+    """A sweep that was written when the schema had version 3."""
+    folder = tmp_path / "version-3"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "version-3", folder)
+    return Ledger(storage=LocalStorage(folder), sweep="version-3")
+
+
+def test_rows_of_version_3_have_no_price_on_data_of_their_own_kind(version_3):
+    for rows in (version_3.table("evaluations").to_pylist(), version_3.baselines()):
+        assert rows
+        assert {(row["population_nll"], row["distractor_nll"]) for row in rows} == {(None, None)}
+    before = pq.read_table(Path(version_3.storage.uri) / "evaluations")
+    assert version_3.table("evaluations").select(before.column_names).equals(before)
+
+
+def test_reference_models_of_version_3_have_no_exposure_that_could_be_taken_for_a_floor(version_3):
+    stored = pq.read_table(Path(version_3.storage.uri) / "references" / "baselines.parquet").to_pylist()
+    measured = {"gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality"}
+    for old, new in zip(stored, version_3.baselines(), strict=True):
+        nulled = {name for name, value in old.items() if value is not None and new[name] is None}
+        assert nulled == (measured if old["model"].startswith("reference") else set())
+
+
+def test_a_sweep_of_version_3_is_read_reported_and_goes_on(version_3):
+    (frontier,) = frontiers(version_3)
+    assert frontier.floor.keys() & {"gen_ex", "rel_ex", "unlearning_quality"} == {"rel_ex"}
+    assert [target.exposure_at_most for target in frontier.targets] == [16.0, 8.0, 4.0, 2.0]
+    assert [crossing.population_cost for crossing in frontier.crossings["gen_ex"]] == [None]
+    assert "an older version measured each against a mean that it was part of" in floor_note(frontier)
+    write_report(version_3, images=False)
+    (row,) = query([version_3], "select count(population_nll) as known from evaluations").to_pylist()
+    assert row == {"known": 0}
+    version_3.mend()
+    spec = validate_spec(parse_yaml(version_3.spec_text(), "spec"), "spec")
+    assert make_search(spec, version_3).is_exhausted(), "its trials are known by their ids"
+    for name in TABLES:
+        files = Path(version_3.storage.uri, name).glob("*.parquet")
         assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
 
 

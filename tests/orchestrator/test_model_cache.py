@@ -11,7 +11,7 @@ from orchestrator.storage import LocalStorage
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    def save(model, tokenizer, folder):
+    def save(model, tokenizer, folder, *, generation_file=None):
         for name in ("model.safetensors", "chat/templates/short.jinja"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(f"{model} {tokenizer} {name}")

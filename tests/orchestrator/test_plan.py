@@ -141,6 +141,18 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
         assert min(times.training_step_s, times.ascent_step_s, times.evaluation_s) > 0
 
 
+def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(step_times._Probe, "_median_s", lambda self, action: 1.0)
+    people = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
+    found = []
+    for distractors in (0, 32):
+        data = {"forget_sets": {"people": people | {"distractors": distractors}}}
+        spec = make_spec(data=data, model={"architecture": tiny_architecture()}, evaluation={"batch_size": 16})
+        found.append(time_steps(spec).evaluation_s)
+    assert found == pytest.approx([(4 + 8 + 10 + 10) / 16, (4 + 8 + 32 + 10 + 10) / 16])
+
+
 @pytest.mark.parametrize(("recomputes", "retains"), [(False, False), (True, False), (False, True)])
 def test_a_step_is_timed_as_trials_take_it(monkeypatch, recomputes, retains):
     noted = []

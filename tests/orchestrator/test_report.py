@@ -107,6 +107,16 @@ def test_the_page_says_what_the_terminal_says_and_more(written):
         assert said in page.text, said
 
 
+def test_the_page_has_prices_on_its_own_kind_the_floor_and_that_points_are_chosen(written):
+    _, page = written
+    text = " ".join(page.text.split())
+    assert "lost, own kind, never trained, nats/token" in text
+    assert "lost, own kind, retained" not in text, "no set has distractors"
+    assert "Floor: the reference models, mean and range: |GenEx| 0.50 (0.50 to 0.50) bits" in text
+    assert "Mean RelEx of the reference models themselves, bits: verses 1.10 (1.00 to 1.20), people" in text
+    assert text.count("chosen on the same evaluations that they are shown on") == 1
+
+
 def test_the_page_loads_nothing(written):
     _, page = written
     assert page.links == ["data:,"]

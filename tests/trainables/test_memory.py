@@ -32,6 +32,17 @@ def adamw(**settings):
     return tiny_trial(optimizer="adamw", **settings).config
 
 
+def test_a_probe_scores_the_set_that_takes_most_whichever_it_is():
+    workload = tiny_workload()
+    own = workload.evaluation_sets["forget"]
+    longest = tiny_encoded(7, shortest=30, longest=30, label="long")
+    for name in ("population", "distractors"):
+        sets = {"forget": replace(own, **{name: longest}), "other": replace(own, distractors=None)}
+        probe = memory.heaviest(replace(workload, evaluation_sets=sets), tiny_trial().config)
+        (scored,) = probe.evaluation_sets.values()
+        assert scored.population is longest, name
+
+
 def test_the_peak_on_a_cpu_is_that_of_resident_memory_that_no_other_process_shares(tmp_path):
     command = [sys.executable, "-c", SPENDING, str(tmp_path / "mapped")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

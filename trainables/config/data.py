@@ -131,7 +131,8 @@ class ForgetSetConfig(Config):
     equal size (to one example), in the order drawn, so that memorization varies within it."""
     distractors: Annotated[int, Field(ge=0)] = 0
     """Other examples of the same kind that every model, reference models included, is trained on.
-    Without them generalized exposure of a canary is mostly its template."""
+    Without them generalized exposure of a canary is mostly its template. Every evaluation scores all of them, as the
+    population: ``distractor_nll`` says what unlearning costs on what stays learned of this kind."""
     alternate: Annotated[str, Field(min_length=1)] = DEFAULT_ALTERNATE
     """The alternate answer of examples that bring none of their own."""
 
