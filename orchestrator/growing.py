@@ -1,12 +1,22 @@
 """A trial's rows as files that grow: all its records are given at every commit, only new ones are converted."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter, is_
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from orchestrator.parquet import GrowingFile
-from orchestrator.schema import REPEATED, TABLES, to_table
+from orchestrator.schema import REPEATED, TABLES, TRIALS, to_table
+
+_TRIAL_KEY = b"unlearn_sweep_trial"
+"""In the metadata of a file of evaluations: the trial's row as JSON, in case that it is lost."""
+_LATER = {"status", "last_step", "message", "elapsed_s", "started_at", "ended_at", "host"}
+_PROPOSED = [name for name in TRIALS.names if name not in _LATER]
+"""Columns of a trial that stand when it is proposed."""
 
 
 class TrialRows:
@@ -15,6 +25,7 @@ class TrialRows:
     def __init__(self, trial: Mapping[str, Any]) -> None:
         self.trial_id: str = trial["trial_id"]
         self._repeated = {name: {column: trial[column] for column in columns} for name, columns in REPEATED.items()}
+        self._proposed = {name: trial[name] for name in _PROPOSED if name in trial}
         self._grown: dict[str, tuple[Sequence[Any], GrowingFile]] = {}
         self._others: dict[str, list[Any]] = {}
         self.evaluations_file: bytes | None = None
@@ -44,12 +55,24 @@ class TrialRows:
         self._grown[name] = (tuple(records), grown)
         return grown.content()
 
-    @staticmethod
-    def _begun(name: str) -> GrowingFile:
+    def _begun(self, name: str) -> GrowingFile:
         """Begin a file with the schema, so that a trial without rows has one too."""
-        grown = GrowingFile()
-        grown.append(TABLES[name].empty_table())
+        grown, rows = GrowingFile(), TABLES[name].empty_table()
+        if name == "evaluations":
+            noted = json.dumps(self._proposed, sort_keys=True).encode()
+            rows = rows.replace_schema_metadata({**rows.schema.metadata, _TRIAL_KEY: noted})
+        grown.append(rows)
         return grown
+
+
+def proposed_trial(evaluations_file: bytes) -> dict[str, Any]:
+    """Return what a file of evaluations says of its trial as it was proposed; empty where it says nothing."""
+    try:
+        noted = (pq.read_metadata(pa.BufferReader(evaluations_file)).metadata or {}).get(_TRIAL_KEY, b"{}")
+        row = json.loads(noted)
+    except (pa.ArrowException, ValueError):
+        return {}
+    return {name: row[name] for name in _PROPOSED if name in row} if isinstance(row, dict) else {}
 
 
 class LastTrial:

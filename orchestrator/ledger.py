@@ -6,6 +6,7 @@ again changes nothing. A file that is damaged is named in a warning and left out
 file. Only ``mend``, before a sweep goes on, sets damaged files aside, under ``quarantine/``.
 """
 
+import contextlib
 import json
 import socket
 import warnings
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import attrgetter
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from orchestrator import merged
 from orchestrator.checked_rows import find_problem
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
 from orchestrator.gathered import Gathered
-from orchestrator.growing import LastTrial
+from orchestrator.growing import LastTrial, proposed_trial
 from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
 from orchestrator.manifest import parse_manifest
@@ -219,9 +221,9 @@ class Ledger:
     def mend(self) -> None:
         """Before a sweep goes on: rewrite files of older schema versions, and open trials again that lost rows.
 
-        A trial is whole if its last step is among its evaluations, and its examples are of the same steps. Rewriting
-        goes backwards through the names, for a reader that takes the columns of the first file from all. Damaged files
-        are set aside.
+        A trial whose own row is lost gets it back from its evaluations, which say what was proposed. A trial is whole
+        if its last step is among its evaluations, and its examples are of the same steps. Rewriting goes backwards
+        through the names, for a reader that takes the columns of the first file from all. Damaged files are set aside.
 
         Raises:
             IrregularFileError: a folder of the sweep is a link or a file: what becomes of it is its owner's to say.
@@ -234,28 +236,53 @@ class Ledger:
         mending.open("forget_sets", FORGET_EXAMPLES_FILE)
         steps: dict[str, dict[str, set[int]]] = {"evaluations": {}, "examples": {}}
         trials: list[dict[str, Any]] = []
+        known: set[str] = set()
         for name in TABLES:
             for file in mending.open_all(name, list(reversed(mending.list(name)))):
                 if file.is_outdated:
                     self._publish(file.path, encode(file.rows))
                 if name == "trials":
-                    trials.extend(file.rows.to_pylist())
+                    trials.append(_only_row(file))
+                    known.add(trials[-1]["trial_id"])
                     continue
+                if PurePosixPath(file.path).stem not in known and (row := self._restored(file)) is not None:
+                    trials.append(row)
                 for trial_id in file.rows["trial_id"].unique().to_pylist():
                     steps[name][trial_id] = set(file.rows["step"].unique().to_pylist())
+        self._open_again(trials, steps, mending)
+
+    def _open_again(
+        self, trials: list[dict[str, Any]], steps: dict[str, dict[str, set[int]]], mending: MendingTableFiles
+    ) -> None:
+        """Open trials that are not whole, by the steps of their rows in each table; what is half of them goes."""
         checkpoints = self.storage.files("checkpoints", ".safetensors")
-        for row in trials:
-            trial_id = row["trial_id"]
-            evaluated, explained = (steps[name].get(trial_id, set()) for name in ("evaluations", "examples"))
-            if not evaluated <= explained:
+        for trial_id, evaluated in steps["evaluations"].items():
+            if not evaluated <= steps["examples"].get(trial_id, set()):
                 for name in ("evaluations", "examples"):
                     mending.set_aside(trial_file(name, trial_id), "its trial lost rows, and runs again")
-                evaluated = set()
+                steps["evaluations"][trial_id] = set()
                 self.discard_checkpoint(trial_id)  # it is of steps whose rows are lost
+        for row in trials:
+            trial_id = row["trial_id"]
+            evaluated = steps["evaluations"].get(trial_id, set())
             if row["status"] in (Status.DIVERGED, Status.COLLAPSED) and _checkpoint(trial_id) in checkpoints:
                 self.discard_checkpoint(trial_id)  # a crash came before
             if row["status"] in ENDED and row["last_step"] not in {0, *evaluated}:
                 self._change_trial(trial_id, _OPEN)
+
+    def _restored(self, evaluations: TableFile) -> dict[str, Any] | None:
+        """Put back the row of a trial that is lost, as it was proposed; it is open again, and will end as it did.
+
+        None: its evaluations do not say what was proposed, or this is the file of its examples.
+        """
+        trial_id, proposed = PurePosixPath(evaluations.path).stem, proposed_trial(evaluations.content)
+        with contextlib.suppress(pa.ArrowException):
+            rows = to_table(TRIALS, [{**proposed, "started_at": self.now(), "host": socket.gethostname()}])
+            if proposed.get("trial_id") == trial_id and find_problem("trials", rows) is None:
+                self._publish(trial_file("trials", trial_id), encode(rows))
+                row: dict[str, Any] = rows.to_pylist()[0]
+                return row
+        return None
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Replace the trial's checkpoint."""

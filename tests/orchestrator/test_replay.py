@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from orchestrator import gaussian_process
+from orchestrator import gaussian_process, growing
 from orchestrator.errors import SweepError
+from orchestrator.growing import proposed_trial
+from orchestrator.parquet import encode
+from orchestrator.schema import TABLES
 from orchestrator.search_config import LISTING
 from orchestrator.strata import Proposal
 from search_spaces import all_dimensions, point_at
@@ -339,17 +342,72 @@ def test_rows_that_are_lost_in_the_middle_are_told_where_they_stood(sampler):
     assert trials_of(search) == trials_of(live)
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_of_a_lost_trial_whose_evaluations_are_lost_too_all_runs_again(sampler):
-    spec = lossy_spec(sampler)
+@pytest.mark.filterwarnings("ignore::orchestrator.errors.LedgerWarning")
+@pytest.mark.parametrize("also", [["evaluations", "examples"], ["evaluations"], ["examples"]])
+@pytest.mark.parametrize("noted", [True, False])
+def test_of_a_lost_trial_whose_other_rows_are_lost_too_all_runs_again(also, noted, monkeypatch):
+    if not noted:
+        monkeypatch.setattr(growing, "_PROPOSED", [])
+    spec = lossy_spec("tpe")
     live, whole = run_whole(spec)
     ledger = memory_ledger()
     done = shortened(spec, ledger, 6).started
-    lose(ledger, [done[-1].trial.trial_id], "evaluations", "examples")
+    lose(ledger, [done[-1].trial.trial_id], *also)
+    ledger.mend()
     search = make_search(spec, ledger)
     Driver(search, ledger).run()
     assert proposals_of(ledger) == proposals_of(whole)
     assert trials_of(search) == trials_of(live)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga3", "cmaes"])
+def test_rows_of_trials_that_ran_side_by_side_come_back_from_their_evaluations(sampler):
+    """What a study knew when it proposed one of several at once, nobody can tell later."""
+    spec = lossy_spec(sampler)
+    ledger = memory_ledger()
+    search = make_search(spec, ledger, concurrent_trials=3)
+    driver, running = Driver(search, ledger), []
+    while not search.is_exhausted() or running:
+        while len(running) < 3 and (assignment := search.next()) is not None:
+            running.append(assignment)
+        driver.finish(running.pop(0))
+    ran, known = proposals_of(ledger), trials_of(make_search(spec, ledger))
+    rows = {row["trial_id"]: row for row in ledger.trials()}
+    lose(ledger, [trial_id for trial_id, row in rows.items() if row["number"] in (2, 6, 7, 12, 13)])
+    ledger.mend()
+    search = make_search(spec, ledger)
+    Driver(search, ledger).run()
+    assert proposals_of(ledger) == ran
+    assert trials_of(search) == known
+    volatile = {"started_at", "ended_at", "host"}
+    for row in ledger.trials():
+        assert {k: v for k, v in row.items() if k not in volatile} == {
+            k: v for k, v in rows[row["trial_id"]].items() if k not in volatile
+        }
+
+
+@pytest.mark.parametrize("noted", [[], ["trial_id", "number"]])
+def test_a_lost_row_of_which_nothing_whole_is_noted_is_proposed_again(noted, monkeypatch):
+    spec = lossy_spec("tpe")
+    live, whole = run_whole(spec)
+    ledger = memory_ledger()
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "_PROPOSED", noted)
+        done = shortened(spec, ledger, 6).started
+    lose(ledger, [done[-1].trial.trial_id])
+    ledger.mend()
+    search = make_search(spec, ledger)
+    assert len(search.statuses) == 5
+    Driver(search, ledger).run()
+    assert proposals_of(ledger) == proposals_of(whole)
+    assert trials_of(search) == trials_of(live)
+
+
+@pytest.mark.parametrize("noted", [b"no JSON", b"[]", b"7", b"\xff", b'{"unknown": 1}'])
+def test_what_is_noted_of_a_trial_may_be_damaged(noted):
+    rows = TABLES["evaluations"].empty_table().replace_schema_metadata({"unlearn_sweep_trial": noted})
+    assert proposed_trial(encode(rows)) == {}
+    assert proposed_trial(encode(rows)[:100]) == {}
 
 
 def lossy_spec(sampler):
