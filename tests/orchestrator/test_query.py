@@ -50,7 +50,7 @@ def test_the_baselines_say_whose_they_are(written_sweeps):
     assert [tuple(row.values()) for row in result] == [
         (sweep, model, forget_set)
         for sweep in ("first", "second")
-        for model in ("base", "reference-0")
+        for model in ("base", "reference-0", "reference-1")
         for forget_set in ("people", "verses")
     ]
 
