@@ -60,19 +60,19 @@ def require_ready(inputs: SweepInputs) -> None:
 
 
 def require_ready_or_note(spec: SweepSpec) -> str | None:
-    """Check a spec; where that needs the hub, and it is not reached, return why nothing was checked.
+    """Check a spec; where it names what this machine has not and cannot get, return why nothing was checked.
 
     Raises:
         SweepError: with every problem.
         UnlearningError: the data, the tokenizer or the model on this machine cannot be used.
     """
-    needs_hub, unchecked = _needs_the_hub(spec), "data, tokenizer and model were not checked against each other"
-    if needs_hub and not _reaches_the_hub():
-        return f"{unchecked}: the spec names some of the Hugging Face hub, which this machine does not reach"
+    elsewhere, unchecked = _is_elsewhere(spec), "data, tokenizer and model were not checked against each other"
+    if elsewhere and not _reaches_the_hub():
+        return f"{unchecked}: {elsewhere} is not on this machine, and the Hugging Face hub does not answer"
     try:
         require_ready(SweepInputs.of(spec))
     except UnlearningError as error:
-        if not needs_hub:
+        if elsewhere is None:
             raise
         return f"{unchecked}: {error}"
     return None
@@ -94,10 +94,17 @@ def _reaches_the_hub() -> bool:
     return True
 
 
-def _needs_the_hub(spec: SweepSpec) -> bool:
+def _is_elsewhere(spec: SweepSpec) -> str | None:
+    """Name a model or a dataset that a spec takes from the hub, or from a package that is not installed."""
     data, model = spec.data, spec.model
     sources = [data.corpus.source, data.retain_source, data.heldout_source]
     for own in data.forget_sets.values():
         sources += [own.source, own.population_source]
-    from_hub = any(isinstance(source, SourceConfig) and source.dataset is not None for source in sources)
-    return from_hub or (model.pretrained is not None and not pretrained_files(model))
+    for source in sources:
+        if isinstance(source, SourceConfig) and source.dataset is not None:
+            return f"the dataset '{source.dataset}'"
+    try:
+        is_here = model.pretrained is None or bool(pretrained_files(model))
+    except UnlearningError:  # the package is not installed
+        is_here = False
+    return None if is_here else f"the model '{model.pretrained}'"

@@ -113,7 +113,15 @@ def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = require_ready_or_note(make_spec(model=hub))
     assert said is not None
-    assert "the spec names some of the Hugging Face hub, which this machine does not reach" in said
+    assert "the model 'nobody/nothing-here' is not on this machine, and the Hugging Face hub does not answer" in said
+
+
+def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
+    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: True)
+    package = {"architecture": None, "vocab_size": 1024, "pretrained": "package:not_installed_here/model.gguf"}
+    said = require_ready_or_note(make_spec(model=package))
+    assert said is not None
+    assert "needs the Python package 'not-installed-here'" in said
 
 
 def test_a_folder_that_is_wrong_is_a_mistake(tmp_path):
