@@ -62,9 +62,12 @@ def _run(ledgers: Sequence[Ledger], sql: str, limits: Limits, *, use_merged: boo
         over = Event()
         try:
             _require_one_select(connection, sql)
-            views.open(sql)
-            with timed(connection.interrupt, limits.timeout_s) as over, bounded_heap(2 * memory):
-                return _distinct_names(_rows(connection, sql, memory, over))
+            with timed(connection.interrupt, limits.timeout_s) as over:
+                views.open(sql)  # of a large sweep this takes the longest
+                if over.is_set():
+                    raise duckdb.InterruptException
+                with bounded_heap(2 * memory):
+                    return _distinct_names(_rows(connection, sql, memory, over))
         except _OF_MEMORY:
             raise _too_much(f"needs more memory than {size(memory)}", f"--memory-limit {size(2 * memory)}") from None
         except duckdb.Error as error:

@@ -6,6 +6,8 @@ import os
 import resource
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
@@ -294,6 +296,19 @@ ENDLESS = {
 def test_a_query_longer_than_its_time_ends_with_what_to_do(sweep, sql):
     with pytest.raises(RunStoppedError, match=r"^query: it took longer than 0.5 s; .*--timeout 2$"):
         query([sweep], sql, Limits(timeout_s=0.5))
+
+
+def test_the_time_of_a_query_begins_with_the_files_it_reads(sweep, monkeypatch):
+    @contextmanager
+    def over_at_once(interrupt, timeout_s):
+        over = threading.Event()
+        over.set()
+        yield over
+
+    monkeypatch.setattr("orchestrator.query.timed", over_at_once)
+    monkeypatch.setattr("orchestrator.query._rows", None)  # not reached
+    with pytest.raises(RunStoppedError, match="took longer than 300 s"):
+        query([sweep], "from trials")
 
 
 def test_the_limits_of_a_query_have_sound_defaults(sweep):
