@@ -405,3 +405,22 @@ def test_only_a_pretrained_model_goes_untrained():
     assert "takes model.pretrained as the base model as it is" in refusal(spec_data(preparation=untrained))
     trained = spec_data(model=pretrained, preparation=untrained | {"references": 1})
     assert "no way to train references" in refusal(trained)
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"sampler": "grid", "trials": None, "space": {"batch_size": {"low": 1, "high": 10**12}}}, "1,000,000,000,000"),
+        (
+            {"sampler": "random", "space": {"batch_size": list(range(1, 1001)), "learning_rate": [1e-3, 1e-2, *(n * 1e-7 for n in range(1, 1001))]}},
+            "1,002,000 combinations",
+        ),
+    ],
+)  # fmt: skip
+def test_a_space_that_cannot_be_listed_is_counted_and_refused(search, said):
+    with pytest.raises(SweepError, match=f"search.*{said}"):
+        make_spec(search=search)
+
+
+def test_yaml_may_repeat_itself_by_aliases_within_bounds():
+    assert parse_yaml("a: &a [1, 2]\nb: *a\nc: {<<: {x: *a}}\n", "here")["c"] == {"x": [1, 2]}
