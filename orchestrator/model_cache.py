@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.errors import RunStoppedError, SweepError
+from orchestrator.errors import RunStoppedError
 from orchestrator.paths import checked
 from orchestrator.storage import Storage
 from trainables.models import save_model
@@ -54,9 +54,10 @@ class ModelCache:
         if marker is None:
             return [COMPLETE]
         try:
-            return [checked(name) for name in _MARKER.validate_python(json.loads(marker), strict=True)["files"]]
-        except (ValueError, KeyError, RecursionError, SweepError) as error:
+            names = _MARKER.validate_json(marker, strict=True)["files"]
+        except (ValueError, KeyError) as error:
             raise self._damaged(key, f"its {COMPLETE} cannot be read ({str(error).splitlines()[0]})") from None
+        return [checked(name) for name in names]
 
     def _damaged(self, key: str, reason: str) -> RunStoppedError:
         return RunStoppedError(f"{self._storage.uri}/{key}: {reason}; remove the folder, and resume to train it anew")

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -238,7 +237,7 @@ def test_a_disk_that_fails_is_one_message_and_exit_code_1(call, monkeypatch, wri
     def broken(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    monkeypatch.setattr(os, "fstat", broken)
     code, out, err = call("status", "first")
     path = written_sweeps / "first" / "spec.yaml"
     assert (code, out, err) == (1, b"", f"unlearn-sweep: {path}: cannot read: Input/output error\n")

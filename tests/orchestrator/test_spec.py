@@ -405,3 +405,26 @@ def test_only_a_pretrained_model_goes_untrained():
     assert "takes model.pretrained as the base model as it is" in refusal(spec_data(preparation=untrained))
     trained = spec_data(model=pretrained, preparation=untrained | {"references": 1})
     assert "no way to train references" in refusal(trained)
+
+
+HUGE = {"low": 1, "high": 10**12}
+RATES = [number * 1e-6 for number in range(1, 1002)]
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        (
+            {"sampler": "grid", "trials": None, "space": {"learning_rate": 1e-3, "batch_size": HUGE}},
+            "1,000,000,000,000",
+        ),
+        ({"space": {"batch_size": list(range(1, 1001)), "learning_rate": RATES}}, "1,001,000 combinations"),
+    ],
+)
+def test_a_space_that_cannot_be_listed_is_counted_and_refused(search, said):
+    with pytest.raises(SweepError, match=f"search.*{said}"):
+        make_spec(search=search)
+
+
+def test_yaml_may_repeat_itself_by_aliases_within_bounds():
+    assert parse_yaml("a: &a [1, 2]\nb: *a\nc: {<<: {x: *a}}\n", "here")["c"] == {"x": [1, 2]}

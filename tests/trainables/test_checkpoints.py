@@ -9,7 +9,7 @@ import torch
 
 from tests.support import same_state, state_of, tiny_encoded, tiny_model
 from trainables.batching import collate
-from trainables.checkpoints import Progress, pack, unpack
+from trainables.checkpoints import DamagedCheckpointError, Progress, pack, unpack
 from trainables.likelihood import score_batch
 
 PROGRESS = Progress(step=3, tokens_seen=41, elapsed_s=1.25)
@@ -157,3 +157,19 @@ def test_a_checkpoint_of_version_1_still_loads():
               [-0.18440887331962585, -0.1340159773826599, 0.22113992273807526]]  # fmt: skip
     torch.testing.assert_close(model.weight, torch.tensor(weight))
     torch.testing.assert_close(model.bias, torch.tensor([0.14749974012374878, 0.4743681848049164]))
+
+
+@pytest.mark.parametrize("other", [{"tied": False}, {"width": 16}], ids=["another tensor", "another shape"])
+def test_a_checkpoint_of_another_model_is_refused_before_anything_changes(other):
+    packed = _model(**other)
+    payload = pack(packed, OPTIMIZERS["adamw"](packed.parameters()), PROGRESS)
+    model = tiny_model(tied=True)
+    before = state_of(model)
+    with pytest.raises(DamagedCheckpointError, match="of another model"):
+        unpack(payload, model, OPTIMIZERS["adamw"](model.parameters()))
+    assert same_state(state_of(model), before)
+
+
+def _model(*, tied=True, width=None):
+    model = tiny_model(tied=tied)
+    return model if width is None else torch.nn.Linear(width, width)
