@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.schema import TABLES
+from orchestrator.schema import BASELINES, TABLES
 from orchestrator.storage import LocalStorage
 from tests.faults.crashes import CALLS, run_in_child
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
@@ -22,7 +22,10 @@ from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_reco
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 KEYS = {"trials": "trial_id", "evaluations": "trial_id, step", "examples": "trial_id, step, example_id"}
-BASELINE = {"model": "base", "forget_set": "verses", "performance": 3.0}
+BASELINE = {name: value for name, value in vars(evaluation_record()).items() if name in BASELINES.names} | {
+    "model": "base",
+    "forget_set": "verses",
+}
 FORGET_EXAMPLE = {"forget_set": "verses", "example_id": "verses-000000", "prompt": "", "completion": "text"}
 
 

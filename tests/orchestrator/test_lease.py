@@ -235,12 +235,12 @@ def test_nothing_is_written_to_a_sweep_that_is_gone(removable):
     with hold(storage) as held:
         ledger = Ledger(storage=storage, sweep="tiny", driver=held.number)
         trial = make_trial()
-        ledger.propose(trial, number=0, distribution="in", proposal={})
+        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
         ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None)
         remove()
         for write in (
-            lambda: ledger.propose(trial, number=0, distribution="in", proposal={}),
-            lambda: ledger.propose_again(trial, {}),
+            lambda: ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL),
+            lambda: ledger.propose_again(trial, PROPOSAL),
             lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None),
             lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], outcome()),
             lambda: ledger.fail(trial.trial_id, "died"),
