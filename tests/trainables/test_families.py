@@ -184,9 +184,7 @@ def test_a_kept_model_that_lacks_something_is_refused(tmp_path):
     tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
     del tensors["lm_head.weight"]  # as if its configuration had been believed
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        UnlearningError, match=r"(?s)loading it again.*'lm_head.weight' has a tensor of its"
-    ):
+    with pytest.raises(UnlearningError, match=r"(?s)loading it again.*'lm_head.weight' has a tensor of its"):
         require_kept(model, tmp_path, config)
 
 
