@@ -89,11 +89,16 @@ def _of_examples(rows: pa.Table) -> str | None:
 
 
 def _of_baselines(rows: pa.Table) -> str | None:
-    """Of models, unlike of copied sources, performance and exposure are measured."""
+    """Of models, unlike of copied sources, performance and exposure are measured.
+
+    The unlearning quality of a reference model is not where there is no other reference to measure it against.
+    """
     models = rows.filter(pc.not_equal(rows["model"], "copy"))
-    for column in ("performance", "unlearning_quality", "rel_ex"):
+    for column in ("performance", "rel_ex"):
         if models[column].null_count:
             return f"it has models without '{column}'"
+    if models["unlearning_quality"].filter(pc.invert(pc.starts_with(models["model"], "reference-"))).null_count:
+        return "it has a base model without 'unlearning_quality'"
     return _repeated(rows, ("model", "forget_set"))
 
 
