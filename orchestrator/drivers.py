@@ -206,6 +206,8 @@ def decode_driver(content: bytes) -> Driver:
     """Read a driver; what cannot be read is a driver of whom nothing is known, that only ``take_over`` follows."""
     try:
         driver = _DRIVER.validate_json(content, strict=True)
+        if driver.pid < 0 or driver.pid.bit_length() > 31:
+            raise ValueError("no process has such a number")
         for time_of in (driver.since, driver.renewed_at, driver.ended_at or driver.renewed_at):
             datetime.fromisoformat(time_of) - datetime.now(UTC)  # a time without a zone raises TypeError
         return driver
