@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.models import auto_class
+from trainables.config import ModelConfig
+from trainables.models import auto_class, code_of
 
 _MODULES = ("position", "wpe")
 """Parts of the names of embeddings that hold one row for each position, ..."""
@@ -49,11 +50,16 @@ def limits_of(network: Any) -> ModelLimits:
     )
 
 
-def limits_of_configuration(configuration: Any) -> ModelLimits:
-    """Find the limits of a model that is not loaded, from its configuration: it is built without weights."""
+def limits_of_configuration(configuration: Any, model: ModelConfig | None = None) -> ModelLimits:
+    """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
+
+    Args:
+        configuration: of Transformers.
+        model: says whether Python code that comes with the model may run; None: it may not.
+    """
     try:
         with torch.device("meta"):
-            network = auto_class(configuration.is_encoder_decoder).from_config(configuration)
+            network = auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
     except Exception:  # architectures that need real tensors to be built; their workers look again
         rows = getattr(configuration, "vocab_size", None)
         return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)

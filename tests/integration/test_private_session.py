@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration import lost_ray, session_facts
 from tests.integration.helpers import COMMAND, TINY
+from tests.limits import HANG_S
 
 MARKER = "MARKER-c0ffee-0123456789"
 KEYS = (
@@ -44,7 +45,7 @@ def hostile(tmp_path: Path) -> Path:
 def ran(command: list[str], *, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_TMPDIR")}
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", env=environment | variables, timeout=480
+        command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", env=environment | variables, timeout=HANG_S
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator import cli, local_ray, ray_session
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.ray_environment import keep_keys_back
 from orchestrator.spec import ResourcesConfig, dump_spec
+from tests.limits import HANG_S
 from tests.orchestrator.helpers import make_spec
 
 
@@ -80,7 +81,7 @@ def test_a_ray_that_starts_late_is_started_again_and_leaves_no_process(tmp_path,
     monkeypatch.setattr(ray, "init", init)
     local_ray._start(tmp_path, 1)
     *failed, started = left
-    assert [process.wait(10) for process in failed] == [-signal.SIGKILL] * len(failed)
+    assert [process.wait(HANG_S) for process in failed] == [-signal.SIGKILL] * len(failed)
     assert (started.poll(), other.poll()) == (None, None)
     for process in (started, other):
         process.kill()
