@@ -29,6 +29,7 @@ from orchestrator.console import (
 from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
+    StorageError,
     SweepError,
     SweepExistsError,
     SweepGoneError,
@@ -234,7 +235,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     except SweepGoneError:
         raise  # there is nothing to go on with
     except RunStoppedError as error:
-        begun = open_storage(uri).read(SPEC) is not None
+        begun = isinstance(error, StorageError) or open_storage(uri).read(SPEC) is not None
         then = f"what was committed stands. Go on with: {command('resume', uri)}" if begun else "nothing was begun"
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
