@@ -125,7 +125,7 @@ def test_export_takes_the_sweeps_date_and_refuses_other_tokens_by_name(spec, tmp
     ledger = made(spec, tmp_path)
     inputs = SweepInputs.of(stored_spec(ledger))
     point = point_of(ledger, inputs)
-    materials = _materials(ledger, point)
+    materials = _materials(ledger, point, trust_remote_code=False)
     assert materials.inputs.dated.model.chat_date == MADE
     (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
     assert _model(tmp_path / "model", materials.inputs.dated.model)["chat_date"] == "2024-05-07"
@@ -136,7 +136,7 @@ def test_export_refuses_tokens_that_are_no_longer_those_of_the_sweep(spec, tmp_p
     point = point_of(ledger, SweepInputs.of(stored_spec(ledger)))
     ledger.create(dump_spec(stored_spec(ledger)), {**ledger.manifest(), "tokens_hash": "other"}, {})
     with pytest.raises(SweepError, match=r"tokens_hash .*: was other, is "):
-        _materials(ledger, point)
+        _materials(ledger, point, trust_remote_code=False)
 
 
 def test_workers_encode_by_the_date_and_refuse_other_tokens(spec, tmp_path):

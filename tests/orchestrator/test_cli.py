@@ -237,7 +237,7 @@ def test_a_disk_that_fails_is_one_message_and_exit_code_1(call, monkeypatch, wri
     def broken(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "fstat", broken)
+    monkeypatch.setattr("orchestrator.local_storage._opened_to_read", broken)
     code, out, err = call("status", "first")
     path = written_sweeps / "first" / "spec.yaml"
     assert (code, out, err) == (1, b"", f"unlearn-sweep: {path}: cannot read: Input/output error\n")

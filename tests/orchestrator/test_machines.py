@@ -63,7 +63,7 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
         strata={},
         run_at_once=lambda _, *, gpus_per_trial: shares.append(gpus_per_trial),
     )
-    run = runner._Run(spec, ledger.storage, ledger, None, search, Silent(), Interrupt(), None)
+    run = runner._Run(spec, ledger.storage, ledger, None, search, Silent(), Interrupt(), Silent())
     before = [HEAD_NODE] if grows else [HEAD_NODE, WORKER_NODE]
     answer(monkeypatch, before, [HEAD, WORKER][: len(before)])
 
