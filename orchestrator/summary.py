@@ -115,6 +115,8 @@ def floor_note(frontier: Frontier) -> str:
     found = [f"{NAMES[name]} {_level(frontier.floor[name])} bits" for name in NAMES if name in frontier.floor]
     text = f"floor: the reference models, mean and range: {', '.join(found)} ({UNEXPOSED['rel_ex']:.2f} in theory)"
     if "gen_ex" in frontier.floor:
+        if frontier.floor["gen_ex"].models == 2:
+            return f"{text}; GenEx of each against the other: one number, which shows no spread"
         return f"{text}; GenEx of each against the others"
     reason = (
         "there is one only, and none to measure it against"

@@ -15,8 +15,13 @@ from tests.orchestrator.helpers import make_spec
 from trainables.memory import DeviceMemory, PeakMemory
 
 GIB = 2**30
-HEAD = {"host": "head", "gpus": [{"name": "display card", "memory": 2 * GIB}]}
-WORKER = {"host": "worker", "gpus": [{"name": "A10", "memory": 24 * GIB}, {"name": "L4", "memory": 22 * GIB}]}
+MACHINE = {"cpu": "x86_64", "cpus": 8, "memory": 16.0}
+HEAD = {**MACHINE, "host": "head", "gpus": [{"name": "display card", "memory": 2 * GIB}]}
+WORKER = {
+    **MACHINE,
+    "host": "worker",
+    "gpus": [{"name": "A10", "memory": 24 * GIB}, {"name": "L4", "memory": 22 * GIB}],
+}
 
 
 def node(host, alive=True, **resources):
