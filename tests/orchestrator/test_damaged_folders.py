@@ -49,6 +49,7 @@ def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
     monkeypatch.setattr(runner.SweepInputs, "of", staticmethod(_Inputs))
+    monkeypatch.setattr(runner, "require_ready", lambda _: None)
     monkeypatch.setattr(runner, "ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")
@@ -58,7 +59,7 @@ def folder(sound, tmp_path, monkeypatch):
 class _Inputs:
     """What a resumed sweep is compared with; to read the data takes longer than all else here."""
 
-    def __init__(self, spec):
+    def __init__(self, spec, **_):
         self.spec, self.workload_hash, self.tasks, self.datasets = spec, WORKLOAD, [], None
 
     def manifest(self):
