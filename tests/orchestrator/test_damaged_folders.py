@@ -231,6 +231,22 @@ def test_a_sweep_may_stand_behind_a_link_itself(folder, call):
     assert "nothing left to do" in call("resume", "first")[1]
 
 
+def test_the_status_of_all_sweeps_goes_on_past_a_folder_that_may_not_be_read(folder, call, monkeypatch):
+    (folder.parent / "lost+found").mkdir()
+    opened = os.open
+
+    def guarded(path, *arguments, **options):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", guarded)
+    code, out, _ = call("status", "--json")
+    found = {one["sweep"]: one for one in json.loads(out)}
+    assert (code, found.keys()) == (0, {"first", "lost+found"})
+    assert "Permission denied" in found["lost+found"]["error"]
+
+
 @pytest.mark.parametrize("stamp", [b"", b"null", b"[]", b"[" * 9999, b'{"a": 1}', b"\xff"])
 def test_a_merged_copy_without_a_sound_stamp_is_named_and_no_row_is_missing(folder, call, stamp):
     ledger = Ledger(storage=LocalStorage(folder), sweep="first")
