@@ -5,6 +5,7 @@ A file, or a merged copy, whose rows do not is not of a ledger that this tool wr
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -29,8 +30,19 @@ class StoredProposal(BaseModel):
     notes: dict[str, Any]
 
 
+class StoredSettings(BaseModel):
+    """What all versions say of a trial's settings; ``TrialConfig`` reads them whole, where a model is made again."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    objective: str
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+
+
 _PROPOSALS = TypeAdapter(Annotated[list[StoredProposal], Field(min_length=1)])
-_SETTINGS = TypeAdapter(dict[str, Any])
+_SETTINGS = TypeAdapter(StoredSettings)
 
 
 def _measured(record: type) -> tuple[str, ...]:
@@ -39,7 +51,7 @@ def _measured(record: type) -> tuple[str, ...]:
 
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
-    "trials": (*_WHO, "number", "target_step", "config", "proposals"),
+    "trials": (*_WHO, "number", "target_step", "config", "proposals", "started_at"),
     "evaluations": (*_WHO, *_measured(EvaluationRecord)),
     "examples": ("trial_id", *EXAMPLES_WHO, *_measured(ExampleRecord)),
     "baselines": ("model", "forget_set"),
@@ -48,6 +60,10 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 """Columns that are never null, by table."""
 _COUNTS = ("number", "target_step", "last_step", "step", "tokens_seen", "num_tokens", "batch_size")
 """Columns that are never below 0."""
+_FINITE = ("learning_rate", "elapsed_s")
+_TIMES = ("started_at", "ended_at")
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Python has no later times, though Parquet has."""
 
 
 def find_problem(name: str, rows: pa.Table) -> str | None:
@@ -58,8 +74,12 @@ def find_problem(name: str, rows: pa.Table) -> str | None:
     for column in _COUNTS:
         if column in rows.column_names and (pc.min(rows[column]).as_py() or 0) < 0:
             return f"'{column}' is below 0"
-    if "learning_rate" in rows.column_names and pc.all(pc.is_finite(rows["learning_rate"])).as_py() not in (True, None):
-        return "'learning_rate' is no finite number"
+    for column in _FINITE:
+        if column in rows.column_names and pc.all(pc.is_finite(rows[column])).as_py() not in (True, None):
+            return f"'{column}' is no finite number"
+    for column in _TIMES:
+        if column in rows.column_names and _beyond(rows[column]):
+            return f"'{column}' is no time between {_FIRST.year} and {_LAST.year}"
     if "status" in rows.column_names:
         unknown = set(rows["status"].unique().to_pylist()) - {None, *Status}
         if unknown:
@@ -108,6 +128,12 @@ _OF_TABLES: Mapping[str, Callable[[pa.Table], str | None]] = {
     "examples": _of_examples,
     "baselines": _of_baselines,
 }
+
+
+def _beyond(times: pa.ChunkedArray) -> bool:
+    """Tell whether there is a time that this tool cannot have written."""
+    early, late = (pa.scalar(time, times.type) for time in (_FIRST, _LAST))
+    return pc.any(pc.or_(pc.less(times, early), pc.greater(times, late))).as_py() is True
 
 
 def _repeated(rows: pa.Table, key: tuple[str, ...]) -> str | None:

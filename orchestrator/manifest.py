@@ -1,10 +1,25 @@
 """``sweep.json``, checked: what commands rely on in it. It may say more."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+DEEPEST = 64
+"""Levels; its own use half a dozen. Who shows it, or compares it, goes down level by level."""
+
+
+def _moment(text: str) -> str:
+    try:
+        datetime.fromisoformat(text).astimezone()
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+_Time = Annotated[str, AfterValidator(_moment)]
 
 
 class _Lenient(BaseModel):
@@ -28,7 +43,7 @@ class _Model(_Lenient):
 
 
 class _Session(_Lenient):
-    started_at: datetime | None = Field(default=None, strict=False)
+    started_at: _Time = ""
     packages: dict[str, str | None] = {}
     code: dict[str, Any] | None = None
     workers: list[_Worker] = []
@@ -37,6 +52,18 @@ class _Session(_Lenient):
 class _Manifest(_Session):
     models: dict[str, _Model] = {}
     resumed: list[_Session] = []
+
+
+def _require_shallow(data: dict[str, Any]) -> None:
+    level: list[Any] = [data]
+    for _ in range(DEEPEST):
+        level = [inner for value in level if isinstance(value, dict | list) for inner in _values(value)]
+    if level:
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def _values(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def parse_manifest(content: bytes) -> dict[str, Any]:
@@ -48,6 +75,8 @@ def parse_manifest(content: bytes) -> dict[str, Any]:
     try:
         data = json.loads(content)
         _Manifest.model_validate(data)
+        _require_shallow(data)
+        json.dumps(data, ensure_ascii=False).encode()  # JSON's escapes can say characters that no text has
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

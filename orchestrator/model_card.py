@@ -144,7 +144,7 @@ def _session_of(trial: Row, recorded: Row) -> Row:
         for session in sessions
         if trial["ended_at"] is not None
         and "started_at" in session
-        and datetime.fromisoformat(session["started_at"]) <= trial["ended_at"]
+        and datetime.fromisoformat(session["started_at"]).astimezone() <= trial["ended_at"]
     ]
     last: Row = (begun or sessions)[-1]
     return last

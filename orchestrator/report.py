@@ -115,12 +115,13 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     packages = manifest.get("packages") or {}
     commit = code.get("commit")
     state = " with uncommitted changes" if code.get("dirty") else ""
+    went_on = [session["started_at"] for session in manifest.get("resumed", []) if "started_at" in session]
     facts = {
         "created": _when(manifest["started_at"]) if "started_at" in manifest else None,
         "git commit": f"{commit}{state}" if commit else None,
         "machine": manifest.get("platform"),
         "workers": "; ".join(_worker(worker) for worker in manifest.get("workers", [])) or None,
-        "went on": ", ".join(_when(session["started_at"]) for session in manifest.get("resumed", [])) or None,
+        "went on": ", ".join(map(_when, went_on)) or None,
         "threads a trial": manifest.get("threads_per_trial"),
         "Python": manifest.get("python"),
         "main packages": ", ".join(f"{name} {packages[name]}" for name in MAIN_PACKAGES if packages.get(name)) or None,

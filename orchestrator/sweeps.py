@@ -2,7 +2,7 @@
 
 import pyarrow.fs
 
-from orchestrator.errors import IrregularFileError, SweepError
+from orchestrator.errors import IrregularFileError, StorageError, SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.storage import open_storage
 from orchestrator.yaml_text import parse_yaml, text_of
@@ -45,8 +45,10 @@ def _name(content: bytes, where: str) -> str:
 
 
 def _is_sweep(place: str) -> bool:
-    """Tell whether there is a spec, of whatever kind."""
+    """Tell whether there is a spec, of whatever kind, or one that this user may not read."""
     try:
         return open_storage(place).read(SPEC) is not None
-    except IrregularFileError:
-        return True
+    except StorageError as error:
+        if isinstance(error, IrregularFileError) or isinstance(error.__cause__, PermissionError):
+            return True
+        raise

@@ -141,13 +141,16 @@ for _value in (
     '[{"number": -1, "point": {}, "step_index": 0, "notes": {}}]',
 ):  # fmt: skip
     TABLES[f"trials: proposals {str(_value)[:30]}"] = changed("trials", "proposals", _value)
-for _value in (None, "", "null", "[]", "1"):
+for _value in (None, "", "null", "[]", "1", "{}"):
     TABLES[f"trials: config {_value}"] = changed("trials", "config", _value)
 TABLES |= {
     "trials: an unknown status": changed("trials", "status", "splendid"),
     "trials: no last step": changed("trials", "last_step", None),
     "trials: no target step": changed("trials", "target_step", None),
     "trials: a number below 0": changed("trials", "number", -1),
+    "trials: no start": changed("trials", "started_at", None),
+    "trials: a start in the year 300000": changed("trials", "started_at", 2**63 - 1),
+    "evaluations: seconds without end": changed("evaluations", "elapsed_s", float("inf")),
     "trials: no row": reshaped("trials", lambda rows: rows.slice(0, 0)),
     "evaluations: an unknown status": changed("evaluations", "status", "splendid"),
     "evaluations: no performance": changed("evaluations", "performance", None),
@@ -174,6 +177,8 @@ MANIFESTS: dict[str, Damage] = {
         {"workers": [{}]},
         {"workers": None}, {"started_at": "yesterday"}, {"started_at": []}, {"code": []}, {"code": "x"},
         {"resumed": [{"started_at": 1e999}]}, {"resumed": [{"packages": {"torch": 1}}]},
+        {"started_at": "9999-12-31T23:59:59-14:00"}, {"started_at": None}, {"started_at": 1700000000},
+        {"started_at": "1700000000"}, {"platform": "\ud800"}, b'{"a": ' * 700 + b"1" + b"}" * 700,
     )
 }  # fmt: skip
 

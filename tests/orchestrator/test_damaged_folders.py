@@ -49,6 +49,7 @@ def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
     monkeypatch.setattr(runner.SweepInputs, "of", staticmethod(_Inputs))
+    monkeypatch.setattr(runner, "require_ready", lambda _: None)
     monkeypatch.setattr(runner, "ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")
@@ -58,7 +59,7 @@ def folder(sound, tmp_path, monkeypatch):
 class _Inputs:
     """What a resumed sweep is compared with; to read the data takes longer than all else here."""
 
-    def __init__(self, spec):
+    def __init__(self, spec, **_):
         self.spec, self.workload_hash, self.tasks, self.datasets = spec, WORKLOAD, [], None
 
     def manifest(self):
@@ -228,6 +229,22 @@ def test_a_sweep_may_stand_behind_a_link_itself(folder, call):
     assert [call(*arguments)[0] for arguments in READERS.values()] == [0] * len(READERS)
     assert [one["sweep"] for one in json.loads(call("status", "--json")[1])] == ["first"]
     assert "nothing left to do" in call("resume", "first")[1]
+
+
+def test_the_status_of_all_sweeps_goes_on_past_a_folder_that_may_not_be_read(folder, call, monkeypatch):
+    (folder.parent / "lost+found").mkdir()
+    opened = os.open
+
+    def guarded(path, *arguments, **options):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", guarded)
+    code, out, _ = call("status", "--json")
+    found = {one["sweep"]: one for one in json.loads(out)}
+    assert (code, found.keys()) == (0, {"first", "lost+found"})
+    assert "Permission denied" in found["lost+found"]["error"]
 
 
 @pytest.mark.parametrize("stamp", [b"", b"null", b"[]", b"[" * 9999, b'{"a": 1}', b"\xff"])
