@@ -179,7 +179,7 @@ def _separator(path: Path, header: str) -> str:
 
 
 def _require_distinct(path: Path, header: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
+    twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
         raise UnlearningError(f"'{path}': its header has {', '.join(map(repr, twice))} more than once; rename one")
 

@@ -1,21 +1,58 @@
-"""The model card of a sweep whose reference models have no floor to tell of."""
+"""The model card: what it says of the floor, with as many reference models as there are."""
+
+import json
 
 import pytest
 
-from orchestrator.model_card import model_card
+from orchestrator.model_card import describe, model_card
+from orchestrator.points import Point
 from orchestrator.verification import Comparison, Verification
+from tests.orchestrator.helpers import evaluation_record, make_spec, write_sweep
 from trainables.config import TrialConfig
+from trainables.forget_sets import ForgetSet
 
-LEVEL = {"mean": 4.0, "low": 3.0, "high": 5.0, "models": 2}
-FLOORS = {
-    "of two references": {"gen_ex_abs": LEVEL, "rel_ex": LEVEL},
-    "of one reference, or of a sweep of an older version": {"rel_ex": LEVEL},
-    "not measured": {},
-}
+GEN_EX = ("unlearning_quality", "gen_ex", "gen_ex_abs", "gen_ex_per_token")
 
 
-@pytest.mark.parametrize("floor", FLOORS.values(), ids=FLOORS)
-def test_the_floor_stands_in_the_card_where_it_is_known(floor):
+@pytest.mark.parametrize("references", [0, 1, 2])
+def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
+    ledger = write_sweep(tmp_path, make_spec())
+    kept = [
+        row for row in ledger.baselines() if row["model"] in ("base", "reference-0", "reference-1")[: 1 + references]
+    ]
+    if references == 1:
+        kept = [row | (dict.fromkeys(GEN_EX) if row["model"] != "base" else {}) for row in kept]
+    ledger.publish_baselines(kept)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    trial = next(row for row in ledger.trials() if row["forget_set"] == "verses")
+    verification = Verification(
+        metrics={
+            "gen_ex_abs": Comparison(recorded=1.0, measured=1.0),
+            "rel_ex": Comparison(recorded=2.0, measured=2.0),
+        },
+        tolerance=0.0,
+    )
+    facts = describe(
+        folder,
+        ledger,
+        Point(trial=trial, step=1, metrics=vars(evaluation_record(1))),
+        spec=make_spec(),
+        forget_set=ForgetSet(
+            name="verses", distribution="in", forget=(), population=(), distractors=(), repetitions=()
+        ),
+        from_step=0,
+        verification=verification,
+    )
+    card = " ".join(model_card(facts, verification).split())
+    assert ("mean RelEx 1.1 bits (1 to 1.2)" in card) == (references == 2)
+    assert ("mean |GenEx|" in card) == (references == 2)
+    assert ("is their mean: 1 bits. That of GenEx is not known" in card) == (references == 1)
+    assert ("Reference models were trained" in card) == (references > 0)
+
+
+def test_a_card_of_code_that_names_no_version_is_written():
     price = {"base": 4.0, "model": 4.5, "lost": 0.5}
     facts = {
         "sweep": "tiny",
@@ -41,7 +78,7 @@ def test_the_floor_stands_in_the_card_where_it_is_known(floor):
         "forget_set": {"name": "verses", "distribution": "in", "canary": None, "examples": 8},
         "config": TrialConfig(learning_rate=1e-3, batch_size=4).model_dump(mode="json"),
         "baselines": {"base": {}, "reference-0": {}},
-        "floor": floor,
+        "floor": {},
         "prices": dict.fromkeys(("performance", "population_nll", "distractor_nll"), price),
         "hashes": {"spec_hash": "s", "workload_hash": "w", "data_hash": "d", "models": None},
         "ran_with": {"code": None, "packages": {}, "python": None, "platform": None},
@@ -54,5 +91,4 @@ def test_the_floor_stands_in_the_card_where_it_is_known(floor):
         "verification": {},
     }
     card = model_card(facts, Verification(tolerance=1e-3, metrics={"rel_ex": Comparison(recorded=2.0, measured=2.0)}))
-    assert ("mean |GenEx| 4 bits (3 to 5)" in card) == ("gen_ex_abs" in floor)
     assert "the ideal result of unlearning." in card

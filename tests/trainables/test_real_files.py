@@ -218,6 +218,8 @@ class TestCsv:
     def test_headers_that_name_nothing_or_a_column_twice_are_refused(self, tmp_path):
         (tmp_path / "twice.csv").write_text("text,text\na,b\n")
         assert "its header has 'text' more than once" in refusal(tmp_path / "twice.csv")
+        (tmp_path / "exported.csv").write_text(",text,,\n0,a,,\n")  # an index, and empty columns, as spreadsheets write
+        assert [example.completion for example in opened(tmp_path / "exported.csv")] == ["a"]
         for name, content in {"empty.csv": "", "header.csv": "prompt,completion\n"}.items():
             (tmp_path / name).write_text(content)
             assert "has no example" in refusal(tmp_path / name)
