@@ -21,6 +21,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.points import Point, find_point
 from orchestrator.preparation import build_workload, model_tasks, train_model, workload_hash
+from orchestrator.runner import _baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
@@ -248,7 +249,9 @@ def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(objectiv
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert "model.safetensors" in names
     assert not [name for name in names if name.startswith("adapter")]
-    assert "LoRA merged into the weights" in (tmp_path / "model" / "README.md").read_text()
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "LoRA merged into the weights" in card
+    assert "That of GenEx is not known" in card  # of one reference model
 
 
 def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger, str]:
@@ -260,7 +263,8 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
     ledger.create(dump_spec(spec), {}, {})
     for task in tasks:
         train_model(spec, datasets, task, cache, ledger)
-    workload, _ = build_workload(spec, datasets, tasks, cache, ledger)
+    workload, baselines = build_workload(spec, datasets, tasks, cache, ledger)
+    ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
     trial = make_trial(
         forget_set=next(iter(spec.data.forget_sets)),
         steps=spec.steps,
