@@ -124,14 +124,14 @@ def encode(
         first = len(given)
         if not target:
             raise UnlearningError(
-                f"{where}: there is nothing to score; its completion {shortened(example.completion)} has no token; give "
-                f"one with text in it, or leave the example out"
+                f"{where}: there is nothing to score; its completion {shortened(example.completion)} has no token; "
+                f"give one with text in it, or leave the example out"
             )
         if first == 0:
             raise UnlearningError(
                 f"{where}: there is nothing to score its first token by: the tokenizer puts no token before a text and "
-                f"has no BOS token, and the prompt {shortened(example.prompt)} has none that is not part of the target; "
-                f"set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give the "
+                f"has no BOS token, and the prompt {shortened(example.prompt)} has none that is not part of the "
+                f"target; set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give the "
                 f"example a prompt"
             )
         if first + len(target) > max_tokens:
