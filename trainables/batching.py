@@ -131,8 +131,8 @@ def encode(
             raise UnlearningError(
                 f"{where}: there is nothing to score its first token by: the tokenizer puts no token before a text and "
                 f"has no BOS token, and the prompt {shortened(example.prompt)} has none that is not part of the "
-                f"target; set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give the "
-                f"example a prompt"
+                f"target; set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give "
+                f"the example a prompt"
             )
         if first + len(target) > max_tokens:
             raise UnlearningError(

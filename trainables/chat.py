@@ -50,7 +50,8 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
         raise UnlearningError(
             f"model.chat_template: this tokenizer's template does not write the answer of '{example.example_id}' as it "
             f"is, but {shortened(written)} for {shortened(example.completion)}, so that something else would be "
-            f"scored; leave chat_template out, or what the template takes away (such as a chain of thought) out of the answer"
+            f"scored; leave chat_template out, or what the template takes away (such as a chain of thought) out of the "
+            f"answer"
         )
     return before, whole
 
