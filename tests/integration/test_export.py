@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from orchestrator.cli import main
-from orchestrator.errors import SweepError
+from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_point
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
@@ -252,6 +252,13 @@ def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(objectiv
     card = (tmp_path / "model" / "README.md").read_text()
     assert "LoRA merged into the weights" in card
     assert "That of GenEx is not known" in card  # of one reference model
+
+
+def test_adapters_that_bf16_weights_round_are_named_as_the_cause(tmp_path: Path) -> None:
+    changes = ["preparation.references=0", "steps=[2]", "model.dtype=bf16", "model.lora={rank: 2, alpha: 64}"]
+    ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage")
+    with pytest.raises(RunStoppedError, match="merged into bf16 weights, what the adapters have learned is rounded"):
+        export_point(ledger, find_point(ledger, trial_id, 2), tmp_path / "model", tolerance=0)
 
 
 def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger, str]:
