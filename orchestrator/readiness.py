@@ -36,7 +36,7 @@ def find_problems(inputs: SweepInputs) -> list[Problem]:
     return problems_of(
         Subject(
             configuration=configuration,
-            limits=limits_of_configuration(configuration),
+            limits=limits_of_configuration(configuration, spec.model),
             tokenizer=inputs.tokenizer,
             encoded={**inputs.encoded, **retained},
             model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
