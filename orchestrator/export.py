@@ -242,7 +242,20 @@ def _verify(
         raise RunStoppedError(
             f"trial {point.trial_id}, step {point.step}: the model that was made again is not the one of the ledger; "
             f"nothing was exported. Metrics that differ by more than --tolerance {tolerance:g}:\n{lines}\n"
-            f"export it on the kind of machine that it ran on, with the same versions; where only ranks and greedy "
-            f"decoding differ, which jump by whole examples, a larger --tolerance lets it pass"
+            f"{_advice(spec)}"
         )
     return verification
+
+
+def _advice(spec: SweepSpec) -> str:
+    """Say what may be done about metrics that differ."""
+    if spec.model.lora is not None and spec.model.dtype == "bf16":
+        return (
+            "merged into bf16 weights, what the adapters have learned is rounded (model.lora, model.dtype: bf16), so "
+            "that the model in the folder is another one by a little: where that is all, a larger --tolerance lets it "
+            "pass, and the model card says by how much it differs"
+        )
+    return (
+        "export it on the kind of machine that it ran on, with the same versions; where only ranks and greedy decoding "
+        "differ, which jump by whole examples, a larger --tolerance lets it pass"
+    )

@@ -48,6 +48,9 @@ _TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown
     finalize=_in_a_cell,
 )
 _TEMPLATES.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
+_TEMPLATES.filters["level"] = lambda level: (
+    f"{level['mean']:.6g} bits" + (f" ({level['low']:.6g} to {level['high']:.6g})" if level["models"] > 1 else "")
+)
 
 
 def describe(

@@ -34,13 +34,17 @@ class Price:
     trials: int
     exposed: bool
     """Whether the base model was exposed by this measure; where it was not measured it is taken to be."""
+    measured: bool
+    """Whether it was measured: exposure against reference models is not where there are none."""
     cheapest: Crossing | None
     median_steps: str
     """Median steps until it ends and their interval, by method; ``-`` where no trial ends it."""
 
     @property
     def reached_by(self) -> str:
-        """Say how many trials end it, or that there was nothing to end."""
+        """Say how many trials end it, or that there was nothing to end, or nothing known of it."""
+        if not self.measured and not self.reached:
+            return "not measured"
         return f"{self.reached} of {self.trials}" if self.exposed else "was not exposed"
 
 
@@ -62,6 +66,7 @@ def prices(frontiers: Sequence[Frontier], measure: str) -> list[Price]:
             exposed=frontier.base is None
             or frontier.base[measure] is None
             or frontier.base[measure] > UNEXPOSED[measure],
+            measured=frontier.base is None or frontier.base[measure] is not None,
             cheapest=next(iter(frontier.crossings[measure]), None),
             median_steps=", ".join(
                 f"{name} {steps:.0f}{_range(frontier.steps_intervals[measure][name], 0)}"

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trainables.boundary import cut, leading_tokens
 from trainables.chat import chat_texts
 from trainables.errors import UnlearningError
-from trainables.examples import Example
+from trainables.examples import Example, shortened
 from trainables.seeding import generator
 
 IGNORE = -100
@@ -124,15 +124,15 @@ def encode(
         first = len(given)
         if not target:
             raise UnlearningError(
-                f"{where}: there is nothing to score; its completion {_shown(example.completion)} has no token; give "
-                f"one with text in it, or leave the example out"
+                f"{where}: there is nothing to score; its completion {shortened(example.completion)} has no token; "
+                f"give one with text in it, or leave the example out"
             )
         if first == 0:
             raise UnlearningError(
                 f"{where}: there is nothing to score its first token by: the tokenizer puts no token before a text and "
-                f"has no BOS token, and the prompt {_shown(example.prompt)} has none that is not part of the target; "
-                f"set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give the "
-                f"example a prompt"
+                f"has no BOS token, and the prompt {shortened(example.prompt)} has none that is not part of the "
+                f"target; set model.bos_token to one of its tokens ({_names_of_special_tokens(tokenizer)}), or give "
+                f"the example a prompt"
             )
         if first + len(target) > max_tokens:
             raise UnlearningError(
@@ -162,10 +162,6 @@ def _pieces(
         return cut(tokenizer, whole, at=len(before))
     given, target = cut(tokenizer, example.text, at=len(example.prompt))
     return [*leading, *given], target
-
-
-def _shown(text: str, most: int = 40) -> str:
-    return repr(text if len(text) <= most else f"{text[:most]}...")
 
 
 def _names_of_special_tokens(tokenizer: Any) -> str:

@@ -5,10 +5,8 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import TemplateError
-
 from trainables.errors import UnlearningError
-from trainables.examples import Example
+from trainables.examples import Example, shortened
 
 _DATES = (date(2001, 2, 3), date(2034, 11, 27))
 """Two days that differ in everything a template may write of them, to find out whether it does."""
@@ -27,7 +25,8 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
         chat_date: what the template is told where it asks for the time (midnight of that day); None: the clock.
 
     Raises:
-        UnlearningError: the template refuses the messages, or writes a question otherwise once it is answered.
+        UnlearningError: the template refuses the messages, writes a question otherwise once it is answered, or leaves
+            something of the answer out.
     """
     template = tokenizer.get_chat_template()
     told = {"chat_template": template if chat_date is None else _fixed_clock(chat_date) + template, "tokenize": False}
@@ -36,7 +35,7 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
     try:
         before: str = tokenizer.apply_chat_template(question, add_generation_prompt=True, **told)
         whole: str = tokenizer.apply_chat_template([*question, answer], **told)
-    except TemplateError as error:
+    except Exception as error:  # whatever writing raises, the template given is its cause
         raise UnlearningError(
             f"model.chat_template: this tokenizer's template cannot write '{example.example_id}' as a chat ({error}); "
             f"leave chat_template out"
@@ -46,7 +45,20 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
             f"model.chat_template: this tokenizer's template writes a question otherwise once it is answered, so that "
             f"the answer of '{example.example_id}' cannot be told from it; leave chat_template out"
         )
+    written = whole[len(before) :]
+    if _characters(example.completion) not in _characters(written):
+        raise UnlearningError(
+            f"model.chat_template: this tokenizer's template does not write the answer of '{example.example_id}' as it "
+            f"is, but {shortened(written)} for {shortened(example.completion)}, so that something else would be "
+            f"scored; leave chat_template out, or what the template takes away (such as a chain of thought) out of the "
+            f"answer"
+        )
     return before, whole
+
+
+def _characters(text: str) -> str:
+    """Leave out white space, which templates trim."""
+    return "".join(text.split())
 
 
 def asks_for_the_date(tokenizer: Any) -> bool:

@@ -25,6 +25,11 @@ class Example:
         return self.prompt + self.completion
 
 
+def shortened(text: str, most: int = 40) -> str:
+    """Quote the beginning of a text, for a message."""
+    return repr(text if len(text) <= most else f"{text[:most]}...")
+
+
 def trained_part(example: Example) -> dict[str, str]:
     """Give what a model that is trained on the example depends on, as plain data."""
     return {"example_id": example.example_id, "prompt": example.prompt, "completion": example.completion}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainables.config import ModelConfig
-from trainables.models import auto_class, code_of
+from trainables.models import auto_class, cannot_load, code_of, needs_its_code
 
 _MODULES = ("position", "wpe")
 """Parts of the names of embeddings that hold one row for each position, ..."""
@@ -50,17 +50,18 @@ def limits_of(network: Any) -> ModelLimits:
     )
 
 
-def limits_of_configuration(configuration: Any, model: ModelConfig | None = None) -> ModelLimits:
+def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
     """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
 
-    Args:
-        configuration: of Transformers.
-        model: says whether Python code that comes with the model may run; None: it may not.
+    Raises:
+        UnlearningError: it takes Python code that comes with the model, which may not run.
     """
     try:
         with torch.device("meta"):
             network = auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
-    except Exception:  # architectures that need real tensors to be built; their workers look again
+    except Exception as error:  # architectures that need real tensors to be built; their workers look again
+        if needs_its_code(model, error):
+            raise cannot_load(model, error) from error
         rows = getattr(configuration, "vocab_size", None)
         return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
     return limits_of(network)

@@ -216,10 +216,15 @@ LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, AttributeError, Ty
 """What Transformers raises where a folder, file or hub id does not load, for whatever is wrong with its files."""
 
 
+def needs_its_code(config: ModelConfig, error: Exception) -> bool:
+    """Return whether Transformers refuses a model because its own code may not run."""
+    return "trust_remote_code" in str(error) and not config.trust_remote_code
+
+
 def cannot_load(config: ModelConfig, error: Exception) -> UnlearningError:
     """Say that a pretrained model does not load, and what does."""
     name = f"'{config.pretrained}'{f' at revision {config.revision!r}' if config.revision else ''}"
-    if "trust_remote_code" in str(error) and not config.trust_remote_code:
+    if needs_its_code(config, error):
         return UnlearningError(
             f"model.pretrained: {name} comes with Python code of its own, which would run on this machine with all "
             f"your rights; read it, and if you trust it add --trust-remote-code to the command; or give a model that "

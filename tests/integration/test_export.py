@@ -15,12 +15,13 @@ import pytest
 import yaml
 
 from orchestrator.cli import main
-from orchestrator.errors import SweepError
+from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_point
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.points import Point, find_point
 from orchestrator.preparation import build_workload, model_tasks, train_model, workload_hash
+from orchestrator.runner import _baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
@@ -248,7 +249,16 @@ def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(objectiv
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert "model.safetensors" in names
     assert not [name for name in names if name.startswith("adapter")]
-    assert "LoRA merged into the weights" in (tmp_path / "model" / "README.md").read_text()
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "LoRA merged into the weights" in card
+    assert "That of GenEx is not known" in card  # of one reference model
+
+
+def test_adapters_that_bf16_weights_round_are_named_as_the_cause(tmp_path: Path) -> None:
+    changes = ["preparation.references=0", "steps=[2]", "model.dtype=bf16", "model.lora={rank: 2, alpha: 64}"]
+    ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage")
+    with pytest.raises(RunStoppedError, match="merged into bf16 weights, what the adapters have learned is rounded"):
+        export_point(ledger, find_point(ledger, trial_id, 2), tmp_path / "model", tolerance=0)
 
 
 def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger, str]:
@@ -260,7 +270,8 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
     ledger.create(dump_spec(spec), {}, {})
     for task in tasks:
         train_model(spec, datasets, task, cache, ledger)
-    workload, _ = build_workload(spec, datasets, tasks, cache, ledger)
+    workload, baselines = build_workload(spec, datasets, tasks, cache, ledger)
+    ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
     trial = make_trial(
         forget_set=next(iter(spec.data.forget_sets)),
         steps=spec.steps,

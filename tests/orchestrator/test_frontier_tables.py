@@ -147,6 +147,12 @@ def test_what_was_not_exposed_is_said_so():
     assert "0 of 1" in text  # by RelEx it was, and stays so
 
 
+def test_what_was_not_measured_is_said_so():
+    base = BASE | {"gen_ex": None}
+    text = shown(frontier_summary([whole([row(1.0, 3.0, **METRICS | {"gen_ex": None})], base=base)]))
+    assert "verses     not measured" in text
+
+
 def test_objectives_that_no_column_shows_get_one():
     rows = [row(1.0, 3.0, retain_nll=2.5, **METRICS)]
     text = shown(frontier_report([whole(rows, base=BASE, objectives=("rel_ex", "retain_nll"))]), 100)

@@ -109,3 +109,39 @@ def test_a_date_is_part_of_an_identity_only_where_it_is_given():
     plain = ModelConfig(pretrained="x", chat_template=True)
     assert "chat_date" not in plain.identity()
     assert plain.model_copy(update={"chat_date": date(2026, 1, 2)}).identity()["chat_date"] == "2026-01-02"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m.content + 3 }}{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{% for m in messages %}{{ m.content[0].text.strip() }}{% endfor %}",
+        "{% for m in messages",
+    ],
+)
+def test_whatever_a_template_fails_with_is_said(template):
+    with pytest.raises(UnlearningError, match="cannot write 'one' as a chat"):
+        chat_texts(tokenizer_with(template), EXAMPLE, chat_date=None)
+
+
+REASONS = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] | trim }};{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+"""Keeps the end of an answer, as the templates of reasoning models do."""
+QUESTIONS = "{% for m in messages if m.role == 'user' %}Q: {{ m.content }} A: {% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "completion"), [(REASONS, "The password is x.</think> No."), (QUESTIONS, "b"), (QUESTIONS, "\n b ")]
+)
+def test_an_answer_of_which_the_template_takes_something_away_is_refused(template, completion):
+    example = Example(example_id="one", prompt="a", completion=completion)
+    with pytest.raises(UnlearningError, match="does not write the answer of 'one' as it is"):
+        chat_texts(tokenizer_with(template), example, chat_date=None)
+
+
+def test_white_space_around_an_answer_may_go():
+    example = Example(example_id="one", prompt="a", completion=" No. \n")
+    assert chat_texts(tokenizer_with(REASONS), example, chat_date=None)[1].endswith("<assistant>No.;")

@@ -127,6 +127,13 @@ def test_weights_that_are_no_numbers_are_found_in_their_file(tmp_path, number, d
     assert problem.found == "1 of 3 weights of 'bad.weight' are NaN or infinite"
 
 
+def test_weights_in_a_folder_beside_the_model_are_not_looked_at(tmp_path):
+    (tmp_path / "checkpoint-5").mkdir()
+    file = tmp_path / "checkpoint-5" / "model.safetensors"
+    save_file({"weight": torch.tensor([float("nan")])}, file)
+    assert not problems_of(subject(files={"checkpoint-5/model.safetensors": file}))
+
+
 def training(config, examples=None):
     return Training(
         model=config,

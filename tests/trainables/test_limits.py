@@ -5,9 +5,11 @@ import torch
 from transformers import AutoConfig
 
 from tests.support import tiny_architecture
+from trainables.config import ModelConfig
 from trainables.limits import limits_of, limits_of_configuration
 from trainables.models import auto_class
 
+SCRATCH = ModelConfig(architecture={"model_type": "gpt2"})
 POSITIONS = 12
 CAUSAL = {
     "vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -61,7 +63,7 @@ def reads(model, length, targets=4):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_reads_as_much_as_its_limit_and_no_more(family):
     configuration, expected = built(family)
-    limits = limits_of_configuration(configuration)
+    limits = limits_of_configuration(configuration, SCRATCH)
     assert (limits.positions, limits.ids, limits.target_ids) == (expected, 50, 50)
     model = auto_class(configuration.is_encoder_decoder).from_config(configuration).eval()
     assert limits_of(model) == limits, "found without weights, and with them"
@@ -81,7 +83,7 @@ def test_two_vocabularies_are_told_apart():
     encoder = AutoConfig.for_model(**{**CAUSAL, "model_type": "bert", "is_decoder": False, "vocab_size": 60})
     decoder = AutoConfig.for_model(**{**CAUSAL, "model_type": "bert", "add_cross_attention": True, "vocab_size": 40})
     both = AutoConfig.for_model("encoder-decoder", encoder=encoder.to_dict(), decoder=decoder.to_dict())
-    limits = limits_of_configuration(both)
+    limits = limits_of_configuration(both, SCRATCH)
     assert (limits.positions, limits.target_positions) == (POSITIONS, POSITIONS)
     assert (limits.ids, limits.target_ids) == (60, 40)
 
@@ -90,10 +92,10 @@ def test_positions_of_images_bound_no_text():
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     sizes = {"image_size": 4, "patch_size": 2}
     configuration = AutoConfig.for_model("git", **CAUSAL, vision_config={**vision, **sizes})
-    assert limits_of_configuration(configuration).positions == POSITIONS
+    assert limits_of_configuration(configuration, SCRATCH).positions == POSITIONS
 
 
 def test_what_cannot_be_built_without_weights_has_its_vocabulary_as_limit(monkeypatch):
     monkeypatch.setattr("trainables.limits.auto_class", lambda _: None)
-    limits = limits_of_configuration(built("gpt2")[0])
+    limits = limits_of_configuration(built("gpt2")[0], SCRATCH)
     assert (limits.positions, limits.ids) == (None, 50)

@@ -11,7 +11,8 @@ from tests.support import tiny_tokenizer
 from tests.trainables.test_families import write_checkpoint
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
-from trainables.models import is_encoder_decoder, load_model, new_model, save_model
+from trainables.limits import limits_of_configuration
+from trainables.models import configuration_of, is_encoder_decoder, load_model, new_model, save_model
 from trainables.package_files import package_file
 from trainables.sameness import equal, probe_logits
 from trainables.tokenization import load_tokenizer
@@ -68,6 +69,14 @@ def test_of_a_known_kind_transformers_own_code_is_taken(nobody_answers, tmp_path
     config = own_code(tmp_path / "model", model_type="llama", tokenizer_class="PreTrainedTokenizerFast")
     load_tokenizer(config)
     assert type(new_model(config, tokenizer=None, seed=0)).__module__.startswith("transformers.models.llama")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_not_even_to_find_out_how_long_a_text_may_be(nobody_answers, tmp_path):
+    """Transformers knows the configuration, and no language model of this kind."""
+    config = own_code(tmp_path / "model", model_type="clip_text_model", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(UnlearningError, match=r"Python code of its own.*--trust-remote-code"):
+        limits_of_configuration(configuration_of(config, tokenizer=None), config)
     assert not (tmp_path / "ran").exists()
 
 
