@@ -216,9 +216,13 @@ def assert_all_finite(results):
         assert all(math.isfinite(v) for v in asdict(record).values() if isinstance(v, float))
 
 
+EXPLODING = {"learning_rate": 1e6, "weight_decay": 1e9, "clip_norm": None}
+"""Every step multiplies the weights by -1e15, so that they overflow on any processor."""
+
+
 def test_an_enormous_learning_rate_diverges_and_only_finite_rows_are_published(workload):
     results = MemoryResults()
-    run = run_to_end(Engine(workload), tiny_trial(steps=(0, 1, 2, 3), learning_rate=1e6, clip_norm=None), results)
+    run = run_to_end(Engine(workload), tiny_trial(steps=(0, 1, 2, 3), **EXPLODING), results)
     assert run.outcome.status is Status.DIVERGED
     assert "step" in run.outcome.message
     assert results.published("trial")[0][0].step == 0
@@ -255,7 +259,7 @@ def test_a_gradient_that_is_not_finite_diverges_before_it_reaches_the_weights(wo
 
 def test_a_trial_after_a_diverged_one_is_as_on_a_fresh_engine(workload):
     engine = Engine(workload)
-    diverged = run_to_end(engine, tiny_trial(steps=(4,), learning_rate=1e6, clip_norm=None), MemoryResults())
+    diverged = run_to_end(engine, tiny_trial(steps=(4,), **EXPLODING), MemoryResults())
     assert diverged.outcome.status is Status.DIVERGED
     _, after = trajectory(engine, (3,), micro_batch_size=2)
     _, fresh = trajectory(Engine(workload), (3,), micro_batch_size=2)

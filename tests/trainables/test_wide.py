@@ -173,6 +173,9 @@ def test_a_checkpoint_of_any_width_goes_on_at_any_other(team: Any, parallelism: 
 AMPLIFIES_ROUNDING = {"soap"}
 """Eigenvectors of equal eigenvalues, as of a matrix that few gradients went into, are any that rounding picks."""
 
+TOLERANCE = {"sophia": 1e-3}
+"""Sophia divides by a curvature that may be next to zero, so one weight may differ by a part of a step (0.01)."""
+
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
 def test_every_optimizer_gives_what_it_gives_on_one_worker_or_says_that_it_cannot(team: Any, parallelism: str) -> None:
@@ -190,8 +193,9 @@ def test_every_optimizer_gives_what_it_gives_on_one_worker_or_says_that_it_canno
             continue
         together, alone = safetensors.torch.load(payload), safetensors.torch.load(expected[name])
         assert together.keys() == alone.keys()
+        tolerance = TOLERANCE.get(name, 1e-4)
         for key, tensor in alone.items():
-            torch.testing.assert_close(together[key], tensor, rtol=1e-4, atol=1e-4 * float(tensor.abs().max()))
+            torch.testing.assert_close(together[key], tensor, rtol=1e-4, atol=tolerance * float(tensor.abs().max()))
 
 
 def ascend_by(names: list[str], parallelism: str) -> dict[str, Any]:
@@ -287,7 +291,7 @@ def test_workers_make_equally_many_passes_of_at_most_a_micro_batch_each_example_
     assert len({len(training) for training, _ in ranks}) == len({len(scoring) for _, scoring in ranks}) == 1
     assert max(size for training, scoring in ranks for size, _ in training) == 1
     assert max(size for _, scoring in ranks for size, _ in scoring) <= 16
-    for index, count in ((0, 5), (1, 6 + 10 + 4 + 4)):
+    for index, count in ((0, 5), (1, 6 + 10 + 4 + 4 + 5)):
         assert sum(real for rank in ranks for _, real in rank[index]) == count
 
 
