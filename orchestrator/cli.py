@@ -34,8 +34,9 @@ from orchestrator.errors import (
     SweepExistsError,
     SweepGoneError,
     SweepInterruptedError,
+    TrialsFailAlikeError,
 )
-from orchestrator.ledger import SPEC
+from orchestrator.ledger import Ledger
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -217,6 +218,7 @@ def _resume_there(
 
 
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
+    from orchestrator.failures import failures_described
     from orchestrator.frontier import frontiers
     from orchestrator.frontier_tables import frontier_summary
     from orchestrator.progress import RunProgress
@@ -234,8 +236,11 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         raise typer.Exit(128 + error.signal_number) from None
     except SweepGoneError:
         raise  # there is nothing to go on with
+    except TrialsFailAlikeError as error:
+        say(f"unlearn-sweep: {error}")
+        raise typer.Exit(1) from None
     except RunStoppedError as error:
-        begun = isinstance(error, StorageError) or open_storage(uri).read(SPEC) is not None
+        begun = isinstance(error, StorageError) or Ledger(storage=open_storage(uri), sweep=spec.name).has_begun()
         then = f"what was committed stands. Go on with: {command('resume', uri)}" if begun else "nothing was begun"
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
@@ -254,8 +259,9 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if "failed" in summary.statuses:
+        say(f"unlearn-sweep: {failures_described(ledger)}")
     if set(summary.statuses) == {"failed"}:
-        say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
         raise typer.Exit(1)
 
 

@@ -16,6 +16,23 @@ class RunStoppedError(Exception):
     """A run had to stop, through no mistake of the user's; what was committed stands. Exit code 1."""
 
 
+class TrialsFailAlikeError(RunStoppedError):
+    """The first trials of a run failed of the same error: the message says which, where its log is, how to go on."""
+
+
+class TaskFailedError(RunStoppedError):
+    """A task that prepares a sweep failed, through no mistake of the user's that it could name."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message, details)
+        self.message = message
+        self.details = details
+        """The traceback of its worker."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class StorageError(RunStoppedError, ResultsError):
     """A disk or an object store did not do what was asked: the message says where, what, and what the system said.
 

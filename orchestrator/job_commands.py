@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.console import left_out, print_json, quiet_optuna, say, show, write
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
-from orchestrator.ledger import SPEC
+from orchestrator.ledger import PREPARATION, SPEC
 from orchestrator.options import (
     AddressOption,
     ElsewhereOption,
@@ -216,14 +216,48 @@ def logs(
     sweep: Annotated[str, typer.Argument(help="A sweep's name or URI, or a job's id.")],
     address: AddressOption = None,
     follow: FollowOption = False,
+    trial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Instead: what went wrong with a trial, by its id or the beginning of it; 'preparation': with the "
+            "models.",
+        ),
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Show what a sweep's newest job has printed. With --follow, the exit code is the job's."""
+    if trial is not None:
+        show(_log_of(open_sweep(sweep, storage), trial))
+        return
     jobs = connect(address)
     job = jobs.find(sweep)
     if follow:
         _follow(jobs, job)
     else:
         _write(jobs.logs(job.job_id))
+
+
+def _log_of(ledger: "Ledger", trial: str) -> str:
+    """Read what went wrong with a trial; of one without a log, what is known.
+
+    Raises:
+        SweepError: no trial's id begins so, or several do.
+    """
+    from orchestrator.points import find_trial
+
+    if trial == PREPARATION:
+        return (ledger.log(PREPARATION) or f"{ledger.storage.uri}: nothing went wrong with its models").rstrip()
+    row = find_trial(ledger, trial)
+    log = ledger.log(row["trial_id"])
+    if log is not None:
+        return log.rstrip()
+    last = f", at step {row['last_step']}" if row["last_step"] is not None else ""
+    message = f": {row['message']}" if row["message"] else ""
+    return (
+        f"trial {row['trial_id']} ({row['stratum']}): {row['status'] or 'unfinished'}{last}{message}\n"
+        f"it has no log: a trial gets one when it fails"
+    )
 
 
 def stop(

@@ -38,7 +38,12 @@ from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, 
 
 SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
-FOLDERS = ("trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "quarantine")
+PREPARATION = "preparation"
+"""The log of what went wrong with base and reference models, beside those of the trials."""
+FOLDERS = (
+    "trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "logs",
+    "quarantine",
+)  # fmt: skip
 """What a sweep writes into, beside ``drivers``."""
 _OPEN = {"status": None, "message": None, "ended_at": None}
 """What the row of a trial says that has not ended."""
@@ -162,6 +167,16 @@ class Ledger:
         elapsed_s = evaluations[-1].elapsed_s if evaluations else 0.0
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
         self._change_trial(trial_id, {**vars(outcome), "ended_at": self.now()})
+
+    def add_to_log(self, name: str, text: str) -> None:
+        """Add what went wrong to the log of a trial, or of the ``preparation``: ``logs/<name>.txt``."""
+        before = self.storage.read(_log(name))
+        self._publish(_log(name), text.encode() if before is None else before.rstrip() + b"\n\n\n" + text.encode())
+
+    def log(self, name: str) -> str | None:
+        """Read the log of a trial, or of the ``preparation``; None: nothing went wrong, as far as is known."""
+        content = self.storage.read(_log(name))
+        return None if content is None else content.decode(errors="replace")
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """Read one trial's row.
@@ -310,6 +325,11 @@ class Ledger:
         content = self.storage.read(SPEC)
         return text_of(content, f"{self.storage.uri}/{SPEC}") if content is not None else None
 
+    def has_begun(self) -> bool:
+        """Tell whether anything was measured or proposed. A sweep of which there is only what it is meant to be may
+        become another: nothing is lost."""
+        return any(self.storage.files(folder, ".parquet") for folder in ("references", "trials", "evaluations"))
+
     def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
         """Write what the sweep is and what it runs on; one that goes on keeps its first session, and notes the new one.
 
@@ -432,6 +452,10 @@ def _as_json(manifest: dict[str, Any]) -> bytes:
 
 def _checkpoint(trial_id: str) -> str:
     return f"checkpoints/{trial_id}.safetensors"
+
+
+def _log(name: str) -> str:
+    return f"logs/{name}.txt"
 
 
 def _only(record: type, row: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,15 @@ def find_point(ledger: Ledger, trial: str, step: int) -> Point:
     Raises:
         SweepError: no trial's id begins so, or several do; or the trial was not evaluated at that step.
     """
+    return point_of(ledger, find_trial(ledger, trial), step)
+
+
+def find_trial(ledger: Ledger, trial: str) -> Row:
+    """Find a trial by its id, or the beginning of it that no other has.
+
+    Raises:
+        SweepError: no trial's id begins so, or several do.
+    """
     rows = {str(row["trial_id"]): row for row in ledger.trials()}
     found = [trial_id for trial_id in rows if trial_id.startswith(trial)]
     if len(found) != 1:
@@ -44,7 +53,7 @@ def find_point(ledger: Ledger, trial: str, step: int) -> Point:
             f"--trial {trial}: {'several trials begin so' if found else 'no trial of this sweep begins so'}; give the "
             f"beginning of one id: {listed}{', ...' if len(found or rows) > 20 else ''}"
         )
-    return point_of(ledger, rows[found[0]], step)
+    return rows[found[0]]
 
 
 def point_of(ledger: Ledger, trial: Row, step: int) -> Point:

@@ -43,6 +43,7 @@ class RunProgress:
         self._total: int | None = 0
         self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
+        self._reasons: set[str] = set()
         self._started = self._last_line = clock()
 
     @contextmanager
@@ -82,8 +83,13 @@ class RunProgress:
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
         """See ``runner.Events``."""
-        reason = message.strip().splitlines()[-1] if message.strip() else "its worker died"
-        self._say(f"trial {trial_id[:8]} goes on from its checkpoint: {reason}")
+        self._say(f"trial {trial_id} goes on from its checkpoint: {_first_line(message)}")
+
+    def trial_failed(self, *, trial_id: str, message: str) -> None:
+        """See ``runner.Events``. A reason is shown once; how often it came is counted."""
+        if message not in self._reasons:
+            self._reasons.add(message)
+            self._say(f"trial {trial_id} failed: {_first_line(message)}")
 
     def eta_s(self) -> float | None:
         """Estimate the seconds left from the trials of this run; None before the first has ended, and where it is not
@@ -118,6 +124,10 @@ class RunProgress:
 
     def _say(self, message: str) -> None:
         self._console.print(PlainText(message))
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0] or "its worker died"
 
 
 def duration(seconds: float) -> str:

@@ -45,7 +45,7 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
     """Describe one run of this code: when, on what, with which versions.
 
     Args:
-        workers: the ``hardware`` of every machine that trials may run on.
+        workers: the ``hardware`` of every machine that trials may run on; empty while it is not known.
     """
     return {
         "started_at": datetime.now(UTC).isoformat(),

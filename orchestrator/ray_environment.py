@@ -15,6 +15,7 @@ TUNE = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # orchestrator.interrupt has it
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own snapshots are disposable
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a failure is one line of the run's progress, and the whole in its log
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

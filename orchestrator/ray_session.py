@@ -14,12 +14,13 @@ from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Capacity, NodeKind, declared_kinds
-from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError
+from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError, TaskFailedError
 from orchestrator.hardware import hardware
 from orchestrator.local_ray import local_ray
 from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, protect_token, silence, variables
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
+from trainables.failures import first_line
 
 PROBE_LIMIT_S = 60.0
 """Seconds that the machines of a cluster have to answer; one that is silent is left out of sweep.json."""
@@ -106,16 +107,18 @@ def fetch(reference: Any, what: str) -> Any:
 
     Raises:
         SweepError, UnlearningError: it was a user's mistake; as the task raised it.
-        RunStoppedError: the task failed otherwise (a ``StorageError`` as the task raised it), or its worker died.
+        StorageError: as the task raised it.
+        TaskFailedError: the task failed otherwise, or its worker died.
     """
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SweepError | UnlearningError | StorageError):
             raise error.cause from None
-        raise RunStoppedError(f"{what} failed:\n{error}") from None
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        raise TaskFailedError(f"{what} failed: {first_line(cause)}", str(error)) from None
     except ray.exceptions.RayError as error:
-        raise RunStoppedError(f"{what}: its worker died ({str(error).splitlines()[0]})") from None
+        raise TaskFailedError(f"{what}: its worker died ({str(error).splitlines()[0]})", str(error)) from None
 
 
 def on_every_node(task: Callable[..., Any], *arguments: Any) -> dict[str, Any]:

@@ -13,12 +13,20 @@ from ray import tune
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
 from orchestrator.chat_date import day_of_creation, fix_chat_date
-from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, SweepError, SweepExistsError
+from orchestrator.errors import (
+    BudgetSpentError,
+    LedgerWarning,
+    RunStoppedError,
+    SweepError,
+    SweepExistsError,
+    TaskFailedError,
+)
+from orchestrator.failures import Failures
 from orchestrator.inputs import SweepInputs
 from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
-from orchestrator.ledger import SPEC, Ledger
+from orchestrator.ledger import PREPARATION, SPEC, Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.plain import command
 from orchestrator.preparation import (
@@ -31,6 +39,7 @@ from orchestrator.readiness import require_ready
 from orchestrator.rivals import TrialLedger
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
+from orchestrator.secret_uris import masked
 from orchestrator.shared_storage import require_shared
 from orchestrator.sharing import measure, share_devices
 from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
@@ -97,7 +106,7 @@ def run_sweep(
     """Run a sweep to its end, or what is left of it.
 
     Raises:
-        SweepExistsError: it exists and is not finished, and ``resume`` is not asked for.
+        SweepExistsError: it has begun and is not finished, and ``resume`` is not asked for.
         SweepError: it exists with other settings, data, models or code; another process drives it; or it does not fit
             the cluster.
         RunStoppedError: the disk or the object store failed, a worker died that prepares it, something was waited for
@@ -112,7 +121,7 @@ def run_sweep(
     interrupt = Interrupt()
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
-        changes = _changes(ledger, inputs)
+        changes = _changes(ledger, inputs) if ledger.has_begun() else None
         if changes is not None:
             changes.require_allowed(ledger.storage.uri, force=options.force)
         ledger.storage.remove_leftovers()
@@ -126,14 +135,31 @@ def run_sweep(
         if changes is not None and not options.resume:
             raise _exists(ledger, search, changes)
         require_ready(inputs)
-        _Run(spec, root, ledger, inputs, search, events, interrupt, held).to_the_end(workers=workers, changes=changes)
+        session = _Run(spec, root, ledger, inputs, search, events, interrupt, held)
+        try:
+            session.to_the_end(workers=workers, changes=changes)
+        except TaskFailedError as error:
+            raise _with_log(ledger, error) from None
         ledger.merge()
         _raise_if_stopped(interrupt)
     return _summary(search, ledger, was_finished=False)
 
 
+def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
+    """Keep in the sweep what a failed task has said, and say where it is."""
+    try:
+        ledger.add_to_log(
+            PREPARATION, masked(f"{ledger.now().isoformat(timespec='seconds')}\n{error}\n\n{error.details}\n")
+        )
+    except RunStoppedError:  # the storage may be why it failed
+        return RunStoppedError(f"{error}\n{masked(error.details)}")
+    return RunStoppedError(
+        f"{masked(str(error))}\nthe whole of it: {command('logs', ledger.storage.uri, '--trial', PREPARATION)}"
+    )
+
+
 def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
-    """Compare the sweep with what it would go on with; None: there is no sweep yet."""
+    """Compare the sweep with what it would go on with; None: there is no sweep."""
     if ledger.spec_text() is None:
         return None
     recorded = ledger.manifest()
@@ -181,6 +207,11 @@ class _Run:
 
     def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
         resources, search = self.spec.resources, self.search
+        described = provenance.session([])
+        if changes:
+            described["changes"] = asdict(changes)
+        self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), described)  # whatever becomes of Ray
+        self.lease.needs(SPEC)
         session = ray_session(
             resources,
             workers=workers,
@@ -192,11 +223,7 @@ class _Run:
                 require_shared(self.root)
             machines = len(_machines())
             concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
-            described = provenance.session(workers_hardware())
-            if changes:
-                described["changes"] = asdict(changes)
-            self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), described)
-            self.lease.needs(SPEC)
+            self.ledger.note({"workers": workers_hardware()})
             for trial_id in search.superseded:
                 self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
             workload = self._prepare()
@@ -210,6 +237,7 @@ class _Run:
             run_trials(
                 self._trainable(workload),
                 search,
+                Failures(self.ledger),
                 name=self.spec.name,
                 resources=resources,
                 concurrent=concurrent,

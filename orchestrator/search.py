@@ -223,8 +223,8 @@ class SweepSearch:
         while repeats and trial_id in self.statuses:  # one that goes further opens it again, and the rest wait on
             self._repeat(repeats.pop(0))
 
-    def fail(self, assignment: Assignment, message: str) -> Status | None:
-        """Take note that a trial's worker died: the trial goes on from its checkpoint, or has failed once too often.
+    def fail(self, assignment: Assignment, message: str, *, may_retry: bool = True) -> Status | None:
+        """Take note that a trial failed: it goes on from its checkpoint, unless it has failed too often, or may not.
 
         None: it goes on. A worker may have died after it published, and before it told anybody.
         """
@@ -232,7 +232,7 @@ class SweepSearch:
         self._catch_up(assignment)
         status = self._ledger.trial(trial_id)["status"]
         self._failures[trial_id] += 1
-        if status not in ENDED and self._failures[trial_id] <= self._spec.resources.max_failures:
+        if status not in ENDED and may_retry and self._failures[trial_id] <= self._spec.resources.max_failures:
             self._running[assignment.stratum].discard(trial_id)
             self._unfinished.append(assignment)
             return None

@@ -10,16 +10,19 @@ import warnings
 from typing import Any, Protocol
 
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.search import Searcher
 
 from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, StorageError, SweepError
+from orchestrator.failures import WORKER_DIED, Failures, dead_worker
 from orchestrator.interrupt import Interrupt
 from orchestrator.lease import Lease
 from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import ResourcesConfig
-from trainables.records import Status
-from trainables.tune_results import EVALUATION, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
+from trainables.failures import Failure, TrialFailedError
+from trainables.records import ENDED, Status
+from trainables.tune_results import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
 
 _DISORDERS = (RunStoppedError, SweepError)
 """Errors that end a run, and must not end Tune's loop where they happen."""
@@ -35,12 +38,16 @@ class TrialEvents(Protocol):
         """Report one ended trial."""
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
-        """Report that a trial's worker died, and that the trial goes on from its checkpoint."""
+        """Report that a trial failed, and goes on from its checkpoint."""
+
+    def trial_failed(self, *, trial_id: str, message: str) -> None:
+        """Report why a trial failed for good; that it ended is reported too."""
 
 
 def run_trials(
     trainable: Any,
     search: SweepSearch,
+    failures: Failures,
     *,
     name: str,
     resources: ResourcesConfig,
@@ -54,6 +61,7 @@ def run_trials(
     Args:
         trainable: of narrow or of wide trials, with its parameters.
         search: what to run.
+        failures: told of what goes wrong with a trial.
         name: of the sweep.
         resources: of a trial.
         concurrent: trials at once.
@@ -61,7 +69,7 @@ def run_trials(
         interrupt: the reason to stop; errors of the storage become one.
         lease: by which the running trials are asked to stop in good order.
     """
-    exchange = _Exchange(search, events, interrupt, lease)
+    exchange = _Exchange(search, failures, events, interrupt, lease)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-tune-", ignore_cleanup_errors=True) as scratch:
         Tuner(
             tune.with_resources(trainable, resources.tune_resources),
@@ -88,11 +96,14 @@ def run_trials(
 class _Exchange:
     """Between Tune's trials and the search's assignments."""
 
-    def __init__(self, search: SweepSearch, events: TrialEvents, interrupt: Interrupt, lease: Lease) -> None:
+    def __init__(
+        self, search: SweepSearch, failures: Failures, events: TrialEvents, interrupt: Interrupt, lease: Lease
+    ) -> None:
         self.interrupt = interrupt
         self.lease = lease
         self.last_heard = time.monotonic()
         self._search = search
+        self._failures = failures
         self._events = events
         self._assignments: dict[str, Assignment] = {}
 
@@ -108,6 +119,7 @@ class _Exchange:
                 assignment = self._search.next()
         if assignment is not None:
             self._assignments[tune_id] = assignment
+            self._failures.begun(assignment.trial.trial_id)
             self.last_heard = time.monotonic()
             return {TRIAL: assignment.trial}
         over = self.interrupt.reason is not None or self._search.is_exhausted()
@@ -129,32 +141,48 @@ class _Exchange:
             self.interrupt.stop(StorageError(result[STORAGE_ERROR]))
         assignment = self._assignments.get(tune_id)
         if assignment is not None and EVALUATION in result:
+            self._failures.has_results()
             self._search.observe(assignment, result[EVALUATION])
             self._events.evaluated(forget_set=assignment.trial.forget_set, evaluation=result[EVALUATION])
 
     def ended(self, tune_id: str, result: dict[str, Any]) -> None:
         """Close a trial with its last result; Tune also says so of trials that it stopped itself."""
+        if FAILURE in result:
+            self.failed(tune_id, Failure(**result[FAILURE]))
+            return
         assignment = self._assignments.pop(tune_id, None)
         if assignment is not None:
             status = Status(result.get(OUTCOME, Status.STOPPED))
             with self.interrupt.on(*_DISORDERS):
                 self._search.end(assignment, status)
+            if status in ENDED:
+                self._failures.has_results()
             self._events.trial_ended(status=status)
 
-    def failed(self, tune_id: str, message: str) -> None:
-        """Take note of a worker that died."""
+    def failed(self, tune_id: str, failure: Failure) -> None:
+        """Take note of a trial that raised an exception, or whose worker died."""
         assignment = self._assignments.pop(tune_id, None)
         if assignment is None:
             return
+        trial_id = assignment.trial.trial_id
         if self.interrupt.reason is not None:  # it is not tried again now
-            self._search.end(assignment, Status.STOPPED)
+            with self.interrupt.on(*_DISORDERS):
+                if failure.kind != WORKER_DIED:
+                    self._failures.keep(trial_id, failure)
+                self._search.end(assignment, Status.STOPPED)
             return
         with self.interrupt.on(*_DISORDERS):
-            status = self._search.fail(assignment, message)
+            failure = self._failures.keep(trial_id, failure)
+            may_retry = self._failures.may_retry(trial_id, failure)
+            status = self._search.fail(assignment, failure.message, may_retry=may_retry)
             if status is None:
-                self._events.trial_retried(trial_id=assignment.trial.trial_id, message=message)
-            else:
-                self._events.trial_ended(status=status)
+                self._events.trial_retried(trial_id=trial_id, message=failure.message)
+                return
+            if status is Status.FAILED:
+                self._events.trial_failed(trial_id=trial_id, message=failure.message)
+            self._events.trial_ended(status=status)
+            if status is Status.FAILED:
+                self._failures.failed(trial_id, failure)
 
 
 class _Disposable:
@@ -197,7 +225,14 @@ class _Listener(_Disposable, Callback):  # type: ignore[misc]  # Ray is not type
         self._exchange.ended(trial.trial_id, trial.last_result or {})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._exchange.failed(trial.trial_id, str(trial.get_error() or "the worker died").strip())
+        self._exchange.failed(trial.trial_id, _failure_of(trial))
+
+
+def _failure_of(trial: Any) -> Failure:
+    """Describe why Tune lost a trial: by what its worker raised on leaving, or by how the worker ended."""
+    error = trial.get_pickled_error() or trial.get_error()
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return cause.failure if isinstance(cause, TrialFailedError) else dead_worker(str(error or ""), cause)
 
 
 class _Ending(_Disposable, Stopper):  # type: ignore[misc]  # Ray is not typed

@@ -8,23 +8,28 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import psutil
 import ray
+import torch
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.errors import ResultsError
+from trainables.failures import failure_of
 from trainables.records import Trial
 from trainables.results import Results
 from trainables.trial import Engine, TrialRun
-from trainables.tune_results import STORAGE_ERROR, TRIAL, next_result
+from trainables.tune_results import FAILURE, STORAGE_ERROR, TRIAL, next_result
 
 _OVER = None
 """What ends the stream of a trial's results."""
+_SIGNS_OF_A_LOST_PEER = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL")
+"""What PyTorch says, in a plain RuntimeError, where another process of the group has ended."""
 _PATIENCE_S = 365 * 86_400
 """A trial waits for its workers as a narrow one does, however long: a cluster may have to grow first. Whether anything
 goes on at all is watched by whoever drives the sweep."""
@@ -130,25 +135,39 @@ def _run(
                 told.put(_OVER)
 
         threading.Thread(target=fit, name="fit", daemon=True).start()
+        failed = False
         for result in iter(told.get, _OVER):
-            tune.report(result)
+            if not failed:  # what the other workers say then follows from the first failure
+                tune.report(result)
+            failed = failed or FAILURE in result
     told.shutdown()
-    if failures:
+    if failures and not failed:
         raise failures[0]
 
 
 def _work(config: dict[str, Any]) -> None:
-    """Run the trial in one worker."""
-    (workload,) = ray.get(config["workload"])
-    engine = Engine(workload)
-
-    def tell(result: dict[str, Any]) -> None:
-        if engine.team.leads:
-            config["told"].put(result)
-
+    """Run the trial in one worker. The first that fails tells of it, whichever it is, and ends the group."""
+    told, run = config["told"], None
     try:
-        run = TrialRun(engine, config["trial"], config["results"])
-        while run.outcome is None:
-            tell(next_result(run))
-    except ResultsError as error:
-        tell({STORAGE_ERROR: str(error)})
+        (workload,) = ray.get(config["workload"])
+        engine = Engine(workload)
+        try:
+            run = TrialRun(engine, config["trial"], config["results"])
+            while run.outcome is None:
+                result = next_result(run)
+                if engine.team.leads:
+                    told.put(result)
+        except ResultsError as error:
+            if engine.team.leads:
+                told.put({STORAGE_ERROR: str(error)})
+    except Exception as error:
+        if not _lost_another(error):
+            failure = failure_of(error, trial=config["trial"], step=None if run is None else run.step)
+            told.put({FAILURE: asdict(failure)})
+        raise
+
+
+def _lost_another(error: Exception) -> bool:
+    """Tell whether an exception only says that another process of the group, or of Ray, does not answer any more."""
+    kinds = (ray.exceptions.RayError, torch.distributed.DistError)
+    return isinstance(error, kinds) or any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PEER)

@@ -1,15 +1,17 @@
 """The narrow trial: a Ray Tune class trainable whose actor is reused and keeps the model resident."""
 
 import contextlib
+from dataclasses import asdict
 from typing import Any
 
 from ray import tune
 
 from trainables.errors import ResultsError
+from trainables.failures import TrialFailedError, failure_of, needs_new_process
 from trainables.records import Trial
 from trainables.results import Results
 from trainables.trial import Engine, TrialRun, Workload
-from trainables.tune_results import STORAGE_ERROR, TRIAL, next_result
+from trainables.tune_results import FAILURE, STORAGE_ERROR, TRIAL, next_result
 
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
@@ -17,8 +19,9 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     ``tune.with_parameters``."""
 
     def setup(self, config: dict[str, Any], *, workload: Workload, results: Results) -> None:
-        """Load the model once. The trial starts with the first step: Tune may give an actor another trial before."""
-        self._engine = Engine(workload)
+        """Take what trials share. The trial starts with the first step: Tune may give an actor another trial before."""
+        self._workload = workload
+        self._engine: Engine | None = None
         self._results = results
         self._trial: Trial = config[TRIAL]
         self._run: TrialRun | None = None
@@ -36,8 +39,16 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         except ResultsError as error:
             self._run = None
             return {"done": True, STORAGE_ERROR: str(error)}
+        except Exception as error:
+            failure = failure_of(error, trial=self._trial, step=None if self._run is None else self._run.step)
+            self._run = self._engine = None  # the next trial starts from a clean engine
+            if needs_new_process(error):
+                raise TrialFailedError(failure) from None
+            return {"done": True, FAILURE: asdict(failure)}
 
     def _advance(self) -> dict[str, Any]:
+        if self._engine is None:  # once for all trials of this actor
+            self._engine = Engine(self._workload)
         if self._run is None:
             self._run = TrialRun(self._engine, self._trial, self._results)
         result = next_result(self._run)

@@ -151,6 +151,11 @@ class TrialRun:
         return [step for step in self._trial.steps if step not in done]
 
     @property
+    def step(self) -> int:
+        """Steps that have been taken, before an interruption included."""
+        return self._ascent.step
+
+    @property
     def evaluations(self) -> list[EvaluationRecord]:
         """Every evaluation so far, in step order, those of before an interruption included."""
         return list(self._evaluations)

@@ -10,6 +10,9 @@ TRIAL = "trial"
 EVALUATION, OUTCOME, WARNING, STORAGE_ERROR = "evaluation", "outcome", "warning", "storage_error"
 """Keys of a Tune result, each where there is one: the evaluation's numbers, the ending status, what was made good, and
 why the trial could not go on although nothing is wrong with it."""
+FAILURE = "failure"
+"""Key of the exception that ended the trial, a ``Failure`` as a dictionary. Told as a result like any other: an actor
+that raises is an error of Ray's, which loses what was raised, and when."""
 
 
 def next_result(run: TrialRun) -> dict[str, Any]:

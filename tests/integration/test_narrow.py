@@ -100,6 +100,9 @@ class Watching:
     def trial_retried(self, *, trial_id: str, message: str) -> None:
         pass
 
+    def trial_failed(self, *, trial_id: str, message: str) -> None:
+        pass
+
 
 def spend(folder: Path) -> None:
     """Take memory, and let go of it once all workers have done so: then none is left that has not."""

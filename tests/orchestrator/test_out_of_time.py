@@ -4,6 +4,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from orchestrator.errors import BudgetSpentError, SweepInterruptedError
+from orchestrator.failures import Failures
 from orchestrator.interrupt import Interrupt
 from orchestrator.runner import _raise_if_stopped
 from orchestrator.tuning import _Ending, _Exchange
@@ -30,7 +31,7 @@ def test_running_trials_are_asked_to_stop_once_and_the_run_ends_when_they_have()
     ledger = memory_ledger()
     spec = make_spec(search={"trials": None, "budget": {"max_wall": "1h"}})
     search = make_search(spec, ledger, clock=clock)
-    exchange = _Exchange(search, events, interrupt, lease)
+    exchange = _Exchange(search, Failures(ledger), events, interrupt, lease)
     ending = _Ending(exchange, spec.resources)
     assert isinstance(exchange.suggest("first"), dict)
     assert not ending.stop_all()
