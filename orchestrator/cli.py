@@ -218,18 +218,20 @@ def _resume_there(
 
 
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
-    from orchestrator.failures import failures_described
-    from orchestrator.frontier import frontiers
-    from orchestrator.frontier_tables import frontier_summary
     from orchestrator.progress import RunProgress
-    from orchestrator.report import write_report
-    from orchestrator.runner import run_sweep
 
-    quiet_optuna()
     console = out()
     uri = f"{storage.rstrip('/')}/{spec.name}"
     try:
         with RunProgress(console).live() as progress:
+            progress.doing("loading libraries")
+            from orchestrator.failures import failures_described
+            from orchestrator.frontier import frontiers
+            from orchestrator.frontier_tables import frontier_summary
+            from orchestrator.report import write_report
+            from orchestrator.runner import run_sweep
+
+            quiet_optuna()
             summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
     except SweepInterruptedError as error:
         say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")

@@ -52,6 +52,10 @@ class SweepExistsError(SweepError):
     """The sweep is there already, and nobody said that it should go on."""
 
 
+class NothingToUnlearnError(SweepError):
+    """The base model has memorized nothing of any forget set: there is nothing that unlearning could remove."""
+
+
 class LedgerWarning(UserWarning):
     """Something of a ledger is not as it should be: the message names it, and says what was done about it."""
 

@@ -1,5 +1,7 @@
 """Why a run has to stop: the first SIGINT or SIGTERM, or what a thread found out; the second signal ends it at once."""
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.reason: Exception | None = None
+        self.waits_for = "what is under way"
+        """What a signal has to wait for now, and for how long at most: whoever sent one is told at once."""
 
     def stop(self, reason: Exception) -> None:
         """Ask the run to stop in good order; the first reason stands."""
@@ -39,7 +43,10 @@ class Interrupt:
 
 @contextmanager
 def catch_signals(interrupt: Interrupt) -> Iterator[None]:
-    """Let the first signal ask to stop while the block runs (main thread only; elsewhere nothing is caught)."""
+    """Let the first signal ask to stop while the block runs (main thread only; elsewhere nothing is caught).
+
+    Who sent it is told what it waits for, and that a second one ends the process at once, as it does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -48,13 +55,28 @@ def catch_signals(interrupt: Interrupt) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the one that Ray has put in place
 
-    def note(number: int, _: FrameType | None) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         interrupt.stop(SweepInterruptedError(number))
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end)
+        _tell(f"stopping: waiting for {interrupt.waits_for}. Ctrl-C again ends at once")
+
+    def end(number: int, frame: FrameType | None) -> None:
         restore()
+        _tell("ending now; what was committed stands")
+        if number == signal.SIGINT:
+            signal.default_int_handler(number, frame)
+        os.kill(os.getpid(), number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
+        signal.signal(number, stop if interrupt.reason is None else end)
     try:
         yield
     finally:
         restore()
+
+
+def _tell(message: str) -> None:
+    """Write to standard error by no object that the interrupted code may be in the midst of using."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\nunlearn-sweep: {message}\n".encode())

@@ -7,18 +7,22 @@ any number of sweeps read and write it at once: every file is published whole, a
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.errors import RunStoppedError
+from orchestrator.errors import RunStoppedError, StorageError
 from orchestrator.paths import checked
 from orchestrator.storage import Storage
 from trainables.models import save_model
+from trainables.training_state import TrainingState
 
 COMPLETE = "complete.json"
 CHECKPOINT = "checkpoint.safetensors"
+TRAINING = "training.json"
+"""How far a model in training is, for whoever waits for it. It is lost without harm."""
 _MARKER = TypeAdapter(dict[str, list[str]])
 
 
@@ -96,7 +100,20 @@ class ModelCache:
         A worker of another sweep that still trains it may miss a file that it was writing, and finds the model whole.
         """
         self.discard_checkpoint(key)
+        self._storage.remove(f"{key}/{TRAINING}")
         self._storage.child(key).remove_leftovers()
+
+    def tell_training_state(self, key: str, state: TrainingState) -> None:
+        """Say how far a model in training is. A store that fails shows where it matters, at the next checkpoint."""
+        with suppress(StorageError):
+            self._storage.publish(f"{key}/{TRAINING}", state.encoded())
+
+    def training_state(self, key: str) -> TrainingState | None:
+        """Read how far a model in training is; None: it is not known."""
+        with suppress(StorageError):
+            content = self._storage.read(f"{key}/{TRAINING}")
+            return None if content is None else TrainingState.decoded(content)
+        return None
 
     def save_checkpoint(self, key: str, payload: bytes) -> None:
         """See ``CheckpointStore``."""

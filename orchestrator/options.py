@@ -18,7 +18,11 @@ RetryFailedOption = Annotated[
     bool, typer.Option("--retry-failed", help="Run failed trials again, from their checkpoints.")
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Go on although settings, data, models or code have changed.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Go on although settings, data, models or code have changed, or the base model has memorized nothing.",
+    ),
 ]
 TakeOverOption = Annotated[
     bool, typer.Option("--take-over", help="Go on although another process, not known to be dead, drives the sweep.")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -252,7 +253,13 @@ def train_model(
             use_gpu=spec.resources.gpus_per_trial > 0 and spec.preparation.epochs > 0,
         )
         try:
-            warning = train_to_end(training, cache, task.key, every_s=spec.checkpoint.every_s)
+            warning = train_to_end(
+                training,
+                cache,
+                task.key,
+                every_s=spec.checkpoint.every_s,
+                tell=partial(cache.tell_training_state, task.key),
+            )
             model = training.model.cpu()
             cache.store(
                 task.key,

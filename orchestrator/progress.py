@@ -2,22 +2,30 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 
 from orchestrator.terminal import PlainText
+from trainables.records import ENDED
+
+if TYPE_CHECKING:
+    from orchestrator.memorized import Memorized
+    from trainables.training_state import TrainingState
+
+WIDE = 100
+"""Columns of a terminal that has room for a bar beside the counts."""
 
 LINE_EVERY_S = 10.0
 """Least seconds between two lines where there is no terminal."""
@@ -29,18 +37,20 @@ class RunProgress:
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
+        bar = [BarColumn(bar_width=24)] if console.width >= WIDE else []
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            *bar,
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(overflow="fold", ratio=1)),
             console=console,
             disable=not console.is_terminal,
+            expand=True,
         )
         self._task: TaskID | None = None
-        self._total: int | None = 0
+        self._total: int | None = None
         self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
         self._reasons: set[str] = set()
@@ -52,14 +62,32 @@ class RunProgress:
         with self._bar:
             yield self
 
+    def doing(self, what: str) -> None:
+        """See ``runner.Events``."""
+        self._begin(what, None)
+        if not self._console.is_terminal:
+            self._say(what)
+
     def preparing(self, roles: list[str]) -> None:
         """See ``runner.Events``."""
         self._begin("models", len(roles))
+        self._show(", ".join(roles), always=True)
 
     def model_ready(self, role: str) -> None:
         """See ``runner.Events``."""
         self._done += 1
         self._show(f"{role} ready", always=True)
+
+    def training(self, states: Mapping[str, "TrainingState"]) -> None:
+        """See ``runner.Events``."""
+        if states:
+            self._show("; ".join(f"training {role}: {_training(state)}" for role, state in states.items()))
+
+    def memorized(self, found: Sequence["Memorized"]) -> None:
+        """See ``runner.Events``."""
+        self._say("what the base model has memorized:")
+        for one in found:
+            self._say(f"  {one}")
 
     def shared(self, how: str) -> None:
         """See ``runner.Events``."""
@@ -78,7 +106,7 @@ class RunProgress:
     def trial_ended(self, *, status: str) -> None:
         """See ``runner.Events``."""
         self._statuses[status] += 1
-        self._done += 1
+        self._done += status in ENDED  # a stopped one goes on later
         self._show(self._sweep_note())
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
@@ -104,26 +132,39 @@ class RunProgress:
         self._started = self._clock()
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(what, total=total, completed=done, note="")
+        self._task = self._bar.add_task(what, total=total, completed=done, note="", count=self._count)
+
+    @property
+    def _count(self) -> str:
+        """How many are done, of all, where that is known."""
+        if self._total is None:
+            return str(self._done) if self._done else ""
+        return f"{self._done}/{self._total}"
 
     def _sweep_note(self) -> str:
         endings = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
         eta = self.eta_s()
         left = f"about {duration(eta)} left" if eta is not None else ""
-        return "  ".join(part for part in (f"{self._evaluations} evaluations", endings, left) if part)
+        many = "1 evaluation" if self._evaluations == 1 else f"{self._evaluations} evaluations"
+        return "  ".join(part for part in (many, endings, left) if part)
 
     def _show(self, note: str, *, always: bool = False) -> None:
         assert self._task is not None
-        self._bar.update(self._task, completed=self._done, note=note)
+        self._bar.update(self._task, completed=self._done, note=note, count=self._count)
         now = self._clock()
         if not self._console.is_terminal and (always or now - self._last_line >= LINE_EVERY_S):
             self._last_line = now
             what = self._bar.tasks[-1].description
-            of_all = "" if self._total is None else f"/{self._total}"
-            self._say(f"{what} {self._done}{of_all}  {note}")
+            self._say(f"{what} {self._count or 0}  {note}")
 
     def _say(self, message: str) -> None:
-        self._console.print(PlainText(message))
+        self._console.print(PlainText(message), soft_wrap=True)
+
+
+def _training(state: "TrainingState") -> str:
+    loss = "" if state.loss is None else f", loss {state.loss:.2f}"
+    left = "" if state.left_s is None else f", about {duration(state.left_s)} left"
+    return f"epoch {state.epoch}/{state.epochs}, step {state.step}/{state.steps}{loss}{left}"
 
 
 def _first_line(message: str) -> str:

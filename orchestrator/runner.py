@@ -3,9 +3,9 @@
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import ray
 from ray import tune
@@ -27,10 +27,12 @@ from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.journal import export_journal
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import PREPARATION, SPEC, Ledger
+from orchestrator.memorized import Memorized, memorized, require_something_to_unlearn
 from orchestrator.model_cache import ModelCache
 from orchestrator.plain import command
 from orchestrator.preparation import (
     Baseline,
+    ModelTask,
     start_building,
     train_missing,
 )
@@ -48,10 +50,21 @@ from orchestrator.tuning import TrialEvents, run_trials
 from trainables.forget_sets import Datasets
 from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
+from trainables.training_state import TOLD_EVERY_S as TRAINING_TOLD_EVERY_S
+from trainables.training_state import TrainingState
 
 
 class Events(TrialEvents, Protocol):
-    """What a run tells whoever watches it."""
+    """What a run tells whoever watches it, who may leave out what is of no interest: see ``Told``."""
+
+    def doing(self, what: str) -> None:
+        """Say what goes on now, of which nothing else is told."""
+
+    def training(self, states: Mapping[str, TrainingState]) -> None:
+        """Say how far the models are that are being trained, by role."""
+
+    def memorized(self, found: Sequence[Memorized]) -> None:
+        """Say what the base model has memorized of each forget set."""
 
     def preparing(self, roles: list[str]) -> None:
         """Say which models are needed."""
@@ -67,6 +80,17 @@ class Events(TrialEvents, Protocol):
         run, how many run at once."""
 
 
+class Told:
+    """Passes on to whoever watches a run what they have a method for."""
+
+    def __init__(self, watching: Any) -> None:
+        self._watching = watching
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        tell: Callable[..., None] = getattr(self._watching, name, lambda *_, **__: None)
+        return tell
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """How to go on with a sweep that exists."""
@@ -76,7 +100,7 @@ class RunOptions:
     retry_failed: bool = False
     """Run its failed trials again, from their checkpoints."""
     force: bool = False
-    """Go on although settings, data, models or code have changed."""
+    """Go on although settings, data, models or code have changed, or there is nothing to unlearn."""
     take_over: bool = False
     """Go on although another process says that it drives the sweep, and is not known to be dead."""
 
@@ -107,13 +131,14 @@ def run_sweep(
 
     Raises:
         SweepExistsError: it has begun and is not finished, and ``resume`` is not asked for.
-        SweepError: it exists with other settings, data, models or code; another process drives it; or it does not fit
-            the cluster.
+        SweepError: it exists with other settings, data, models or code; another process drives it; it does not fit
+            the cluster; or there is nothing to unlearn.
         RunStoppedError: the disk or the object store failed, a worker died that prepares it, something was waited for
             too long, or the sweep was taken over; what was committed stands.
         SweepInterruptedError: a signal came; everything evaluated is committed.
     """
-    options = options or RunOptions()
+    options, events = options or RunOptions(), cast(Events, Told(events))
+    events.doing("reading the data and the tokenizer")
     root = open_storage(storage)
     ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
     spec = fix_chat_date(spec, ledger)
@@ -135,7 +160,7 @@ def run_sweep(
         if changes is not None and not options.resume:
             raise _exists(ledger, search, changes)
         require_ready(inputs)
-        session = _Run(spec, root, ledger, inputs, search, events, interrupt, held)
+        session = _Run(spec, root, ledger, inputs, search, events, interrupt, held, force=options.force)
         try:
             session.to_the_end(workers=workers, changes=changes)
         except TaskFailedError as error:
@@ -204,6 +229,8 @@ class _Run:
     events: Events
     interrupt: Interrupt
     lease: Lease
+    force: bool = False
+    """Go on where there is nothing to unlearn."""
 
     def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
         resources, search = self.spec.resources, self.search
@@ -212,6 +239,8 @@ class _Run:
             described["changes"] = asdict(changes)
         self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), described)  # whatever becomes of Ray
         self.lease.needs(SPEC)
+        self.events.doing("starting Ray")
+        self.interrupt.waits_for = "Ray to start, which takes seconds, at most two minutes"
         session = ray_session(
             resources,
             workers=workers,
@@ -232,6 +261,10 @@ class _Run:
                 concurrent = capacity().at_once(resources, asked=workers)
             if len(_machines()) != machines:  # an autoscaler has started those that trials run on
                 self.ledger.note({"workers": workers_hardware()})
+            self.interrupt.waits_for = (
+                f"the running trials to save where they are, at most {resources.stop_grace_s:.0f} s "
+                f"(resources.stop_grace_s)"
+            )
             search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
             self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
             run_trials(
@@ -253,6 +286,7 @@ class _Run:
     def _prepare(self) -> Any:
         """Train what the cache lacks, measure what the models know, and give the reference of what the trials share."""
         spec, inputs = self.inputs.dated, self.inputs
+        self.interrupt.waits_for = "Ray to end, which takes seconds; a model in training goes on from its checkpoint"
         self.events.preparing([task.role for task in inputs.tasks])
         wait = self._waiting(spec.resources.training_limit_s)
         cache = ModelCache(self.root)
@@ -264,19 +298,52 @@ class _Run:
             self.ledger,
             tokens=inputs.tokens_hash,
             on_trained=self.events.model_ready,
-            wait=lambda tasks: wait(list(tasks), f"the models {', '.join(task.role for task in tasks.values())}"),
+            wait=lambda tasks: wait(
+                list(tasks),
+                f"the models {', '.join(task.role for task in tasks.values())}",
+                self._watching(cache, tasks),
+            ),
         )
+        self.events.doing("measuring what the models know")
         workload, measuring = start_building(
             spec, inputs.datasets, inputs.tasks, cache, self.ledger, tokens=inputs.tokens_hash
         )
         baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
-        self.ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
+        rows = [_baseline_row(baseline) for baseline in baselines]
+        self.ledger.publish_baselines(rows)
         self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
+        self._look_for_something_to_unlearn(rows)
         return workload
+
+    def _look_for_something_to_unlearn(self, baselines: list[dict[str, Any]]) -> None:
+        """Tell what the base model has memorized.
+
+        Raises:
+            NothingToUnlearnError: that is nothing, of a sweep that has no trial yet and is not forced.
+        """
+        sets = self.inputs.datasets.forget_sets
+        found = memorized(baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()})
+        self.events.memorized(found)
+        if not self.force and not self.search.has_trials:
+            require_something_to_unlearn(found, self.spec, self.ledger.storage.uri)
+
+    def _watching(self, cache: ModelCache, tasks: Mapping[Any, ModelTask]) -> Callable[[], None]:
+        """Make what tells, every few seconds, how far the models in training are."""
+        last = time.monotonic()
+
+        def look() -> None:
+            nonlocal last
+            if time.monotonic() - last >= TRAINING_TOLD_EVERY_S:
+                states = {task.role: cache.training_state(task.key) for task in tasks.values()}
+                self.events.training({role: state for role, state in states.items() if state is not None})
+                last = time.monotonic()
+
+        return look
 
     def _share(self, workload: Any) -> ResourcesConfig:
         """Measure what one trial takes, and set how many share a GPU, or a machine's memory."""
         wait = self._waiting(self.spec.resources.training_limit_s)
+        self.events.doing("measuring what memory a trial takes")
         measuring = wait([measure(self.spec, workload)], "what memory a trial takes")
         resources, sharing = share_devices(
             self.spec.resources,
@@ -300,13 +367,14 @@ class _Run:
             worker_resources=resources.worker_resources,
         )
 
-    def _waiting(self, limit_s: float) -> Callable[[list[Any], str], Any]:
+    def _waiting(self, limit_s: float) -> Callable[..., Any]:
         """Make a wait for the first of some Ray references that a signal can end, and time does."""
 
-        def wait(references: list[Any], what: str) -> Any:
+        def wait(references: list[Any], what: str, look: Callable[[], None] = lambda: None) -> Any:
             deadline = time.monotonic() + limit_s
             while time.monotonic() < deadline:
                 self.interrupt.raise_if_set()
+                look()
                 done, _ = ray.wait(references, timeout=0.5)
                 if done:
                     return done[0]

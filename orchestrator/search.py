@@ -105,6 +105,11 @@ class SweepSearch:
         counts = [stratum.trials for stratum in self.strata.values()]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    @property
+    def has_trials(self) -> bool:
+        """Whether any trial was proposed, in this run or an earlier one."""
+        return bool(self.statuses or self._reach or self.superseded)
+
     def is_exhausted(self) -> bool:
         """Tell whether everything was proposed that may be, and nothing that was interrupted can go on."""
         waiting = bool(self._unfinished) and not self.is_out_of_time

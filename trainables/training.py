@@ -20,6 +20,7 @@ from trainables.models import new_model, recompute_activations
 from trainables.prepare import form_of
 from trainables.seeding import derive_seed, torch_stream
 from trainables.streaming import StreamedSet, encode_or_stream
+from trainables.training_state import TOLD_EVERY_S, TrainingState
 
 
 def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
@@ -74,7 +75,13 @@ class Training:
         self.step = 0
         self.steps = train_steps(len(self._encoded), preparation)
         """Of the whole training."""
+        self._loss: torch.Tensor | None = None
         self._network.train()
+
+    @property
+    def loss(self) -> float | None:
+        """Of the last step's batch, in nats per token; None: this process took no step yet. Waits for the device."""
+        return None if self._loss is None else float(self._loss)
 
     def advance(self) -> None:
         """Take the next step.
@@ -99,7 +106,17 @@ class Training:
         self._accelerator.clip_grad_norm_(self._network.parameters(), recipe.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._loss = loss.detach()
         self.step = step
+
+    def state(self, *, left_s: float | None) -> TrainingState:
+        """Say how far it is.
+
+        Args:
+            left_s: seconds that the rest will take, if that is known.
+        """
+        epochs = self._preparation.epochs
+        return TrainingState(step=self.step, steps=self.steps, epochs=epochs, loss=self.loss, left_s=left_s)
 
     def pack(self) -> bytes:
         """Serialise the state."""
@@ -126,17 +143,34 @@ def train_to_end(
     *,
     every_s: float,
     clock: Callable[[], float] = time.monotonic,
+    tell: Callable[[TrainingState], None] = lambda _: None,
 ) -> str | None:
     """Take all steps, from the checkpoint if there is one, and save one after every ``every_s`` seconds.
+
+    Args:
+        training: the model.
+        store: of checkpoints.
+        key: of the model.
+        every_s: seconds between two checkpoints.
+        clock: gives seconds that only grow.
+        tell: told how far the training is, at most every ``TOLD_EVERY_S`` seconds.
 
     Returns:
         What went wrong on the way and was made good, if anything.
     """
     warning = _restore(training, store, key)
-    last_checkpoint = clock()
+    first, began = training.step, clock()
+    last_checkpoint = last_told = began
     while training.step < training.steps:
         training.advance()
-        if training.step < training.steps and clock() - last_checkpoint >= every_s:
+        if training.step == training.steps:
+            break
+        now = clock()
+        if now - last_told >= TOLD_EVERY_S:
+            left_s = (now - began) / (training.step - first) * (training.steps - training.step)
+            tell(training.state(left_s=left_s))
+            last_told = now
+        if now - last_checkpoint >= every_s:
             store.save_checkpoint(key, training.pack())
             last_checkpoint = clock()
     return warning

@@ -1,15 +1,18 @@
 """Progress as plain lines, with a clock of our own; and tables of what is empty."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.frontier_tables import frontier_report
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
 from orchestrator.schema import EVALUATIONS
 from orchestrator.sweeps import open_sweep
+from trainables.training_state import TrainingState
 
 
 @pytest.fixture
@@ -27,6 +30,7 @@ def watched():
 def test_lines_where_there_is_no_terminal(watched):
     progress, clock, text = watched
     with progress.live():
+        progress.doing("starting Ray")
         progress.preparing(["base", "reference-0"])
         progress.model_ready("base")
         progress.model_ready("reference-0")
@@ -36,11 +40,13 @@ def test_lines_where_there_is_no_terminal(watched):
         clock.now += LINE_EVERY_S
         progress.trial_ended(status="completed")
     assert text.getvalue().splitlines() == [
+        "starting Ray",
+        "models 0/2  base, reference-0",
         "models 1/2  base ready",
         "models 2/2  reference-0 ready",
         "2 trials share a GPU",
         "trials 1/4  2 at once",
-        "trials 2/4  1 evaluations  1 completed  about 20 s left",
+        "trials 2/4  1 evaluation  1 completed  about 20 s left",
     ]
 
 
@@ -62,6 +68,58 @@ def test_the_estimate_counts_only_this_run(watched):
     assert progress.eta_s() == pytest.approx(90)
     progress.trial_ended(status="diverged")
     assert progress.eta_s() == pytest.approx(30)
+
+
+def test_a_stopped_trial_is_not_done(watched):
+    progress, clock, text = watched
+    progress.sweeping(total=4, ended=0, concurrent=2)
+    for status in ("completed", "stopped"):
+        clock.now += LINE_EVERY_S
+        progress.trial_ended(status=status)
+    assert text.getvalue().splitlines()[-1].startswith("trials 1/4  0 evaluations  1 completed, 1 stopped")
+
+
+def test_training_shows_how_far_it_is(watched):
+    progress, clock, text = watched
+    progress.preparing(["base"])
+    state = TrainingState(step=60, steps=240, epochs=12, loss=2.104, left_s=40.2)
+    for _ in range(30):
+        clock.now += LINE_EVERY_S / 10
+        progress.training({"base": state, "reference-0": replace(state, loss=None, left_s=None)})
+    assert text.getvalue().splitlines()[1:] == 3 * [
+        "models 0/1  training base: epoch 4/12, step 60/240, loss 2.10, about 40 s left; "
+        "training reference-0: epoch 4/12, step 60/240"
+    ]
+
+
+def test_a_failure_is_one_line_and_the_same_one_is_told_once(watched):
+    progress, _, text = watched
+    progress.sweeping(total=9, ended=0, concurrent=1)
+    progress.trial_retried(trial_id="a" * 16, message="OSError: gone\nTraceback\n" + "a frame\n" * 70)
+    for trial_id in ("a" * 16, "b" * 16):
+        progress.trial_failed(trial_id=trial_id, message="OSError: gone")
+    assert text.getvalue().splitlines()[1:] == [
+        f"trial {'a' * 16} goes on from its checkpoint: OSError: gone",
+        f"trial {'a' * 16} failed: OSError: gone",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_counts_are_whole_on_a_terminal(width):
+    text = StringIO()
+    progress = RunProgress(Console(file=text, width=width, force_terminal=True), clock=lambda: 100.0)
+    progress.sweeping(total=400, ended=120, concurrent=4)
+    for status in ("collapsed", "completed", "diverged", "failed", "stopped"):
+        for _ in range(10):
+            progress.trial_ended(status=status)
+    for _ in range(1234):
+        progress.evaluated(forget_set="verses", evaluation={})
+    shown_now = StringIO()
+    Console(file=shown_now, width=width, force_terminal=True).print(progress._bar)
+    plain = " ".join(Text.from_ansi(shown_now.getvalue()).plain.split())
+    for part in ("160/400", "1234 evaluations", "10 collapsed,", "10 completed,", "10 diverged,", "10 failed,"):
+        assert part in plain, plain
+    assert "10 stopped" in plain
 
 
 @pytest.mark.parametrize(

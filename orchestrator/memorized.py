@@ -1,0 +1,149 @@
+"""What the base model has memorized of each forget set, beside what models show that never saw it: is there anything
+to unlearn?
+
+A sweep of a model that knows nothing measures noise. So a set is judged before its first trial, by three measures, each
+against what never-trained examples show; any of them is enough to go on:
+
+- mean GenEx above the floor: the largest mean |GenEx| of a reference model, measured against the *other* references. A
+  reference's signed mean would not do: of two references, one's is the other's with the sign turned, and near 0.
+- mean RelEx above log2(e) = 1.44 bits, what a never-trained example is expected to have, by more than the noise of so
+  many examples: two standard errors, 2 x 1.44 / sqrt(N), for RelEx of never-trained examples is about exponential.
+- more examples extracted than from any reference.
+
+GenEx rises above the floor as soon as a model has seen the *kind* of text, RelEx does not: where RelEx is at most 1.44
+and GenEx below ``HARDLY_BITS_PER_TOKEN`` a token, nothing is memorized either. RelEx alone says little of few examples:
+without references, and for this last rule, a set is judged from ``MANY`` examples on.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from orchestrator.errors import NothingToUnlearnError
+from orchestrator.plain import command
+from orchestrator.spec import SweepSpec
+
+CHANCE_BITS = math.log2(math.e)
+"""Expected RelEx of a never-trained example in a large population."""
+HARDLY_BITS_PER_TOKEN = 0.25
+FEW, MANY = 8, 32
+"""Examples of a forget set, and of its population: below ``FEW`` it is not judged at all."""
+
+
+class Knowledge(Enum):
+    """What a base model shows of a forget set."""
+
+    SOME = "memorized"
+    UNCLEAR = "not clearly above models that never saw it"
+    NONE = "not above models that never saw it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorized:
+    """What was measured of one forget set before any unlearning. Exposures in bits, means over the set."""
+
+    forget_set: str
+    size: int
+    """Forget examples."""
+    population: int
+    """Never-trained examples that RelEx ranks against."""
+    gen_ex: float | None
+    """None: there is no reference model."""
+    gen_ex_per_token: float | None
+    floor: float | None
+    """The largest mean |GenEx| of a reference against the others; None: there are fewer than two references."""
+    rel_ex: float
+    extraction_rate: float
+    floor_extraction_rate: float
+    """The largest of a reference model; 0 without any."""
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the measures say: see the module."""
+        noise = 2 * CHANCE_BITS / math.sqrt(self.size)
+        if self.extraction_rate > self.floor_extraction_rate or self.rel_ex > CHANCE_BITS + noise:
+            return Knowledge.SOME
+        is_judged = min(self.size, self.population) >= FEW
+        if self.gen_ex is not None and self.floor is not None and self.gen_ex <= self.floor:
+            return Knowledge.NONE if is_judged else Knowledge.UNCLEAR
+        hardly = self.gen_ex_per_token is None or self.gen_ex_per_token <= HARDLY_BITS_PER_TOKEN
+        if self.rel_ex > CHANCE_BITS or not hardly:
+            return Knowledge.SOME
+        has_floor = self.gen_ex is None or self.floor is not None  # one reference says nothing of their spread
+        is_clear = has_floor and min(self.size, self.population) >= MANY
+        return Knowledge.NONE if is_clear else Knowledge.UNCLEAR
+
+    def __str__(self) -> str:
+        shown = []
+        if self.gen_ex is not None:
+            spread = "" if self.floor is None else f", |GenEx| among references up to {self.floor:.2f}"
+            shown.append(f"GenEx {self.gen_ex:+.2f} bits ({self.gen_ex_per_token:+.2f} a token{spread})")
+        shown.append(
+            f"RelEx {self.rel_ex:.2f} (never trained {CHANCE_BITS:.2f}, most {math.log2(self.population):.2f})"
+        )
+        shown.append(f"extracted {self.extraction_rate:.0%}")
+        verdict = "" if self.knowledge is Knowledge.SOME else f": {self.knowledge.value}"
+        return f"{self.forget_set}: {', '.join(shown)}{verdict}"
+
+
+def memorized(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[int, int]]) -> list[Memorized]:
+    """Read what the base model has memorized.
+
+    Args:
+        baselines: rows of that table.
+        sizes: forget examples and population, by forget set.
+    """
+    found = []
+    for name, (size, population) in sizes.items():
+        own = [row for row in baselines if row["forget_set"] == name]
+        base = next(row for row in own if row["model"] == "base")
+        references = [row for row in own if row["model"].startswith("reference-")]
+        floors = [row["gen_ex_abs"] for row in references if row["gen_ex_abs"] is not None]
+        found.append(
+            Memorized(
+                forget_set=name,
+                size=size,
+                population=population,
+                gen_ex=base["gen_ex"],
+                gen_ex_per_token=base["gen_ex_per_token"],
+                floor=max(floors, default=None),
+                rel_ex=base["rel_ex"],
+                extraction_rate=base["extraction_rate"],
+                floor_extraction_rate=max((row["extraction_rate"] for row in references), default=0.0),
+            )
+        )
+    return found
+
+
+def require_something_to_unlearn(found: Sequence[Memorized], spec: SweepSpec, uri: str) -> None:
+    """Stop a sweep where there is nothing to unlearn.
+
+    Raises:
+        NothingToUnlearnError: the base model shows of no forget set more than models that never saw it.
+    """
+    if all(one.knowledge is Knowledge.NONE for one in found):
+        listed = "\n".join(f"  {one}" for one in found)
+        raise NothingToUnlearnError(
+            f"there is nothing to unlearn: of no forget set the base model shows more than models that never saw it\n"
+            f"{listed}\n{advice(spec)}\n"
+            f"the trained models are kept; to sweep all the same: {command('resume', uri, '--force')}"
+        )
+
+
+def advice(spec: SweepSpec) -> str:
+    """Say what raises memorization."""
+    recipe = spec.preparation
+    if recipe.epochs == 0:
+        return (
+            f"preparation.epochs is 0: {spec.model.pretrained} is the base model as it is, and has not memorized these "
+            f"texts; check that they are what it was trained on, to the letter, or train them in: preparation.epochs "
+            f"of 1 or more"
+        )
+    repeated = ", ".join(f"{name} {own.repetitions}" for name, own in spec.data.forget_sets.items())
+    return (
+        f"what raises memorization: repetitions of the forget examples (data.forget_sets.NAME.repetitions, now "
+        f"{repeated}), more epochs (preparation.epochs, now {recipe.epochs}), a higher preparation.learning_rate (now "
+        f"{recipe.learning_rate:g}), or a larger model"
+    )

@@ -1,0 +1,44 @@
+"""How far a model in training is, as small data that travels between processes."""
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+TOLD_EVERY_S = 2.0
+"""Least seconds between two times that this is told of one model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """How far a model in training is."""
+
+    step: int
+    """Optimizer steps taken."""
+    steps: int
+    """Of the whole training."""
+    epochs: int
+    """Of the whole training."""
+    loss: float | None
+    """Of the last batch, in nats per token; None: no step was taken yet."""
+    left_s: float | None
+    """Seconds that the rest will take, at the rate so far; None: it is not known yet."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the training is in, from 1."""
+        return min(self.epochs, self.step * self.epochs // self.steps + 1)
+
+    def encoded(self) -> bytes:
+        """Write it as JSON."""
+        return _STATE.dump_json(self)
+
+    @staticmethod
+    def decoded(content: bytes) -> "TrainingState | None":
+        """Read what was written; None: it is no such thing, or of another version."""
+        try:
+            return _STATE.validate_json(content, strict=True)
+        except ValueError:
+            return None
+
+
+_STATE = TypeAdapter(TrainingState)
