@@ -69,7 +69,12 @@ TRIALS = _table(
 
 EVALUATIONS = _table(
     *_WHO,
-    ("step", WHOLE, "steps", "ascent steps taken; 0 is the base model"),
+    (
+        "step",
+        WHOLE,
+        "steps",
+        "ascent steps taken; 0 is the base model, a row of which every trial has from version 5 on",
+    ),
     ("status", TEXT, "", "completed, or collapsed: beyond the performance floor"),
     ("forget_nll", REAL, "nats/token", "negative log-likelihood of the forget set, token-weighted"),
     ("gen_ex", REAL, "bits", "generalized exposure, mean over the forget set; null without reference models"),
@@ -127,7 +132,7 @@ EVALUATIONS = _table(
 
 EXAMPLES = _table(
     ("trial_id", TEXT, "", "the trial"),
-    ("step", WHOLE, "steps", "the evaluation"),
+    ("step", WHOLE, "steps", "the evaluation; 0 is the base model"),
     ("example_id", TEXT, "", "the forget example"),
     ("num_tokens", WHOLE, "tokens", "target tokens"),
     ("nll", REAL, "nats/token", "negative log-likelihood by target token"),
@@ -256,11 +261,31 @@ BASELINES = pa.schema(
 MINIMISED = (*(c.name for c in _metrics()), "step", "tokens_seen", "elapsed_s")
 """Numbers of an evaluation that a frontier can minimise. Higher BLEU and chrF are better: no use in minimising them."""
 
+FORGET_EXAMPLES = _table(
+    ("forget_set", TEXT, "", "name of the forget set"),
+    ("example_id", TEXT, "", "the forget example, as in the table of examples"),
+    ("prompt", TEXT, "", "what the target follows; empty where the whole text is the target"),
+    ("completion", TEXT, "", "the target: what is to be forgotten"),
+    (
+        "repetitions",
+        WHOLE,
+        "",
+        "how often the example is seen in an epoch of base training; null: written by an older version",
+    ),
+)
+"""The texts that are unlearned: ``references/forget_sets.parquet``."""
+
+
+def _of_sweep(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([EVALUATIONS.field("sweep"), *schema], metadata=schema.metadata)
+
+
 VIEWS: Mapping[str, pa.Schema] = {
     **TABLES,
-    "baselines": pa.schema([EVALUATIONS.field("sweep"), *BASELINES], metadata=BASELINES.metadata),
+    "baselines": _of_sweep(BASELINES),
+    "forget_examples": _of_sweep(FORGET_EXAMPLES),
 }
-"""What a query sees: the tables, and the baselines with the sweep they belong to."""
+"""What a query sees: the tables; baselines and texts with the sweep they belong to."""
 
 
 def unit(column: str) -> str:
@@ -277,18 +302,3 @@ def described() -> pa.Table:
             notes = {key.decode(): value.decode() for key, value in column.metadata.items()}
             rows.append({"table": table, "column": column.name, "type": str(column.type), **notes})
     return pa.Table.from_pylist(rows)
-
-
-FORGET_EXAMPLES = _table(
-    ("forget_set", TEXT, "", "name of the forget set"),
-    ("example_id", TEXT, "", "the forget example, as in the table of examples"),
-    ("prompt", TEXT, "", "what the target follows; empty where the whole text is the target"),
-    ("completion", TEXT, "", "the target: what is to be forgotten"),
-    (
-        "repetitions",
-        WHOLE,
-        "",
-        "how often the example is seen in an epoch of base training; null: written by an older version",
-    ),
-)
-"""The texts that are unlearned: ``references/forget_sets.parquet``."""
