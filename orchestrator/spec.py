@@ -12,6 +12,7 @@ from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.secret_uris import require_no_secret
+from orchestrator.spec_paths import with_absolute_paths
 from orchestrator.trial_settings import trial_fields
 from orchestrator.yaml_text import parse_yaml, parse_yaml_value
 from search_spaces import Space, Value, combinations, corners, grid_size, parse_space, settings, shipped_specs
@@ -273,6 +274,8 @@ def load_spec(
 ) -> SweepSpec:
     """Read a spec from a YAML file, or a shipped one by name; none is the embedded demo.
 
+    Relative paths in it, and in the overrides, are of the current folder; they come back absolute.
+
     Args:
         source: a path, or the name of a shipped spec.
         overrides: ``key.path=value`` each, the value in YAML.
@@ -288,11 +291,11 @@ def load_spec(
         _override(data, override)
     if name is not None:
         data["name"] = name
-    return validate_spec(data, where)
+    return with_absolute_paths(validate_spec(data, where))
 
 
 def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
-    """Change settings of a spec, each ``key.path=value``.
+    """Change settings of a spec, each ``key.path=value``. Relative paths are of the current folder.
 
     Raises:
         SweepError: a key or a value is wrong.
@@ -300,7 +303,9 @@ def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
     data = spec.model_dump(mode="json")
     for override in overrides:
         _override(data, override)
-    return validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
+    return with_absolute_paths(
+        validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
+    )
 
 
 def validate_spec(data: object, where: str) -> SweepSpec:

@@ -15,7 +15,8 @@ DEFAULT_ALTERNATE = " I do not know."
 class SourceConfig(Config):
     """Examples of the user's own: a file, a folder, or a dataset of the Hugging Face hub.
 
-    Paths are relative to the current folder, and the cluster's: every machine that trains or ascends reads them.
+    A relative path is of the folder where the spec is read, which makes it absolute. Every machine that trains or
+    ascends reads it.
     """
 
     path: str | None = None
