@@ -90,20 +90,29 @@ def plan(
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
+    """Show what a sweep will cost: sets, trials, steps, what the shared step axis saves, time, GPU-hours."""
+    from orchestrator.overheads import measure_overheads
     from orchestrator.plan import fits_here, plan_sweep
-    from orchestrator.readiness import require_ready_or_note
+    from orchestrator.readiness import look_at
     from orchestrator.spec import load_spec
     from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
     quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    unchecked = require_ready_or_note(loaded)
-    if unchecked is not None:
-        say(f"unlearn-sweep: {unchecked}")
+    looked = look_at(loaded)
+    if looked.unchecked is not None:
+        say(f"unlearn-sweep: {looked.unchecked}")
+    if looked.inputs is not None:
+        loaded = looked.inputs.spec
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
-    result = plan_sweep(loaded, concurrent_trials=at_once, times=time_steps(loaded) if estimate else None)
+    result = plan_sweep(
+        loaded,
+        concurrent_trials=at_once,
+        inputs=looked.inputs,
+        times=time_steps(loaded) if estimate else None,
+        overheads=measure_overheads() if estimate else None,
+    )
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 
