@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from orchestrator.contradictions import require_no_contradiction
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
@@ -291,7 +292,9 @@ def load_spec(
         _override(data, override)
     if name is not None:
         data["name"] = name
-    return with_absolute_paths(validate_spec(data, where))
+    spec = with_absolute_paths(validate_spec(data, where))
+    require_no_contradiction(spec.model, spec.space, where)
+    return spec
 
 
 def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:

@@ -428,3 +428,56 @@ def test_a_space_that_cannot_be_listed_is_counted_and_refused(search, said):
 
 def test_yaml_may_repeat_itself_by_aliases_within_bounds():
     assert parse_yaml("a: &a [1, 2]\nb: *a\nc: {<<: {x: *a}}\n", "here")["c"] == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "first", "key"),
+    [
+        ("name: a\nsteps: [1]\nname: b\n", 3, 1, "name"),
+        ("search:\n  space:\n    {batch_size: 4, batch_size: 8}\n", 3, 3, "batch_size"),
+        ("a: &a {x: 1}\nb: [{y: 1, 'y': 2}]\n", 2, 2, "y"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(text, line, first, key):
+    message = f"here: line {line}: the key '{key}' was given on line {first} already; keep one"
+    with pytest.raises(SweepError, match=message):
+        parse_yaml(text, "here")
+
+
+def test_a_merged_key_may_be_given_otherwise():
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: *a}\n", "here")["b"] == {"x": 1, "y": 3}
+
+
+def contradictory(spec_file, **sections):
+    spec_file.write_text(yaml.safe_dump(spec_data(**sections)))
+    with pytest.raises(SweepError) as caught:
+        load_spec(spec_file)
+    return str(caught.value)
+
+
+def test_a_rate_for_all_beside_those_of_the_optimizers_is_refused(spec_file):
+    optimizer = {"choices": {"sgd": {"learning_rate": 1e-2}, "adamw": {}}}
+    said = contradictory(spec_file, search={"space": {**FIXED, "optimizer": optimizer}})
+    assert "search.space: 'learning_rate' is given twice for one trial, as learning_rate and " in said
+    assert "optimizer=sgd/learning_rate; keep one" in said
+    sweep_that_exists = spec_data(search={"space": {**FIXED, "optimizer": optimizer}})
+    assert validate_spec(sweep_that_exists, "stored"), "it can still be looked at"
+
+
+def test_a_revision_of_a_folder_is_refused(spec_file, tmp_path):
+    model = {"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path), "revision": "main"}
+    assert "model.revision: 'main' is of a hub id" in contradictory(spec_file, model=model)
+
+
+@pytest.mark.parametrize("rate", ["1e-4", "1.0e-4", ".0001", "+1E-4"])
+def test_a_rate_as_text_is_that_number_wherever_it_is_read(spec_file, rate):
+    """YAML reads 1e-4 as a text."""
+    number = make_spec(search={"space": {**FIXED, "learning_rate": 1e-4}, "sampler": "grid", "trials": None})
+    text = make_spec(search={"space": {**FIXED, "learning_rate": rate}, "sampler": "grid", "trials": None})
+    assert text == number
+    spec_file.write_text(dump_spec(text).replace("0.0001", rate))
+    assert load_spec(spec_file).search == number.search
+    ranged = make_spec(search={"space": {**FIXED, "learning_rate": {"low": "1e-5", "high": rate, "log": True}}})
+    assert (ranged.space.dimensions["learning_rate"].low, ranged.space.dimensions["learning_rate"].high) == (1e-5, 1e-4)
+    listed = make_spec(search={"space": {**FIXED, "learning_rate": [rate, "2"], "objective": "gradient_ascent"}})
+    assert listed.search.space["learning_rate"] == [1e-4, 2]
