@@ -34,6 +34,7 @@ from trainables.config import (
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import check_objective
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
+from trainables.validation import problems_in
 
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 """Combinations of choices in a space, and points of a space that is listed: more are counted and refused."""
@@ -264,7 +265,7 @@ def trial_config(values: dict[str, Value]) -> TrialConfig:
         check_objective(config.objective, config.objective_weights, compat=config.compat)
         check_optimizer(config)
     except ValidationError as error:
-        raise ValueError("; ".join(f"search.space.{_describe(e)}" for e in error.errors())) from None
+        raise ValueError("; ".join(f"search.space.{problem}" for problem in problems_in(error.errors()))) from None
     except ValueError as error:
         raise ValueError(f"search.space: {error}") from None
     return config
@@ -320,7 +321,7 @@ def validate_spec(data: object, where: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(data)
     except ValidationError as error:
-        lines = "\n".join(f"  {_describe(entry)}" for entry in error.errors())
+        lines = "\n".join(f"  {problem}" for problem in problems_in(error.errors()))
         raise SweepError(f"{where}: not a valid sweep spec\n{lines}") from None
 
 
@@ -363,12 +364,3 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
     place[keys[-1]] = parse_yaml_value(text, f"--set '{override}': the value")
-
-
-def _describe(entry: Any) -> str:
-    """Put one of pydantic's errors as: place, problem, what was found."""
-    place = ".".join(str(part) for part in entry["loc"])
-    message = entry["msg"].removeprefix("Value error, ")
-    found = entry.get("input")
-    show = entry["type"] not in ("value_error", "missing") and isinstance(found, str | int | float | bool | None)
-    return f"{place + ': ' if place else ''}{message[0].lower() + message[1:]}{f' (found {found!r})' if show else ''}"

@@ -9,6 +9,7 @@ from orchestrator.errors import SweepError
 DEEPEST = 64
 """Levels of a spec; its own use a dozen."""
 _MERGE = "tag:yaml.org,2002:merge"
+_KINDS = {list: "a list", str: "a text", type(None): "nothing", int: "a number", float: "a number"}
 MOST_NODES = 1_000_000
 """Values of a spec, those that aliases repeat counted each time."""
 
@@ -49,7 +50,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     data = parse_yaml_value(text, where)
     if not isinstance(data, dict):
         raise SweepError(
-            f"{where}: expected a mapping of settings, found {type(data).__name__}; see search_spaces/demo.yaml"
+            f"{where}: expected a mapping of settings, found {_KINDS.get(type(data), 'a value')}; see the README, or "
+            f"search_spaces/demo.yaml"
         )
     return data
 
