@@ -27,6 +27,7 @@ from orchestrator.console import (
     write,
 )
 from orchestrator.errors import (
+    IrregularFileError,
     LedgerWarning,
     RunStoppedError,
     StorageError,
@@ -55,6 +56,7 @@ from orchestrator.options import (
 from orchestrator.plain import clean, command, quoted_sql
 from orchestrator.query_limits import DEFAULT_TIMEOUT_S, Limits, parse_size
 from orchestrator.storage import open_storage
+from orchestrator.store_errors import is_unusable
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import DataWarning, UnlearningError
@@ -235,8 +237,9 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     quiet_optuna()
     console = out()
     uri = f"{storage.rstrip('/')}/{spec.name}"
+    progress = RunProgress(console)
     try:
-        with RunProgress(console).live() as progress:
+        with progress.live():
             summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
     except SweepInterruptedError as error:
         say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
@@ -244,7 +247,12 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     except SweepGoneError:
         raise  # there is nothing to go on with
     except RunStoppedError as error:
-        begun = isinstance(error, StorageError) or open_storage(uri).read(SPEC) is not None
+        begun = progress.begun or _is_there(uri)
+        if not begun and isinstance(error, StorageError) and is_unusable(error):
+            raise SweepError(
+                f"storage '{storage}' cannot be used: {error}; nothing was begun; give a folder that you can write, or "
+                f"a URI whose store you can reach, by --storage"
+            ) from None
         then = f"what was committed stands. Go on with: {command('resume', uri)}" if begun else "nothing was begun"
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
@@ -266,6 +274,16 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     if set(summary.statuses) == {"failed"}:
         say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
         raise typer.Exit(1)
+
+
+def _is_there(uri: str) -> bool:
+    """Return whether there is a sweep, as far as its storage tells."""
+    try:
+        return open_storage(uri).read(SPEC) is not None
+    except IrregularFileError:
+        return True
+    except StorageError as error:
+        return not is_unusable(error)  # it may be there, behind trouble that passes
 
 
 @app.command()

@@ -51,6 +51,11 @@ class RunProgress:
         with self._bar:
             yield self
 
+    @property
+    def begun(self) -> bool:
+        """Whether the run has told anything yet."""
+        return self._task is not None
+
     def preparing(self, roles: list[str]) -> None:
         """See ``runner.Events``."""
         self._begin("models", len(roles))

@@ -3,13 +3,8 @@
 Nothing is trained, and no weights are loaded into memory as a whole. What is checked is ``trainables.checks``' to say.
 """
 
-import socket
 import warnings
 from dataclasses import dataclass
-from urllib.parse import urlsplit
-from urllib.request import getproxies
-
-from huggingface_hub import constants, is_offline_mode
 
 from orchestrator.errors import SweepError
 from orchestrator.inputs import SweepInputs
@@ -18,11 +13,11 @@ from trainables.batching import Form
 from trainables.checks import Grade, Problem, Subject, problems_of
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
+from trainables.hub_access import reaches_the_hub
 from trainables.limits import adaptable_modules, limits_of, limits_without, network_of_configuration
 from trainables.models import configuration_of, pretrained_files
+from trainables.places import is_path
 from trainables.prepare import form_of
-
-_HUB_TIMEOUT_S = 3.0
 
 
 def find_problems(inputs: SweepInputs) -> list[Problem]:
@@ -94,7 +89,7 @@ def look_at(spec: SweepSpec) -> Looked:
         UnlearningError: the data, the tokenizer or the model on this machine cannot be used.
     """
     elsewhere, unchecked = _is_elsewhere(spec), "data, tokenizer and model were not checked against each other"
-    if elsewhere and not _reaches_the_hub():
+    if elsewhere and not reaches_the_hub():
         why = f"{elsewhere} is not on this machine, and the Hugging Face hub does not answer"
         return Looked(inputs=None, unchecked=f"{unchecked}: {why}")
     try:
@@ -107,22 +102,6 @@ def look_at(spec: SweepSpec) -> Looked:
     return Looked(inputs=inputs)
 
 
-def _reaches_the_hub() -> bool:
-    """Return whether asking the hub is worth it: its client tries an address without an answer for half a minute.
-
-    Offline mode is fast, and answers from its cache; through a proxy nothing can be told.
-    """
-    if is_offline_mode() or getproxies():
-        return True
-    address = urlsplit(constants.ENDPOINT)
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        socket.create_connection((address.hostname, port), timeout=_HUB_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
-
-
 def _is_elsewhere(spec: SweepSpec) -> str | None:
     """Name a model or a dataset that a spec takes from the hub, or from a package that is not installed."""
     data, model = spec.data, spec.model
@@ -133,7 +112,7 @@ def _is_elsewhere(spec: SweepSpec) -> str | None:
         if isinstance(source, SourceConfig) and source.dataset is not None:
             return f"the dataset '{source.dataset}'"
     try:
-        is_here = model.pretrained is None or bool(pretrained_files(model))
+        is_here = model.pretrained is None or is_path(model.pretrained) or bool(pretrained_files(model))
     except UnlearningError:  # the package is not installed
         is_here = False
     return None if is_here else f"the model '{model.pretrained}'"

@@ -96,7 +96,7 @@ def test_what_goes_together_is_not_refused():
 
 
 def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
-    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: True)
     monkeypatch.setattr("trainables.models.AutoConfig.from_pretrained", out_of_reach)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = look_at(make_spec(model=hub)).unchecked
@@ -109,9 +109,9 @@ def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
 def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    monkeypatch.setattr("orchestrator.readiness.constants.ENDPOINT", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: False)
-    monkeypatch.setattr("orchestrator.readiness.getproxies", dict)
+    monkeypatch.setattr("trainables.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: False)
+    monkeypatch.setattr("trainables.hub_access.getproxies", dict)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = look_at(make_spec(model=hub)).unchecked
     assert said is not None
@@ -119,7 +119,7 @@ def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
 
 
 def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
-    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: True)
     package = {"architecture": None, "vocab_size": 1024, "pretrained": "package:not_installed_here/model.gguf"}
     said = look_at(make_spec(model=package)).unchecked
     assert said is not None

@@ -61,7 +61,10 @@ def test_settings_reach_the_optimizer(optimizer, settings, expected):
     [
         ({"optimizer": "adam"}, r"unknown optimizer 'adam'; did you mean 'adamw'\? allowed: adafactor, adamw, lion, s"),
         ({"schedule": "linaer"}, r"unknown schedule 'linaer'; did you mean 'linear'\? allowed: constant, cosine, inv"),
-        ({"optimizer": "adamw", "momentum": 0.9}, "optimizer 'adamw' has no 'momentum'; sgd has it; allowed: beta1, beta2, eps, "),
+        (
+            {"optimizer": "adamw", "momentum": 0.9},
+            "optimizer 'adamw' has no 'momentum'; sgd has it; allowed: beta1, beta2, eps, ",
+        ),
         (
             {"optimizer": "lion", "optimizer_settings": {"beta_1": 0.9}},
             r"optimizer 'lion' has no 'beta_1'; did you mean 'beta1'\? allowed: beta1, beta2, weight_decay",
