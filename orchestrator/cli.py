@@ -27,6 +27,7 @@ from orchestrator.console import (
     write,
 )
 from orchestrator.errors import (
+    IrregularFileError,
     LedgerWarning,
     RunStoppedError,
     StorageError,
@@ -36,7 +37,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TrialsFailAlikeError,
 )
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import SPEC
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -56,6 +57,7 @@ from orchestrator.options import (
 from orchestrator.plain import clean, command, quoted_sql
 from orchestrator.query_limits import DEFAULT_TIMEOUT_S, Limits, parse_size
 from orchestrator.storage import open_storage
+from orchestrator.store_errors import is_unusable
 from orchestrator.sweeps import DEFAULT_STORAGE, open_sweep
 from search_spaces import SpaceError
 from trainables.errors import DataWarning, UnlearningError
@@ -91,20 +93,29 @@ def plan(
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
+    """Show what a sweep will cost: sets, trials, steps, what the shared step axis saves, time, GPU-hours."""
+    from orchestrator.overheads import measure_overheads
     from orchestrator.plan import fits_here, plan_sweep
-    from orchestrator.readiness import require_ready_or_note
+    from orchestrator.readiness import look_at
     from orchestrator.spec import load_spec
     from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
     quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    unchecked = require_ready_or_note(loaded)
-    if unchecked is not None:
-        say(f"unlearn-sweep: {unchecked}")
+    looked = look_at(loaded)
+    if looked.unchecked is not None:
+        say(f"unlearn-sweep: {looked.unchecked}")
+    if looked.inputs is not None:
+        loaded = looked.inputs.spec
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
-    result = plan_sweep(loaded, concurrent_trials=at_once, times=time_steps(loaded) if estimate else None)
+    result = plan_sweep(
+        loaded,
+        concurrent_trials=at_once,
+        inputs=looked.inputs,
+        times=time_steps(loaded) if estimate else None,
+        overheads=measure_overheads() if estimate else None,
+    )
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 
@@ -222,8 +233,9 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
 
     console = out()
     uri = f"{storage.rstrip('/')}/{spec.name}"
+    progress = RunProgress(console)
     try:
-        with RunProgress(console).live() as progress:
+        with progress.live():
             progress.doing("loading libraries")
             from orchestrator.failures import failures_described
             from orchestrator.frontier import frontiers
@@ -242,7 +254,12 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         say(f"unlearn-sweep: {error}")
         raise typer.Exit(1) from None
     except RunStoppedError as error:
-        begun = isinstance(error, StorageError) or Ledger(storage=open_storage(uri), sweep=spec.name).has_begun()
+        begun = progress.begun or _is_there(uri)
+        if not begun and isinstance(error, StorageError) and is_unusable(error):
+            raise SweepError(
+                f"storage '{storage}' cannot be used: {error}; nothing was begun; give a folder that you can write, or "
+                f"a URI whose store you can reach, by --storage"
+            ) from None
         then = f"what was committed stands. Go on with: {command('resume', uri)}" if begun else "nothing was begun"
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
@@ -265,6 +282,16 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
         say(f"unlearn-sweep: {failures_described(ledger)}")
     if set(summary.statuses) == {"failed"}:
         raise typer.Exit(1)
+
+
+def _is_there(uri: str) -> bool:
+    """Return whether there is a sweep, as far as its storage tells."""
+    try:
+        return open_storage(uri).read(SPEC) is not None
+    except IrregularFileError:
+        return True
+    except StorageError as error:
+        return not is_unusable(error)  # it may be there, behind trouble that passes
 
 
 @app.command()

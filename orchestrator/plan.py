@@ -2,17 +2,20 @@
 
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
+from orchestrator.inputs import SweepInputs
+from orchestrator.overheads import NO_OVERHEADS, Overheads
 from orchestrator.samplers import grid_points
 from orchestrator.search_config import LISTING
+from orchestrator.set_summaries import SetSummary, summaries_of
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.step_times import StepTimes
 from orchestrator.strata import Stratum
-from trainables.decks import sizes_of
+from trainables.decks import Sizes, sizes_of
 from trainables.forget_sets import repetitions_of
 from trainables.models import is_encoder_decoder
 from trainables.optimizers import SCHEDULES
@@ -44,10 +47,21 @@ class Plan:
     budget: dict[str, int | float | str]
     """The limits that the spec gives, by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
     concurrent_trials: int | None
+    sets: tuple[SetSummary, ...]
+    """How large each set is, and how long its examples are."""
     timed_on: str | None
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
+    estimated_start_s: float | None
+    """Until the first model trains: libraries are imported, Ray starts, and so do its workers."""
     estimated_preparation_s: float | None
+    """Base and reference models are trained, unless they are cached, and measured."""
     estimated_sweep_s: float | None
+    """All trials: ascent, evaluations, and what each trial takes besides."""
+    estimated_evaluation_s: float | None
+    """The part of ``estimated_sweep_s`` that evaluations take."""
+    estimated_report_s: float | None
+    estimated_total_s: float | None
+    """Start, preparation, sweep and report one after another."""
     estimated_gpu_hours: float | None
     """What preparation and all trials take of GPUs, at most: each worker is timed alone on a GPU, and a whole one is
     counted for it; trials that share one take less. 0 where they have none."""
@@ -65,24 +79,42 @@ class Plan:
         return {**asdict(self), "saving": self.saving}
 
 
-def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | None = None) -> Plan:
-    """Count what a sweep will do; with ``times``, estimate how long it takes, and of how many GPUs and CPUs."""
+def plan_sweep(
+    spec: SweepSpec,
+    *,
+    concurrent_trials: int,
+    inputs: SweepInputs | None = None,
+    times: StepTimes | None = None,
+    overheads: Overheads | None = None,
+) -> Plan:
+    """Count what a sweep will do, and estimate how long it takes.
+
+    Args:
+        spec: of the sweep.
+        concurrent_trials: how many run at once.
+        inputs: its data, tokenized; None: lengths of examples are not known.
+        times: of its steps; None: nothing is estimated.
+        overheads: what a run takes besides; None: that is left out.
+
+    Raises:
+        UnlearningError: sizes that are left to sources cannot be counted.
+    """
+    sizes = inputs.sizes if inputs is not None else _sizes(spec)
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
     per_stratum = Stratum(spec, "plan").trials
     counts = _counts(spec, per_stratum, len(names))
-    steps_each = train_steps(_training_examples(spec), spec.preparation)
+    steps_each = train_steps(_training_examples(spec, sizes), spec.preparation)
     models = 1 + spec.preparation.references
-    preparation_s = sweep_s = gpu_hours = cpu_hours = None
+    estimate = _Estimate()
     if times is not None:
-        resources = spec.resources
-        worker = resources.worker_resources  # a model is trained on one worker's share
-        model_s = steps_each * times.training_step_s
-        preparation_s = -(-models // (concurrent_trials * resources.workers_per_trial)) * model_s
-        if counts.typical is not None:
-            trials_s = counts.typical[0] * times.ascent_step_s + counts.typical[1] * times.evaluation_s
-            sweep_s = trials_s / concurrent_trials
-            gpu_hours = (models * model_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600
-            cpu_hours = (models * model_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600
+        estimate = _estimated(
+            spec,
+            counts,
+            times,
+            overheads or NO_OVERHEADS,
+            training_steps=models * steps_each,
+            at_once=concurrent_trials,
+        )
     return Plan(
         sweep=spec.name,
         strata=len(names),
@@ -98,11 +130,60 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | No
         schedule_depends_on_total=True in spec.looks_at_total,
         budget=spec.search.budget.model_dump(exclude_none=True),
         concurrent_trials=concurrent_trials,
+        sets=summaries_of(sizes, inputs),
         timed_on=times.device if times is not None else None,
-        estimated_preparation_s=preparation_s,
-        estimated_sweep_s=sweep_s,
-        estimated_gpu_hours=gpu_hours,
-        estimated_cpu_hours=cpu_hours,
+        **asdict(estimate),
+        estimated_total_s=estimate.total_s,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    """Fields of a ``Plan``; None: nothing was timed, or nobody knows how many trials there are."""
+
+    estimated_start_s: float | None = None
+    estimated_preparation_s: float | None = None
+    estimated_sweep_s: float | None = None
+    estimated_evaluation_s: float | None = None
+    estimated_report_s: float | None = None
+    estimated_gpu_hours: float | None = None
+    estimated_cpu_hours: float | None = None
+
+    @property
+    def total_s(self) -> float | None:
+        """All parts, one after another."""
+        parts = (
+            self.estimated_start_s, self.estimated_preparation_s, self.estimated_sweep_s, self.estimated_report_s,
+        )  # fmt: skip
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+
+def _estimated(
+    spec: SweepSpec, counts: "_Counts", times: StepTimes, besides: Overheads, *, training_steps: int, at_once: int
+) -> _Estimate:
+    resources = spec.resources
+    worker = resources.worker_resources  # a model is trained on one worker's share
+    models = 1 + spec.preparation.references
+    training_s = training_steps * times.training_step_s
+    rounds = -(-models // (at_once * resources.workers_per_trial))
+    measuring_s = models * len(spec.data.forget_sets) * times.evaluation_s  # one after another
+    found = _Estimate(
+        estimated_start_s=besides.start_s,
+        estimated_preparation_s=rounds * training_s / models + measuring_s + besides.preparation_s,
+        estimated_report_s=besides.report_s,
+    )
+    if counts.typical is None:
+        return found
+    steps, evaluations, trials = counts.typical
+    trials_s = steps * times.ascent_step_s + evaluations * times.evaluation_s
+    evaluating_s = evaluations * (times.evaluation_s + besides.evaluation_s) / at_once
+    ascending_s = (steps * times.ascent_step_s + trials * besides.trial_s) / at_once
+    return replace(
+        found,
+        estimated_sweep_s=besides.trials_start_s + ascending_s + evaluating_s,
+        estimated_evaluation_s=evaluating_s,
+        estimated_gpu_hours=(training_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600,
+        estimated_cpu_hours=(training_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600,
     )
 
 
@@ -114,8 +195,8 @@ class _Counts:
     evaluations: int | None
     ascent_steps: int | None
     separate_run_ascent_steps: int | None
-    typical: tuple[int, int] | None
-    """Ascent steps and evaluations, if every trial walks its whole axis: what estimates are made of."""
+    typical: tuple[int, int, int] | None
+    """Ascent steps, evaluations and trials, if every trial walks its whole axis: what estimates are made of."""
 
 
 def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
@@ -128,7 +209,9 @@ def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
     if trials is not None and dependent and spec.search.sampler in LISTING:
         ascent_steps = strata * sum(spec.steps[index] for _, index in grid_points(spec)[:trials])
     if ascent_steps is None or (limit is not None and ascent_steps > limit):
-        typical = None if fitting is None else (strata * fitting * last, strata * fitting * steps_each)
+        typical = (
+            None if fitting is None else (strata * fitting * last, strata * fitting * steps_each, strata * fitting)
+        )
         return _Counts(
             trials=strata * trials if trials is not None else None,
             evaluations=strata * trials * steps_each if trials is not None else None,
@@ -143,7 +226,7 @@ def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
         evaluations=evaluations,
         ascent_steps=ascent_steps,
         separate_run_ascent_steps=ascent_steps if dependent else strata * trials * sum(spec.steps),
-        typical=(ascent_steps, evaluations),
+        typical=(ascent_steps, evaluations, strata * trials),
     )
 
 
@@ -156,8 +239,11 @@ def fits_here(resources: ResourcesConfig) -> int:
     return max(1, int(fits + 1e-9))
 
 
-def _training_examples(spec: SweepSpec) -> int:
-    sizes = sizes_of(spec.data, encoder_decoder=lambda: is_encoder_decoder(spec.model))
+def _sizes(spec: SweepSpec) -> Sizes:
+    return sizes_of(spec.data, encoder_decoder=lambda: is_encoder_decoder(spec.model))
+
+
+def _training_examples(spec: SweepSpec, sizes: Sizes) -> int:
     return sizes.retain + sum(
         own.distractors + sum(repetitions_of(spec.data.forget_sets[name], own.forget))
         for name, own in sizes.forget_sets.items()

@@ -4,6 +4,7 @@ Weights go between the workers and the cache (``model_cache``) in the storage; t
 a hash of everything that its training depends on: sweeps share models, and a changed recipe makes new ones.
 """
 
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from trainables.forget_sets import Datasets, build_datasets
 from trainables.generation import WritingTask, bleu_and_chrf
 from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files
 from trainables.objectives import OBJECTIVES
+from trainables.places import is_path
 from trainables.prepare import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
 from trainables.scored_sets import encode_scored, tokens_hash, with_alternates
 from trainables.seeding import derive_seed
@@ -117,9 +119,12 @@ def _training(datasets: Datasets, role: str) -> Sequence[Example]:
 
 
 def _recipe_of(model: ModelConfig) -> dict[str, Any]:
-    """Give what of a model's configuration its training depends on."""
+    """Return what of a model's configuration its training depends on. A folder is one model, however it is spelled."""
     no_part = {"precision", "gradient_checkpointing", *(["lora"] if model.pretrained is None else [])}
-    return {name: value for name, value in model.identity().items() if name not in no_part}
+    recipe = {name: value for name, value in model.identity().items() if name not in no_part}
+    if model.pretrained is not None and is_path(model.pretrained):
+        recipe["pretrained"] = os.path.realpath(model.pretrained)
+    return recipe
 
 
 def scored_sets(spec: SweepSpec, datasets: Datasets, tokenizer: Any) -> dict[str, EncodedSet]:

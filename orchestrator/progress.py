@@ -54,6 +54,8 @@ class RunProgress:
         self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
         self._reasons: set[str] = set()
+        self.begun = False
+        """Whether the sweep is in its storage, and its models are being prepared."""
         self._started = self._last_line = clock()
 
     @contextmanager
@@ -70,6 +72,7 @@ class RunProgress:
 
     def preparing(self, roles: list[str]) -> None:
         """See ``runner.Events``."""
+        self.begun = True
         self._begin("models", len(roles))
         self._show(", ".join(roles), always=True)
 

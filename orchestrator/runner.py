@@ -143,6 +143,7 @@ def run_sweep(
     ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
     spec = fix_chat_date(spec, ledger)
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
+    spec = inputs.spec
     interrupt = Interrupt()
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
@@ -159,7 +160,7 @@ def run_sweep(
             return _summary(search, ledger, was_finished=True)
         if changes is not None and not options.resume:
             raise _exists(ledger, search, changes)
-        require_ready(inputs)
+        require_ready(inputs, exists=changes is not None)
         session = _Run(spec, root, ledger, inputs, search, events, interrupt, held, force=options.force)
         try:
             session.to_the_end(workers=workers, changes=changes)

@@ -12,6 +12,7 @@ Sampler = Literal["grid", "brute_force", "random", "qmc", "tpe", "nsga2", "nsga3
 LISTING = frozenset({"grid", "brute_force"})
 """Samplers that list the points of the space, and end with the list."""
 
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -131,5 +132,17 @@ class SearchConfig(Config):
     @field_validator("space")
     @classmethod
     def _parses(cls, space: dict[str, Any]) -> dict[str, Any]:
-        parse_space(space, "search.space")
-        return space
+        numeric: dict[str, Any] = _with_numbers(space)
+        parse_space(numeric, "search.space")
+        return numeric
+
+
+def _with_numbers(value: Any) -> Any:
+    """Replace texts that are numbers by these, at any depth: YAML reads 1e-5 as a text, and 1.0e-5 as a number."""
+    if isinstance(value, dict):
+        return {_with_numbers(key): _with_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_numbers(inner) for inner in value]
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value) if value.lstrip("+-").isdigit() else float(value)
+    return value

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from orchestrator.contradictions import require_no_contradiction
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.search_checks import check_budget, check_halving, check_search
 from orchestrator.search_config import LISTING, SearchConfig
 from orchestrator.secret_uris import require_no_secret
+from orchestrator.spec_paths import with_absolute_paths
 from orchestrator.trial_settings import trial_fields
 from orchestrator.yaml_text import parse_yaml, parse_yaml_value
 from search_spaces import Space, Value, combinations, corners, grid_size, parse_space, settings, shipped_specs
@@ -32,6 +34,7 @@ from trainables.config import (
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.objectives import check_objective
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer
+from trainables.validation import problems_in
 
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 """Combinations of choices in a space, and points of a space that is listed: more are counted and refused."""
@@ -262,7 +265,7 @@ def trial_config(values: dict[str, Value]) -> TrialConfig:
         check_objective(config.objective, config.objective_weights, compat=config.compat)
         check_optimizer(config)
     except ValidationError as error:
-        raise ValueError("; ".join(f"search.space.{_describe(e)}" for e in error.errors())) from None
+        raise ValueError("; ".join(f"search.space.{problem}" for problem in problems_in(error.errors()))) from None
     except ValueError as error:
         raise ValueError(f"search.space: {error}") from None
     return config
@@ -272,6 +275,8 @@ def load_spec(
     source: str | Path | None = None, *, overrides: tuple[str, ...] = (), name: str | None = None
 ) -> SweepSpec:
     """Read a spec from a YAML file, or a shipped one by name; none is the embedded demo.
+
+    Relative paths in it, and in the overrides, are of the current folder; they come back absolute.
 
     Args:
         source: a path, or the name of a shipped spec.
@@ -288,11 +293,13 @@ def load_spec(
         _override(data, override)
     if name is not None:
         data["name"] = name
-    return validate_spec(data, where)
+    spec = with_absolute_paths(validate_spec(data, where))
+    require_no_contradiction(spec.model, spec.space, where)
+    return spec
 
 
 def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
-    """Change settings of a spec, each ``key.path=value``.
+    """Change settings of a spec, each ``key.path=value``. Relative paths are of the current folder.
 
     Raises:
         SweepError: a key or a value is wrong.
@@ -300,7 +307,9 @@ def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
     data = spec.model_dump(mode="json")
     for override in overrides:
         _override(data, override)
-    return validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
+    return with_absolute_paths(
+        validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
+    )
 
 
 def validate_spec(data: object, where: str) -> SweepSpec:
@@ -312,7 +321,7 @@ def validate_spec(data: object, where: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(data)
     except ValidationError as error:
-        lines = "\n".join(f"  {_describe(entry)}" for entry in error.errors())
+        lines = "\n".join(f"  {problem}" for problem in problems_in(error.errors()))
         raise SweepError(f"{where}: not a valid sweep spec\n{lines}") from None
 
 
@@ -355,12 +364,3 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
     place[keys[-1]] = parse_yaml_value(text, f"--set '{override}': the value")
-
-
-def _describe(entry: Any) -> str:
-    """Put one of pydantic's errors as: place, problem, what was found."""
-    place = ".".join(str(part) for part in entry["loc"])
-    message = entry["msg"].removeprefix("Value error, ")
-    found = entry.get("input")
-    show = entry["type"] not in ("value_error", "missing") and isinstance(found, str | int | float | bool | None)
-    return f"{place + ': ' if place else ''}{message[0].lower() + message[1:]}{f' (found {found!r})' if show else ''}"

@@ -1,5 +1,6 @@
 """What the errors of object stores mean, of whichever fsspec package they come. None of those is imported here."""
 
+import errno
 import http.client
 from collections.abc import Iterator
 
@@ -29,6 +30,22 @@ _PASSING_TYPES = {
 }
 """Names of types, or of their bases, that say that a connection failed."""
 
+_UNUSABLE = {
+    errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+"""What the system says of a place where nothing can be written, whoever tries again."""
+_CREDENTIAL_TYPES = {
+    "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError", "SSOTokenLoadError",
+}  # fmt: skip
+_CREDENTIAL_CODES = {
+    "AccessDenied", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
+    "SignatureDoesNotMatch",
+}  # fmt: skip
+_AWS_ADVICE = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN with them where they are temporary), or "
+    "AWS_PROFILE, here and on the workers"
+)
+
 
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error may be gone when the request is sent again: the store or the network was in trouble."""
@@ -40,10 +57,23 @@ def is_missing_bucket(error: BaseException) -> bool:
     return any(_code(link) == "NoSuchBucket" for link in _chain(error))
 
 
+def is_unusable(error: BaseException) -> bool:
+    """Return whether a store would refuse again: the place is none, or rights or credentials are missing."""
+    if error.__cause__ is None:
+        return False  # nothing is known of it
+    system = next((link.errno for link in _chain(error) if isinstance(link, OSError) and link.errno is not None), None)
+    return system in _UNUSABLE if system is not None else not is_passing(error)
+
+
 def reason(error: BaseException) -> str:
-    """Say in a line what a store said."""
+    """Say in a line what a store said, and where credentials are missing or refused, how to give them."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    said = text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    return f"{said}; {_AWS_ADVICE}" if any(_lacks_credentials(link) for link in _chain(error)) else said
+
+
+def _lacks_credentials(error: BaseException) -> bool:
+    return type(error).__name__ in _CREDENTIAL_TYPES or _code(error) in _CREDENTIAL_CODES
 
 
 def _is_passing(error: BaseException) -> bool:

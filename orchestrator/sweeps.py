@@ -1,5 +1,7 @@
 """Find a sweep where the user says it is. Light: reading results waits for no model library."""
 
+import difflib
+
 import pyarrow.fs
 
 from orchestrator.errors import IrregularFileError, StorageError, SweepError
@@ -8,6 +10,8 @@ from orchestrator.storage import open_storage
 from orchestrator.yaml_text import parse_yaml, text_of
 
 DEFAULT_STORAGE = "sweeps"
+_SHOWN = 8
+"""Sweeps that a message lists."""
 
 
 def open_sweep(sweep: str, storage: str = DEFAULT_STORAGE) -> Ledger:
@@ -23,9 +27,24 @@ def open_sweep(sweep: str, storage: str = DEFAULT_STORAGE) -> Ledger:
         if text is not None:
             return Ledger(storage=folder, sweep=_name(text, f"{folder.uri}/{SPEC}"))
     raise SweepError(
-        f"no sweep at {' or '.join(places)}: there is no {SPEC}; "
+        f"no sweep at {' or '.join(places)}: there is no {SPEC}; {_others(sweep, storage)}"
         f"give a sweep's name, with --storage if it is not in {DEFAULT_STORAGE}/, or its own folder or URI"
     )
+
+
+def _others(sweep: str, storage: str) -> str:
+    """Say which sweeps there are where one was looked for, the nearest names first."""
+    parent, _, name = sweep.rstrip("/").rpartition("/")
+    place = parent or storage
+    try:
+        names = [found.rpartition("/")[2] for found in sweeps_in(place)]
+    except (SweepError, StorageError, OSError, ValueError):
+        return ""  # what is wrong there is not what was asked
+    if not names:
+        return f"there is none in {place}; "
+    near = difflib.get_close_matches(name, names, n=len(names), cutoff=0.0)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"there are, in {place}: {', '.join(near[:_SHOWN])}{more}; "
 
 
 def sweeps_in(storage: str) -> list[str]:

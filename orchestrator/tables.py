@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 1000
 """Rows of a query's result on the terminal."""
+_SET_NAMES = {
+    "forget": "to forget", "population": "population, never trained", "distractors": "distractors, retained",
+    "retain": "retain", "heldout": "held-out, never trained",
+}  # fmt: skip
 TEXT_WIDTH = 24
 """Characters from which a column of a query's result may fold."""
 
@@ -39,9 +43,18 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.saving is not None:
         times = f"({plan.saving:.1f} times as many)"
         table.add_row("the same as separate runs", f"{plan.separate_run_ascent_steps}  {times}")
-    if plan.estimated_preparation_s is not None and plan.estimated_sweep_s is not None:
-        table.add_row("estimated preparation", duration(plan.estimated_preparation_s))
-        table.add_row(f"estimated sweep, {plan.concurrent_trials} at once", duration(plan.estimated_sweep_s))
+    estimates = (
+        ("estimated start-up", plan.estimated_start_s),
+        ("estimated preparation", plan.estimated_preparation_s),
+        (f"estimated sweep, {plan.concurrent_trials} at once", plan.estimated_sweep_s),
+        ("of that, evaluations", plan.estimated_evaluation_s),
+        ("estimated report", plan.estimated_report_s),
+        ("estimated time in all", plan.estimated_total_s),
+    )
+    for name, seconds in estimates:
+        if seconds:
+            table.add_row(name, duration(seconds))
+    if plan.estimated_sweep_s is not None:
         if plan.estimated_gpu_hours:
             table.add_row("estimated GPU-hours, at most", f"{plan.estimated_gpu_hours:.3g}")
         table.add_row("estimated CPU-hours", f"{plan.estimated_cpu_hours:.3g}")
@@ -59,12 +72,30 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.estimated_sweep_s is not None:
         notes.append(
             Text(
-                f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}), without "
-                f"start-up and exchange between workers; trials that share a GPU slow each other down.",
+                f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}), and from how "
+                f"long libraries take to import here; without exchange between workers. Trials that share a GPU slow "
+                f"each other down; models that are cached are not trained again.",
                 style="dim",
             )
         )
-    return Group(table, *notes)
+    return Group(_sets_table(plan), table, *notes)
+
+
+def _sets_table(plan: "Plan") -> RenderableType:
+    """Show how large each set is and how long its examples are."""
+    table = Table(title=f"data of sweep '{plan.sweep}'")
+    table.add_column("set")
+    for name in ("examples", "tokens: median", "longest"):
+        table.add_column(name, justify="right")
+    for one in plan.sets:
+        known = one.median_tokens is not None
+        table.add_row(
+            _SET_NAMES[one.part] if one.forget_set is None else f"{one.forget_set}: {_SET_NAMES[one.part]}",
+            str(one.examples),
+            f"{one.median_tokens:g}" if known else "",
+            str(one.longest_tokens) if known else "",
+        )
+    return table
 
 
 def result_table(result: pa.Table, *, width: int) -> RenderableType:

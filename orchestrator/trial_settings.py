@@ -39,8 +39,26 @@ def trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
                     f"write objective_{name} or optimizer_{name}"
                 )
             if not owners and objective in OBJECTIVES and optimizer in OPTIMIZERS:
-                hint = nearest_name_hint(name, known | owned["objective"] | owned["optimizer"])
+                hint = _owners_elsewhere(name) or nearest_name_hint(
+                    name, known | owned["objective"] | owned["optimizer"]
+                )
                 raise ValueError(f"search.space: unknown setting '{name}' {where}; {hint}")
             owner, bare = (owners or ["objective"])[0], name
         fields.setdefault(_INNER[owner], {})[bare] = values[name]
     return fields
+
+
+def _owners_elsewhere(name: str) -> str | None:
+    """Say which other objectives or optimizers have a setting, and where it then stands; None: none has it."""
+    found = {
+        "objective": sorted(other for other, entry in OBJECTIVES.items() if name in entry.weights),
+        "optimizer": sorted(other for other, entry in OPTIMIZERS.items() if name in entry.settings.model_fields),
+    }
+    said = [f"the {owner}{'s' * (len(names) != 1)} {', '.join(names)}" for owner, names in found.items() if names]
+    if not said:
+        return None
+    owner, first = next((owner, names[0]) for owner, names in found.items() if names)
+    return (
+        f"it belongs to {' and '.join(said)}; give it under one of them: "
+        f"{owner}: {{choices: {{{first}: {{{name}: ...}}}}}}"
+    )

@@ -8,6 +8,8 @@ from orchestrator.errors import SweepError
 
 DEEPEST = 64
 """Levels of a spec; its own use a dozen."""
+_MERGE = "tag:yaml.org,2002:merge"
+_KINDS = {list: "a list", str: "a text", type(None): "nothing", int: "a number", float: "a number"}
 MOST_NODES = 1_000_000
 """Values of a spec, those that aliases repeat counted each time."""
 
@@ -28,10 +30,12 @@ def parse_yaml_value(text: str, where: str) -> Any:
     """Parse YAML; ``where`` names the text in messages.
 
     Raises:
-        SweepError: it is not valid, is nested deeper than ``DEEPEST``, or has more values than ``MOST_NODES``.
+        SweepError: it is not valid, has a key twice, is nested deeper than ``DEEPEST``, or has more values than
+            ``MOST_NODES``.
     """
     try:
         _require_bounded(text, where)
+        _require_single_keys(text, where)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date or a number that is none
         raise SweepError(f"{where}: not valid YAML: {error}") from None
@@ -46,7 +50,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     data = parse_yaml_value(text, where)
     if not isinstance(data, dict):
         raise SweepError(
-            f"{where}: expected a mapping of settings, found {type(data).__name__}; see search_spaces/demo.yaml"
+            f"{where}: expected a mapping of settings, found {_KINDS.get(type(data), 'a value')}; see the README, or "
+            f"search_spaces/demo.yaml"
         )
     return data
 
@@ -80,3 +85,27 @@ def _require_bounded(text: str, where: str) -> None:
             raise SweepError(f"{where}: nested deeper than {DEEPEST} levels, as no spec is{event.start_mark}")
         if count > MOST_NODES:
             raise SweepError(f"{where}: more than {MOST_NODES} values, as no spec has (aliases count each time)")
+
+
+def _require_single_keys(text: str, where: str) -> None:
+    """Refuse a key that stands twice in one mapping: YAML's parser would take the last and say nothing."""
+    nodes, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            first: dict[tuple[str, str], Any] = {}
+            for key, value in node.value:
+                nodes.append(value)
+                if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                    continue
+                other = first.setdefault((key.tag, key.value), key)
+                if other is not key:
+                    raise SweepError(
+                        f"{where}: line {key.start_mark.line + 1}: the key '{key.value}' was given on line "
+                        f"{other.start_mark.line + 1} already; keep one of the two"
+                    )

@@ -16,6 +16,7 @@ from search_spaces.dimensions import (
     corners,
     grid,
     grid_size,
+    repeated_settings,
     settings,
 )
 from search_spaces.loader import parse_space, shipped_specs
@@ -37,6 +38,7 @@ __all__ = [
     "grid_size",
     "parse_space",
     "point_at",
+    "repeated_settings",
     "settings",
     "share_of",
     "shipped_specs",

@@ -198,6 +198,28 @@ def settings(space: Space, point: Mapping[str, Value], where: str = "") -> dict[
     return result
 
 
+def repeated_settings(space: Space) -> dict[str, list[str]]:
+    """Find settings that one point could give twice, by name, each with its paths: their order would decide."""
+    found: dict[str, list[str]] = {}
+    places: dict[str, list[tuple[str, dict[str, Value]]]] = {}
+    for name, path, taken in _places(space, "", {}):
+        for other, other_taken in places.setdefault(name, []):
+            if all(other_taken.get(choice, value) == value for choice, value in taken.items()):
+                found[name] = list(dict.fromkeys([*found.get(name, []), other, path]))
+        places[name].append((path, taken))
+    return found
+
+
+def _places(space: Space, where: str, taken: dict[str, Value]) -> Iterator[tuple[str, str, dict[str, Value]]]:
+    """Name every setting of a space with its path, and the choices under which it exists."""
+    for name, dimension in space.dimensions.items():
+        path = where + name
+        yield name, path, taken
+        if isinstance(dimension, Choice):
+            for value, subspace in dimension.options:
+                yield from _places(subspace, f"{path}={value}/", {**taken, path: value})
+
+
 def contains(space: Space, point: Mapping[str, Value]) -> bool:
     """Tell whether a point (by path) is one of the space: no dimension too few or too many, each value allowed."""
     return _remainder(space, dict(point), "") == {}

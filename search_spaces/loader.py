@@ -97,8 +97,14 @@ def _exponent_hint(data: object) -> str:
         return ""
 
 
+_KINDS = {str: "the text", list: "the list", dict: "the mapping", bool: "", int: "", float: ""}
+"""What YAML calls a value, by its type in Python."""
+
+
 def _show(data: object) -> str:
-    return f"{type(data).__name__} {data!r}"
+    if data is None or isinstance(data, bool):
+        return {None: "nothing", True: "true", False: "false"}[data]
+    return f"{_KINDS.get(type(data), '')} {data!r}".strip()
 
 
 def shipped_specs() -> dict[str, str]:

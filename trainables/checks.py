@@ -1,11 +1,12 @@
-"""What can be wrong with encoded data, a model, or both together: one list of checks, made before anything is trained.
+"""What can be wrong with data, a model, settings, or all together: one list of checks, made before anything is trained.
 
 A check looks at a ``Subject`` and yields a ``Problem`` for each thing that would fail later, or give numbers that mean
 nothing. A new one is a function in ``CHECKS``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,26 @@ import torch
 from safetensors import safe_open
 
 from trainables.batching import EncodedSet
-from trainables.errors import UnlearningError
+from trainables.config import LoraConfig, PreparationConfig, TrialConfig
+from trainables.decks import Sizes
+from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.limits import ModelLimits, limits_of
+
+FEWEST_RANKED = 4
+"""Of a smaller population relative exposure ends at or hardly above 1.44 bits, which an untrained example has."""
+FEW = 8
+"""Examples below which a rank or a mean is coarse."""
+
+
+class Grade(Enum):
+    """How bad a problem is."""
+
+    FAILS = "fails"
+    """The sweep would fail. Refused."""
+    MISLEADS = "misleads"
+    """It would run, and its numbers would not be what they are called. Refused, unless the sweep exists already."""
+    NOTE = "note"
+    """It is said, and no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +48,7 @@ class Problem:
     allowed: str
     advice: str
     """What to do."""
+    grade: Grade = Grade.FAILS
 
     def __str__(self) -> str:
         return f"{self.where}: {self.found}; {self.allowed}; {self.advice}"
@@ -50,6 +70,18 @@ class Subject:
     """Of a pretrained model on this machine, by their names within it."""
     generates: bool = False
     """An encoder-decoder writes texts out."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Names of the model's modules that can have adapters, to their class; empty: they are not known."""
+    lora: LoraConfig | None = None
+    sizes: Sizes | None = None
+    """Of every set; None: of those that are encoded no more is known."""
+    trials: Sequence[TrialConfig] = ()
+    """Configurations that span what may come up."""
+    preparation: PreparationConfig | None = None
+    training_examples: int = 0
+    """Of the base model in one epoch, repetitions counted."""
+    generated: int | None = None
+    """Held-out examples that were asked to be written out; None: as many as there are will do."""
 
 
 Lengths = npt.NDArray[np.int64]
@@ -131,7 +163,100 @@ def weights_are_finite(subject: Subject) -> Iterator[Problem]:
                     yield from _not_finite(tensor, file.get_tensor(tensor), f"{subject.model_key} ({name})")
 
 
-CHECKS: tuple[Check, ...] = (lengths, token_ids, decoder_start, padding, weights_are_finite)
+def adapters(subject: Subject) -> Iterator[Problem]:
+    """Names of modules to adapt that the model does not have, or whose modules cannot have adapters."""
+    if subject.lora is None or isinstance(subject.lora.target_modules, str) or not subject.modules:
+        return
+    ends = sorted({name.rpartition(".")[2] for name in subject.modules})
+    for target in subject.lora.target_modules:
+        if not any(name == target or name.endswith(f".{target}") for name in subject.modules):
+            hint = nearest_name_hint(target, ends)
+            yield Problem(
+                where="model.lora.target_modules",
+                found=f"'{target}', which is no layer of this {subject.configuration.model_type} that can be adapted",
+                allowed=hint,
+                advice="name one of them, or leave target_modules out: all linear layers",
+            )
+
+
+def populations(subject: Subject) -> Iterator[Problem]:
+    """Populations and held-out sets so small that ranks and means over them say little."""
+    if subject.sizes is None:
+        return
+    for name, own in subject.sizes.forget_sets.items():
+        if own.population < FEW:
+            few = own.population < FEWEST_RANKED
+            ceiling = np.log2(own.population)
+            yield Problem(
+                where=f"data.forget_sets.{name}.population",
+                found=f"{own.population} examples, so that relative exposure ends at {ceiling:.2f} bits",
+                allowed=f"at least {FEWEST_RANKED}: an untrained example has 1.44 bits, and an exposed one must be "
+                f"above"
+                if few
+                else f"{FEW} and more tell examples apart better",
+                advice="raise it; 64 and more are usual",
+                grade=Grade.MISLEADS if few else Grade.NOTE,
+            )
+    if subject.sizes.heldout < FEW:
+        yield Problem(
+            where="data.heldout",
+            found=f"{subject.sizes.heldout} examples, the mean of which is the performance",
+            allowed=f"{FEW} and more make it steadier",
+            advice="raise it; 64 and more are usual",
+            grade=Grade.NOTE,
+        )
+
+
+def batches(subject: Subject) -> Iterator[Problem]:
+    """Batches that are larger than the sets that they are drawn from: they would be called what they are not."""
+    if subject.sizes is not None and subject.trials:
+        sizes = {name: own.forget for name, own in subject.sizes.forget_sets.items()}
+        largest, asked = max(sizes.values()), sorted({config.batch_size for config in subject.trials})
+        small = [f"'{name}' ({size})" for name, size in sizes.items() if size < asked[-1]]
+        if asked[-1] > largest:
+            yield Problem(
+                where="search.space.batch_size",
+                found=f"{asked[-1]}, and the largest forget set has {largest} examples",
+                allowed=f"at most {largest}, which is the whole set",
+                advice=f"give {largest} or less, or enlarge the forget set",
+                grade=Grade.MISLEADS,
+            )
+        elif small:
+            yield Problem(
+                where="search.space.batch_size",
+                found=f"up to {asked[-1]}, more than the forget set {', '.join(small)} has",
+                allowed="of a smaller set the batch is the whole set",
+                advice="give less where steps on both sets are to be compared",
+                grade=Grade.NOTE,
+            )
+    preparation = subject.preparation
+    if preparation is not None and preparation.epochs and 0 < subject.training_examples < preparation.batch_size:
+        chosen = "batch_size" in preparation.model_fields_set
+        yield Problem(
+            where="preparation.batch_size",
+            found=f"{preparation.batch_size}{'' if chosen else ' by default'}, and an epoch has "
+            f"{subject.training_examples} examples",
+            allowed=f"at most {subject.training_examples}" if chosen else "all of them are one batch",
+            advice=f"give {subject.training_examples} or less",
+            grade=Grade.MISLEADS if chosen else Grade.NOTE,
+        )
+
+
+def written_out(subject: Subject) -> Iterator[Problem]:
+    """More held-out examples to write out than there are."""
+    if subject.generates and subject.sizes is not None and (subject.generated or 0) > subject.sizes.heldout:
+        yield Problem(
+            where="evaluation.generated",
+            found=f"{subject.generated} held-out examples are to be written out, and there are {subject.sizes.heldout}",
+            allowed=f"at most {subject.sizes.heldout}",
+            advice="lower it, or leave it out: then 32, or all that there are",
+            grade=Grade.MISLEADS,
+        )
+
+
+CHECKS: tuple[Check, ...] = (
+    lengths, token_ids, decoder_start, padding, weights_are_finite, adapters, populations, batches, written_out,
+)  # fmt: skip
 """Every check, in the order in which problems are listed."""
 
 

@@ -109,9 +109,13 @@ class Decks:
         wanted = sum(draw.count or 0 for draw in draws)
         rest = [draw for draw in draws if draw.count is None]
         if len(rest) > 1:
+            source = rest[0].source
+            sizes = " and ".join(f"{_size_key(draw)}: ..." for draw in rest[1:])
+            assert source is not None  # what is drawn from the corpus has a size
             raise UnlearningError(
-                f"data: {' and '.join(draw.part for draw in rest)} come from the same source, and none says how many "
-                f"examples it takes; give the size of all but one"
+                f"data: {' and '.join(_where(draw) for draw in rest)} are all '{source.path or source.dataset}', and "
+                f"each takes the whole of it; no example can be in two sets: give each a source of its own, or say how "
+                f"many examples it gets ({sizes}); {_size_key(rest[0])} may be left out, and takes what is left"
             )
         if wanted + len(rest) > there:
             raise self._too_few(draws, wanted + len(rest), there)
@@ -197,6 +201,12 @@ def _where(draw: Draw) -> str:
     if not name:
         return f"data.{part}_source"
     return f"data.forget_sets.{name}.{'population_source' if part == 'population' else 'source'}"
+
+
+def _size_key(draw: Draw) -> str:
+    """Name the setting that says how many examples a draw takes."""
+    name, _, part = draw.part.rpartition(".")
+    return f"data.forget_sets.{name}.{'size' if part == 'forget' else part}" if name else f"data.{part}"
 
 
 def _pick(cards: Sequence[Example], indices: Any) -> Sequence[Example]:

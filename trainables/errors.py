@@ -16,9 +16,26 @@ class ResultsError(Exception):
     """Rows or checkpoints cannot be kept where they should go. Nothing is wrong with the trial: it can go on later."""
 
 
+_SHORT_NAMES = {
+    "adam": "adamw", "bs": "batch_size", "grad_diff": "gradient_difference", "kl": "kl_ascent", "max_steps": "steps",
+    "lr": "learning_rate", "pop": "population", "reps": "repetitions", "wd": "weight_decay",
+}  # fmt: skip
+"""Names that the field uses, to ours."""
+
+
 def nearest_name_hint(found: str, allowed: Iterable[str]) -> str:
-    """Say which names are allowed and, where one is close to ``found``, suggest it."""
+    """Say which names are allowed and, where ``found`` abbreviates one or is close to it, suggest it."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
-    suggestion = f"did you mean '{close[0]}'? " if close else ""
+    nearest = _nearest_name(found.strip().lower().replace("-", "_"), names)
+    suggestion = f"did you mean '{nearest}'? " if nearest is not None else ""
     return f"{suggestion}allowed: {', '.join(names) or 'nothing'}"
+
+
+def _nearest_name(found: str, names: list[str]) -> str | None:
+    if _SHORT_NAMES.get(found) in names:
+        return _SHORT_NAMES[found]
+    initials = [name for name in names if "_" in name and found == "".join(part[:1] for part in name.split("_"))]
+    if len(initials) == 1:
+        return initials[0]
+    close = difflib.get_close_matches(found, [name.lower() for name in names], n=1, cutoff=0.5)
+    return next((name for name in names if close and name.lower() == close[0]), None)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from trainables.config import ModelConfig
 from trainables.models import auto_class, cannot_load, code_of, needs_its_code
@@ -15,6 +16,8 @@ _TENSORS = ("embed_positions", "pos_encoding")
 """... and names of tensors that do."""
 _GROWS = ("make_weight", "make_weights")
 """Methods of tables that are made longer as they are needed."""
+_ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention, Conv1D)
+"""Kinds of modules that PEFT puts low-rank adapters beside."""
 _ELSEWHERE = ("vision", "visual", "image", "audio")
 """Parts of the names of towers that read no text."""
 _SETTINGS = {"mpt": "max_seq_len"}
@@ -50,21 +53,40 @@ def limits_of(network: Any) -> ModelLimits:
     )
 
 
-def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
-    """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
+def network_of_configuration(configuration: Any, model: ModelConfig) -> Any | None:
+    """Build a model without weights, on the ``meta`` device; None: its architecture needs real tensors to be built.
 
     Raises:
         UnlearningError: it takes Python code that comes with the model, which may not run.
     """
     try:
         with torch.device("meta"):
-            network = auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
-    except Exception as error:  # architectures that need real tensors to be built; their workers look again
+            return auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
+    except Exception as error:  # whatever building raises there; workers look again
         if needs_its_code(model, error):
             raise cannot_load(model, error) from error
-        rows = getattr(configuration, "vocab_size", None)
-        return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
-    return limits_of(network)
+        return None
+
+
+def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
+    """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
+
+    Raises:
+        UnlearningError: as ``network_of_configuration``.
+    """
+    network = network_of_configuration(configuration, model)
+    return limits_without(configuration) if network is None else limits_of(network)
+
+
+def limits_without(configuration: Any) -> ModelLimits:
+    """Return what the configuration alone says of the limits, where no model can be built of it."""
+    rows = getattr(configuration, "vocab_size", None)
+    return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
+
+
+def adaptable_modules(network: Any) -> dict[str, str]:
+    """Name the modules of a model that adapters can stand beside, and their classes."""
+    return {name: type(m).__name__ for name, m in network.named_modules() if isinstance(m, _ADAPTABLE)}
 
 
 def _position_tables(network: Any) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from trainables import adapters
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
+from trainables.hub_access import require_findable
 from trainables.package_files import package_file
 from trainables.seeding import torch_stream
 from trainables.ties import settle_ties
@@ -66,6 +67,7 @@ def is_encoder_decoder(config: ModelConfig) -> bool:
 
 @cache  # of a GGUF file it takes seconds
 def _pretrained_configuration(config: ModelConfig) -> Any:
+    require_findable(config)
     name, where = pretrained_origin(config)
     try:
         _refuse_adapters(config)

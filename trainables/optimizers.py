@@ -23,6 +23,7 @@ from trainables.optimizer_settings import (
     SOAPSettings,
     SophiaSettings,
 )
+from trainables.validation import problems_in
 
 Parameters = Iterable[torch.nn.Parameter]
 
@@ -177,12 +178,15 @@ def check_optimizer(config: TrialConfig) -> Config:
     given = {name: value for name, value in fields.items() if value} | config.optimizer_settings
     for name in given:
         if name not in known.model_fields:
+            having = sorted(other for other, entry in OPTIMIZERS.items() if name in entry.settings.model_fields)
             hint = nearest_name_hint(name, known.model_fields)
+            if having:
+                hint = f"{', '.join(having)} {'has' if len(having) == 1 else 'have'} it; {hint}"
             raise UnlearningError(f"optimizer '{config.optimizer}' has no '{name}'; {hint}")
     try:
         return known(**given)
     except ValidationError as error:
-        wrong = "; ".join(f"{e['loc'][0]}: {e['msg']} (found {e['input']!r})" for e in error.errors())
+        wrong = "; ".join(problems_in(error.errors()))
         raise UnlearningError(f"optimizer '{config.optimizer}': {wrong}") from None
 
 

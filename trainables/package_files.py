@@ -6,8 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from trainables.errors import UnlearningError
-
-_PREFIX = "package:"
+from trainables.places import PACKAGE_PREFIX
 
 
 def package_file(name: str) -> Path | None:
@@ -16,9 +15,9 @@ def package_file(name: str) -> Path | None:
     Raises:
         UnlearningError: the name is malformed or leads out of the package; or the package is not installed.
     """
-    if not name.startswith(_PREFIX):
+    if not name.startswith(PACKAGE_PREFIX):
         return None
-    package, _, file = name.removeprefix(_PREFIX).partition("/")
+    package, _, file = name.removeprefix(PACKAGE_PREFIX).partition("/")
     parts = PurePosixPath(file).parts
     if not all(part.isidentifier() for part in package.split(".")) or not parts or {"..", "/"} & set(parts):
         raise UnlearningError(

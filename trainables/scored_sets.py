@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from trainables.batching import EncodedSet, encode
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.errors import UnlearningError
@@ -12,8 +14,9 @@ from trainables.examples import Example, StoredExamples
 from trainables.forget_sets import Datasets
 from trainables.prepare import form_of
 
-_LOOKED_AT = 2048
-"""Examples of a stored retain set that are tokenized before a sweep, evenly spread; workers look through all of it."""
+_LOOKED_AT = 1024
+"""Examples of a stored retain set that are tokenized before a sweep: so many evenly spread, and so many of the most
+characters; workers look through all of it."""
 
 
 def encode_scored(
@@ -56,14 +59,17 @@ def encode_scored(
 def encode_retained(
     tokenizer: Any, datasets: Datasets, *, model: ModelConfig, data: DataConfig
 ) -> dict[str, EncodedSet]:
-    """Tokenize the retain set; of one that is stored elsewhere, and may be large, examples spread over all of it.
+    """Tokenize the retain set; of a large one that is stored elsewhere, examples spread over it and the longest texts.
 
     Raises:
         UnlearningError: as ``encode_scored``.
     """
     retain = datasets.retain
-    if isinstance(retain, StoredExamples):
-        retain = retain[:: max(1, len(retain) // _LOOKED_AT)]
+    if isinstance(retain, StoredExamples) and len(retain) > 2 * _LOOKED_AT:
+        characters_N = np.fromiter((len(example.text) for example in retain), dtype=np.int64, count=len(retain))
+        longest = np.argpartition(characters_N, -_LOOKED_AT)[-_LOOKED_AT:].tolist()
+        chosen = sorted({*range(0, len(retain), len(retain) // _LOOKED_AT), *longest})
+        retain = [retain[index] for index in chosen]
     return {"data.retain": _encoded("data.retain", tokenizer, retain, _options(model, data))}
 
 

@@ -57,10 +57,7 @@ class SourceExamples(StoredExamples):
         return table
 
     def __reduce__(self) -> tuple[Any, ...]:
-        source = self.source  # a worker is in a folder of its own
-        if source.path is not None:
-            source = source.model_copy(update={"path": str(Path(source.path).absolute())})
-        return SourceExamples, (source, self.columns, self.needs_prompt, self.content, self.chosen)
+        return SourceExamples, (self.source, self.columns, self.needs_prompt, self.content, self.chosen)
 
     def select(self, indices: Indices) -> "SourceExamples":
         """Give some of the examples, in the order of ``indices``."""

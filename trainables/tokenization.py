@@ -10,6 +10,7 @@ from trainables.boundary import special_tokens_around
 from trainables.chat import require_fixed_template
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
+from trainables.hub_access import require_findable
 from trainables.models import LOADING_ERRORS, cannot_load, code_of, pretrained_origin
 
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
@@ -42,6 +43,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
     Raises:
         UnlearningError: the folder, file or hub id cannot be loaded, has no such token, or no chat template.
     """
+    require_findable(config)
     name, options = pretrained_origin(config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options, **code_of(config))

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 import yaml
 
-from tests.integration.helpers import rows, unlearn_sweep
+from tests.integration.helpers import TINY, rows, unlearn_sweep
 from trainables.config import CorpusConfig
 from trainables.corpora import load_corpus
 
@@ -106,6 +106,49 @@ def test_own_files_and_an_encoder_decoder_go_all_the_way(files: Path, tmp_path: 
         [sys.executable, "-I", "-c", ALONE, str(folder), *pairs], capture_output=True, text=True, check=True
     )
     assert float(alone.stdout) == pytest.approx(last["forget_nll"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_relative_paths_hold_in_trials_and_in_a_resume_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data example of the README: a retain set that trials read where it lies, named from the current folder."""
+    here, elsewhere = tmp_path / "my data", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    examples = [example.completion for example in load_corpus(CorpusConfig(min_words=6, max_words=7))]
+    cuts = {"forget": (0, 6), "comparable": (6, 18), "heldout": (18, 30), "retain": (30, 90)}
+    for name, (start, stop) in cuts.items():
+        table = duckdb.sql("select unnest($1) as text", params=[examples[start:stop]])
+        table.write_parquet(str(here / f"{name}.parquet"))
+    spec = yaml.safe_load(TINY.read_text())
+    spec |= {"name": "own", "steps": [1, 2], "seeds": [0]}
+    spec["data"] = {
+        "retain_source": {"path": "retain.parquet"}, "heldout_source": {"path": "./heldout.parquet"},
+        "forget_sets": {
+            "own": {
+                "distribution": "in", "source": {"path": "forget.parquet"},
+                "population_source": {"path": "../my data/comparable.parquet"},
+            },
+        },
+    }  # fmt: skip
+    spec["preparation"] |= {"epochs": 1, "references": 0}
+    spec["search"] = {
+        "sampler": "random", "trials": 1,
+        "space": {"batch_size": 4, "objective": "gradient_difference", "learning_rate": {"low": 1e-4, "high": 1e-3}},
+    }  # fmt: skip
+    (here / "spec.yaml").write_text(yaml.safe_dump(spec))
+    monkeypatch.chdir(here)
+    done = unlearn_sweep("run", "spec.yaml")
+    assert done.returncode == 0, done.stderr
+    sweep = here / "sweeps" / "own"
+    stored = yaml.safe_load((sweep / "spec.yaml").read_text())["data"]
+    assert stored["retain_source"]["path"] == str(here / "retain.parquet")
+    assert {row["step"] for row in rows(sweep, "evaluations")} >= {1, 2}
+    monkeypatch.chdir(elsewhere)
+    more = unlearn_sweep("resume", str(sweep), "--trials", "2")
+    assert more.returncode == 0, more.stderr
+    assert [row["status"] for row in rows(sweep, "trials")] == ["completed", "completed"]
 
 
 def test_a_mistake_in_a_file_is_named_with_its_line(files: Path, tmp_path: Path) -> None:

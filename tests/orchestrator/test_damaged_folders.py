@@ -49,7 +49,7 @@ def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
     monkeypatch.setattr(runner.SweepInputs, "of", staticmethod(_Inputs))
-    monkeypatch.setattr(runner, "require_ready", lambda _: None)
+    monkeypatch.setattr(runner, "require_ready", lambda *_, **__: None)
     monkeypatch.setattr(runner, "ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")

@@ -4,10 +4,13 @@ from collections import Counter
 from functools import partial
 from io import StringIO
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from orchestrator import step_times
+from orchestrator.inputs import SweepInputs
+from orchestrator.overheads import measure_overheads, overheads_of
 from orchestrator.plan import fits_here, plan_sweep
 from orchestrator.spec import ResourcesConfig
 from orchestrator.step_times import StepTimes, time_steps
@@ -15,6 +18,7 @@ from orchestrator.tables import plan_table
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_architecture
 
+PEOPLE = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
 FIXED = {"batch_size": 4, "learning_rate": 1e-3}
 
 
@@ -31,8 +35,7 @@ def test_the_counts_of_a_small_spec():
     assert result.models_to_train == 4
     assert result.training_steps == 4 * 2 * ((100 + 4 + 4) // 10)
     assert result.concurrent_trials == 3
-    assert (result.timed_on, result.estimated_preparation_s, result.estimated_sweep_s) == (None, None, None)
-    assert (result.estimated_gpu_hours, result.estimated_cpu_hours) == (None, None)
+    assert {value for name, value in result.as_json().items() if name.startswith(("estimated_", "timed_"))} == {None}
     assert not result.schedule_depends_on_total
 
 
@@ -97,10 +100,58 @@ def test_hours_count_all_that_trials_take_of_gpus_whole_ones_and_one_workers_sha
     result = plan_sweep(spec, concurrent_trials=3, times=TIMES)
     model_s, trials_s = 2 * ((100 + 4 + 4) // 10) * 3, 8 * 9 * 5 + 8 * 4 * 7
     assert result.timed_on == "H100"
-    assert result.estimated_preparation_s == rounds * model_s
+    assert result.estimated_preparation_s == rounds * model_s + 4 * 2 * 7, "and each model is measured on both sets"
     assert result.estimated_sweep_s == pytest.approx(trials_s / 3)
+    assert result.estimated_evaluation_s == pytest.approx(8 * 4 * 7 / 3)
     assert result.estimated_gpu_hours == pytest.approx((4 * model_s * worker_gpus + trials_s * gpus) / 3600)
     assert result.estimated_cpu_hours == pytest.approx((4 * model_s * worker_cpus + trials_s * cpus) / 3600)
+
+
+def test_start_up_and_report_are_parts_of_the_time_by_what_imports_take_here():
+    spec = make_spec(preparation={"references": 0})
+    bare = plan_sweep(spec, concurrent_trials=2, times=TIMES)
+    assert (bare.estimated_start_s, bare.estimated_report_s) == (0, 0)
+    assert bare.estimated_total_s == bare.estimated_preparation_s + bare.estimated_sweep_s
+    once, twice = (
+        plan_sweep(spec, concurrent_trials=2, times=TIMES, overheads=overheads_of(unit_s)) for unit_s in (5, 10)
+    )
+    for part in ("start", "preparation", "sweep", "evaluation", "report", "total"):
+        least, one, two = (getattr(p, f"estimated_{part}_s") for p in (bare, once, twice))
+        assert one > least
+        assert two - one == pytest.approx(one - least), part
+    parts = (once.estimated_start_s, once.estimated_preparation_s, once.estimated_sweep_s, once.estimated_report_s)
+    assert once.estimated_total_s == pytest.approx(sum(parts))
+    said = table_of(once)
+    for part in ("estimated start-up", "estimated preparation", "of that, evaluations", "estimated report", "in all"):
+        assert part in said
+
+
+def test_the_unit_is_measured_in_a_new_process(monkeypatch):
+    ran = []
+    monkeypatch.setattr("subprocess.run", lambda command, **_: ran.append(command))
+    assert measure_overheads().start_s > 0
+    assert ran[0][1:] == ["-c", "import torch, transformers, accelerate, ray, optuna"]
+
+
+def test_a_plan_shows_how_large_sets_are_and_how_long_their_examples():
+    spec = make_spec(data={"forget_sets": {"people": PEOPLE | {"distractors": 3}}})
+    inputs = SweepInputs.of(spec)
+    sets = {(s.forget_set, s.part): s for s in plan_sweep(spec, concurrent_trials=1, inputs=inputs).sets}
+    assert {key: one.examples for key, one in sets.items()} == {
+        ("people", "forget"): 4, ("people", "population"): 8, ("people", "distractors"): 3,
+        (None, "retain"): 100, (None, "heldout"): 10,
+    }  # fmt: skip
+    lengths = np.diff(inputs.encoded["data.heldout"].offsets)
+    heldout = sets[None, "heldout"]
+    assert (heldout.median_tokens, heldout.longest_tokens) == (np.median(lengths), lengths.max())
+    assert all(one.longest_tokens >= one.median_tokens > 1 for one in sets.values())
+    said = table_of(plan_sweep(spec, concurrent_trials=1, inputs=inputs))
+    assert f"people: distractors, retained │ 3 │ {sets['people', 'distractors'].median_tokens:g} │" in said
+    unread = plan_sweep(spec, concurrent_trials=1)
+    assert [(s.examples, s.median_tokens) for s in unread.sets] == [(s.examples, None) for s in sets.values()]
+    assert unread.as_json()["sets"][0] == {
+        "forget_set": "people", "part": "forget", "examples": 4, "median_tokens": None, "longest_tokens": None,
+    }  # fmt: skip
 
 
 def test_the_table_says_that_gpu_hours_are_an_upper_bound():

@@ -9,7 +9,7 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.errors import SweepError
-from orchestrator.readiness import require_ready_or_note
+from orchestrator.readiness import look_at
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import tiny_model, tiny_tokenizer
 from trainables.errors import UnlearningError
@@ -90,14 +90,16 @@ def test_what_cannot_work_is_one_message_before_anything_starts(case, command, t
 
 
 def test_what_goes_together_is_not_refused():
-    assert require_ready_or_note(make_spec()) is None
+    looked = look_at(make_spec())
+    assert looked.unchecked is None
+    assert looked.inputs is not None
 
 
 def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
-    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: True)
     monkeypatch.setattr("trainables.models.AutoConfig.from_pretrained", out_of_reach)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
-    said = require_ready_or_note(make_spec(model=hub))
+    said = look_at(make_spec(model=hub)).unchecked
     assert said is not None
     assert said.startswith(
         "data, tokenizer and model were not checked against each other: model.pretrained: cannot load"
@@ -107,19 +109,19 @@ def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
 def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    monkeypatch.setattr("orchestrator.readiness.constants.ENDPOINT", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: False)
-    monkeypatch.setattr("orchestrator.readiness.getproxies", dict)
+    monkeypatch.setattr("trainables.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: False)
+    monkeypatch.setattr("trainables.hub_access.getproxies", dict)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
-    said = require_ready_or_note(make_spec(model=hub))
+    said = look_at(make_spec(model=hub)).unchecked
     assert said is not None
     assert "the model 'nobody/nothing-here' is not on this machine, and the Hugging Face hub does not answer" in said
 
 
 def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
-    monkeypatch.setattr("orchestrator.readiness.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: True)
     package = {"architecture": None, "vocab_size": 1024, "pretrained": "package:not_installed_here/model.gguf"}
-    said = require_ready_or_note(make_spec(model=package))
+    said = look_at(make_spec(model=package)).unchecked
     assert said is not None
     assert "needs the Python package 'not-installed-here'" in said
 
@@ -127,4 +129,4 @@ def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
 def test_a_folder_that_is_wrong_is_a_mistake(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UnlearningError, match=r"model\.pretrained: cannot load"):
-        require_ready_or_note(make_spec(model={"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}))
+        look_at(make_spec(model={"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}))

@@ -126,7 +126,7 @@ def test_an_unknown_canary_names_the_nearest():
         ({"optimizer": {"choices": {"lion": {"beta2": 0.9}, "sgd": {"beta2": 0.9}}}}, "'beta2' (objective gradient_as"),
         ({"optimizer": "lion", "beta_2": 0.9}, "unknown setting 'beta_2'"),
         ({"optimizer": "lion", "beta_2": 0.9}, "did you mean 'beta2'?"),
-        ({"beta1": {"low": 0.9, "high": 1.0}}, "search.space: optimizer 'adamw': beta1: Input should be less than 1"),
+        ({"beta1": {"low": 0.9, "high": 1.0}}, "search.space: optimizer 'adamw': beta1: it must be less than 1"),
         ({"batch_size": 0}, "search.space.batch_size: "),
         ({"learning_rate": [1e-3, -1.0]}, "search.space.learning_rate: "),
         ({"optimizer": {"choices": {"sgd": {"momentun": 0.5}}}}, "did you mean 'momentum'?"),
@@ -137,7 +137,7 @@ def test_a_bad_setting_in_any_corner_of_the_space_is_refused(space, said):
 
 
 def test_a_missing_setting_is_refused():
-    assert "search.space.learning_rate: field required" in refused_search(space={"batch_size": 4})
+    assert "search.space.learning_rate: it is missing, and has no default" in refused_search(space={"batch_size": 4})
 
 
 def test_a_range_whose_high_end_is_not_allowed_is_refused():
@@ -175,7 +175,7 @@ def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
     assert ("wga", {"beta": 1.0}) in weights
     choices = {"npo": {"beta": 0.1}, "wga": {"delta": 1.0}}
     message = refused_search(space={**FIXED, "objective": {"choices": choices}})
-    assert "unknown setting 'delta' (objective wga, optimizer adamw); did you mean 'beta'?" in message
+    assert "unknown setting 'delta' (objective wga, optimizer adamw); it belongs to the objective" in message
     message = refused_search(space={**FIXED, "objective": {"choices": {"npo": {}, "gradient_ascent": {}}}, "beta": 0.1})
     assert "unknown setting 'beta' (objective gradient_ascent, optimizer adamw)" in message
 
@@ -186,7 +186,10 @@ def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
         ({"objective": "npo", "retain_loss": "KL"}, "objective 'npo': retain_loss: found 'KL'; allowed: nll, kl"),
         ({"objective": "npo", "beta": "high"}, "objective 'npo': beta: a finite number is needed; found 'high'"),
         ({"objective": "npo", "beta": 0}, "objective 'npo': beta: it must be above 0; found 0"),
-        ({"objective": "npo", "compat": "open-unlearnin"}, "compat: input should be 'open-unlearning'"),
+        (
+            {"objective": "npo", "compat": "open-unlearnin"},
+            "compat: expected 'open-unlearning' (found 'open-unlearnin'); did you mean 'open-unlearning'?",
+        ),
         ({"objective": "kl_ascent", "compat": "open-unlearning"}, "open-unlearning has no objective 'kl_ascent'"),
         ({"compat": "open-unlearning", "reduction": "token"}, "compat: open-unlearning decides 'reduction'"),
     ],
@@ -347,7 +350,9 @@ def test_bad_yaml_names_line_and_column(tmp_path):
         load_spec(tmp_path / "bad.yaml")
 
 
-@pytest.mark.parametrize(("text", "kind"), [("- a\n- b", "list"), ("just text", "str"), ("", "NoneType"), ("3", "int")])
+@pytest.mark.parametrize(
+    ("text", "kind"), [("- a\n- b", "a list"), ("just text", "a text"), ("", "nothing"), ("3", "a number")]
+)
 def test_yaml_that_is_no_mapping_is_refused(text, kind):
     with pytest.raises(SweepError, match=f"here: expected a mapping of settings, found {kind}"):
         parse_yaml(text, "here")
@@ -428,3 +433,56 @@ def test_a_space_that_cannot_be_listed_is_counted_and_refused(search, said):
 
 def test_yaml_may_repeat_itself_by_aliases_within_bounds():
     assert parse_yaml("a: &a [1, 2]\nb: *a\nc: {<<: {x: *a}}\n", "here")["c"] == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "first", "key"),
+    [
+        ("name: a\nsteps: [1]\nname: b\n", 3, 1, "name"),
+        ("search:\n  space:\n    {batch_size: 4, batch_size: 8}\n", 3, 3, "batch_size"),
+        ("a: &a {x: 1}\nb: [{y: 1, 'y': 2}]\n", 2, 2, "y"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(text, line, first, key):
+    message = f"here: line {line}: the key '{key}' was given on line {first} already; keep one"
+    with pytest.raises(SweepError, match=message):
+        parse_yaml(text, "here")
+
+
+def test_a_merged_key_may_be_given_otherwise():
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: *a}\n", "here")["b"] == {"x": 1, "y": 3}
+
+
+def contradictory(spec_file, **sections):
+    spec_file.write_text(yaml.safe_dump(spec_data(**sections)))
+    with pytest.raises(SweepError) as caught:
+        load_spec(spec_file)
+    return str(caught.value)
+
+
+def test_a_rate_for_all_beside_those_of_the_optimizers_is_refused(spec_file):
+    optimizer = {"choices": {"sgd": {"learning_rate": 1e-2}, "adamw": {}}}
+    said = contradictory(spec_file, search={"space": {**FIXED, "optimizer": optimizer}})
+    assert "search.space: 'learning_rate' is given twice for one trial, as learning_rate and " in said
+    assert "optimizer=sgd/learning_rate; keep one" in said
+    sweep_that_exists = spec_data(search={"space": {**FIXED, "optimizer": optimizer}})
+    assert validate_spec(sweep_that_exists, "stored"), "it can still be looked at"
+
+
+def test_a_revision_of_a_folder_is_refused(spec_file, tmp_path):
+    model = {"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path), "revision": "main"}
+    assert "model.revision: 'main' is of a hub id" in contradictory(spec_file, model=model)
+
+
+@pytest.mark.parametrize("rate", ["1e-4", "1.0e-4", ".0001", "+1E-4"])
+def test_a_rate_as_text_is_that_number_wherever_it_is_read(spec_file, rate):
+    """YAML reads 1e-4 as a text."""
+    number = make_spec(search={"space": {**FIXED, "learning_rate": 1e-4}, "sampler": "grid", "trials": None})
+    text = make_spec(search={"space": {**FIXED, "learning_rate": rate}, "sampler": "grid", "trials": None})
+    assert text == number
+    spec_file.write_text(dump_spec(text).replace("0.0001", rate))
+    assert load_spec(spec_file).search == number.search
+    ranged = make_spec(search={"space": {**FIXED, "learning_rate": {"low": "1e-5", "high": rate, "log": True}}})
+    assert (ranged.space.dimensions["learning_rate"].low, ranged.space.dimensions["learning_rate"].high) == (1e-5, 1e-4)
+    listed = make_spec(search={"space": {**FIXED, "learning_rate": [rate, "2"], "objective": "gradient_ascent"}})
+    assert listed.search.space["learning_rate"] == [1e-4, 2]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces import SpaceError, corners, grid, parse_space, settings
+from search_spaces import SpaceError, corners, grid, parse_space, repeated_settings, settings
 
 
 def frozen(points):
@@ -91,3 +91,19 @@ def test_a_sub_space_overrides_a_setting_that_stands_before_it():
     space = parse_space({"lr": 1, "opt": {"choices": {"sgd": {"lr": [2]}, "adamw": {}}}})
     assert settings(space, {"opt": "sgd", "opt=sgd/lr": 2})["lr"] == 2
     assert settings(space, {"opt": "adamw"})["lr"] == 1
+
+
+def test_a_setting_that_one_point_could_give_twice_is_found_with_its_paths():
+    rates = {"sgd": {"lr": [1, 2]}, "adamw": {"lr": {"low": 3, "high": 4}}}
+    optimizer = {"choices": rates}
+    assert repeated_settings(parse_space({"optimizer": optimizer, "batch": 4})) == {}
+    assert repeated_settings(parse_space({"optimizer": optimizer, "lr": 9})) == {
+        "lr": ["optimizer=sgd/lr", "lr", "optimizer=adamw/lr"]
+    }
+    npo = {"choices": {"npo": {"beta": 1}, "ascent": {}}}
+    other = {"choices": {"lion": {"beta": 2}, "sgd": {}}}
+    assert repeated_settings(parse_space({"objective": npo, "optimizer": other})) == {
+        "beta": ["objective=npo/beta", "optimizer=lion/beta"]
+    }
+    nested = {"choices": {"a": {"inner": {"choices": {"x": {"inner": 1}}}}}}
+    assert repeated_settings(parse_space({"outer": nested})) == {"inner": ["outer=a/inner", "outer=a/inner=x/inner"]}

@@ -9,12 +9,14 @@ from safetensors.torch import save_file
 
 from tests.support import tiny_encoded, tiny_examples, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache, pairs, write_rows
+from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet
-from trainables.checks import CHECKS, Problem, Subject, problems_of
-from trainables.config import ModelConfig, PreparationConfig, SourceConfig
+from trainables.checks import CHECKS, Grade, Problem, Subject, problems_of
+from trainables.config import LoraConfig, ModelConfig, PreparationConfig, SourceConfig, TrialConfig
 from trainables.corpora import Example
+from trainables.decks import SetSizes, Sizes
 from trainables.errors import UnlearningError
-from trainables.limits import ModelLimits
+from trainables.limits import ModelLimits, adaptable_modules
 from trainables.models import save_model
 from trainables.sources import open_source
 from trainables.training import Training
@@ -46,7 +48,7 @@ def one(found) -> Problem:
 
 def test_nothing_is_wrong():
     assert problems_of(subject()) == []
-    assert len(CHECKS) >= 5
+    assert len(CHECKS) >= 9
 
 
 def test_a_sequence_of_as_many_tokens_as_positions_is_no_problem_and_one_more_is():
@@ -181,3 +183,75 @@ def test_a_worker_finds_the_longest_of_a_stored_set(tmp_path):
     )
     with pytest.raises(UnlearningError, match=r"example 'retain.jsonl:556': \d+ tokens"):
         training(ModelConfig(architecture={**GPT2, "n_positions": 40}, vocab_size=300), stored)
+
+
+def sizes(heldout=10, **forget_sets):
+    """Forget sets by name: (forget, population)."""
+    return Sizes(
+        retain=100,
+        heldout=heldout,
+        forget_sets={
+            name: SetSizes(forget=forget, population=population, distractors=0)
+            for name, (forget, population) in forget_sets.items()
+        },
+    )
+
+
+def trials(*batch_sizes):
+    return [TrialConfig(learning_rate=1e-3, batch_size=size) for size in batch_sizes]
+
+
+def graded(found):
+    return [(problem.where, problem.grade) for problem in found]
+
+
+def test_a_layer_to_adapt_that_the_model_lacks_is_named_with_those_it_has():
+    modules = adaptable_modules(tiny_model())
+    for targets in ("all-linear", ("q_proj", "v_proj"), ("model.layers.0.self_attn.q_proj", "embed_tokens")):
+        assert problems_of(subject(modules=modules, lora=LoraConfig(target_modules=targets))) == []
+    problem = one(problems_of(subject(modules=modules, lora=LoraConfig(target_modules=("q_proj", "query_key")))))
+    assert (problem.where, problem.grade) == ("model.lora.target_modules", Grade.FAILS)
+    assert "'query_key', which is no layer of this llama" in problem.found
+    assert "q_proj" in problem.allowed
+    whole_blocks = LoraConfig(target_modules=("self_attn",))
+    assert "'self_attn'" in one(problems_of(subject(modules=modules, lora=whole_blocks))).found, "no layer, but several"
+    with pytest.raises(UnlearningError, match=r"model\.lora: "):
+        add_adapters(tiny_model(), LoraConfig(target_modules=("query_key",)), seed=0)
+    add_adapters(tiny_model(), LoraConfig(target_modules=("q_proj", "embed_tokens")), seed=0)
+
+
+def test_a_population_that_cannot_rank_is_refused_and_a_coarse_one_is_said():
+    assert graded(problems_of(subject(sizes=sizes(a=(5, 2), b=(5, 3), c=(5, 4), d=(5, 7), e=(5, 8))))) == [
+        ("data.forget_sets.a.population", Grade.MISLEADS),
+        ("data.forget_sets.b.population", Grade.MISLEADS),
+        ("data.forget_sets.c.population", Grade.NOTE),
+        ("data.forget_sets.d.population", Grade.NOTE),
+    ]
+    assert graded(problems_of(subject(sizes=sizes(heldout=7, a=(5, 8))))) == [("data.heldout", Grade.NOTE)]
+
+
+def test_a_batch_larger_than_every_set_is_refused_and_one_larger_than_some_is_said():
+    both = sizes(a=(16, 8), b=(32, 8))
+    assert problems_of(subject(sizes=both, trials=trials(8, 16))) == []
+    assert graded(problems_of(subject(sizes=both, trials=trials(8, 32)))) == [("search.space.batch_size", Grade.NOTE)]
+    problem = one(problems_of(subject(sizes=both, trials=trials(8, 64))))
+    assert (problem.where, problem.grade) == ("search.space.batch_size", Grade.MISLEADS)
+    assert (problem.found, problem.allowed[:10]) == ("64, and the largest forget set has 32 examples", "at most 32")
+
+
+def test_a_batch_of_preparation_that_was_asked_for_is_refused_and_the_default_takes_what_there_is():
+    def found(**preparation):
+        recipe = PreparationConfig(**{"epochs": 1, "learning_rate": 1e-3, **preparation})
+        return problems_of(subject(preparation=recipe, training_examples=20))
+
+    assert graded(found(batch_size=21)) == [("preparation.batch_size", Grade.MISLEADS)]
+    assert found(batch_size=20) == found(batch_size=21, epochs=0) == []
+    assert graded(found()) == [("preparation.batch_size", Grade.NOTE)]
+
+
+def test_more_texts_to_write_out_than_are_held_out_are_refused():
+    assert graded(problems_of(subject(generates=True, generated=11, sizes=sizes(a=(5, 8))))) == [
+        ("evaluation.generated", Grade.MISLEADS)
+    ]
+    for generated in (10, None):
+        assert problems_of(subject(generates=True, generated=generated, sizes=sizes(a=(5, 8)))) == []

@@ -106,7 +106,8 @@ def test_sets_that_name_one_source_share_it_out(files):
     assert sum(len(texts(part)) for part in sets) == len(set().union(*map(texts, sets))) == 30
     assert sizes_of(shared).retain == 11
     both = shared.model_copy(update={"heldout": None})
-    with pytest.raises(UnlearningError, match=r"heldout and retain come from the same source, and none says how many"):
+    said = r"data\.heldout_source and data\.retain_source are all .*no example can be in two sets.*\(data\.retain: "
+    with pytest.raises(UnlearningError, match=said):
         build_datasets(both)
 
 

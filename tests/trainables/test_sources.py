@@ -201,19 +201,6 @@ def test_an_encoder_needs_a_source_to_read(tmp_path):
     assert "a.jsonl:3: it has no prompt (source)" in refusal(path, needs_prompt=True)
 
 
-def test_examples_of_a_relative_path_are_found_by_a_worker_in_another_folder(tmp_path, monkeypatch):
-    write_rows(tmp_path / "retain.jsonl", pairs(4))
-    (tmp_path / "trial").mkdir()
-    monkeypatch.chdir(tmp_path)
-    examples = open_source(SourceConfig(path="retain.jsonl"), where="data.retain_source")
-    packed = pickle.dumps(examples)
-    monkeypatch.chdir("trial")
-    again = pickle.loads(packed)
-    assert contents(again) == contents(examples)
-    assert again.identity() == examples.identity()
-    assert [example.example_id for example in again] == [example.example_id for example in examples]
-
-
 def test_examples_are_pickled_by_their_place_and_not_by_what_they_say(tmp_path):
     examples = opened(write_rows(tmp_path / "a.jsonl", pairs(2000)))
     assert len(examples.table) == 2000  # it is open

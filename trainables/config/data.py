@@ -15,7 +15,8 @@ DEFAULT_ALTERNATE = " I do not know."
 class SourceConfig(Config):
     """Examples of the user's own: a file, a folder, or a dataset of the Hugging Face hub.
 
-    Paths are relative to the current folder, and the cluster's: every machine that trains or ascends reads them.
+    A relative path is of the folder where the spec is read, which makes it absolute. Every machine that trains or
+    ascends reads it.
     """
 
     path: str | None = None
@@ -171,13 +172,14 @@ class DataConfig(Config):
     """Examples that every model is trained on; may be left out with a ``retain_source``: all that nothing else takes
     from it."""
     retain_evaluation: PositiveInt = 64
-    """How many of them retain NLL is measured on."""
+    """How many of them retain NLL is measured on. Left out: 64, or all where there are fewer."""
     heldout_source: SourceConfig | None = None
     """Where the held-out set comes from; none: from the corpus."""
     heldout: PositiveInt | None = None
     """Never-trained examples that performance is measured on; may be left out with a ``heldout_source``."""
     max_tokens: Annotated[int, Field(ge=2)] = 128
-    """Longest example, prompt (or source) included, in tokens; a longer one is refused, never cut."""
+    """Longest example, prompt (or source) included, in tokens; a longer one is refused, never cut. Left out: 128, or as
+    many as the longest example has."""
     forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -192,6 +194,7 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _retain_evaluation_fits(self) -> Self:
-        if self.retain is not None and self.retain_evaluation > self.retain:
+        chosen = "retain_evaluation" in self.model_fields_set
+        if chosen and self.retain is not None and self.retain_evaluation > self.retain:
             raise ValueError(f"retain_evaluation ({self.retain_evaluation}) must not exceed retain ({self.retain})")
         return self

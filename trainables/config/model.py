@@ -16,7 +16,7 @@ class LoraConfig(Config):
     alpha: PositiveInt = 16
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     """Names of the modules that get adapters, for example q_proj; all linear layers but the output layer."""
 
 
@@ -108,5 +108,11 @@ class PreparationConfig(Config):
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     references: Annotated[int, Field(ge=0)] = 2
-    """Reference models, each of its own seed; 0 turns generalized exposure off (relative exposure remains)."""
+    """Reference models, each of its own seed; 0 turns generalized exposure off (relative exposure remains), and is the
+    default of ``epochs: 0``, which has no way to train any."""
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _untrained_without_references(cls, data: Any) -> Any:
+        return {"references": 0, **data} if isinstance(data, dict) and data.get("epochs") == 0 else data

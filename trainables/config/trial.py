@@ -87,7 +87,13 @@ class EvaluationConfig(Config):
     """Share of the target given as prefix in extraction, where an example has no prompt of its own."""
     generated: Annotated[int, Field(ge=0)] = 32
     """Held-out examples that an encoder-decoder model writes out, greedily, for BLEU and chrF; 0: these are not
-    measured."""
+    measured. Left out: 32, or all where there are fewer."""
+
+    @property
+    def asked_to_generate(self) -> int | None:
+        """How many held-out examples the user wants written out; None: as many as there are will do."""
+        default = type(self).model_fields["generated"].default
+        return None if self.generated == default else self.generated
 
 
 class CheckpointConfig(Config):

@@ -1,0 +1,31 @@
+"""Settings of a spec that say two things of one: refused where a spec is given, not in sweeps that exist already."""
+
+from orchestrator.errors import SweepError
+from search_spaces import Space, repeated_settings
+from trainables.config import ModelConfig
+from trainables.places import is_path
+
+
+def require_no_contradiction(model: ModelConfig, space: Space, where: str) -> None:
+    """Refuse a setting that is given twice, or beside one that makes it mean nothing.
+
+    Args:
+        model: of the spec.
+        space: its search space, parsed.
+        where: what the spec was read from.
+
+    Raises:
+        SweepError: with every contradiction.
+    """
+    found = [
+        f"search.space: '{name}' is given twice for one trial, as {' and '.join(paths)}; keep one: for all trials, or "
+        f"under every value that it differs by"
+        for name, paths in repeated_settings(space).items()
+    ]
+    if model.revision is not None and model.pretrained is not None and is_path(model.pretrained):
+        found.append(
+            f"model.revision: '{model.revision}' is of a hub id, and model.pretrained is the path "
+            f"'{model.pretrained}'; leave revision out"
+        )
+    if found:
+        raise SweepError("\n".join([f"{where}: not a valid sweep spec", *(f"  {line}" for line in found)]))

@@ -1,0 +1,59 @@
+"""What a run takes besides steps and evaluations: imports, Ray and its workers, ledger files, the report.
+
+All of it is processes that start and libraries that are imported, so that it is measured in one unit: how long this
+machine takes to import these libraries in a new process. The factors were measured on a machine where that is 4.3 s.
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+_UNIT = "import torch, transformers, accelerate, ray, optuna"
+
+START_UNITS = 3.5
+"""Until the first model trains, ..."""
+PREPARATION_UNITS = 2.0
+"""... what training and measuring models takes besides their steps, ..."""
+TRIALS_START_UNITS = 2.0
+"""... until the first step of the first trial, ..."""
+TRIAL_UNITS = 0.02
+"""... what each trial takes besides its steps, ..."""
+EVALUATION_UNITS = 0.005
+"""... an evaluation besides its passes (statistics, two files of the ledger), ..."""
+REPORT_UNITS = 1.5
+"""... and the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overheads:
+    """Seconds."""
+
+    start_s: float = 0.0
+    preparation_s: float = 0.0
+    trials_start_s: float = 0.0
+    trial_s: float = 0.0
+    evaluation_s: float = 0.0
+    report_s: float = 0.0
+
+
+NO_OVERHEADS = Overheads()
+
+
+def measure_overheads() -> Overheads:
+    """Measure the unit on this machine, and estimate the rest by it."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", _UNIT], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    return overheads_of(time.perf_counter() - started)
+
+
+def overheads_of(unit_s: float) -> Overheads:
+    """Estimate what a run takes where the unit takes so many seconds."""
+    return Overheads(
+        start_s=START_UNITS * unit_s,
+        preparation_s=PREPARATION_UNITS * unit_s,
+        trials_start_s=TRIALS_START_UNITS * unit_s,
+        trial_s=TRIAL_UNITS * unit_s,
+        evaluation_s=EVALUATION_UNITS * unit_s,
+        report_s=REPORT_UNITS * unit_s,
+    )

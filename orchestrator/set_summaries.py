@@ -1,0 +1,54 @@
+"""How large each set of a sweep is, and how long its examples are: what ``plan`` shows before anything is trained."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.inputs import SweepInputs
+from trainables.decks import Sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSummary:
+    """One set."""
+
+    forget_set: str | None
+    """Whose it is; None: of the whole sweep."""
+    part: str
+    """``forget``, ``population`` or ``distractors``; ``retain`` or ``heldout``."""
+    examples: int
+    median_tokens: float | None = None
+    """Special tokens, and the prompt, included; of a large retain set, of the examples that were looked at. None: not
+    known."""
+    longest_tokens: int | None = None
+
+
+def summaries_of(sizes: Sizes, inputs: SweepInputs | None = None) -> tuple[SetSummary, ...]:
+    """Return every set of a sweep, with the lengths of its examples where they were tokenized."""
+    encoded = {} if inputs is None else {**inputs.encoded, **inputs.retained}
+    found = []
+    for where, forget_set, part, examples in _sets(sizes):
+        lengths = np.diff(encoded[where].offsets) if where in encoded else np.array([])
+        known = len(lengths) > 0
+        found.append(
+            SetSummary(
+                forget_set=forget_set,
+                part=part,
+                examples=examples,
+                median_tokens=float(np.median(lengths)) if known else None,
+                longest_tokens=int(lengths.max()) if known else None,
+            )
+        )
+    return tuple(found)
+
+
+def _sets(sizes: Sizes) -> Iterator[tuple[str, str | None, str, int]]:
+    for name, own in sizes.forget_sets.items():
+        for part, examples in (
+            ("forget", own.forget), ("population", own.population), ("distractors", own.distractors),
+        ):  # fmt: skip
+            if examples:
+                yield f"data.forget_sets.{name} ({part})", name, part, examples
+    yield "data.retain", None, "retain", sizes.retain
+    yield "data.heldout", None, "heldout", sizes.heldout

@@ -1,0 +1,34 @@
+"""Paths of a spec, made absolute once, when it is read.
+
+Trials run in folders of their own and a sweep is resumed from anywhere, so a relative path means something only where
+the spec is read.
+"""
+
+from typing import Any, TypeVar
+
+from trainables.config import Config, ModelConfig, SourceConfig
+from trainables.places import absolute, is_path
+
+C = TypeVar("C", bound=Config)
+
+
+def with_absolute_paths(config: C) -> C:
+    """Return a configuration with every path in it absolute, at any depth. Hub ids and URIs stay as they are."""
+    if isinstance(config, SourceConfig):
+        return _updated(config, path=config.path and absolute(config.path))
+    if isinstance(config, ModelConfig) and config.pretrained is not None and is_path(config.pretrained):
+        return _updated(config, pretrained=absolute(config.pretrained))
+    return _updated(config, **{name: _inside(getattr(config, name)) for name in type(config).model_fields})
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, Config):
+        return with_absolute_paths(value)
+    if isinstance(value, dict):
+        return {name: _inside(inner) for name, inner in value.items()}
+    return value
+
+
+def _updated(config: C, **values: Any) -> C:
+    changed = {name: value for name, value in values.items() if value != getattr(config, name)}
+    return config.model_copy(update=changed) if changed else config
