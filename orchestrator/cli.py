@@ -86,25 +86,33 @@ def plan(
     spec: SpecArgument = None,
     overrides: SetOption = None,
     workers: WorkersOption = None,
-    estimate: Annotated[bool, typer.Option(help="Time the model on this machine.")] = True,
+    estimate: Annotated[
+        bool, typer.Option(help="Check data, tokenizer and model, and time steps on this machine; or count only.")
+    ] = True,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a sweep will cost: trials, steps, what the shared step axis saves, time, GPU-hours."""
     from orchestrator.plan import fits_here, plan_sweep
-    from orchestrator.readiness import require_ready_or_note
     from orchestrator.spec import load_spec
-    from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
-    quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    unchecked = require_ready_or_note(loaded)
+    times = _look_and_time(loaded) if estimate else None
+    at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
+    result = plan_sweep(loaded, concurrent_trials=at_once, times=times)
+    print_json(result.as_json()) if as_json else out().print(plan_table(result))
+
+
+def _look_and_time(spec: Any) -> Any:
+    """Check what a sweep would fail at, and time its steps. It loads PyTorch and Transformers."""
+    from orchestrator.readiness import require_ready_or_note
+    from orchestrator.step_times import time_steps
+
+    unchecked = require_ready_or_note(spec)
     if unchecked is not None:
         say(f"unlearn-sweep: {unchecked}")
-    at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
-    result = plan_sweep(loaded, concurrent_trials=at_once, times=time_steps(loaded) if estimate else None)
-    print_json(result.as_json()) if as_json else out().print(plan_table(result))
+    return time_steps(spec)
 
 
 @app.command()

@@ -2,21 +2,26 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from orchestrator.samplers import grid_points
+from orchestrator.listed_points import grid_points, trials_per_stratum
 from orchestrator.search_config import LISTING
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from orchestrator.step_times import StepTimes
-from orchestrator.strata import Stratum
+from trainables.config import ModelConfig, train_steps
 from trainables.decks import sizes_of
+from trainables.deferred import Deferred
 from trainables.forget_sets import repetitions_of
-from trainables.models import is_encoder_decoder
 from trainables.optimizers import SCHEDULES
-from trainables.training import train_steps
+
+if TYPE_CHECKING:
+    from orchestrator.step_times import StepTimes
+
+_is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models", "is_encoder_decoder")
+"""It loads Transformers: asked only where a source has to be looked into."""
+
+_count_gpus: Callable[[], int] = Deferred("torch.cuda", "device_count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +70,10 @@ class Plan:
         return {**asdict(self), "saving": self.saving}
 
 
-def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: StepTimes | None = None) -> Plan:
+def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: "StepTimes | None" = None) -> Plan:
     """Count what a sweep will do; with ``times``, estimate how long it takes, and of how many GPUs and CPUs."""
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
-    per_stratum = Stratum(spec, "plan").trials
+    per_stratum = trials_per_stratum(spec)
     counts = _counts(spec, per_stratum, len(names))
     steps_each = train_steps(_training_examples(spec), spec.preparation)
     models = 1 + spec.preparation.references
@@ -150,14 +155,13 @@ def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
 def fits_here(resources: ResourcesConfig) -> int:
     """Count the trials that this machine's CPUs, and GPUs if it has any, hold at once; one at least."""
     fits = (os.cpu_count() or 1) / resources.cpus_per_trial
-    gpus = torch.cuda.device_count()
-    if gpus and resources.gpus_per_trial:
+    if resources.gpus_per_trial and (gpus := _count_gpus()):
         fits = min(fits, gpus / resources.gpus_per_trial)
     return max(1, int(fits + 1e-9))
 
 
 def _training_examples(spec: SweepSpec) -> int:
-    sizes = sizes_of(spec.data, encoder_decoder=lambda: is_encoder_decoder(spec.model))
+    sizes = sizes_of(spec.data, encoder_decoder=lambda: _is_encoder_decoder(spec.model))
     return sizes.retain + sum(
         own.distractors + sum(repetitions_of(spec.data.forget_sets[name], own.forget))
         for name, own in sizes.forget_sets.items()

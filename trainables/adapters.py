@@ -10,8 +10,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from trainables.config import LoraConfig
 from trainables.errors import UnlearningError
-from trainables.seeding import torch_stream
 from trainables.ties import settle_ties, shared_names
+from trainables.torch_streams import torch_stream
 
 _FILE = "adapter_config.json"
 

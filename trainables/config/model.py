@@ -110,3 +110,8 @@ class PreparationConfig(Config):
     references: Annotated[int, Field(ge=0)] = 2
     """Reference models, each of its own seed; 0 turns generalized exposure off (relative exposure remains)."""
     seed: int = 0
+
+
+def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
+    """Return the number of optimizer steps of one preparation run over so many examples."""
+    return preparation.epochs * max(1, num_examples // preparation.batch_size)
