@@ -3,7 +3,6 @@
 import torch
 from pytorch_optimizer import SOAP, Lion
 
-from trainables.curvature import Sophia
 from trainables.optimizer_settings import (
     AdafactorSettings,
     AdamWSettings,
@@ -13,6 +12,7 @@ from trainables.optimizer_settings import (
     SophiaSettings,
 )
 from trainables.optimizers import Parameters
+from trainables.sophia import Sophia
 
 
 def sgd(parameters: Parameters, learning_rate: float, settings: SGDSettings) -> torch.optim.Optimizer:
