@@ -11,7 +11,7 @@ from orchestrator.bootstrap import Interval, seed_interval
 from orchestrator.levels import Row
 from orchestrator.pareto import Numbers
 from orchestrator.schema import OWN_KIND
-from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
+from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 UNEXPOSED = {"gen_ex": 0.0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
 """What each measure of mean exposure reads where the model never saw the forget set, in bits."""

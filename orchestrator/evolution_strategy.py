@@ -15,7 +15,8 @@ from cmaes import CMA
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.constraints import total_violation
-from orchestrator.samplers import STEP_INDEX, Candidate
+from orchestrator.listed_points import Candidate
+from orchestrator.samplers import STEP_INDEX
 from search_spaces import Choice, Space, all_dimensions, point_at, share_of
 
 _START_SIGMA = 0.3

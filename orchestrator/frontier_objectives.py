@@ -15,7 +15,7 @@ from orchestrator.levels import Level, Row, level_of
 from orchestrator.pareto import Numbers
 from orchestrator.schema import MINIMISED, OWN_KIND, unit
 from trainables.errors import nearest_name_hint
-from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
+from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 EXPOSURE_BOUNDS_BITS = (16.0, 8.0, 4.0, 2.0)
 """Exposures that targets are given for where none are asked for, and the first objective is in bits."""

@@ -21,8 +21,9 @@ from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.constraints import FEASIBLE, total_violation
+from orchestrator.listed_points import Candidate
 from orchestrator.pareto import Numbers, nondominated
-from orchestrator.samplers import STEP_INDEX, Candidate
+from orchestrator.samplers import STEP_INDEX
 from search_spaces import Space, all_dimensions, value_at
 from search_spaces.optuna_space import distribution, suggest
 

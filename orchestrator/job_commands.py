@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.console import left_out, print_json, quiet_optuna, say, show, write
+from orchestrator.console import left_out, print_json, say, show, write
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.ledger import PREPARATION, SPEC
 from orchestrator.options import (
@@ -150,7 +150,6 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
-    quiet_optuna()
     jobs: list[Job] = connect(address).list() if address is not None else []
     if sweep is not None:
         found = [_status_of(sweep, storage, jobs)]

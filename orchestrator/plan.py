@@ -2,24 +2,29 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from orchestrator.inputs import SweepInputs
+from orchestrator.listed_points import grid_points, trials_per_stratum
 from orchestrator.overheads import NO_OVERHEADS, Overheads
-from orchestrator.samplers import grid_points
 from orchestrator.search_config import LISTING
 from orchestrator.set_summaries import SetSummary, summaries_of
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from orchestrator.step_times import StepTimes
-from orchestrator.strata import Stratum
+from trainables.config import ModelConfig, train_steps
 from trainables.decks import Sizes, sizes_of
+from trainables.deferred import Deferred
 from trainables.forget_sets import repetitions_of
-from trainables.models import is_encoder_decoder
 from trainables.optimizers import SCHEDULES
-from trainables.training import train_steps
+
+if TYPE_CHECKING:
+    from orchestrator.inputs import SweepInputs
+    from orchestrator.step_times import StepTimes
+
+_is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models", "is_encoder_decoder")
+"""It loads Transformers: asked only where a source has to be looked into."""
+
+_count_gpus: Callable[[], int] = Deferred("torch.cuda", "device_count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +88,8 @@ def plan_sweep(
     spec: SweepSpec,
     *,
     concurrent_trials: int,
-    inputs: SweepInputs | None = None,
-    times: StepTimes | None = None,
+    inputs: "SweepInputs | None" = None,
+    times: "StepTimes | None" = None,
     overheads: Overheads | None = None,
 ) -> Plan:
     """Count what a sweep will do, and estimate how long it takes.
@@ -101,7 +106,7 @@ def plan_sweep(
     """
     sizes = inputs.sizes if inputs is not None else _sizes(spec)
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
-    per_stratum = Stratum(spec, "plan").trials
+    per_stratum = trials_per_stratum(spec)
     counts = _counts(spec, per_stratum, len(names))
     steps_each = train_steps(_training_examples(spec, sizes), spec.preparation)
     models = 1 + spec.preparation.references
@@ -233,14 +238,13 @@ def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
 def fits_here(resources: ResourcesConfig) -> int:
     """Count the trials that this machine's CPUs, and GPUs if it has any, hold at once; one at least."""
     fits = (os.cpu_count() or 1) / resources.cpus_per_trial
-    gpus = torch.cuda.device_count()
-    if gpus and resources.gpus_per_trial:
+    if resources.gpus_per_trial and (gpus := _count_gpus()):
         fits = min(fits, gpus / resources.gpus_per_trial)
     return max(1, int(fits + 1e-9))
 
 
 def _sizes(spec: SweepSpec) -> Sizes:
-    return sizes_of(spec.data, encoder_decoder=lambda: is_encoder_decoder(spec.model))
+    return sizes_of(spec.data, encoder_decoder=lambda: _is_encoder_decoder(spec.model))
 
 
 def _training_examples(spec: SweepSpec, sizes: Sizes) -> int:

@@ -16,8 +16,9 @@ from orchestrator.spec import SweepSpec
 from trainables.forget_sets import Datasets
 
 _SEARCHING = (
-    "budget", "constraints", "evolution_strategy", "gaussian_process", "identity", "preparation", "rivals", "samplers",
-    "search", "search_checks", "search_config", "spec", "strata", "trial_settings",
+    "budget", "constraints", "evolution_strategy", "gaussian_process", "identity", "listed_points", "preparation",
+    "quasi_random", "rivals", "samplers", "search", "search_checks", "search_config", "spec", "strata",
+    "trial_settings",
 )  # fmt: skip
 
 

@@ -1,59 +1,22 @@
-"""Who proposes: the points of a grid and of a quasi-random sequence by number, and Optuna's samplers, seeded anew.
+"""Optuna's samplers, seeded anew for every proposal.
 
-The Gaussian process, which needs a study of its own, is in ``orchestrator.gaussian_process``; CMA-ES, which learns from
-whole trials, in ``orchestrator.evolution_strategy``.
+The points of a grid are in ``orchestrator.listed_points``, those of a quasi-random sequence in
+``orchestrator.quasi_random``. The Gaussian process, which needs a study of its own, is in
+``orchestrator.gaussian_process``; CMA-ES, which learns from whole trials, in ``orchestrator.evolution_strategy``.
 """
 
-import random
 import warnings
 from collections.abc import Sequence
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
-from scipy.stats import qmc
 
 from orchestrator.search_config import SearchConfig
-from orchestrator.spec import SweepSpec
-from search_spaces import Space, Value, all_dimensions, grid, point_at
 from trainables.seeding import derive_seed
 
 STEP_INDEX = "step_index"
 """A study's own dimension: which point of the step axis an observation is of."""
-
-Candidate = tuple[dict[str, Value], int]
-"""A point of the space, and the index on the step axis of how far to go."""
-
-
-def grid_points(spec: SweepSpec) -> list[Candidate]:
-    """List a grid's points; the step axis is one of its dimensions only where the schedule depends on the total.
-
-    It is the slowest one, so that a longer axis appends to the list.
-    """
-    indices = range(len(spec.steps)) if True in spec.looks_at_total else [len(spec.steps) - 1]
-    return [(point, index) for index in indices for point in grid(spec.space)]
-
-
-def shuffled_points(spec: SweepSpec, *, seed: int) -> list[Candidate]:
-    """List the same points in random order, step value by step value, so that a longer axis appends here too."""
-    points = grid_points(spec)
-    own = len(list(grid(spec.space)))
-    parts = [points[start : start + own] for start in range(0, len(points), own)]
-    return [p for index, part in enumerate(parts) for p in random.Random(f"{seed}/{index}").sample(part, own)]  # noqa: S311  # no secret
-
-
-def quasi_random_point(space: Space, axis_length: int, *, seed: int, number: int) -> Candidate:
-    """Give one point of a scrambled Sobol sequence (Owen 1998, "Scrambling Sobol' and Niederreiter-Xing points").
-
-    Optuna's own QMCSampler counts in the study and takes its space from the first trial; here a point is a function of
-    seed and number. Every dimension of every branch has a coordinate, so a branch's points are a part of the sequence.
-    """
-    paths = [path for path, _ in all_dimensions(space)]
-    sequence = qmc.Sobol(len(paths) + 1, scramble=True, rng=seed)
-    if number:  # SciPy refuses to go forward by 0
-        sequence.fast_forward(number)
-    *shares, how_far = sequence.random(1)[0].tolist()
-    return point_at(space, dict(zip(paths, shares, strict=True))), int(how_far * axis_length)
 
 
 def study_sampler(search: SearchConfig, number: int, *, seed: int, niches_seed: int) -> BaseSampler:

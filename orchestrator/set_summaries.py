@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.inputs import SweepInputs
 from trainables.decks import Sizes
+
+if TYPE_CHECKING:
+    from orchestrator.inputs import SweepInputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class SetSummary:
     longest_tokens: int | None = None
 
 
-def summaries_of(sizes: Sizes, inputs: SweepInputs | None = None) -> tuple[SetSummary, ...]:
+def summaries_of(sizes: Sizes, inputs: "SweepInputs | None" = None) -> tuple[SetSummary, ...]:
     """Return every set of a sweep, with the lengths of its examples where they were tokenized."""
     encoded = {} if inputs is None else {**inputs.encoded, **inputs.retained}
     found = []

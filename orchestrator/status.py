@@ -7,8 +7,8 @@ from typing import Any
 from orchestrator.admission import on_axis
 from orchestrator.drivers import Driver, current_driver
 from orchestrator.ledger import Ledger
+from orchestrator.listed_points import trials_per_stratum
 from orchestrator.spec import stored_spec
-from orchestrator.strata import Stratum
 
 
 def sweep_status(ledger: Ledger) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
     spec = stored_spec(ledger)
     rows = ledger.trials()
     strata = len(spec.data.forget_sets) * len(spec.seeds)
-    trials = Stratum(spec, "status").trials
+    trials = trials_per_stratum(spec)
     return {
         "sweep": ledger.sweep,
         "uri": ledger.storage.uri,

@@ -14,23 +14,22 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator import evolution_strategy, gaussian_process
 from orchestrator.constraints import violations
-from orchestrator.samplers import (
-    STEP_INDEX,
-    Candidate,
-    grid_points,
-    quasi_random_point,
-    shuffled_points,
-    study_sampler,
-)
+from orchestrator.listed_points import Candidate, grid_points, shuffled_points, trials_per_stratum
+from orchestrator.samplers import STEP_INDEX, study_sampler
 from orchestrator.search_config import SearchConfig
 from orchestrator.spec import SweepSpec, trial_config
 from search_spaces import Value, contains, settings
 from search_spaces.optuna_space import distributions, suggest
 from trainables.config import TrialConfig
+from trainables.deferred import Deferred
 from trainables.optimizers import SCHEDULES
 from trainables.seeding import derive_seed
+
+# each loads more than a search needs that has another sampler: PyTorch, or SciPy
+_gaussian_process: Callable[..., Candidate] = Deferred("orchestrator.gaussian_process", "propose")
+_evolution_strategy: Callable[..., Candidate] = Deferred("orchestrator.evolution_strategy", "propose")
+_quasi_random_point: Callable[..., Candidate] = Deferred("orchestrator.quasi_random", "quasi_random_point")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,7 @@ class Stratum:
             self._listed = grid_points(spec)
         elif spec.search.sampler == "brute_force":
             self._listed = shuffled_points(spec, seed=derive_seed(self._seed, "order"))
-        self.trials: int | None = spec.search.trials or len(self._listed) or None
+        self.trials = trials_per_stratum(spec)
         """How many it proposes; None: until the sweep's budget is spent."""
         self._numbers: set[int] = set()
         self._open: dict[int, optuna.Trial | None] = {}
@@ -133,12 +132,12 @@ class Stratum:
                 return self._listed[number]
             case "qmc":
                 seed = derive_seed(self._seed, "sequence")
-                return quasi_random_point(self._space, len(self._axis), seed=seed, number=number)
+                return _quasi_random_point(self._space, len(self._axis), seed=seed, number=number)
             case "gp" if number >= self._search.startup_trials:
                 seed = self._sampler_seed(number)
-                return gaussian_process.propose(self.study, self._space, len(self._axis), seed=seed)
+                return _gaussian_process(self.study, self._space, len(self._axis), seed=seed)
             case "cmaes":
-                return evolution_strategy.propose(
+                return _evolution_strategy(
                     self.study,
                     self._space,
                     len(self._axis),

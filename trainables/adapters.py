@@ -1,84 +1,33 @@
-"""Low-rank adapters beside frozen weights, through PEFT."""
+"""Low-rank adapters beside frozen weights, through PEFT, which is imported where there are adapters.
 
+What PEFT does is in ``peft_adapters``.
+"""
+
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import peft
-import torch
-from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
-
-from trainables.config import LoraConfig
-from trainables.errors import UnlearningError
-from trainables.seeding import torch_stream
-from trainables.ties import settle_ties, shared_names
+from trainables.deferred import Deferred
 
 _FILE = "adapter_config.json"
 
+add_adapters: Callable[..., Any] = Deferred("trainables.peft_adapters", "add_adapters")
+"""See ``peft_adapters.add_adapters``."""
+load: Callable[[Any, Path], Any] = Deferred("trainables.peft_adapters", "load")
+"""See ``peft_adapters.load``."""
+_merged: Callable[[Any], Any] = Deferred("trainables.peft_adapters", "merged")
+
 
 def has_adapters(model: Any) -> bool:
-    """Tell whether a model has adapters, which alone are trained."""
-    return isinstance(model, PeftModel)
-
-
-def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
-    """Freeze a model and put adapters beside its weights that change nothing yet: A random of ``seed``, B zero.
-
-    Raises:
-        UnlearningError: the model has none of the modules named.
-    """
-    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules)
-    try:
-        with torch_stream(seed, "adapters"):
-            adapted = peft.get_peft_model(model, config)
-    except ValueError as error:
-        raise UnlearningError(
-            f"model.lora: {error}; target_modules are names of linear layers, or all-linear"
-        ) from error
-    _untie(adapted)
-    return adapted
-
-
-def _untie(model: Any) -> None:
-    """Give each adapted matrix a tensor of its own: of one that is tied, what is learned beside it here is not learned
-    there, and merging would put it into both.
-
-    Raises:
-        UnlearningError: others would stay tied to it, which cannot be.
-    """
-    base = model.get_base_model()
-    ties = base.get_expanded_tied_weights_keys(all_submodels=True)
-    shared = shared_names(base)
-    layers = {name for name, module in base.named_modules() if isinstance(module, BaseTunerLayer)}
-    adapted = {name for name in shared if name.partition(".base_layer.")[0] in layers and ".base_layer." in name}
-    for name in adapted:
-        others = [other for other, first in shared.items() if first == shared[name] and other not in adapted]
-        if len(others) > 1 and name.replace(".base_layer.", ".") in ties.values():
-            modules = ", ".join(other.rpartition(".")[0] for other in others)
-            raise UnlearningError(
-                f"model.lora: target_modules name '{name.partition('.base_layer.')[0]}', whose matrix is that of "
-                f"{modules}; name those of them that are to learn instead"
-            )
-        if others or any(shared[name] == shared[other] for other in adapted - {name}):
-            module, _, attribute = name.rpartition(".")
-            weight = base.get_parameter(name)
-            own = torch.nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
-            setattr(base.get_submodule(module), attribute, own)
-    settle_ties(base)
+    """Return whether a model has adapters, which alone are trained."""
+    peft = sys.modules.get("peft")  # where it was not imported, nothing can be one of its models
+    return peft is not None and isinstance(model, peft.PeftModel)
 
 
 def merged(model: Any) -> Any:
     """Add what the adapters have learned to the weights, and take the adapters away; other models stay as they are."""
-    if not has_adapters(model):
-        return model
-    config = model.get_base_model().config
-    tied = getattr(config, "tie_word_embeddings", None)
-    whole = model.merge_and_unload()
-    if tied is not None:
-        config.tie_word_embeddings = tied  # PEFT takes it away from an encoder and a decoder that are still tied
-    settle_ties(whole)
-    return whole
+    return _merged(model) if has_adapters(model) else model
 
 
 def save(model: Any, folder: Path) -> None:
@@ -89,10 +38,3 @@ def save(model: Any, folder: Path) -> None:
 def are_in(folder: Path) -> bool:
     """Tell whether a folder holds adapters, and not a whole model."""
     return (folder / _FILE).exists()
-
-
-def load(model: Any, folder: Path) -> Any:
-    """Merge the adapters of a folder into the model that they were trained beside."""
-    adapted = PeftModel.from_pretrained(model, folder)
-    _untie(adapted)
-    return merged(adapted)

@@ -12,10 +12,10 @@ from trainables.config import TrialConfig
 from trainables.movement import movement_warning
 from trainables.optimizers import build_optimizer, learning_rate_at
 from trainables.parallel import whole
-from trainables.seeding import torch_stream
 from trainables.steps import AscentData, MicroBatch, Step, Steps
 from trainables.task_vectors import negated
 from trainables.team import Team
+from trainables.torch_streams import torch_stream
 from trainables.weights import WeightsSnapshot
 
 

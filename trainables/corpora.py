@@ -7,7 +7,7 @@ from pythonbible.verses import VERSE_IDS
 
 from trainables.config import CorpusConfig, SourceConfig
 from trainables.examples import Example
-from trainables.sources import open_source
+from trainables.source_opening import open_source
 
 __all__ = ["Example", "load_corpus"]
 

@@ -1,72 +1,33 @@
-"""Sophia-G (Liu et al. 2023, arXiv 2305.14342), and the estimate of the curvature that it divides by.
+"""The estimate of the curvature that Sophia-G divides by (Liu et al. 2023, arXiv 2305.14342), which is in ``sophia``.
 
 Shape legend: B batch, T tokens.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pytorch_optimizer import SophiaH
 
 from trainables.batching import Batch, EncodedSet, collate
 from trainables.likelihood import score_drawn
-from trainables.optimizer_settings import SophiaSettings
 from trainables.seeding import generator
 
 
-class Sophia(SophiaH):
-    """The library's Sophia in the paper's units, told of the curvature from outside.
+@runtime_checkable
+class TakesCurvature(Protocol):
+    """An optimizer that is told of the curvature from outside."""
 
-    With m the mean gradient and h the mean curvature, a weight moves by
-    ``learning_rate * clip(m / max(gamma * h, eps), -1, 1)`` (algorithm 3). The library puts no gamma before h, so it is
-    given ``gamma * h``. Nothing corrects h for having started at 0: the first steps move most weights by the whole
-    learning rate.
-    """
+    update_period: int
+    """Steps between two estimates."""
 
-    def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], learning_rate: float, settings: SophiaSettings
-    ) -> None:
-        super().__init__(
-            parameters,
-            lr=learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
-            p=1.0,
-            update_period=settings.hessian_every,
-            weight_decay=settings.weight_decay,
-        )
-        self._gamma = settings.gamma
-        self._estimate: list[torch.Tensor] | None = None
-
-    @torch.no_grad()
     def estimate_curvature(self, num_tokens: int) -> None:
-        """Take the gradients for an estimate, for the next step, and clear them.
-
-        They are those of the mean NLL of ``num_tokens`` tokens that the model has drawn itself; squared and times their
-        number they estimate the diagonal of the Gauss-Newton matrix (Gauss-Newton-Bartlett, algorithm 2).
-        """
-        self._estimate = [
-            torch.zeros_like(p) if p.grad is None else p.grad.square() * (num_tokens * self._gamma)
-            for group in self.param_groups
-            for p in group["params"]
-        ]
-        self.zero_grad(set_to_none=True)
-
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]  # its second argument comes from here
-        """Take a step, with the estimate if there is a new one."""
-        hessian, self._estimate = self._estimate, None
-        loss = super().step(closure, hessian=hessian)
-        for state in self.state.values():
-            state.pop("hessian", None)  # it is in the mean now
-        return loss
+        """Take the gradients for an estimate from ``num_tokens`` tokens, for the next step, and clear them."""
 
 
-def is_due(optimizer: torch.optim.Optimizer, step: int) -> bool:
+def is_due(optimizer: Any, step: int) -> bool:
     """Tell whether the optimizer wants the curvature estimated before a step, counted from 1."""
-    return isinstance(optimizer, Sophia) and (step - 1) % optimizer.update_period == 0
+    return isinstance(optimizer, TakesCurvature) and (step - 1) % optimizer.update_period == 0
 
 
 def drawn_nll(

@@ -13,9 +13,9 @@ import numpy as np
 from trainables.config import CorpusConfig, DataConfig, SourceConfig
 from trainables.corpora import load_corpus
 from trainables.errors import UnlearningError
-from trainables.examples import Example
+from trainables.examples import Example, SelectableExamples
 from trainables.seeding import generator
-from trainables.sources import SourceExamples, open_source
+from trainables.source_opening import open_source
 
 Part = str
 """``retain``, ``heldout``, or ``NAME.forget``, ``NAME.population``, ``NAME.distractors`` of a forget set."""
@@ -210,6 +210,6 @@ def _size_key(draw: Draw) -> str:
 
 
 def _pick(cards: Sequence[Example], indices: Any) -> Sequence[Example]:
-    if isinstance(cards, SourceExamples):
+    if isinstance(cards, SelectableExamples):
         return cards.select(np.asarray(indices, dtype=np.int64))
     return tuple(cards[int(index)] for index in indices)

@@ -9,7 +9,6 @@ import numpy as np
 from trainables.batching import EncodedSet
 from trainables.difficulty import difficulty, memorization
 from trainables.exposure import (
-    EXPECTED_RELATIVE_EXPOSURE_BITS,
     Array,
     generalized_exposure,
     membership_auc,
@@ -21,6 +20,7 @@ from trainables.likelihood import score_set
 from trainables.parallel import bare
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 from trainables.team import ALONE, Team
+from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 MAX_PERPLEXITY_NLL = 88.0
 """Perplexity is capped at exp(88): past it, it overflows float32 and says nothing that NLL does not."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -73,6 +76,22 @@ class StoredExamples(Sequence[Example]):
         if isinstance(index, slice):
             return self._some(range(len(self))[index])
         return self._read(range(len(self))[index])
+
+
+class SelectableExamples(StoredExamples):
+    """Stored examples of which any may be picked, in any order, without reading the others."""
+
+    @abstractmethod
+    def select(self, indices: npt.NDArray[np.int64]) -> "SelectableExamples":
+        """Return some of the examples, in the order of ``indices``."""
+
+    @abstractmethod
+    def where(self, keep: Callable[[Example], bool]) -> "SelectableExamples":
+        """Return the examples that ``keep`` says yes to, in their order."""
+
+    @abstractmethod
+    def with_text_keys(self, keys: Sequence[int]) -> "SelectableExamples":
+        """Return those examples whose text has one of some keys. No text is read."""
 
 
 class Joined(StoredExamples):

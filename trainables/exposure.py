@@ -14,9 +14,6 @@ _STEEPEST = 1e3
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.signedinteger]
 
-EXPECTED_RELATIVE_EXPOSURE_BITS = float(np.log2(np.e))
-"""Expected relative exposure of an example that was never trained on, for a large population (1.44 bits)."""
-
 
 def log_mean_likelihood(logp_SN: Array) -> Array:
     """log mean_s p_s(x) by log-sum-exp in float64: [S, N] nats to [N] nats."""

@@ -13,9 +13,16 @@ from trainables.canaries import CanaryInputs, make_canaries
 from trainables.config import DEFAULT_ALTERNATE, DataConfig, Distribution, ForgetSetConfig
 from trainables.decks import Decks
 from trainables.errors import UnlearningError
-from trainables.examples import Example, StoredExamples, identity, joined, text_key, trained_part
+from trainables.examples import (
+    Example,
+    SelectableExamples,
+    StoredExamples,
+    identity,
+    joined,
+    text_key,
+    trained_part,
+)
 from trainables.seeding import derive_seed
-from trainables.sources import SourceExamples
 
 _SHOWN = 5
 """Overlaps that an error lists."""
@@ -173,7 +180,7 @@ def _refuse_overlaps(datasets: Datasets) -> None:
     for name, s in datasets.forget_sets.items():
         small |= {f"{name}.forget": s.forget, f"{name}.population": s.population, f"{name}.distractors": s.distractors}
     retain = datasets.retain
-    if isinstance(retain, SourceExamples):
+    if isinstance(retain, SelectableExamples):
         retain = retain.with_text_keys([text_key(e.text) for e in chain.from_iterable(small.values())])
     first: dict[str, tuple[str, Example]] = {}
     overlaps = []

@@ -15,8 +15,8 @@ from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.hub_access import require_findable
 from trainables.package_files import package_file
-from trainables.seeding import torch_stream
 from trainables.ties import settle_ties
+from trainables.torch_streams import torch_stream
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

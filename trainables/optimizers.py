@@ -1,19 +1,18 @@
 """Optimizers and learning-rate schedules. A schedule is a pure function of the step, so it has no state to save.
 
-To add an optimizer: its settings in ``optimizer_settings``, and one entry here.
+To add an optimizer: its settings in ``optimizer_settings``, what makes it in ``optimizer_builders``, and one entry
+here. Nothing here loads PyTorch: that is imported when an optimizer is first built.
 """
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import ValidationError
-from pytorch_optimizer import SOAP, Lion
 
 from trainables.config import Config, TrialConfig
-from trainables.curvature import Sophia
+from trainables.deferred import Deferred
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.optimizer_settings import (
     AdafactorSettings,
@@ -25,14 +24,17 @@ from trainables.optimizer_settings import (
 )
 from trainables.validation import problems_in
 
-Parameters = Iterable[torch.nn.Parameter]
+if TYPE_CHECKING:
+    import torch
+
+Parameters = Iterable["torch.nn.Parameter"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerEntry:
     """How to build an optimizer over parameters with a learning rate and its settings, and where it comes from."""
 
-    build: Callable[[Parameters, float, Any], torch.optim.Optimizer]
+    build: Callable[[Parameters, float, Any], "torch.optim.Optimizer"]
     settings: type[Config]
     source: str
     works_on_shards: bool
@@ -44,78 +46,44 @@ class OptimizerEntry:
         return frozenset(self.settings.model_fields) - set(TrialConfig.model_fields)
 
 
-def _sgd(parameters: Parameters, learning_rate: float, settings: SGDSettings) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
-
-
-def _adamw(parameters: Parameters, learning_rate: float, settings: AdamWSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        parameters,
-        lr=learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )
-
-
-def _adafactor(parameters: Parameters, learning_rate: float, settings: AdafactorSettings) -> torch.optim.Optimizer:
-    return torch.optim.Adafactor(
-        parameters,
-        lr=learning_rate,
-        beta2_decay=settings.beta2_decay,
-        d=settings.clip_threshold,
-        weight_decay=settings.weight_decay,
-    )
-
-
-def _lion(parameters: Parameters, learning_rate: float, settings: LionSettings) -> torch.optim.Optimizer:
-    return Lion(
-        parameters, lr=learning_rate, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay
-    )
-
-
-def _soap(parameters: Parameters, learning_rate: float, settings: SOAPSettings) -> torch.optim.Optimizer:
-    return SOAP(
-        parameters,
-        lr=learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        precondition_frequency=settings.precondition_every,
-        weight_decay=settings.weight_decay,
-    )
+def _builder(name: str) -> Deferred:
+    return Deferred("trainables.optimizer_builders", name)
 
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(
-        build=_sgd, settings=SGDSettings, source="torch.optim.SGD; Robbins & Monro 1951", works_on_shards=True
+        build=_builder("sgd"),
+        settings=SGDSettings,
+        source="torch.optim.SGD; Robbins & Monro 1951",
+        works_on_shards=True,
     ),
     "adamw": OptimizerEntry(
-        build=_adamw,
+        build=_builder("adamw"),
         settings=AdamWSettings,
         source="torch.optim.AdamW; Loshchilov & Hutter 2019, arXiv 1711.05101",
         works_on_shards=True,
     ),
     "adafactor": OptimizerEntry(
-        build=_adafactor,
+        build=_builder("adafactor"),
         settings=AdafactorSettings,
         source="torch.optim.Adafactor; Shazeer & Stern 2018, arXiv 1804.04235",
         works_on_shards=False,
     ),
     "lion": OptimizerEntry(
-        build=_lion,
+        build=_builder("lion"),
         settings=LionSettings,
         source="pytorch_optimizer.Lion; Chen et al. 2023, arXiv 2302.06675",
         works_on_shards=True,
     ),
     "sophia": OptimizerEntry(
-        build=Sophia,
+        build=_builder("sophia"),
         settings=SophiaSettings,
         source="pytorch_optimizer.SophiaH, fed by Gauss-Newton-Bartlett estimates; Liu et al. 2023, arXiv 2305.14342; "
         "for unlearning: Jia et al. 2024, arXiv 2404.18239",
         works_on_shards=True,
     ),
     "soap": OptimizerEntry(
-        build=_soap,
+        build=_builder("soap"),
         settings=SOAPSettings,
         source="pytorch_optimizer.SOAP; Vyas et al. 2024, arXiv 2409.11321",
         works_on_shards=False,
@@ -190,7 +158,7 @@ def check_optimizer(config: TrialConfig) -> Config:
         raise UnlearningError(f"optimizer '{config.optimizer}': {wrong}") from None
 
 
-def build_optimizer(parameters: Parameters, config: TrialConfig) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Parameters, config: TrialConfig) -> "torch.optim.Optimizer":
     """Build the optimizer of a trial over those of ``parameters`` that are trained."""
     settings = check_optimizer(config)
     trained = [parameter for parameter in parameters if parameter.requires_grad]

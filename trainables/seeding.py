@@ -1,11 +1,11 @@
-"""Named seed streams: every random draw of a sweep has a name, and no draw depends on another's."""
+"""Named seed streams: every random draw of a sweep has a name, and no draw depends on another's.
+
+PyTorch's own streams are in ``torch_streams``, so that drawing data does not load it.
+"""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 def derive_seed(root: int, *names: str | int) -> int:
@@ -17,12 +17,3 @@ def derive_seed(root: int, *names: str | int) -> int:
 def generator(root: int, *names: str | int) -> np.random.Generator:
     """Open the NumPy generator of a named stream."""
     return np.random.default_rng(derive_seed(root, *names))
-
-
-@contextmanager
-def torch_stream(root: int, *names: str | int) -> Iterator[None]:
-    """Run a block under a named torch stream (weight initialisation, dropout); the ambient state is put back."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive_seed(root, *names))
-        yield

@@ -18,7 +18,7 @@ from datasets import Dataset
 
 from trainables.config import Role, SourceConfig
 from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
-from trainables.examples import Example, StoredExamples
+from trainables.examples import Example, SelectableExamples
 from trainables.reading import column_names
 from trainables.source_files import named
 from trainables.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
@@ -30,7 +30,7 @@ _AT_ONCE = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class SourceExamples(StoredExamples):
+class SourceExamples(SelectableExamples):
     """Examples of a source, or some of them, in an order of their own. 8 bytes of memory each, and none for all."""
 
     source: SourceConfig
@@ -60,14 +60,14 @@ class SourceExamples(StoredExamples):
         return SourceExamples, (self.source, self.columns, self.needs_prompt, self.content, self.chosen)
 
     def select(self, indices: Indices) -> "SourceExamples":
-        """Give some of the examples, in the order of ``indices``."""
+        """See ``SelectableExamples``."""
         chosen = indices if self.chosen is None else self.chosen[indices]
         some = replace(self, chosen=chosen)
         some.__dict__["table"] = self.table  # it is there already
         return some
 
     def where(self, keep: Callable[[Example], bool]) -> "SourceExamples":
-        """Give the examples that ``keep`` says yes to, in their order."""
+        """See ``SelectableExamples``."""
         return self.select(np.flatnonzero([keep(example) for example in self]))
 
     def _some(self, indices: range) -> "SourceExamples":
@@ -101,7 +101,7 @@ class SourceExamples(StoredExamples):
         return {"name": label(self.source), "content": self.content, "chosen": chosen}
 
     def with_text_keys(self, keys: Sequence[int]) -> "SourceExamples":
-        """Give those examples whose text has one of some keys. No text is read."""
+        """See ``SelectableExamples``."""
         return self.select(
             np.flatnonzero(np.isin(_chosen(number_column(self.table, "text_key"), self.chosen), list(keys)))
         )

@@ -12,20 +12,16 @@ from trainables.adapters import add_adapters
 from trainables.batching import BatchOrder, collate
 from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
 from trainables.checks import require_usable
-from trainables.config import ModelConfig, PreparationConfig
+from trainables.config import ModelConfig, PreparationConfig, train_steps
 from trainables.errors import UnlearningError
 from trainables.examples import Example
 from trainables.likelihood import score_batch
 from trainables.models import new_model, recompute_activations
 from trainables.prepare import form_of
-from trainables.seeding import derive_seed, torch_stream
+from trainables.seeding import derive_seed
 from trainables.streaming import StreamedSet, encode_or_stream
+from trainables.torch_streams import torch_stream
 from trainables.training_state import TOLD_EVERY_S, TrainingState
-
-
-def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
-    """Give the number of optimizer steps of one preparation run."""
-    return preparation.epochs * max(1, num_examples // preparation.batch_size)
 
 
 class Training:

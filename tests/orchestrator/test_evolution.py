@@ -11,7 +11,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from orchestrator import evolution_strategy
-from orchestrator.samplers import STEP_INDEX, grid_points, shuffled_points
+from orchestrator.listed_points import grid_points, shuffled_points
+from orchestrator.samplers import STEP_INDEX
 from search_spaces import Integer, Real, parse_space, share_of, value_at
 from tests.orchestrator.helpers import Driver, make_search, make_spec, memory_ledger
 from trainables.seeding import derive_seed

@@ -17,7 +17,7 @@ from orchestrator.schema import EVALUATIONS, MINIMISED, to_table
 from orchestrator.sweeps import open_sweep
 from tests.orchestrator.helpers import make_spec, write_sweep
 from tests.support import PROPERTY
-from trainables.exposure import EXPECTED_RELATIVE_EXPOSURE_BITS
+from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 
 def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_ex=1.0, rel_ex=2.0, **more):

@@ -14,7 +14,9 @@ from optuna.trial import TrialState, create_trial
 
 from orchestrator import gaussian_process
 from orchestrator.gaussian_process import OBSERVATIONS_MODELLED
-from orchestrator.samplers import STEP_INDEX, grid_points, quasi_random_point
+from orchestrator.listed_points import grid_points
+from orchestrator.quasi_random import quasi_random_point
+from orchestrator.samplers import STEP_INDEX
 from search_spaces import parse_space
 from tests.orchestrator.helpers import make_search, make_spec, memory_ledger
 from tests.search_spaces.test_optuna_space import any_space

@@ -7,8 +7,9 @@ import torch
 
 from tests.support import state_of, tiny_encoded, tiny_trial, tiny_workload
 from trainables.ascent import DivergedError
-from trainables.curvature import Sophia, drawn_nll
+from trainables.curvature import drawn_nll
 from trainables.optimizer_settings import SophiaSettings
+from trainables.sophia import Sophia
 from trainables.trial import Engine
 
 VOCABULARY, WIDTH = 300, 2

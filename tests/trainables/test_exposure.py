@@ -10,13 +10,13 @@ from scipy.integrate import quad
 
 from tests.support import PROPERTY
 from trainables.exposure import (
-    EXPECTED_RELATIVE_EXPOSURE_BITS,
     generalized_exposure,
     log_mean_likelihood,
     membership_auc,
     relative_exposure,
     relative_exposure_skew_normal,
 )
+from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 COARSE = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12)  # few values, so that there are ties
 

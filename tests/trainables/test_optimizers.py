@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from trainables.config import TrialConfig
-from trainables.curvature import Sophia, is_due
+from trainables.curvature import is_due
 from trainables.errors import UnlearningError
 from trainables.optimizers import OPTIMIZERS, SCHEDULES, build_optimizer, check_optimizer, learning_rate_at
+from trainables.sophia import Sophia
 
 
 def trial(**fields):

@@ -6,7 +6,8 @@ import itertools
 import pytest
 import torch
 
-from trainables.seeding import derive_seed, generator, torch_stream
+from trainables.seeding import derive_seed, generator
+from trainables.torch_streams import torch_stream
 
 
 def test_streams_of_different_roots_names_orders_and_types_differ():

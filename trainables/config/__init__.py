@@ -15,7 +15,7 @@ from trainables.config.data import (
     SourceFormat,
     TemplateConfig,
 )
-from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig
+from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, train_steps
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 
 __all__ = [
@@ -42,4 +42,5 @@ __all__ = [
     "StopConfig",
     "TemplateConfig",
     "TrialConfig",
+    "train_steps",
 ]

@@ -116,3 +116,8 @@ class PreparationConfig(Config):
     @classmethod
     def _untrained_without_references(cls, data: Any) -> Any:
         return {"references": 0, **data} if isinstance(data, dict) and data.get("epochs") == 0 else data
+
+
+def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
+    """Return the number of optimizer steps of one preparation run over so many examples."""
+    return preparation.epochs * max(1, num_examples // preparation.batch_size)

@@ -1,14 +1,21 @@
 """What a step of unlearning minimises: one short function an objective, behind one registry.
 
-To add one: write its loss over ``ObjectiveInputs``, register it with its settings' defaults and its source, done. Every
-loss is a mean over target tokens (or examples) of the *whole* step, so micro-batches and workers add up to the same
-gradient; only ``compat`` reduces as another project does.
+To add one: write its loss over ``ObjectiveInputs``, and register it in ``declared`` with its settings' defaults and
+its source, done. Every loss is a mean over target tokens (or examples) of the *whole* step, so micro-batches and
+workers add up to the same gradient; only ``compat`` reduces as another project does.
+
+The registry loads no PyTorch; ``compute`` and ``ObjectiveInputs`` do, when they are first asked for.
 """
 
-from trainables.objectives import ascents, distilled, preferences, reweighted  # they register themselves
-from trainables.objectives.computing import compute
-from trainables.objectives.inputs import ObjectiveInputs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from trainables.objectives import declared  # the objectives register themselves
 from trainables.objectives.registry import COMPATS, OBJECTIVES, OPTIONS, Objective, check_objective, register
+
+if TYPE_CHECKING:
+    from trainables.objectives.computing import compute
+    from trainables.objectives.inputs import ObjectiveInputs
 
 __all__ = [
     "COMPATS",
@@ -16,11 +23,16 @@ __all__ = [
     "OPTIONS",
     "Objective",
     "ObjectiveInputs",
-    "ascents",
     "check_objective",
     "compute",
-    "distilled",
-    "preferences",
+    "declared",
     "register",
-    "reweighted",
 ]
+
+_COMPUTING = {"compute": "computing", "ObjectiveInputs": "inputs"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _COMPUTING:
+        return getattr(import_module(f"trainables.objectives.{_COMPUTING[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from trainables.batching import Batch
 from trainables.likelihood import Predictions, TokenScores, predict, token_scores
 from trainables.objectives.inputs import ObjectiveInputs
-from trainables.objectives.registry import COMPATS, RETAINING, Objective, register
 
 
-def _npo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+def npo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    """Return the mean of -(2 / beta) log sigmoid(beta * (S - S_ref))."""
     current = inputs.predict_forget()
     return _preferred(_surprise(inputs, inputs.forget, current, settings), inputs, current, settings)
 
 
-def _simnpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+def simnpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    """Return the mean of -(2 / beta) log sigmoid(beta * (S / n - delta)), n the tokens of the example."""
     current = inputs.predict_forget()
     scores = token_scores(current)
     # the other project counts a target that nothing predicts as well
@@ -29,7 +30,8 @@ def _simnpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tenso
     return _preferred(margin_B, inputs, current, settings)
 
 
-def _dpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+def dpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    """Return the mean of -(2 / beta) log sigmoid(beta * ((S_f - S_f,ref) - (S_a - S_a,ref))), a the alternate."""
     assert inputs.alternate is not None
     current = inputs.predict_forget()
     alternate = predict(inputs.model, inputs.alternate)
@@ -55,47 +57,3 @@ def _preferred(
     """Give the mean of -(2 / beta) log sigmoid(beta * margin)."""
     beta = settings["beta"]
     return inputs.forget_example_mean(-2 / beta * F.logsigmoid(beta * margin_B), current)
-
-
-register(
-    "npo",
-    Objective(
-        loss=_npo,
-        source=(
-            "Zhang et al. 2024, arXiv 2404.05868, eq. 3: L = mean of -(2 / beta) log sigmoid(beta * (S - S_ref)); "
-            "`length: mean` divides S by the tokens of the example"
-        ),
-        weights={"beta": 0.1, "length": "sum", **RETAINING},
-        positive=frozenset({"beta"}),
-        needs_reference=True,
-        compats=frozenset(COMPATS),
-    ),
-)
-register(
-    "simnpo",
-    Objective(
-        loss=_simnpo,
-        source=(
-            "Fan et al. 2024, arXiv 2410.07163, eq. 4: L = mean of -(2 / beta) log sigmoid(beta * (S / n - delta)), n "
-            "the tokens of the example"
-        ),
-        weights={"beta": 4.5, "delta": 0.0, **RETAINING},
-        positive=frozenset({"beta"}),
-        compats=frozenset(COMPATS),
-    ),
-)
-register(
-    "dpo",
-    Objective(
-        loss=_dpo,
-        source=(
-            "Rafailov et al. 2023, arXiv 2305.18290, as Zhang et al. 2024, arXiv 2404.05868, eq. 2, with the alternate "
-            "answer a preferred: L = mean of -(2 / beta) log sigmoid(beta * ((S_f - S_f,ref) - (S_a - S_a,ref)))"
-        ),
-        weights={"beta": 0.1, "length": "sum", **RETAINING},
-        positive=frozenset({"beta"}),
-        needs_reference=True,
-        needs_alternate=True,
-        compats=frozenset(COMPATS),
-    ),
-)

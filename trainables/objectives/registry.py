@@ -1,17 +1,22 @@
-"""The objectives by name, what each needs, and which settings it has."""
+"""What an objective is: its settings, what it needs, and where it comes from; and the objectives by name.
+
+Nothing here loads PyTorch: a loss is imported when it is first computed.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from trainables.errors import UnlearningError, nearest_name_hint
-from trainables.objectives.inputs import ObjectiveInputs
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.objectives.inputs import ObjectiveInputs
 
 Setting = float | str
-Loss = Callable[[ObjectiveInputs, Mapping[str, Any]], torch.Tensor]
+Loss = Callable[["ObjectiveInputs", Mapping[str, Any]], "torch.Tensor"]
 
 COMPATS = ("open-unlearning",)
 """Projects whose reductions ``compat`` gives: each micro-batch is averaged by itself, then the micro-batches are."""

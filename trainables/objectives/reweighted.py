@@ -7,15 +7,16 @@ import torch
 
 from trainables.likelihood import TokenScores, token_scores
 from trainables.objectives.inputs import ObjectiveInputs
-from trainables.objectives.registry import COMPATS, RETAINING, Objective, register
 
 
-def _wga(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+def wga(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    """Return the mean of p^beta * log p over forget targets."""
     scores = token_scores(inputs.predict_forget())
     return _weighted(inputs, scores, _probabilities(scores) ** settings["beta"])
 
 
-def _satimp(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+def satimp(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
+    """Return the mean of p^beta1 * (1 - p)^beta2 * log p over forget targets."""
     scores = token_scores(inputs.predict_forget())
     p_BT = _probabilities(scores)
     return _weighted(inputs, scores, p_BT ** settings["beta1"] * (1 - p_BT) ** settings["beta2"])
@@ -27,23 +28,3 @@ def _probabilities(scores: TokenScores) -> torch.Tensor:
 
 def _weighted(inputs: ObjectiveInputs, scores: TokenScores, weights_BT: torch.Tensor) -> torch.Tensor:
     return inputs.forget_mean(weights_BT * scores.logp_BT, scores.is_target_BT)
-
-
-register(
-    "wga",
-    Objective(
-        loss=_wga,
-        source="Wang et al. 2025, arXiv 2502.19301 (weighted gradient ascent): L = mean of p^beta * log p",
-        weights={"beta": 1.0, **RETAINING},
-        compats=frozenset(COMPATS),
-    ),
-)
-register(
-    "satimp",
-    Objective(
-        loss=_satimp,
-        source="Yang et al. 2025, arXiv 2505.11953 (SatImp): L = mean of p^beta1 * (1 - p)^beta2 * log p",
-        weights={"beta1": 5.0, "beta2": 1.0, **RETAINING},
-        compats=frozenset(COMPATS),
-    ),
-)
