@@ -29,7 +29,8 @@ from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
 from orchestrator.manifest import parse_manifest
 from orchestrator.parquet import encode
-from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, setting_of, to_table
+from orchestrator.setting import setting_columns
 from orchestrator.storage import Storage
 from orchestrator.table_files import MendingTableFiles, TableFile, TableFiles, trial_file
 from orchestrator.yaml_text import text_of
@@ -77,6 +78,7 @@ class Ledger:
             "optimizer": trial.config.optimizer,
             "learning_rate": trial.config.learning_rate,
             "batch_size": trial.config.batch_size,
+            **setting_columns(trial.config, horizon=trial.horizon),
             "number": number,
             "clip_norm": trial.config.clip_norm,
             "schedule": trial.config.schedule,
@@ -277,7 +279,8 @@ class Ledger:
         """
         trial_id, proposed = PurePosixPath(evaluations.path).stem, proposed_trial(evaluations.content)
         with contextlib.suppress(pa.ArrowException):
-            rows = to_table(TRIALS, [{**proposed, "started_at": self.now(), "host": socket.gethostname()}])
+            anew = {"started_at": self.now(), "host": socket.gethostname()}
+            rows = to_table(TRIALS, [{**setting_of(proposed), **proposed, **anew}])
             if proposed.get("trial_id") == trial_id and find_problem("trials", rows) is None:
                 self._publish(trial_file("trials", trial_id), encode(rows))
                 row: dict[str, Any] = rows.to_pylist()[0]

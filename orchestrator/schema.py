@@ -1,12 +1,16 @@
 """Arrow schemas of the ledger: column names, types, units and meanings, with a version and migrations to it."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SCHEMA_VERSION = 4
+from orchestrator.setting import setting_columns
+from trainables.config import TrialConfig
+
+SCHEMA_VERSION = 5
 """Of the tables. A change of a published column raises it, and ships a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 
@@ -33,6 +37,13 @@ _WHO = (
     ("optimizer", TEXT, "", "optimizer of the ascent"),
     ("learning_rate", REAL, "", "peak learning rate"),
     ("batch_size", WHOLE, "examples", "forget examples in a step"),
+    (
+        "settings",
+        TEXT,
+        "",
+        "objective, optimizer, learning rate, batch and all that is not at its default; null: cannot be told",
+    ),
+    ("setting_id", TEXT, "", "hash of all settings, equal across forget sets and seeds; null: cannot be told"),
 )
 
 EXAMPLES_WHO = ("sweep", "forget_set", "seed", "optimizer", "learning_rate")
@@ -138,6 +149,8 @@ REPEATED: Mapping[str, Sequence[str]] = {
 """Columns of the trial that its rows repeat. They never change: the trial's id is the hash of what they say."""
 
 
+SETTING = ("settings", "setting_id")
+"""What a trial's rows say of its whole configuration."""
 OWN_KIND = ("population_nll", "distractor_nll")
 """The NLL of examples of the forget set's own kind: never trained, and retained."""
 RELATIVE_TO_REFERENCES = ("gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality")
@@ -166,17 +179,35 @@ def migrate(
     if version < 3 and name == "forget_sets":
         table = table.append_column("repetitions", pa.nulls(len(table), WHOLE))
     if version < 4 and name in ("evaluations", "baselines"):
-        table = _with_own_kind(table, EVALUATIONS if name == "evaluations" else BASELINES)
+        table = _inserted(table, {column: pa.nulls(len(table), REAL) for column in OWN_KIND}, after="performance")
     if version < 4 and name == "baselines":
         table = _without_own_floor(table)
+    if version < 5 and name in ("trials", "evaluations"):
+        rows: list[Mapping[str, Any]]
+        if name == "trials":
+            rows = [setting_of(row) for row in table.select(["config", "horizon"]).to_pylist()]
+        else:
+            known = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
+            rows = [known[trial_id] for trial_id in table["trial_id"].to_pylist()]
+        settings = {column: pa.array([row.get(column) for row in rows], TEXT) for column in SETTING}
+        table = _inserted(table, settings, after="batch_size")
     return table
 
 
-def _with_own_kind(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Add the columns of the forget set's own kind, which were not measured."""
-    for column in OWN_KIND:
-        table = table.add_column(schema.get_field_index(column), column, pa.nulls(len(table), REAL))
+def _inserted(table: pa.Table, columns: Mapping[str, pa.Array], *, after: str) -> pa.Table:
+    """Add columns behind another."""
+    for place, (name, values) in enumerate(columns.items(), table.schema.get_field_index(after) + 1):
+        table = table.add_column(place, name, values)
     return table
+
+
+def setting_of(trial: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of a trial's setting from the rest of its row; empty where its configuration is none."""
+    try:
+        config = TrialConfig.model_validate(json.loads(trial.get("config") or ""))
+    except (ValueError, RecursionError):
+        return {}
+    return setting_columns(config, horizon=trial.get("horizon"))
 
 
 def _without_own_floor(table: pa.Table) -> pa.Table:

@@ -58,6 +58,8 @@ CONTRACT = {
         "optimizer",
         "learning_rate",
         "batch_size",
+        "settings",
+        "setting_id",
         "step",
         "status",
         "forget_nll",
@@ -545,6 +547,71 @@ def test_a_sweep_of_version_3_is_read_reported_and_goes_on(version_3):
     assert make_search(spec, version_3).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:
         files = Path(version_3.storage.uri, name).glob("*.parquet")
+        assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
+
+
+@pytest.fixture
+def version_4(tmp_path):
+    """A sweep that was written when the schema had version 4, by which no trial had a row of step 0 by itself."""
+    folder = tmp_path / "version-4"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "version-4", folder)
+    return Ledger(storage=LocalStorage(folder), sweep="version-4")
+
+
+def test_rows_of_version_4_get_the_settings_of_their_trials(version_4):
+    stored = {name: pq.read_table(Path(version_4.storage.uri) / name) for name in ("trials", "evaluations")}
+    assert not {"settings", "setting_id"} & {column for table in stored.values() for column in table.column_names}
+    trials = {row["trial_id"]: row for row in version_4.trials()}
+    by_beta = {0.05: "npo beta=0.05 · adamw lr=0.001 · batch 4", 0.1: "npo beta=0.1 · adamw lr=0.001 · batch 4"}
+    for row in trials.values():
+        assert row["settings"] == by_beta[json.loads(row["config"])["objective_weights"]["beta"]]
+    assert len(trials) == 4, "two settings, on two seeds each"
+    assert len({row["setting_id"] for row in trials.values()}) == 2
+    for row in version_4.table("evaluations").to_pylist():
+        trial = trials[row["trial_id"]]
+        assert (row["settings"], row["setting_id"]) == (trial["settings"], trial["setting_id"])
+    for name, table in stored.items():
+        assert version_4.table(name).select(table.column_names).equals(table)
+
+
+def test_a_trial_of_version_4_without_its_row_has_no_settings_until_the_row_is_back(version_4):
+    (lost, *_) = [row["trial_id"] for row in version_4.trials()]
+    before = version_4.trial(lost)
+    (Path(version_4.storage.uri) / "trials" / f"{lost}.parquet").unlink()
+    rows = version_4.table("evaluations").to_pylist()
+    assert {row["trial_id"] for row in rows if row["setting_id"] is None} == {lost}
+    version_4.mend()
+    assert version_4.trial(lost)["settings"] == before["settings"], "its evaluations say what was proposed"
+    assert version_4.trial(lost)["setting_id"] == before["setting_id"]
+    evaluations, examples = version_4.published(lost)
+    version_4.publish(lost, evaluations, examples, outcome(last_step=5))
+    assert None not in version_4.table("evaluations")["setting_id"].to_pylist()
+
+
+def test_a_configuration_that_this_version_cannot_read_is_no_damage(version_4):
+    path = next(Path(version_4.storage.uri, "trials").iterdir())
+    rows = pq.read_table(path)
+    config = {**json.loads(rows["config"][0].as_py()), "of_the_future": 1}
+    place = rows.column_names.index("config")
+    pq.write_table(rows.set_column(place, "config", pa.array([canonical_json(config)])), path)
+    assert version_4.trial(path.stem)["setting_id"] is None
+    assert not version_4.skipped
+
+
+def test_a_sweep_of_version_4_is_read_reported_and_goes_on(version_4):
+    (frontier,) = frontiers(version_4)
+    assert frontier.evaluations == 8
+    write_report(version_4, images=False)
+    sql = "select settings, count(distinct seed) as seeds from evaluations group by all order by all"
+    assert [row["seeds"] for row in query([version_4], sql).to_pylist()] == [2, 2]
+    rows = {name: version_4.table(name) for name in TABLES}
+    version_4.mend()
+    spec = validate_spec(parse_yaml(version_4.spec_text(), "spec"), "spec")
+    assert make_search(spec, version_4).is_exhausted(), "its trials are known by their ids"
+    for name in TABLES:
+        plain = pq.read_table(Path(version_4.storage.uri) / name, schema=TABLES[name])
+        assert plain.equals(rows[name].replace_schema_metadata(plain.schema.metadata))
+        files = Path(version_4.storage.uri, name).glob("*.parquet")
         assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
 
 
