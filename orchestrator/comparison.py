@@ -49,6 +49,11 @@ def shared_settings(frontiers: Sequence[Frontier], measure: str) -> list[SharedS
     return sorted(shared, key=lambda setting: _natural(setting.settings))
 
 
+def reached_by_some(shared: Sequence[SharedSetting]) -> list[SharedSetting]:
+    """Keep the settings that end the exposure of at least one forget set: of the others there is nothing to show."""
+    return [setting for setting in shared if any(own.reached for own in setting.by_forget_set.values())]
+
+
 def quantity(setting: SettingCrossing, name: str) -> Level | None:
     """Return one of the ``QUANTITIES`` over a setting's seeds; None: not measured, or no trial ends the exposure."""
     return setting.steps if name == "steps" else setting.lost[name]

@@ -104,8 +104,7 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
         measure: ``gen_ex`` or ``rel_ex``.
     """
     path = ("step", "elapsed_s", measure, *PRICES, "unlearning_quality")
-    identity = _identity(evaluations)
-    evaluations = evaluations.select(list(dict.fromkeys([*identity, *path])))
+    evaluations = evaluations.select([*IDENTITY, *path])
     after_N7 = columns(evaluations, path)
     measured_N = np.isfinite(after_N7[:, 2:4]).all(axis=1)  # what comes behind may be missing
     rows = evaluations.filter(pa.array(measured_N))
@@ -120,7 +119,7 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
     first = passing[np.unique(trial_N[passing], return_index=True)[1]]
     share_C1 = (high_N[first] / (high_N[first] - low_N[first]))[:, None]
     at_C7 = before_N7[first] + share_C1 * (after_N7[first] - before_N7[first])
-    trials = rows.select(identity).take(first).to_pylist()
+    trials = rows.select(IDENTITY).take(first).to_pylist()
     crossings = [
         Crossing(
             trial_id=trial["trial_id"],
@@ -155,8 +154,7 @@ def crossings_by_setting(evaluations: pa.Table, crossings: Sequence[Crossing]) -
         evaluations: rows of every trial, those that never cross too.
         crossings: of these trials, by one measure.
     """
-    identity = _identity(evaluations)
-    trials = evaluations.select(identity).group_by(identity).aggregate([]).to_pylist()
+    trials = evaluations.group_by(list(IDENTITY)).aggregate([]).to_pylist()
     counts = Counter(setting_id_of(row) for row in trials)
     names = {setting_id_of(row): settings_of(row) for row in trials}
     own: dict[str, list[Crossing]] = {setting_id: [] for setting_id in names}
@@ -206,10 +204,6 @@ def price_lost(value: float | None, base: Row | None, column: str) -> float | No
     """Return how much higher a price is than the base model's; None where either was not measured."""
     start = None if base is None else base.get(column)
     return None if start is None or _known(value) is None else value - start
-
-
-def _identity(evaluations: pa.Table) -> list[str]:
-    return [name for name in IDENTITY if name in evaluations.schema.names]
 
 
 def _known(value: float | None) -> float | None:

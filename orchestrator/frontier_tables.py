@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 
 from orchestrator.comparison import (
     NONE_SHARED,
-    QUANTITIES,
     SharedSetting,
     orders,
     orders_title,
@@ -53,6 +52,14 @@ LOST_ON = {
     "distractor_nll": "lost:\nre-\ntained",
 }
 """Headings of what is lost, on held-out data and on data of the forget set's own kind."""
+SIDE_LABELS = {
+    "reached": "seeds",
+    "steps": "steps",
+    "performance": "held-out",
+    "population_nll": "never seen",
+    "distractor_nll": "retained",
+}
+"""Rows of a setting where forget sets stand side by side: seeds that get there, and what is lost on which data."""
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""
 SHARED_SETTINGS = 12
@@ -109,8 +116,9 @@ def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[Renderabl
 def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
     table = _table(points_title(frontier, most))
     rows = points_shown(frontier, most)
+    titles = {"unlearning_quality": quality_name(frontier).replace(" - ", " -\n")}
     extra = {
-        index: f"{name}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
+        index: f"{titles.get(name, name)}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
         for index, (name, level) in enumerate(zip(frontier.objectives, frontier.levels, strict=True))
         if level is not None or name not in _shown_anyway(frontier)
     }
@@ -180,7 +188,7 @@ def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: st
     table = _table(f"{PRICES[measure]} (lost in nats/token)")
     costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
     quality = quality_name(frontiers[0]) if frontiers else ""
-    numbers = [*costs.values(), quality.replace("Ex", "Ex-\n" if " " in quality else "Ex"), "at\nstep"]
+    numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
     for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for price in prices(frontiers, measure):
@@ -211,16 +219,16 @@ def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: s
     if not shared:
         return Group(Text(NONE_SHARED, style="dim"), Text(""))
     sets = [frontier.forget_set for frontier in frontiers]
-    table = _table(f"{PRICES[measure].partition(',')[0]} at equal settings: mean (and range) over seeds")
+    title = f"{PRICES[measure].partition(',')[0]} at equal settings"
+    table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
     for name in ("settings", "", *sets):
         table.add_column(name, overflow="fold")
     shown = quantities(shared)
     for setting in shared[:SHARED_SETTINGS]:
         for what in ("reached", *shown):
-            first = what == "reached"
             table.add_row(
-                names.short(setting.settings) if first else "",
-                "seeds that get there" if first else QUANTITIES[what],
+                names.short(setting.settings) if what == "reached" else "",
+                SIDE_LABELS[what],
                 *(_side_cell(setting, name, what) for name in sets),
             )
     said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []

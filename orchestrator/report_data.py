@@ -26,11 +26,14 @@ RATE_BINS = 8
 """Rows of a heatmap; where fewer learning rates were run, each has its own."""
 
 _COLUMNS = [
-    "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size", "step",
-    "status", "gen_ex", "rel_ex", "unlearning_quality", "performance", "population_nll", "distractor_nll",
+    "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size",
+    "settings", "step", "status", "gen_ex", "rel_ex", "unlearning_quality", "performance", "population_nll",
+    "distractor_nll",
 ]  # fmt: skip
 
-_ENDINGS = ["trial_id", "forget_set", "objective", "optimizer", "learning_rate", "batch_size", "status", "message"]
+_ENDINGS = [
+    "trial_id", "forget_set", "objective", "optimizer", "learning_rate", "batch_size", "settings", "status", "message",
+]  # fmt: skip
 
 _DRAWN = f"""
 with counted as (
@@ -204,14 +207,9 @@ def _finite(table: pa.Table, needed: Sequence[str] = ("unlearning_quality", "per
 
 def _with_names(table: pa.Table) -> pa.Table:
     """Add the column ``method``, and fill ``settings``: see ``crossings.method_of`` and ``settings_of``."""
-    names = [
-        name
-        for name in ("objective", "optimizer", "learning_rate", "batch_size", "settings")
-        if name in table.schema.names
-    ]
-    rows = table.select(names).to_pylist()
+    rows = table.select(["objective", "optimizer", "learning_rate", "batch_size", "settings"]).to_pylist()
     found = {"method": method_of, "settings": settings_of}
-    table = table.drop_columns([name for name in found if name in table.schema.names])
+    table = table.drop_columns("settings")
     for name, of in found.items():
         table = table.append_column(name, pa.array([of(row) for row in rows], type=pa.string()))
     return table
