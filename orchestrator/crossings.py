@@ -1,14 +1,14 @@
 """Where trials end an exposure: the step at which its mean first comes down to what no exposure reads."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.bootstrap import Interval, seed_interval
-from orchestrator.levels import Row
+from orchestrator.levels import Level, Row, level_of
 from orchestrator.pareto import Numbers
 from orchestrator.schema import OWN_KIND
 from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
@@ -20,7 +20,7 @@ PRICES = ("performance", *OWN_KIND)
 """What unlearning costs, in nats per token: on held-out data of the training distribution, and on data of the forget
 set's own kind, never trained and retained."""
 
-IDENTITY = ("trial_id", "objective", "optimizer", "learning_rate", "seed")
+IDENTITY = ("trial_id", "objective", "optimizer", "learning_rate", "batch_size", "seed", "settings", "setting_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,15 @@ class Crossing:
     optimizer: str
     learning_rate: float
     seed: int
+    settings: str
+    """See ``settings_of``."""
+    setting_id: str
     steps: float
     elapsed_s: float
     """Seconds since the trial started."""
+    unlearning_quality: float | None
+    """What is left there by the frontiers' measure, in bits. It is not 0 where the mean exposure is: examples that are
+    still exposed and others that are over-unlearned cancel in the mean exposure, not in this."""
     performance: float
     cost: float | None
     """Performance lost there against the base model, nats per token; None where the base was not measured."""
@@ -47,10 +53,38 @@ class Crossing:
     distractor_cost: float | None
     """The same against the base model's."""
 
+    def price(self, column: str) -> float | None:
+        """Return what is lost there of one of the ``PRICES``; None where it was not measured."""
+        return {
+            "performance": self.cost,
+            "population_nll": self.population_cost,
+            "distractor_nll": self.distractor_cost,
+        }[column]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingCrossing:
+    """Where one setting ends an exposure of one forget set: mean and range over its trials, one a seed.
+
+    Everything but the trials is of those that end it, and None where none does.
+    """
+
+    setting_id: str
+    settings: str
+    trials: int
+    reached: int
+    """Trials that end the exposure."""
+    steps: Level | None
+    unlearning_quality: Level | None
+    """See ``Crossing``."""
+    performance: Level | None
+    lost: Mapping[str, Level | None]
+    """By one of the ``PRICES``: what is lost against the base model, nats per token; None where it was not measured."""
+
     @property
-    def method(self) -> str:
-        """See ``method_of``."""
-        return method_of(vars(self))
+    def whole(self) -> bool:
+        """Tell whether every trial ends it, so that means over seeds leave out none."""
+        return self.reached == self.trials > 0
 
 
 def method_of(row: Row) -> str:
@@ -69,28 +103,35 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
         base: the base model's row of the baselines.
         measure: ``gen_ex`` or ``rel_ex``.
     """
-    path = ("step", "elapsed_s", measure, *PRICES)
+    path = ("step", "elapsed_s", measure, *PRICES, "unlearning_quality")
     evaluations = evaluations.select([*IDENTITY, *path])
-    after_N6 = columns(evaluations, path)
-    measured_N = np.isfinite(after_N6[:, 2:4]).all(axis=1)  # the prices beyond the first may be missing
+    after_N7 = columns(evaluations, path)
+    measured_N = np.isfinite(after_N7[:, 2:4]).all(axis=1)  # what comes behind may be missing
     rows = evaluations.filter(pa.array(measured_N))
-    after_N6 = after_N6[measured_N]
+    after_N7 = after_N7[measured_N]
     trial_N = rows.column("trial_id").combine_chunks().dictionary_encode().indices.to_numpy()
     starts_N = np.diff(trial_N, prepend=-1) != 0
-    before_N6 = np.roll(after_N6, 1, axis=0)
-    before_N6[starts_N] = np.nan if base is None else [0.0, 0.0, *_numbers(base, path[2:])]
-    before_N6[starts_N & (after_N6[:, 0] == 0)] = np.nan
-    high_N, low_N = before_N6[:, 2] - UNEXPOSED[measure], after_N6[:, 2] - UNEXPOSED[measure]
+    before_N7 = np.roll(after_N7, 1, axis=0)
+    before_N7[starts_N] = np.nan if base is None else [0.0, 0.0, *_numbers(base, path[2:])]
+    before_N7[starts_N & (after_N7[:, 0] == 0)] = np.nan
+    high_N, low_N = before_N7[:, 2] - UNEXPOSED[measure], after_N7[:, 2] - UNEXPOSED[measure]
     (passing,) = np.nonzero((high_N > 0) & (low_N <= 0))
     first = passing[np.unique(trial_N[passing], return_index=True)[1]]
     share_C1 = (high_N[first] / (high_N[first] - low_N[first]))[:, None]
-    at_C6 = before_N6[first] + share_C1 * (after_N6[first] - before_N6[first])
-    identity = rows.select(IDENTITY).take(first).to_pylist()
+    at_C7 = before_N7[first] + share_C1 * (after_N7[first] - before_N7[first])
+    trials = rows.select(IDENTITY).take(first).to_pylist()
     crossings = [
         Crossing(
-            **trial,
+            trial_id=trial["trial_id"],
+            objective=trial["objective"],
+            optimizer=trial["optimizer"],
+            learning_rate=trial["learning_rate"],
+            seed=trial["seed"],
+            settings=settings_of(trial),
+            setting_id=setting_id_of(trial),
             steps=steps,
             elapsed_s=elapsed_s,
+            unlearning_quality=_known(quality),
             performance=prices[0],
             cost=price_lost(prices[0], base, "performance"),
             population_nll=_known(prices[1]),
@@ -98,28 +139,60 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
             distractor_nll=_known(prices[2]),
             distractor_cost=price_lost(prices[2], base, "distractor_nll"),
         )
-        for trial, (steps, elapsed_s, _, *prices) in zip(identity, at_C6.tolist(), strict=True)
+        for trial, (steps, elapsed_s, _, *prices, quality) in zip(trials, at_C7.tolist(), strict=True)
     ]
     return sorted(crossings, key=lambda crossing: (crossing.performance, crossing.trial_id))
 
 
-def median_steps(crossings: Sequence[Crossing]) -> dict[str, float]:
-    """Give the median steps of the trials that cross, by method. Trials that never do are not in it."""
-    return {
-        name: float(np.median([crossing.steps for crossing in crossings if crossing.method == name]))
-        for name in sorted({crossing.method for crossing in crossings})
-    }
+def crossings_by_setting(evaluations: pa.Table, crossings: Sequence[Crossing]) -> list[SettingCrossing]:
+    """Sum the crossings up by setting, over seeds: the best first.
+
+    That is the one of the lowest mean performance lost among those whose trials all end the exposure; then come those
+    of which some do, and those of which none does.
+
+    Args:
+        evaluations: rows of every trial, those that never cross too.
+        crossings: of these trials, by one measure.
+    """
+    trials = evaluations.group_by(list(IDENTITY)).aggregate([]).to_pylist()
+    counts = Counter(setting_id_of(row) for row in trials)
+    names = {setting_id_of(row): settings_of(row) for row in trials}
+    own: dict[str, list[Crossing]] = {setting_id: [] for setting_id in names}
+    for crossing in crossings:
+        own[crossing.setting_id].append(crossing)
+    found = [
+        SettingCrossing(
+            setting_id=setting_id,
+            settings=names[setting_id],
+            trials=counts[setting_id],
+            reached=len(group),
+            steps=level_of([crossing.steps for crossing in group]),
+            unlearning_quality=level_of([crossing.unlearning_quality for crossing in group]),
+            performance=level_of([crossing.performance for crossing in group]),
+            lost={name: level_of([crossing.price(name) for crossing in group]) for name in PRICES},
+        )
+        for setting_id, group in own.items()
+    ]
+    return sorted(found, key=_best_first)
 
 
-def median_steps_intervals(crossings: Sequence[Crossing]) -> dict[str, Interval | None]:
-    """Give the bootstrap interval of each of the ``median_steps`` over the seeds that have a trial that crosses."""
-    intervals = {}
-    for name in median_steps(crossings):
-        own = [crossing for crossing in crossings if crossing.method == name]
-        seeds = sorted({crossing.seed for crossing in own})
-        by_seed = [np.array([crossing.steps for crossing in own if crossing.seed == seed]) for seed in seeds]
-        intervals[name] = seed_interval(by_seed, lambda groups: float(np.median(np.concatenate(groups))))
-    return intervals
+def _best_first(setting: SettingCrossing) -> tuple[bool, float, str]:
+    mean = math.inf if setting.performance is None else setting.performance.mean
+    return not setting.whole, mean, setting.settings
+
+
+def settings_of(row: Row) -> str:
+    """Return the settings of a trial as a person reads them; of a row that has none, what its other columns tell."""
+    known = row.get("settings")
+    if known:
+        return str(known)
+    parts = [row["objective"] or "gradient_ascent", f"{row['optimizer']} lr={row['learning_rate']!r}"]
+    return " · ".join([*parts, f"batch {row['batch_size']}"] if row.get("batch_size") else parts)
+
+
+def setting_id_of(row: Row) -> str:
+    """Return what is equal for trials of equal settings, whatever their forget set and seed."""
+    return str(row.get("setting_id") or settings_of(row))
 
 
 def columns(table: pa.Table, names: Sequence[str]) -> Numbers:

@@ -18,10 +18,10 @@ from orchestrator.bootstrap import Interval, agree, seed_interval
 from orchestrator.crossings import (
     UNEXPOSED,
     Crossing,
+    SettingCrossing,
     columns,
+    crossings_by_setting,
     crossings_of,
-    median_steps,
-    median_steps_intervals,
 )
 from orchestrator.frontier_objectives import (
     Objective,
@@ -46,7 +46,7 @@ CHOSEN_NOTE = (
 """What is to be said once beside everything that is called best."""
 
 __all__ = [
-    "CHOSEN_NOTE", "OBJECTIVES", "UNEXPOSED", "Crossing", "Frontier", "Level", "Row", "Target",
+    "CHOSEN_NOTE", "OBJECTIVES", "UNEXPOSED", "Crossing", "Frontier", "Level", "Row", "SettingCrossing", "Target",
     "frontier_of", "frontiers",
 ]  # fmt: skip
 
@@ -92,9 +92,21 @@ class Frontier:
     """For encoder-decoder models: the BLEU and chrF of sources as they are."""
     crossings: Mapping[str, Sequence[Crossing]]
     """By measure of exposure: the trials that reach ``UNEXPOSED``, cheapest first."""
-    steps_intervals: Mapping[str, Mapping[str, Interval | None]]
-    """By measure and method: the bootstrap interval of ``steps_to_unlearn``. None: only one seed gets there, or all get
-    there at the same step."""
+    by_setting: Mapping[str, Sequence[SettingCrossing]]
+    """By measure of exposure: every setting, over its seeds, the best first. See ``crossings_by_setting``."""
+    measures: Sequence[str]
+    """The measures of exposure that were measured: ``gen_ex`` is not where there are no reference models."""
+    priced: Row | None
+    """The evaluated step nearest to the price: see ``priced_row``. None: no trial ends the exposure."""
+
+    @property
+    def measure(self) -> str:
+        """Return the measure that the price is of: ``gen_ex``, or ``rel_ex`` where there are no reference models."""
+        return "rel_ex" if "gen_ex" not in self.measures else "gen_ex"
+
+    def price(self, measure: str) -> SettingCrossing | None:
+        """Return the setting that ends an exposure at the least performance lost; None: no trial ends it."""
+        return next((setting for setting in self.by_setting[measure] if setting.reached), None)
 
     def minimised(self, row: Row) -> tuple[float | None, float | None]:
         """Return what is minimised of a row, by objective: the number, or its distance to the objective's level."""
@@ -102,8 +114,8 @@ class Frontier:
         return first.of_row(row), second.of_row(row)
 
     def steps_to_unlearn(self, measure: str) -> dict[str, float]:
-        """Give the median steps until the exposure is gone, by method, of the trials that get there."""
-        return median_steps(self.crossings[measure])
+        """Return the mean steps until the exposure is gone, by setting, of its trials that get there."""
+        return {own.settings: own.steps.mean for own in self.by_setting[measure] if own.steps is not None}
 
     def as_json(self) -> dict[str, Any]:
         """Give plain data for ``--json``."""
@@ -189,6 +201,8 @@ def frontier_of(
     corner, origin = worst_corner(minimised, values_N2, base, performance_floor)
     lowest = exposure_floor(minimised[0], references)
     crossings = {measure: crossings_of(completed, base, measure) for measure in UNEXPOSED}
+    by_setting = {measure: crossings_by_setting(evaluations, found) for measure, found in crossings.items()}
+    measures = [m for m in UNEXPOSED if _measured(completed, base, m)]
     seed_N = candidates.column("seed").to_numpy()
     by_seed = [values_N2[seed_N == seed] for seed in np.unique(seed_N).tolist()]
     seeds_agree = agree(by_seed)
@@ -220,5 +234,36 @@ def frontier_of(
         references=references,
         copying=copying,
         crossings=crossings,
-        steps_intervals={name: median_steps_intervals(found) for name, found in crossings.items()},
+        by_setting=by_setting,
+        measures=measures,
+        priced=priced_row(completed, crossings, by_setting, measures),
     )
+
+
+def priced_row(
+    completed: pa.Table,
+    crossings: Mapping[str, Sequence[Crossing]],
+    by_setting: Mapping[str, Sequence[SettingCrossing]],
+    measures: Sequence[str],
+) -> Row | None:
+    """Return the evaluation that stands for the price: of the cheapest trial of the best setting, the nearest step.
+
+    By GenEx where it was measured, else by RelEx. Step 0 is not unlearned, and stands for nothing.
+    """
+    if not measures:
+        return None
+    best = next(iter(by_setting[measures[0]]), None)
+    crossing = next((c for c in crossings[measures[0]] if best is not None and c.setting_id == best.setting_id), None)
+    if crossing is None:
+        return None
+    own = completed.filter(
+        pc.and_(pc.equal(completed.column("trial_id"), crossing.trial_id), pc.greater(completed.column("step"), 0))
+    )
+    row: Row = min(own.to_pylist(), key=lambda row: (abs(row["step"] - crossing.steps), row["step"]))
+    return row
+
+
+def _measured(completed: pa.Table, base: Row | None, measure: str) -> bool:
+    """Tell whether an exposure was measured, of any trial or of the base model."""
+    known = base is not None and base.get(measure) is not None
+    return known or bool(np.isfinite(columns(completed, (measure,))).any())

@@ -6,82 +6,138 @@ from typing import Any
 from rich import box
 from rich.console import Group, RenderableType
 
-from orchestrator.crossings import method_of
+from orchestrator.comparison import (
+    NONE_SHARED,
+    SharedSetting,
+    orders,
+    orders_title,
+    quantities,
+    quantity,
+    shared_settings,
+)
+from orchestrator.crossings import SettingCrossing, settings_of
 from orchestrator.frontier import CHOSEN_NOTE, Frontier, Row, Target
 from orchestrator.frontier_objectives import label_of
 from orchestrator.frontier_plot import frontier_plot
 from orchestrator.schema import unit
+from orchestrator.setting_names import SettingNames
 from orchestrator.summary import (
     POINTS_SHOWN,
     PRICES,
-    cost_of,
+    answer,
     exposure_notes,
     frontier_notes,
     interval_note,
     level_note,
+    level_text,
     lost,
+    marks,
+    measures,
     number,
     own_kind_measured,
     points_shown,
     points_title,
+    price_note,
     prices,
+    quality_name,
+    setting_names,
     target_note,
 )
 from orchestrator.terminal import PlainTable as Table
 from orchestrator.terminal import PlainText as Text
 
-LOST_ON = {"population_nll": "lost:\nnever\nseen", "distractor_nll": "lost:\nre-\ntained"}
-"""Headings of what is lost on data of the forget set's own kind."""
+LOST_ON = {
+    "performance": "lost:\nheld-\nout",
+    "population_nll": "lost:\nnever\nseen",
+    "distractor_nll": "lost:\nre-\ntained",
+}
+"""Headings of what is lost, on held-out data and on data of the forget set's own kind."""
+SIDE_LABELS = {
+    "reached": "seeds",
+    "steps": "steps",
+    "performance": "held-out",
+    "population_nll": "never seen",
+    "distractor_nll": "retained",
+}
+"""Rows of a setting where forget sets stand side by side: seeds that get there, and what is lost on which data."""
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""
+SHARED_SETTINGS = 12
+"""Settings in a table of forget sets side by side; ``frontier --json`` has all."""
 
 
 def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
     """Show every frontier and what reaches which exposure, a plot, then what it takes to end the exposure."""
-    return _report(
-        frontiers, [part for f in frontiers for part in (_frontier_table(f, POINTS_SHOWN), _target_table(f))]
-    )
+    names = setting_names(frontiers)
+    tables = [part for f in frontiers for part in (_frontier_table(f, names, POINTS_SHOWN), _target_table(f))]
+    return _report(frontiers, names, tables, compared=measures(frontiers))
 
 
 def frontier_summary(frontiers: Sequence[Frontier]) -> RenderableType:
-    """Show the same, shorter: fewer points, no targets."""
-    return _report(frontiers, [_frontier_table(frontier, POINTS_IN_SUMMARY) for frontier in frontiers])
+    """Show the same, shorter: fewer points, no targets, forget sets side by side by one measure."""
+    names = setting_names(frontiers)
+    tables = [_frontier_table(frontier, names, POINTS_IN_SUMMARY) for frontier in frontiers]
+    return _report(frontiers, names, tables, compared=measures(frontiers)[:1])
 
 
-def _report(frontiers: Sequence[Frontier], tables: Sequence[RenderableType]) -> RenderableType:
+def _report(
+    frontiers: Sequence[Frontier], names: SettingNames, tables: Sequence[RenderableType], *, compared: Sequence[str]
+) -> RenderableType:
     return Group(
         *tables,
         Text(frontier_plot(frontiers), no_wrap=True),
         Text(""),
-        *(_price_table(frontiers, measure) for measure in PRICES),
-        *([Text(CHOSEN_NOTE, style="dim")] if any(frontier.points for frontier in frontiers) else []),
-        Text(interval_note(frontiers), style="dim"),
-        *(Text(note.text, style="dim" if note.matched else "yellow") for note in exposure_notes(frontiers)),
+        *(
+            part
+            for measure in measures(frontiers)
+            for part in (
+                _price_table(frontiers, names, measure),
+                *([_side_by_side(frontiers, names, measure)] if measure in compared else []),
+            )
+        ),
+        *_notes(frontiers, names),
+        Text(""),
+        Text(answer(frontiers)),
     )
 
 
-def _frontier_table(frontier: Frontier, most: int) -> RenderableType:
+def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[RenderableType]:
+    """Say what holds of all tables together."""
+    notes = [f"every setting above has: {names.common}"] if names.common else []
+    if any(frontier.points for frontier in frontiers):
+        notes.append(CHOSEN_NOTE)
+    notes += [note for note in [interval_note(frontiers)] if note]
+    return [
+        *(Text(note, style="dim") for note in notes),
+        *(Text(note.text, style="dim" if note.matched else "yellow") for note in exposure_notes(frontiers)),
+    ]
+
+
+def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
     table = _table(points_title(frontier, most))
+    rows = points_shown(frontier, most)
+    titles = {"unlearning_quality": quality_name(frontier).replace(" - ", " -\n")}
     extra = {
-        index: f"{name}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
+        index: f"{titles.get(name, name)}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
         for index, (name, level) in enumerate(zip(frontier.objectives, frontier.levels, strict=True))
         if level is not None or name not in _shown_anyway(frontier)
     }
-    for name in ("trial", "method, lr", "step"):
+    for name in ("", "trial", "settings", "step"):
         table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
-    writes = any(row["bleu"] is not None for row in frontier.points)
-    costs = {"performance": "lost:\nheld-\nout"}
-    costs |= {name: LOST_ON[name] for name in own_kind_measured([frontier])}
+    writes = any(row["bleu"] is not None for row in rows)
+    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured([frontier]))}
     shows_nll = len(costs) == 1  # where its own kind is known, what is lost takes the room
-    headers = ["|Gen-\nEx|\nbits", "GenEx\nbits", "RelEx\nbits", "extr.", "AUC"]
+    exposures = {"gen_ex_abs": "|Gen-\nEx|\nbits", "gen_ex": "GenEx\nbits", "rel_ex": "RelEx\nbits"}
+    exposures = {name: header for name, header in exposures.items() if any(row[name] is not None for row in rows)}
+    headers = [*exposures.values(), "extr.", "AUC"]
     headers += [*["held-\nout\nNLL"] * shows_nll, *costs.values(), *["BLEU"] * writes]
     for name in (*extra.values(), *headers):
         table.add_column(name, justify="right", overflow="fold")
-    for row in points_shown(frontier, most):
+    for row in rows:
         table.add_row(
-            row["trial_id"][:8], f"{method_of(row)} {row['learning_rate']:.2g}", str(row["step"]),
+            marks(frontier, row), row["trial_id"][:8], names.short(settings_of(row)), str(row["step"]),
             *(number(frontier.minimised(row)[index], 3) for index in extra),
-            number(row["gen_ex_abs"], 2), number(row["gen_ex"], 2), number(row["rel_ex"], 2),
+            *(number(row[name], 2) for name in exposures),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
             *([number(row["heldout_nll"], 3)] if shows_nll else []),
             *(number(lost(row, frontier, name), 3, sign=True) for name in costs),
@@ -128,21 +184,66 @@ def _target_cells(target: Target, performance: str) -> list[str]:
     ]
 
 
-def _price_table(frontiers: Sequence[Frontier], measure: str) -> RenderableType:
-    table = _table(f"{PRICES[measure]} (lost in nats/token, interpolated between evaluations)")
-    own_kind = own_kind_measured(frontiers)
-    costs = ["lost:\nheld-\nout", *(LOST_ON[name] for name in own_kind)]
-    for name in ("forget set", "reached\nby", *costs, "at\nstep", "with", "median steps"):
-        table.add_column(name, overflow="fold")
+def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    table = _table(f"{PRICES[measure]} (lost in nats/token)")
+    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
+    quality = quality_name(frontiers[0]) if frontiers else ""
+    numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
+    for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for price in prices(frontiers, measure):
-        best = price.cheapest
+        best = price.best
+        level = None if best is None else best.unlearning_quality
         table.add_row(
             price.forget_set, price.reached_by,
-            *(number(cost_of(best, name), 3, sign=True) for name in ("performance", *own_kind)),
-            f"{best.steps:.1f}" if best else "-",
-            f"{best.method} {best.learning_rate:.2g}" if best else "-", price.median_steps,
+            *(number(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
+            number(None if level is None else level.mean, 2),
+            number(None if best is None or best.steps is None else best.steps.mean, 1),
+            names.short(best.settings) if best else "-", price.seeds,
         )  # fmt: skip
-    return Group(table, *(Text(note, style="dim") for note in [level_note(frontiers, measure)] if note), Text(""))
+    first = measure == measures(frontiers)[0]  # the next tables need not say it again
+    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    return Group(table, *(Text(note, style="dim") for note in notes if note), Text(""))
+
+
+def _mean(setting: SettingCrossing, price: str) -> float | None:
+    level = setting.lost[price]
+    return None if level is None else level.mean
+
+
+def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
+    shared = shared_settings(frontiers, measure)
+    if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
+        return Text("")
+    if not shared:
+        return Group(Text(NONE_SHARED, style="dim"), Text(""))
+    sets = [frontier.forget_set for frontier in frontiers]
+    title = f"{PRICES[measure].partition(',')[0]} at equal settings"
+    table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
+    for name in ("settings", "", *sets):
+        table.add_column(name, overflow="fold")
+    shown = quantities(shared)
+    for setting in shared[:SHARED_SETTINGS]:
+        for what in ("reached", *shown):
+            table.add_row(
+                names.short(setting.settings) if what == "reached" else "",
+                SIDE_LABELS[what],
+                *(_side_cell(setting, name, what) for name in sets),
+            )
+    said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
+    left = len(shared) - SHARED_SETTINGS
+    more = [f"{left} more settings: frontier --json"] if left > 0 else []
+    return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))
+
+
+def _side_cell(setting: SharedSetting, forget_set: str, what: str) -> str:
+    own = setting.by_forget_set.get(forget_set)
+    if own is None:
+        return "-"
+    if what == "reached":
+        return f"{own.reached} of {own.trials}"
+    return level_text(quantity(own, what), 1 if what == "steps" else 3, sign=what != "steps")
 
 
 def _table(title: str) -> Table:

@@ -22,7 +22,7 @@ MEASURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One measure of the reference models: its mean, and its smallest and largest value among them."""
+    """One number of several models, such as the reference models or those of several seeds: mean, smallest, largest."""
 
     mean: float
     low: float

@@ -7,8 +7,8 @@ from typing import Any
 
 import jinja2
 
-from orchestrator import summary
-from orchestrator.crossings import method_of
+from orchestrator import comparison, summary
+from orchestrator.crossings import settings_of
 from orchestrator.figures import (
     examples_figure,
     frontier_figure,
@@ -26,6 +26,8 @@ from orchestrator.storage import Storage
 PAGE = "report/index.html"
 EXTREMES_SHOWN = 8
 """Examples of a forget set in the page, from each end."""
+SETTINGS_SHOWN = 24
+"""Settings in the page at which forget sets stand side by side."""
 ENDINGS_SHOWN = 50
 """Trials in the page that ended with a message."""
 COSTS = {
@@ -89,16 +91,22 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: b
         data=data,
         figures=figures,
         frontiers=data.frontiers,
-        prices={measure: summary.prices(data.frontiers, measure) for measure in summary.PRICES},
+        prices={measure: summary.prices(data.frontiers, measure) for measure in summary.measures(data.frontiers)},
+        shared={
+            measure: comparison.shared_settings(data.frontiers, measure) for measure in summary.measures(data.frontiers)
+        },
+        comparison=comparison,
+        names=summary.setting_names(data.frontiers),
         notes=summary.exposure_notes(data.frontiers),
         interval_note=summary.interval_note(data.frontiers),
         chosen_note=CHOSEN_NOTE,
         costs={name: COSTS[name] for name in ("performance", *summary.own_kind_measured(data.frontiers))},
         summary=summary,
-        method_of=method_of,
+        settings_of=settings_of,
         look_up=look_up,
         extremes=EXTREMES_SHOWN,
         endings=ENDINGS_SHOWN,
+        settings_shown=SETTINGS_SHOWN,
         redact=redact,
         packages=packages,
         facts=_facts(manifest),

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.admission import of_present_spec
-from orchestrator.crossings import method_of
-from orchestrator.frontier import Frontier, Row, frontiers
+from orchestrator.crossings import method_of, settings_of
+from orchestrator.frontier import UNEXPOSED, Frontier, Row, frontiers
 from orchestrator.ledger import Ledger
 from orchestrator.plain import command, one_line, quoted_sql, sql_text
 from orchestrator.schema import EXAMPLES, to_table
 from orchestrator.spec import stored_spec
+from orchestrator.summary import NAMES
 
 EVALUATIONS_DRAWN = 1500
 """Evaluations of a forget set that a figure draws; of more, every n-th."""
@@ -25,11 +26,14 @@ RATE_BINS = 8
 """Rows of a heatmap; where fewer learning rates were run, each has its own."""
 
 _COLUMNS = [
-    "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size", "step",
-    "status", "gen_ex", "rel_ex", "unlearning_quality", "performance", "population_nll", "distractor_nll",
+    "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size",
+    "settings", "step", "status", "gen_ex", "rel_ex", "unlearning_quality", "performance", "population_nll",
+    "distractor_nll",
 ]  # fmt: skip
 
-_ENDINGS = ["trial_id", "forget_set", "objective", "optimizer", "learning_rate", "status", "message"]
+_ENDINGS = [
+    "trial_id", "forget_set", "objective", "optimizer", "learning_rate", "batch_size", "settings", "status", "message",
+]  # fmt: skip
 
 _DRAWN = f"""
 with counted as (
@@ -121,8 +125,8 @@ def read_report_data(ledger: Ledger) -> ReportData:
     """Read a sweep, whatever there is of it."""
     spec = stored_spec(ledger)
     found = frontiers(ledger)
-    evaluations = _with_method(_finite(of_present_spec(ledger, spec, ledger.table("evaluations", _COLUMNS))))
-    trials = _with_method(of_present_spec(ledger, spec, ledger.table("trials", _ENDINGS)))
+    evaluations = _with_names(_finite(of_present_spec(ledger, spec, ledger.table("evaluations", _COLUMNS))))
+    trials = _with_names(of_present_spec(ledger, spec, ledger.table("trials", _ENDINGS)))
     texts = ledger.forget_examples()
     return ReportData(
         sweep=ledger.sweep,
@@ -133,7 +137,7 @@ def read_report_data(ledger: Ledger) -> ReportData:
         evaluations=_ask(_DRAWN, evaluations=evaluations),
         trajectories=_ask(_TRAJECTORIES, evaluations=evaluations),
         heatmap=_ask(_HEATMAP, evaluations=evaluations),
-        examples=_examples(ledger, found, evaluations, texts),
+        examples=_examples(ledger, found, texts),
         statuses=dict(Counter(status or "unfinished" for status in trials["status"].to_pylist())),
         endings=trials.filter(pc.is_valid(trials["message"])).sort_by("trial_id").to_pylist(),
         has_references=pc.count(evaluations["gen_ex"]).as_py() > 0
@@ -147,29 +151,30 @@ def look_up(uri: str, trial_id: str, step: int | str) -> str:
     return one_line(f"{command('query', uri)} {quoted_sql(sql)}")
 
 
-def point_after(frontier: Frontier, evaluations: pa.Table) -> tuple[str, int, str] | None:
+def point_after(frontier: Frontier) -> tuple[str, int, str] | None:
     """Choose the evaluation that shows the examples after unlearning: (trial, step, how it was chosen).
 
-    The cheapest trial that ends the exposure, at its step nearest to there; where none does, the least exposed point
-    of the frontier. None: there is no point.
+    The one nearest to the price; where no trial ends the exposure, the least exposed point of the frontier. None: there
+    is no point.
     """
-    for measure, name in (("gen_ex", "GenEx 0"), ("rel_ex", "RelEx 1.44")):
-        crossing = next(iter(frontier.crossings[measure]), None)
-        if crossing is not None:
-            steps = evaluations.filter(pc.equal(evaluations["trial_id"], crossing.trial_id))["step"].to_pylist()
-            step = min(steps, key=lambda s: abs(s - crossing.steps))
-            return crossing.trial_id, step, f"the evaluated step nearest to the cheapest crossing of mean {name}"
+    if frontier.priced is not None:
+        level = f"mean {NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
+        return (
+            frontier.priced["trial_id"],
+            frontier.priced["step"],
+            f"the evaluated step nearest to the price of {level}",
+        )
     if frontier.points:
         point = frontier.points[0]
         return point["trial_id"], point["step"], "no trial ends the exposure: the least exposed point of the frontier"
     return None
 
 
-def _examples(ledger: Ledger, found: Sequence[Frontier], evaluations: pa.Table, texts: pa.Table) -> list[Examples]:
+def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> list[Examples]:
     """Read the examples of one evaluation of each forget set: the files of those trials, and no others."""
     result = []
     for frontier in found:
-        point = point_after(frontier, evaluations)
+        point = point_after(frontier)
         if point is None:
             continue
         trial_id, step, choice = point
@@ -200,10 +205,14 @@ def _finite(table: pa.Table, needed: Sequence[str] = ("unlearning_quality", "per
     return table
 
 
-def _with_method(table: pa.Table) -> pa.Table:
-    """Add the column ``method``: see ``crossings.method_of``."""
-    rows = table.select(["objective", "optimizer"]).to_pylist()
-    return table.append_column("method", pa.array([method_of(row) for row in rows], type=pa.string()))
+def _with_names(table: pa.Table) -> pa.Table:
+    """Add the column ``method``, and fill ``settings``: see ``crossings.method_of`` and ``settings_of``."""
+    rows = table.select(["objective", "optimizer", "learning_rate", "batch_size", "settings"]).to_pylist()
+    found = {"method": method_of, "settings": settings_of}
+    table = table.drop_columns("settings")
+    for name, of in found.items():
+        table = table.append_column(name, pa.array([of(row) for row in rows], type=pa.string()))
+    return table
 
 
 def _ask(sql: str, *, parameters: dict[str, Any] | None = None, **tables: pa.Table) -> list[dict[str, Any]]:

@@ -5,18 +5,30 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.figures.parts import PERFORMANCE, QUALITY, RESULTS, band, layered, model_tooltip, tooltip
-from orchestrator.frontier import Frontier, Row
+from orchestrator.crossings import settings_of
+from orchestrator.figures.parts import (
+    PERFORMANCE,
+    QUALITY,
+    RESULTS,
+    band,
+    layered,
+    model_tooltip,
+    price_tooltip,
+    tooltip,
+)
+from orchestrator.frontier import UNEXPOSED, Frontier, Row
 from orchestrator.plotting import BY_DISTRIBUTION, GREEN, GREY, INK, OKABE_ITO, Figure, Panel
 from orchestrator.report_data import ReportData
-from orchestrator.summary import DISTRIBUTIONS
+from orchestrator.summary import DISTRIBUTIONS, NAMES
 
 _EVALUATION, _PARETO, _BASE, _REFERENCE = "evaluation", "Pareto point", "base model", "reference model"
+_PRICE = "price"
 _KINDS = {  # drawn from the first to the last: colour (None: the panel's), shape, size in square pixels, opacity
     _EVALUATION: (GREY, "circle", 16, 0.45),
     _PARETO: (None, "circle", 30, 1.0),
     _REFERENCE: (GREEN, "triangle-up", 110, 1.0),
     _BASE: (INK, "diamond", 120, 1.0),
+    _PRICE: ("#CC79A7", "cross", 150, 1.0),
 }
 
 
@@ -54,6 +66,13 @@ def _caption(data: ReportData, outside: int) -> str:
     ]
     if any(frontier.base is not None for frontier in data.frontiers):
         sentences.append("Diamond: the base model, before unlearning.")
+    if priced := [frontier for frontier in data.frontiers if frontier.price(frontier.measure)]:
+        measure = priced[0].measure
+        sentences.append(
+            f"Cross: the price, where the signed mean of {NAMES[measure]} comes down to {UNEXPOSED[measure]:.3g}, "
+            f"between two evaluated steps, by the mean over seeds of the best setting. Examples above and below cancel "
+            f"in that mean, and do not in what this figure shows."
+        )
     if any(frontier.references for frontier in data.frontiers):
         sentences.append("Triangles: reference models, which never saw the forget set.")
     if any("unlearning_quality" in frontier.floor for frontier in data.frontiers):
@@ -82,21 +101,36 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
         (_PARETO, frontier.points),
         (_REFERENCE, frontier.references),
         (_BASE, [frontier.base] if frontier.base is not None else []),
+        (_PRICE, _price_rows(frontier)),
     ]
-    names = (
-        "trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step", "gen_ex", "rel_ex",
-        "unlearning_quality", "performance", "population_nll", "distractor_nll", "model",
-    )  # fmt: skip
+    names = ("trial_id", "seed", "step", *RESULTS, "model")
     return [
         {
             "kind": kind,
             "forget_set": frontier.forget_set,
             "distribution": DISTRIBUTIONS[frontier.distribution],
             **{name: row[name] for name in names if name in row},
+            **({"settings": settings_of(row)} if "learning_rate" in row or "settings" in row else {}),
         }
         for kind, rows in kinds
         for row in rows
         if row["unlearning_quality"] is not None and row["performance"] is not None
+    ]
+
+
+def _price_rows(frontier: Frontier) -> list[Row]:
+    """Return where the price lies, as a row; nothing where no trial ends the exposure."""
+    best = frontier.price(frontier.measure)
+    if best is None or best.steps is None or best.performance is None or best.unlearning_quality is None:
+        return []
+    return [
+        {
+            "settings": best.settings,
+            "step": round(best.steps.mean, 1),
+            "unlearning_quality": best.unlearning_quality.mean,
+            "performance": best.performance.mean,
+            frontier.measure: UNEXPOSED[frontier.measure],
+        }
     ]
 
 
@@ -136,7 +170,7 @@ def _frontier_panel(
             y=y,
             color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours), legend=legend),
             shape=alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=shapes), legend=legend),
-            tooltip=tooltip(*RESULTS) if kind in (_EVALUATION, _PARETO) else model_tooltip(),
+            tooltip=_tooltip(kind, [row for row in rows if row["kind"] == kind]),
         )
         for kind in kinds
     ]
@@ -151,6 +185,12 @@ def _frontier_panel(
     return layered(*floor, line, *points, rows=rows, title=title, height=300, uri=data.uri)
 
 
+def _tooltip(kind: str, rows: Sequence[Row]) -> list[alt.Tooltip]:
+    if kind in (_EVALUATION, _PARETO):
+        return tooltip(*RESULTS, rows=rows)
+    return price_tooltip(rows) if kind == _PRICE else model_tooltip(rows)
+
+
 def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
     x = alt.X("performance:Q", title=f"{PERFORMANCE} (lower is better)", scale=alt.Scale(zero=False))
     y = alt.Y("unlearning_quality:Q", title=f"{QUALITY[data.has_references]} (lower is better)")
@@ -160,7 +200,7 @@ def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
     dashes = [[1, 0] if distribution == DISTRIBUTIONS["in"] else [5, 3] for distribution in labels.values()]
     color = alt.Color("label:N", scale=alt.Scale(domain=list(labels), range=colours), legend=legend)
     dash = alt.StrokeDash("label:N", scale=alt.Scale(domain=list(labels), range=dashes), legend=legend)
-    marks = {kind: look[1] for kind, look in _KINDS.items() if kind in (_BASE, _REFERENCE)}
+    marks = {kind: look[1] for kind, look in _KINDS.items() if kind in (_BASE, _REFERENCE, _PRICE)}
     points = (
         alt.Chart()
         .transform_filter(alt.datum.kind != _PARETO)
@@ -170,11 +210,11 @@ def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
             y=y,
             color=color,
             shape=alt.Shape("kind:N", scale=alt.Scale(domain=list(marks), range=list(marks.values())), legend=None),
-            tooltip=model_tooltip(),
+            tooltip=model_tooltip([row for row in rows if row["kind"] != _PARETO]),
         )
     )
     pareto = alt.Chart().transform_filter(alt.datum.kind == _PARETO)
     line = pareto.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=color, strokeDash=dash)
-    hover = pareto.mark_circle(size=14, opacity=1).encode(x=x, y=y, color=color, tooltip=tooltip(*RESULTS))
+    hover = pareto.mark_circle(size=14, opacity=1).encode(x=x, y=y, color=color, tooltip=tooltip(*RESULTS, rows=rows))
     rows = [{**row, "label": f"{row['forget_set']} ({row['distribution']})"} for row in rows]
     return layered(line, hover, points, rows=rows, title="All frontiers on one scale", height=300, uri=data.uri)

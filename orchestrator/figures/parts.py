@@ -19,13 +19,11 @@ MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "perform
 
 _TRIAL, _STEP = "TRIAL-7f3a", "STEP-7f3a"
 """Stand in a command for what a page puts there; no quotes are needed around what they stand for."""
-_SETTINGS = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step")
+_SETTINGS = ("trial_id", "settings", "seed", "step")
 RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance", *OWN_KIND)
 _TOOLTIPS: dict[str, Any] = {
     "forget_set": {"title": "forget set"},
     "trial_id": {"title": "trial"},
-    "learning_rate": {"title": "learning rate", "type": "quantitative", "format": ".3~g"},
-    "batch_size": {"title": "batch size"},
     "unlearning_quality": {"title": "unlearning quality, bits", "type": "quantitative", "format": ".3f"},
     "population_nll": {"title": "own kind, never trained, nats/token", "type": "quantitative", "format": ".3f"},
     "distractor_nll": {"title": "own kind, retained, nats/token", "type": "quantitative", "format": ".3f"},
@@ -33,15 +31,24 @@ _TOOLTIPS: dict[str, Any] = {
 }
 
 
-def tooltip(*results: str) -> list[alt.Tooltip]:
-    """List what hovering shows of an evaluation, and the command to look it up."""
-    known = [_tooltip_of(name) for name in (*_SETTINGS, *results)]
+def tooltip(*results: str, rows: Sequence[Row]) -> list[alt.Tooltip]:
+    """List what hovering shows of an evaluation, without what no row has, and the command to look it up."""
+    known = [_tooltip_of(name) for name in (*_SETTINGS, *_measured(results, rows))]
     return [*known, alt.Tooltip("command", type="nominal", title="look it up")]
 
 
-def model_tooltip() -> list[alt.Tooltip]:
-    """List what hovering shows of a base or reference model."""
-    return [_tooltip_of(name) for name in ("model", "forget_set", *RESULTS)]
+def model_tooltip(rows: Sequence[Row]) -> list[alt.Tooltip]:
+    """List what hovering shows of a base or reference model, without what no row has."""
+    return [_tooltip_of(name) for name in ("model", "forget_set", *_measured(RESULTS, rows))]
+
+
+def price_tooltip(rows: Sequence[Row]) -> list[alt.Tooltip]:
+    """List what hovering shows of a price."""
+    return [_tooltip_of(name) for name in ("kind", "settings", "step", *_measured(RESULTS, rows))]
+
+
+def _measured(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    return [name for name in names if any(row.get(name) is not None for row in rows)]
 
 
 def _tooltip_of(name: str) -> alt.Tooltip:

@@ -32,8 +32,9 @@ def trajectory_figure(data: ReportData) -> Figure:
         name="trajectories",
         title="Exposure and performance along the ascent",
         caption=(
-            "Each line is one trial, by learning rate. All panels of a measure have one scale. Lines leave the frame "
-            "where the model is over-unlearned (GenEx) or beyond nine tenths of all evaluations (performance). "
+            "Each line is one trial, by learning rate. Exposures have a scale for each forget set, performance one for "
+            "all. Lines leave the frame where the model is over-unlearned (GenEx) or beyond nine tenths of all "
+            "evaluations (performance). "
             f"{drawn} of {total} trials are drawn. Green, of exposures: the range and the mean of the reference models."
             + ("" if "gen_ex" in measures else " GenEx is missing: the sweep has no reference models.")
         )
@@ -46,10 +47,10 @@ def trajectory_figure(data: ReportData) -> Figure:
 
 def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, frontier: Frontier | None, title: str) -> Panel:
     base = None if frontier is None else frontier.base
-    names = ("trial_id", "optimizer", "learning_rate", "objective", "batch_size", "seed", "step", measure)
+    names = ("trial_id", "settings", "learning_rate", "seed", "step", measure)
     values = [{name: row[name] for name in names} for row in rows if row[measure] is not None]
     x = alt.X("step:Q", title=_STEPS, axis=alt.Axis(tickMinStep=1, format="d"))
-    bottom, top = _frame(data, measure)
+    bottom, top = _frame(data, measure, frontier)
     scale = alt.Scale(domain=[bottom, top], nice=False, zero=False)
     y = alt.Y(f"{measure}:Q", title=MEASURES[measure], scale=scale)
     color = alt.Color(
@@ -80,7 +81,7 @@ def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, frontier:
         alt.Chart()
         .transform_filter(alt.FieldRangePredicate(field=measure, range=[bottom, top]))
         .mark_circle(size=22, opacity=1)
-        .encode(x=x, y=y, color=color, tooltip=tooltip(measure))
+        .encode(x=x, y=y, color=color, tooltip=tooltip(measure, rows=values))
     )
     level = UNEXPOSED.get(measure) if base is None or measure in UNEXPOSED else base[measure]
     floor = band(None if frontier is None else frontier.floor.get(measure))
@@ -98,10 +99,19 @@ def _ends(rows: Sequence[Row]) -> list[float]:
     return [low, (low * high) ** 0.5, high] if low < high else [low]
 
 
-def _frame(data: ReportData, measure: str) -> tuple[float, float]:
-    """Give all panels of a measure one range, so that they compare, cut to where there is something to see."""
-    values = sorted(row[measure] for row in data.trajectories if row[measure] is not None)
-    bases = [f.base[measure] for f in data.frontiers if f.base is not None and f.base[measure] is not None]
+def _frame(data: ReportData, measure: str, frontier: Frontier | None) -> tuple[float, float]:
+    """Return the range of a panel, cut to where there is something to see.
+
+    Performance has one range for all forget sets, so that prices compare; an exposure has one for each: that of a set
+    would lie flat on the scale of another.
+    """
+    own = measure != "performance" and frontier is not None
+    frontiers = [frontier] if own and frontier is not None else data.frontiers
+    sets = {f.forget_set for f in frontiers} if own else {row["forget_set"] for row in data.trajectories}
+    values = sorted(r[measure] for r in data.trajectories if r[measure] is not None and r["forget_set"] in sets)
+    bases = [f.base[measure] for f in frontiers if f.base is not None and f.base[measure] is not None]
+    if not values:
+        return 0.0, 1.0
     if measure == "gen_ex":
         top = max(*values, *bases, 1.0)
         return max(-top, min(*values, 0.0) - 0.05 * top), 1.05 * top

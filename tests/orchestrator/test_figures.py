@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import optuna
 import pyarrow as pa
@@ -89,7 +90,8 @@ def test_images_are_drawn_without_a_browser(figures):
 
 def test_the_frontier_marks_base_and_references_and_tells_the_distributions_apart(data, figures):
     verses, people, together = figures["frontier"].page_specs()
-    assert {row["kind"] for row in values(verses)} == {"evaluation", "Pareto point", "base model", "reference model"}
+    kinds = {"evaluation", "Pareto point", "base model", "reference model", "price"}
+    assert {row["kind"] for row in values(verses)} == kinds
     pareto = [row for row in values(verses) if row["kind"] == "Pareto point"]
     assert len(pareto) == len(data.frontiers[0].points)
     colours = [encodings(spec, "color")[0]["scale"]["range"][1] for spec in (verses, people)]
@@ -102,10 +104,12 @@ def test_hovering_tells_trial_settings_and_command(data, figures):
     for name in ("frontier", "trajectories"):
         spec = figures[name].page_specs()[0]
         shown = [{entry["field"] for entry in tooltip} for tooltip in encodings(spec, "tooltip")]
-        assert any({"trial_id", "optimizer", "learning_rate", "seed", "step", "command"} <= fields for fields in shown)
+        assert any({"trial_id", "settings", "seed", "step", "command"} <= fields for fields in shown)
         if name == "frontier":
-            assert all({"population_nll", "distractor_nll"} <= fields for fields in shown)
-            assert {row["population_nll"] for row in values(spec)} == {2.5}
+            assert sum("population_nll" in fields for fields in shown) == len(shown) - 1, "not of the price"
+            assert not any("distractor_nll" in fields for fields in shown), "no set has any"
+            assert {row["population_nll"] for row in values(spec) if row["kind"] != "price"} == {2.5}
+            assert all(row["settings"].count(" · ") == 2 for row in values(spec) if "trial_id" in row)
         (command,) = (t["calculate"] for t in spec["transform"] if t.get("as") == "command")
         assert "unlearn-sweep query" in command
         assert "datum.trial_id" in command
@@ -223,21 +227,90 @@ def test_exposure_before_unlearning_follows_from_memorization(data):
     assert (row["before"], row["after"]) == (pytest.approx(0.1 * 8 / math.log(2)), 0.5)
 
 
-def test_after_is_the_step_nearest_to_the_cheapest_crossing(data, sweep):
+def test_after_is_the_step_nearest_to_the_price(data):
     frontier = data.frontiers[0]
-    crossing = frontier.crossings["gen_ex"][0]
-    trial_id, step, choice = point_after(frontier, sweep.table("evaluations"))
+    price = frontier.price("gen_ex")
+    crossing = next(c for c in frontier.crossings["gen_ex"] if c.setting_id == price.setting_id)
+    trial_id, step, choice = point_after(frontier)
     assert trial_id == crossing.trial_id
-    assert abs(step - crossing.steps) == min(abs(s - crossing.steps) for s in (0, 2, 5, 9))
+    assert abs(step - crossing.steps) == min(abs(s - crossing.steps) for s in (2, 5, 9))
     assert "GenEx 0" in choice
 
 
-def test_a_trial_that_never_crosses_gives_the_least_exposed_point(data, sweep):
-    frontier = data.frontiers[0]
-    never = type(frontier)(**{**vars(frontier), "crossings": {"gen_ex": [], "rel_ex": []}})
-    evaluations = sweep.table("evaluations")
-    assert point_after(never, evaluations)[:2] == (frontier.points[0]["trial_id"], frontier.points[0]["step"])
-    assert point_after(type(frontier)(**{**vars(never), "points": []}), evaluations) is None
+def test_a_trial_that_never_crosses_gives_the_least_exposed_point(data):
+    never = replace(data.frontiers[0], priced=None)
+    assert point_after(never)[:2] == (never.points[0]["trial_id"], never.points[0]["step"])
+    assert point_after(replace(never, points=[])) is None
+
+
+def test_the_price_is_marked_in_its_panel_and_among_all_and_the_caption_says_what_it_is(data, figures):
+    *panels, together = figures["frontier"].page_specs()
+    for frontier, spec in zip(data.frontiers, panels, strict=True):
+        best = frontier.price("gen_ex")
+        (price,) = (row for row in values(spec) if row["kind"] == "price")
+        assert (price["performance"], price["unlearning_quality"]) == (
+            best.performance.mean, best.unlearning_quality.mean,
+        )  # fmt: skip
+        assert price["settings"] == best.settings
+        assert encodings(spec, "x")[0]["scale"]["domain"][1] >= price["performance"], "within the frame"
+        shapes = {json.dumps(e["scale"]["domain"]): e["scale"]["range"] for e in encodings(spec, "shape")}
+        assert all("cross" in shape for shape in shapes.values())
+    assert sum(row["kind"] == "price" for row in values(together)) == 2
+    assert "Cross: the price, where the signed mean of GenEx comes down to 0" in figures["frontier"].caption
+    unpriced = replace(data, frontiers=[replace(f, by_setting={"gen_ex": [], "rel_ex": []}) for f in data.frontiers])
+    figure = frontier_figure(unpriced)
+    assert "Cross" not in figure.caption
+    assert all(row["kind"] != "price" for spec in figure.page_specs() for row in values(spec))
+
+
+def scales(spec):
+    return {json.dumps(e["scale"]["domain"]) for e in encodings(spec, "y") if "scale" in e}
+
+
+def test_exposures_have_a_scale_for_each_forget_set_and_performance_one_for_all(data):
+    """Were one set a hundred times as exposed, the curves of the other would lie flat on its scale."""
+    far = [
+        {**row, "gen_ex": 100 * row["gen_ex"]} if row["forget_set"] == "people" else row for row in data.trajectories
+    ]
+    specs = trajectory_figure(replace(data, trajectories=far)).page_specs()
+    before = trajectory_figure(data).page_specs()
+    of = {"people": [], "verses": []}
+    for spec, old in zip(specs, before, strict=True):
+        title = spec["title"]
+        of[title["text"].partition(" ")[0]].append((title["subtitle"].partition(";")[0], scales(spec), scales(old)))
+    assert all(new == old for what, new, old in of["verses"] if what in ("GenEx", "RelEx"))
+    assert all(new != old for what, new, old in of["people"] if what == "GenEx")
+    assert len({json.dumps(sorted(new)) for own in of.values() for what, new, _ in own if what == "performance"}) == 1
+
+
+def test_a_heatmap_is_a_share_of_what_the_base_model_has_of_the_same_set(data):
+    """On one scale of bits, a set that starts at a tenth of another would look unlearned before the first step."""
+    low = [
+        replace(f, base={**f.base, "unlearning_quality": 1.0}) if f.forget_set == "people" else f
+        for f in data.frontiers
+    ]
+    cells = [
+        {**cell, "quality": cell["quality"] / 10} if cell["forget_set"] == "people" else cell for cell in data.heatmap
+    ]
+    for spec, old in zip(
+        heatmap_figure(replace(data, frontiers=low, heatmap=cells)).page_specs(),
+        heatmap_figure(data).page_specs(),
+        strict=True,
+    ):
+        shares = [row["share"] for row in values(spec)]
+        assert shares == pytest.approx([row["share"] for row in values(old)])
+        assert shares == pytest.approx(
+            [row["quality"] / (1.0 if row["forget_set"] == "people" else 10.0) for row in values(spec)]
+        )
+        (color,) = encodings(spec, "color")
+        assert (color["field"], color["scale"]["domain"]) == ("share", [0, 1])
+    assert "verses 10.0 bits, people 10.0 bits" in heatmap_figure(data).caption
+
+
+def test_a_heatmap_without_a_base_model_is_a_share_of_the_worst(data):
+    bare = replace(data, frontiers=[replace(f, base=None) for f in data.frontiers])
+    shares = [row["share"] for spec in heatmap_figure(bare).page_specs() for row in values(spec)]
+    assert max(shares) == 1.0
 
 
 def test_many_examples_are_thinned(data):

@@ -19,6 +19,9 @@ from tests.orchestrator.helpers import make_spec, write_sweep
 from tests.support import PROPERTY
 from trainables.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
+SETTING = "gradient_ascent · sgd lr=0.1"
+"""What tells of a trial of ``row`` that has no settings."""
+
 
 def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_ex=1.0, rel_ex=2.0, **more):
     return {
@@ -271,8 +274,8 @@ def test_a_frontier_of_a_signed_measure_does_not_see_the_side(offsets, measure, 
 def test_one_seed_has_no_interval():
     frontier = whole([row(1.0, 3.0, gen_ex=-1.0)], base=row(10.0, 3.0))
     assert frontier.hypervolume_by_seed is None
-    assert frontier.steps_to_unlearn("gen_ex") == {"sgd": 0.5}
-    assert frontier.steps_intervals["gen_ex"] == {"sgd": None}
+    assert frontier.steps_to_unlearn("gen_ex") == {SETTING: 0.5}
+    assert frontier.by_setting["gen_ex"][0].steps.models == 1
 
 
 def test_intervals_are_over_seeds():
@@ -281,9 +284,10 @@ def test_intervals_are_over_seeds():
     by_seed = frontier.hypervolume_by_seed
     assert frontier.hypervolume == 6.0
     assert (by_seed.low, by_seed.estimate, by_seed.high) == pytest.approx((4.0, 5.0, 6.0))
-    assert frontier.steps_to_unlearn("gen_ex") == {"sgd": pytest.approx(16 / 3)}
-    steps = frontier.steps_intervals["gen_ex"]["sgd"]
-    assert (steps.low, steps.high, steps.seeds) == (pytest.approx(4.0), pytest.approx(8.0), 3)
+    (setting,) = frontier.by_setting["gen_ex"]
+    assert (setting.settings, setting.trials, setting.reached, setting.whole) == (SETTING, 3, 3, True)
+    steps = setting.steps
+    assert (steps.mean, steps.low, steps.high, steps.models) == pytest.approx((52 / 9, 4.0, 8.0, 3))
 
 
 def test_a_crossing_is_interpolated_between_two_evaluations():
@@ -361,10 +365,10 @@ def test_seeds_that_are_equal_but_for_rounding_have_no_interval():
     base = row(10.0, 3.0, gen_ex=8.0)
     equal = whole(rows_of(1.5e-7), base=base)
     assert equal.seeds_agree
-    assert (equal.hypervolume_by_seed, equal.steps_intervals["gen_ex"]) == (None, {"sgd": None})
+    assert equal.hypervolume_by_seed is None
     apart = whole(rows_of(0.05), base=base)
     assert not apart.seeds_agree
-    assert apart.hypervolume_by_seed.seeds == apart.steps_intervals["gen_ex"]["sgd"].seeds == apart.seeds == 3
+    assert apart.hypervolume_by_seed.seeds == apart.seeds == 3
 
 
 def test_what_is_not_a_number_is_passed_over():
@@ -404,7 +408,7 @@ def test_a_collapsed_row_gives_no_crossing():
     assert whole(trial).crossings == {"gen_ex": [], "rel_ex": []}
 
 
-def test_crossings_come_cheapest_first_with_their_medians():
+def test_crossings_come_cheapest_first_and_settings_with_their_means():
     rows = [
         row(1, performance + step, step=step, trial_id=name, gen_ex=gen_ex)
         for name, performance in (("dear", 5.0), ("cheap", 3.0))
@@ -412,7 +416,7 @@ def test_crossings_come_cheapest_first_with_their_medians():
     ]
     frontier = whole(rows)
     assert [crossing.trial_id for crossing in frontier.crossings["gen_ex"]] == ["cheap", "dear"]
-    assert frontier.steps_to_unlearn("gen_ex") == {"sgd": 1.0}
+    assert frontier.steps_to_unlearn("gen_ex") == {SETTING: 1.0}
 
 
 def test_the_frontiers_of_a_sweep(written_sweeps):
@@ -442,7 +446,8 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
     assert set(plain) == {
         "forget_set", "distribution", "objectives", "trials", "evaluations", "points", "reference_point",
         "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "copying",
-        "crossings", "steps_intervals", "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
+        "crossings", "by_setting", "measures", "priced",
+        "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
         "chosen",
     }  # fmt: skip
     assert plain["floor"]["gen_ex_abs"] == {"mean": 0.5, "low": 0.5, "high": 0.5, "models": 2}
@@ -477,12 +482,82 @@ def test_every_measure_is_a_number_of_an_evaluation():
     assert {"unlearning_quality", "performance", "membership_auc", "elapsed_s"} <= set(MINIMISED)
 
 
-def test_a_method_is_named_by_its_objective_unless_it_is_plain_ascent():
-    trials = [("a", "gradient_ascent", 4), ("b", "npo", 8), ("c", "npo", 12)]
+def test_trials_of_different_settings_are_never_summed_up():
+    trials = [("a", "npo beta=0.1 · sgd lr=0.1 · batch 4", 4), ("b", "npo beta=1 · sgd lr=0.1 · batch 4", 8)]
+    trials += [("c", trials[1][1], 12)]
     rows = [
-        row(1.0, 3.0, step=step + more, trial_id=trial, objective=objective, gen_ex=1.0 - more)
-        for trial, objective, step in trials
+        row(1.0, 3.0 + step, step=step + more, trial_id=trial, settings=text, setting_id=text[9:12], gen_ex=1.0 - more)
+        for trial, text, step in trials
         for more in (0, 2)
     ]
-    assert whole(rows).steps_to_unlearn("gen_ex") == {"npo sgd": 11.0, "sgd": 5.0}
-    assert [crossing.objective for crossing in whole(rows).crossings["gen_ex"]] == ["gradient_ascent", "npo", "npo"]
+    frontier = whole(rows)
+    assert frontier.steps_to_unlearn("gen_ex") == {trials[0][1]: 5.0, trials[1][1]: 11.0}
+    assert [setting.trials for setting in frontier.by_setting["gen_ex"]] == [1, 2]
+
+
+def test_trials_of_older_versions_without_settings_go_by_what_their_columns_tell():
+    rows = [
+        row(1.0, 3.0, step=2, trial_id=trial, gen_ex=-1.0, learning_rate=rate, batch_size=4)
+        for trial, rate in (("a", 0.1), ("b", 0.10000001), ("c", 0.1))
+    ]
+    settings = whole(rows, base=row(9.0, 3.0, gen_ex=3.0)).by_setting["gen_ex"]
+    assert {own.settings: own.trials for own in settings} == {
+        "gradient_ascent · sgd lr=0.1 · batch 4": 2, "gradient_ascent · sgd lr=0.10000001 · batch 4": 1,
+    }  # fmt: skip
+
+
+def path(trial_id, settings, *costs, seed=0):
+    """A trial whose GenEx is 0 at step 10, at a performance of 3 + cost; or, without one, that stays exposed."""
+    end = -10.0 if costs else 1.0
+    lost = costs[0] if costs else 0.1
+    more = {"settings": settings, "setting_id": settings, "trial_id": trial_id, "seed": seed}
+    return [
+        row(10.0, 3.0, step=0, gen_ex=10.0, **more),
+        row(abs(end), 3.0 + 2 * lost, step=20, gen_ex=end, **more),
+    ]
+
+
+def test_the_best_setting_is_the_cheapest_of_those_that_every_seed_ends_the_exposure_with():
+    rows = [
+        *path("a", "lucky", 0.1), *path("b", "lucky", seed=1),
+        *path("c", "dear", 0.5), *path("d", "dear", 0.3, seed=1),
+        *path("e", "never"), *path("f", "cheap", 0.2), *path("g", "cheap", 0.4, seed=1),
+    ]  # fmt: skip
+    frontier = whole(rows, base=row(10.0, 3.0, gen_ex=10.0))
+    found = frontier.by_setting["gen_ex"]
+    assert [(own.settings, own.reached, own.trials) for own in found] == [
+        ("cheap", 2, 2), ("dear", 2, 2), ("lucky", 1, 2), ("never", 0, 1),
+    ]  # fmt: skip
+    cost = found[0].lost["performance"]
+    assert (cost.mean, cost.low, cost.high) == pytest.approx((0.3, 0.2, 0.4))
+    assert found[0].lost["population_nll"] is found[3].steps is found[3].performance is None
+    assert frontier.price("gen_ex") == found[0]
+    assert frontier.priced["trial_id"] == "f", "the cheapest trial of that setting"
+    assert whole(path("e", "never")).price("gen_ex") is whole(path("e", "never")).priced is None
+
+
+def test_a_price_says_what_is_left_there_by_the_measure_of_the_frontier():
+    """Half of the examples 10 bits exposed, half 10 bits over-unlearned: a mean of 0, and a mean |GenEx| of 10."""
+    rows = [row(12.0, 3.0, step=4, gen_ex=4.0), row(8.0, 3.4, step=8, gen_ex=-4.0)]
+    frontier = whole(rows, base=row(30.0, 3.0, gen_ex=30.0))
+    price = frontier.price("gen_ex")
+    assert (price.steps.mean, price.unlearning_quality.mean, price.lost["performance"].mean) == pytest.approx(
+        (6.0, 10.0, 0.2)
+    )
+    assert frontier.priced["step"] == 4, "of equally near ones the earlier"
+
+
+def test_step_0_never_stands_for_the_price():
+    rows = [row(10.0, 3.0, step=0, gen_ex=1.0), row(9.0, 4.0, step=50, gen_ex=-30.0)]
+    frontier = whole(rows, base=row(10.0, 3.0, gen_ex=1.0))
+    assert frontier.price("gen_ex").steps.mean < 2
+    assert frontier.priced["step"] == 50
+
+
+def test_without_reference_models_the_price_is_of_relative_exposure():
+    rows = [row(1.0, 3.0 + step, step=step, gen_ex=None, rel_ex=4.0 - step) for step in (1, 4)]
+    frontier = whole(rows, base=row(2.0, 3.0, gen_ex=None, rel_ex=4.0))
+    assert (frontier.measures, frontier.measure) == (["rel_ex"], "rel_ex")
+    assert frontier.priced["step"] == 4
+    assert whole([*rows, row(1.0, 3.0, step=9)]).measures == ["gen_ex", "rel_ex"]
+    assert whole([]).measures == []

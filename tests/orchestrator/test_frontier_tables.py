@@ -8,8 +8,8 @@ from rich.console import Console
 
 from orchestrator.frontier_plot import HEIGHT, WIDTH, frontier_plot
 from orchestrator.frontier_tables import POINTS_IN_SUMMARY, frontier_report, frontier_summary
-from orchestrator.summary import floor_note
-from tests.orchestrator.test_frontier import row, whole
+from orchestrator.summary import floor_note, marks, points_shown, points_title
+from tests.orchestrator.test_frontier import path, row, whole
 
 METRICS = {
     "gen_ex_per_token": 1.0,
@@ -104,7 +104,7 @@ def test_prices_on_data_of_its_own_kind_stand_beside_the_price():
     text = shown(frontier_report([people]))
     assert max(map(len, text.splitlines())) <= 80
     price = next(line for line in text.splitlines() if line.startswith("personal_data 1 of 1"))
-    assert price.split()[4:7] == ["+0.100", "+0.500", "+0.375"]
+    assert price.split()[4:] == ["+0.100", "+0.500", "+0.375", "10.00", "5.0", "sgd", "lr=0.1", "1", "of", "1"]
     assert "on its own kind 2.500 never trained and 1.500 retained" in " ".join(text.split())
     none = shown(frontier_report([curve()]))
     assert "never\n" not in none
@@ -147,10 +147,31 @@ def test_what_was_not_exposed_is_said_so():
     assert "0 of 1" in text  # by RelEx it was, and stays so
 
 
-def test_what_was_not_measured_is_said_so():
-    base = BASE | {"gen_ex": None}
-    text = shown(frontier_summary([whole([row(1.0, 3.0, **METRICS | {"gen_ex": None})], base=base)]))
-    assert "verses     not measured" in text
+NO_REFERENCES = {"gen_ex": None, "gen_ex_abs": None, "gen_ex_per_token": None}
+
+
+@pytest.mark.parametrize("show", [frontier_report, frontier_summary])
+def test_without_reference_models_nothing_is_said_of_generalized_exposure(show):
+    """No empty columns, no price of GenEx 0, no floor, and no exposure 'NOT matched' of nothing."""
+    base = BASE | NO_REFERENCES
+    own = METRICS | NO_REFERENCES
+    rows = [row(abs(2.56 - step), 3 + step / 9, step=step, rel_ex=4.0 - step, **own) for step in range(4)]
+    text = shown(show([whole(rows, base=base), replace(whole(rows, base=base), forget_set="people")]))
+    assert "GenEx" not in text.replace("bits of |GenEx| where it was measured", "")
+    assert "Gen-" not in text
+    assert "bits/token" not in text
+    assert "NOT matched" not in text
+    assert " - " not in " ".join(text.splitlines()[4:7]), "no column of the points is empty"
+    assert "the price of mean RelEx 1.44" in text
+    assert "|RelEx - 1.44|" in text
+    assert "reference models" not in text
+
+
+def test_exposures_that_differ_are_said_not_to_be_matched_and_one_known_is_compared_with_nothing():
+    low = replace(curve(), forget_set="people", base=BASE | {"gen_ex_per_token": 0.5})
+    assert "verses 1.00, people 0.50 (NOT matched" in " ".join(shown(frontier_report([curve(), low])).split())
+    unknown = replace(low, base=BASE | {"gen_ex_per_token": None})
+    assert "bits/token: verses" not in shown(frontier_report([curve(), unknown]))
 
 
 def test_objectives_that_no_column_shows_get_one():
@@ -164,10 +185,7 @@ def test_one_seed_says_that_it_has_no_interval_and_several_what_they_are():
     assert "one seed: no intervals" in shown(frontier_summary([curve()]))
     rows = [row(5.0, 3.0 + seed, seed=seed, trial_id=f"t{seed}", gen_ex=-1.0 - seed, **METRICS) for seed in (0, 1)]
     text = shown(frontier_summary([whole(rows, base=BASE)]), 200)
-    assert (
-        "95% bootstrap intervals over 2 seeds, 1000 resamples; so few seeds give little more than their range" in text
-    )
-    assert "sgd 1 (1-1)" in text
+    assert "95% bootstrap interval over 2 seeds, 1000 resamples; so few seeds give little more than their range" in text
 
 
 def test_seeds_that_agree_have_no_interval_and_the_reason_is_said():
@@ -189,5 +207,118 @@ def test_what_an_encoder_decoder_writes_is_compared_with_copying():
 
 
 def test_a_point_says_its_objective_unless_it_is_plain_ascent():
-    assert "npo sgd 0.1" in shown(frontier_report([curve(1, objective="npo")]))
+    npo = curve(1, settings="npo beta=0.5 · sgd lr=0.1 · batch 4")
+    both = shown(frontier_report([npo, curve(1, settings="gradient_ascent · sgd lr=0.1 · batch 4")]))
+    assert "npo beta=0.5 sgd lr=0.1" in both
+    assert "every setting above has: batch 4" in both
+    assert "every setting above has: npo beta=0.5 batch 4" in shown(frontier_report([npo]))
     assert "npo" not in shown(frontier_report([curve(1, objective="gradient_ascent")]))
+
+
+def bent(points=40, knee=11, **more):
+    """A frontier of many points with a knee, whose mean GenEx is 0 between two of its steps."""
+    rows = [
+        row(50.0 - step, 3 + (step / 100 if step <= knee else (step - knee) / 10 + knee / 100), step=step,
+            gen_ex=20.5 - step, **METRICS | more)
+        for step in range(1, points + 1)
+    ]  # fmt: skip
+    return whole(rows, base=BASE | {"gen_ex": 20.5})
+
+
+@pytest.mark.parametrize("most", [4, 5, 8, 12, 39, 40, 100])
+@pytest.mark.parametrize("knee", [2, 3, 11, 25, 38])
+def test_ends_knee_and_priced_point_are_always_in_the_table(most, knee):
+    frontier = bent(knee=knee)
+    rows = points_shown(frontier, most)
+    steps = [own["step"] for own in rows]
+    assert len(steps) == len(set(steps)) == min(most, 40)
+    assert steps == sorted(steps, reverse=True), "the least exposed first"
+    assert frontier.knee["step"] == knee
+    assert {1, 40, knee, 20} <= set(steps)
+    assert {"".join(marks(frontier, own)): own["step"] for own in rows if marks(frontier, own)} == {"k": knee, "p": 20}
+
+
+@pytest.mark.parametrize("show", [frontier_report, frontier_summary])
+def test_the_knee_is_a_row_of_its_own_table(show):
+    text = shown(show([bent()]))
+    assert "k, the knee: t at step 11" in text
+    assert any(line.split()[:5] == ["k", "t", "sgd", "lr=0.1", "11"] for line in text.splitlines())
+    assert any(line.split()[:5] == ["p", "t", "sgd", "lr=0.1", "20"] for line in text.splitlines())
+
+
+def test_a_priced_point_that_others_beat_is_shown_as_one_more():
+    rows = [row(9.0 - step, 3 + step / 10, step=step, gen_ex=8.0, **METRICS) for step in range(1, 7)]
+    rows += [row(5.5, 9.0, step=3, trial_id="u", gen_ex=-1.0, **METRICS)]
+    frontier = whole(rows, base=BASE)
+    assert [(own["trial_id"], own["step"]) for own in points_shown(frontier, 4)] == [
+        ("t", 6), ("t", 4), ("u", 3), ("t", 3), ("t", 1),
+    ]  # fmt: skip
+    assert points_title(frontier, 4).endswith(": 4 of 6 Pareto points, and the one nearest to the price")
+    assert points_title(frontier).endswith(": 6 Pareto points, and the one nearest to the price")
+
+
+def test_the_price_is_marked_on_the_plot_and_the_legend_says_whose_it_is():
+    frontier = bent()
+    lines = frontier_plot([frontier, replace(bent(), forget_set="people", distribution="out")]).splitlines()
+    assert "P price of verses: mean GenEx 0, between evaluated steps" in lines
+    assert "Q price of people: mean GenEx 0, between evaluated steps" in lines
+    canvas = [line for line in lines if line.endswith("│")]
+    assert sum(line.count("P") + line.count("Q") for line in canvas) >= 1
+    other = whole(list(frontier.points), base=BASE, objectives=("rel_ex", "performance"))
+    assert "price of" not in frontier_plot([other])
+    assert "price of" not in frontier_plot([curve(3)])
+
+
+@pytest.mark.parametrize("show", [frontier_report, frontier_summary])
+def test_what_a_price_is_beside_the_frontier_is_said_in_place(show):
+    text = " ".join(shown(show([bent()])).split())
+    assert "price is read where the signed mean of GenEx over the examples comes down to 0, between two eval" in text
+    assert "not in the mean |GenEx| at evaluated steps that the frontiers show" in text
+    assert text.count("a price is read where") == 1
+
+
+def shared(costs, *, own_kind=1.0):
+    """Forget sets by name: of each, what it costs by (setting, seed)."""
+    found = []
+    for name, by_trial in costs.items():
+        rows = [
+            own | METRICS | {"population_nll": 2.0 + own_kind * (own["step"] / 20)}
+            for (setting, seed), cost in by_trial.items()
+            for own in path(f"{setting}{seed}", f"gradient_ascent · adamw lr={setting} · batch 4", cost, seed=seed)
+        ]
+        found.append(replace(whole(rows, base=BASE | {"population_nll": 2.0}), forget_set=name))
+    return found
+
+
+def test_forget_sets_stand_side_by_side_at_equal_settings_only():
+    costs = {
+        "verses": {("0.1", 0): 0.4, ("0.1", 1): 0.5, ("0.2", 0): 0.3, ("0.5", 0): 0.01},
+        "people": {("0.1", 0): 0.1, ("0.1", 1): 0.2, ("0.2", 0): 0.1},
+    }
+    text = shown(frontier_report(shared(costs)))
+    assert max(map(len, text.splitlines())) <= 80
+    table = text.split("the price of mean GenEx 0 at equal settings")[1].split("the price of mean RelEx")[0]
+    assert "+0.450 (0.400 to 0.500)" in table
+    assert "+0.150 (0.100 to 0.200)" in table
+    assert "lr=0.5" not in table, "nobody else was unlearned with it"
+    assert "lost on held-out data: verses more than people, 3 times" in " ".join(table.split())
+    assert "steps: no order of verses and people holds" in table
+
+
+def test_no_setting_in_common_is_said_and_compared_by_nothing():
+    text = shown(frontier_report(shared({"verses": {("0.1", 0): 0.4}, "people": {("0.3", 0): 0.1}})))
+    assert "no setting was run on several forget sets" in text
+    assert "more than" not in text
+    assert "median" not in text
+    assert "no setting was run" not in shown(frontier_report([curve()]))
+
+
+def test_the_last_sentence_answers_what_it_costs():
+    people = shared({"people": {("0.1", 0): 0.016}})[0]
+    lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 400).splitlines()
+    assert lines[-1] == (
+        "Ending the exposure (mean GenEx 0: as likely as under models that never saw the data) costs, by the best "
+        "setting that was run: for verses +1.1 nats/token on held-out data, after 20 steps; for people +0.016 "
+        "nats/token on held-out data, +0.5 on never-trained data of its own kind, after 10 steps; for rest more than "
+        "was tried, since no trial gets there: at best 1.0 of 10.0 bits of |GenEx| are left."
+    )

@@ -9,11 +9,13 @@ from pathlib import PurePosixPath
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.frontier import frontiers
 from orchestrator.ledger import Ledger
 from orchestrator.report import EXTREMES_SHOWN, write_report
 from orchestrator.report_data import read_report_data
 from orchestrator.spec import dump_spec
 from orchestrator.storage import LocalStorage
+from orchestrator.summary import is_same, points_shown
 from orchestrator.sweeps import open_sweep
 from tests.orchestrator.helpers import (
     Crash,
@@ -217,7 +219,7 @@ def test_one_seed_has_no_intervals_and_several_have(tmp_path, written):
     _, page = written
     assert "One seed: no intervals" in page.text
     two = page_of(write_sweep(tmp_path, make_spec(name="two", seeds=[0, 1])), images=False)
-    assert "95% bootstrap intervals over 2 seeds" in two.text
+    assert "95% bootstrap interval over 2 seeds" in two.text
 
 
 def test_one_forget_set_is_compared_with_none(tmp_path):
@@ -246,6 +248,69 @@ def test_without_reference_models_exposure_is_relative(tmp_path):
     assert "GenEx is missing: the sweep has no reference models" in page.text
     assert any("mean |RelEx" in script for script in page.scripts)
     assert not any("mean |GenEx" in script for script in page.scripts)
+
+
+def test_without_reference_models_no_column_is_empty_and_no_price_is_of_nothing(tmp_path):
+    spec = make_spec(name="bare")
+    ledger = Ledger(storage=LocalStorage(tmp_path / "bare"), sweep="bare")
+    ledger.create(dump_spec(spec), {"sweep": "bare"}, {"python": "3.11"})
+    for name in spec.data.forget_sets:
+        records = [evaluation_record(s, rel_ex=3.0 - s / 2, quality=abs(1.56 - s / 2)) for s in (0, 2, 5)]
+        publish(ledger, records, forget_set=name)
+    base = vars(evaluation_record(rel_ex=3.0))
+    skip = ("step", "status", "tokens_seen", "elapsed_s")
+    ledger.publish_baselines(
+        [
+            {"model": "base", "forget_set": name, **{k: v for k, v in base.items() if k not in skip}}
+            for name in spec.data.forget_sets
+        ]
+    )
+    page = page_of(ledger, images=False)
+    said = page.text.partition("Exposure and performance along")[0] + page.text.partition("Best points")[2]
+    said = said.partition("Provenance")[0]
+    assert "GenEx" not in said.replace("bits of |GenEx| where it was measured", "")
+    assert "NOT matched" not in page.text
+    assert "The price of mean RelEx 1.44" in page.text
+    assert "Ending the exposure (mean RelEx 1.44" in page.text
+
+
+def test_the_page_opens_with_what_it_costs_and_defines_what_it_measures(written):
+    _, page = written
+    opening = page.text.partition("What is measured")[0]
+    assert "Ending the exposure (mean GenEx 0: as likely as under models that never saw the data) costs" in opening
+    assert " ".join(opening.split()).index("Ending the exposure") < opening.index("trials\n")
+    definitions = page.text.partition("What is measured")[2].partition("What unlearning costs")[0]
+    for name in ("GenEx", "RelEx", "Frontier", "Price, lost", "Floor"):
+        assert f"\n{name}" in definitions
+    assert "log2 of how many times likelier the model finds it" in definitions
+
+
+def test_the_pages_points_have_their_settings_and_the_knee_and_the_priced_point_among_them(written):
+    ledger, page = written
+    for frontier in frontiers(ledger):
+        rows = points_shown(frontier)
+        assert any(is_same(row, frontier.priced) for row in rows)
+        assert frontier.knee is None or any(is_same(row, frontier.knee) for row in rows)
+    points = page.text.partition("Best points")[2].partition("Most and least")[0]
+    assert re.search(r"(adamw|sgd) lr=", points)
+    assert "Every setting has: gradient_ascent batch 4" in page.text
+    assert "P, the step nearest to the price" in points
+
+
+def test_forget_sets_are_compared_at_equal_settings_only(tmp_path, written):
+    _, page = written
+    assert "no setting was run on several forget sets" in page.text.lower()
+    spec = make_spec(
+        name="grid",
+        seeds=[0, 1],
+        search={"sampler": "grid", "trials": None, "space": {"batch_size": 4, "learning_rate": [1e-3, 2e-3]}},
+    )
+    grid = page_of(write_sweep(tmp_path, spec), images=False)
+    text = " ".join(grid.text.split())
+    assert "The price of mean GenEx 0 at equal settings" in text
+    assert "no setting was run on several forget sets" not in text.lower()
+    assert "Steps: verses more than people, 2 times" in text
+    assert "median steps" not in text
 
 
 def test_only_collapsed_trials(tmp_path):
