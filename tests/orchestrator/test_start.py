@@ -26,6 +26,16 @@ def test_python_m_does_not_import_from_the_current_folder(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_ctrl_c_while_modules_are_imported_leaves_no_traceback():
+    program = (
+        "import sys\nclass Interrupted:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'orchestrator.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\nfrom orchestrator.__main__ import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_a_table_is_printed_in_a_locale_that_lacks_its_characters():
     locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": ""}
     code = "import sys; sys.argv[1:] = ['plan', '--no-estimate']; from orchestrator.cli import main; main()"
