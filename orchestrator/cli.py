@@ -348,6 +348,8 @@ def frontier(
     )
     if as_json:
         print_json([{**f.as_json(), "skipped_files": sorted(ledger.skipped)} for f in result])
+    elif not ledger.has_evaluations():
+        show(f"nothing was evaluated yet; how far it is: {command('status', ledger.storage.uri)}")
     else:
         out().print(frontier_report(result))
     require_whole(ledger)
