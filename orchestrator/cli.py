@@ -253,7 +253,10 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
             quiet_optuna()
             summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
     except SweepInterruptedError as error:
-        say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
+        if Ledger(storage=open_storage(uri), sweep=spec.name).spec_text() is None:
+            say("stopped; nothing was begun")
+        else:
+            say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
         raise typer.Exit(128 + error.signal_number) from None
     except SweepGoneError:
         raise  # there is nothing to go on with
@@ -383,6 +386,8 @@ def frontier(
     )
     if as_json:
         print_json([{**f.as_json(), "skipped_files": sorted(ledger.skipped)} for f in result])
+    elif not ledger.has_evaluations():
+        show(f"nothing was evaluated yet; how far it is: {command('status', ledger.storage.uri)}")
     else:
         out().print(frontier_report(result))
     require_whole(ledger)

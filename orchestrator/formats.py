@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 
 from orchestrator.plain import clean, replace_obeyed
 
+_SECOND = 1_000_000_000
+"""In nanoseconds."""
+
 
 def as_json(value: Any) -> str:
     """Write plain data as JSON: not a number and infinity are null, times and intervals ISO 8601, bytes base64.
@@ -25,6 +28,25 @@ def as_json(value: Any) -> str:
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     return replace_obeyed(text, lambda character: json.dumps(character)[1:-1], keep="\n")
+
+
+def interval_text(months: int, days: int, nanoseconds: int) -> str:
+    """Write an interval for a person, as DuckDB does: ``1 month 2 days 03:04:05.5``."""
+    parts = [
+        f"{count} {unit}{'' if abs(count) == 1 else 's'}" for count, unit in ((months, "month"), (days, "day")) if count
+    ]
+    if nanoseconds or not parts:
+        seconds, rest = divmod(abs(nanoseconds), _SECOND)
+        fraction = f".{rest:09d}".rstrip("0") if rest else ""
+        clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
+        parts.append(f"{'-' if nanoseconds < 0 else ''}{clock}")
+    return " ".join(parts)
+
+
+def _seconds(nanoseconds: int) -> str:
+    """Write nanoseconds as seconds, exactly."""
+    seconds, rest = divmod(abs(nanoseconds), _SECOND)
+    return f"{'-' if nanoseconds < 0 else ''}{seconds}{f'.{rest:09d}'.rstrip('0') if rest else ''}"
 
 
 def _json(table: pa.Table) -> bytes:
@@ -92,7 +114,7 @@ def _plain(value: Any) -> Any:
         case dict():
             plain = {key: _plain(inner) for key, inner in value.items()}
         case pa.MonthDayNano(months=months, days=days, nanoseconds=nanoseconds):
-            plain = f"P{months}M{days}DT{nanoseconds / 1e9:g}S"
+            plain = f"P{months}M{days}DT{_seconds(nanoseconds)}S"
         case list() | tuple():
             plain = [_plain(inner) for inner in value]
         case bytes():

@@ -333,6 +333,10 @@ class Ledger:
         become another: nothing is lost."""
         return any(self.storage.files(folder, ".parquet") for folder in ("references", "trials", "evaluations"))
 
+    def has_evaluations(self) -> bool:
+        """Tell whether any trial was evaluated."""
+        return bool(self.storage.files("evaluations", ".parquet"))
+
     def create(self, spec_text: str, manifest: dict[str, Any], session: dict[str, Any]) -> None:
         """Write what the sweep is and what it runs on; one that goes on keeps its first session, and notes the new one.
 

@@ -8,6 +8,7 @@ from orchestrator.admission import on_axis
 from orchestrator.drivers import Driver, current_driver
 from orchestrator.ledger import Ledger
 from orchestrator.listed_points import trials_per_stratum
+from orchestrator.plain import command
 from orchestrator.spec import stored_spec
 
 
@@ -38,6 +39,8 @@ def described(status: dict[str, Any]) -> str:
     many = "as many as the budget allows" if status["trials"] is None else status["trials"]
     driver = status["driver"]
     drives = f"driven by {Driver(**driver)}" if driver is not None else "nobody drives it now"
+    if driver is None and not status["proposed"]:
+        drives += f"; it has not begun: {command('resume', status['uri'])}"
     return (
         f"{status['sweep']}: {status['proposed']} of {many} trials proposed ({endings}), "
         f"{status['evaluations']} evaluations\n{status['uri']}\n{drives}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from rich.console import Group, RenderableType
 
+from orchestrator.formats import interval_text
 from orchestrator.plain import one_line
 from orchestrator.progress import duration
 from orchestrator.terminal import PlainTable as Table
@@ -110,9 +111,14 @@ def result_table(result: pa.Table, *, width: int) -> RenderableType:
     if fitting < result.num_columns:
         caption.append(f"{fitting} of {result.num_columns} columns: select fewer, or --format for all")
     table = Table(caption=", ".join(caption), caption_justify="left")
-    for name, column in list(zip(names, result.schema, strict=True))[:fitting]:
+    for index, (name, column) in enumerate(list(zip(names, result.schema, strict=True))[:fitting]):
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            Text(name),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=_longest(index, names, cells) <= TEXT_WIDTH,  # an id in two lines cannot be copied
+        )
     for row in cells:
         table.add_row(*row[:fitting])
     return table
@@ -121,15 +127,21 @@ def result_table(result: pa.Table, *, width: int) -> RenderableType:
 def _columns_that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
     """Count the columns, from the left, that have room; one has always. Long texts fold at ``TEXT_WIDTH``."""
     taken = 1
-    for index, name in enumerate(names):
-        longest = max(len(name), *(len(row[index]) for row in cells)) if cells else len(name)
-        taken += min(longest, TEXT_WIDTH) + 3
+    for index in range(len(names)):
+        taken += min(_longest(index, names, cells), TEXT_WIDTH) + 3
         if taken > width:
             return max(index, 1)
     return len(names)
 
 
+def _longest(index: int, names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """Count the characters of a column's longest text, its name included."""
+    return max(len(names[index]), *(len(row[index]) for row in cells)) if cells else len(names[index])
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, pa.MonthDayNano):
+        return interval_text(*value)
     return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))

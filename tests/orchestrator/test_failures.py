@@ -1,14 +1,17 @@
 """Why trials fail: kept in the sweep, told in a line, not tried again in vain, and a run that fails alike stops."""
 
+import pickle
 import sys
 from dataclasses import asdict
 
 import pytest
+import ray
 
-from orchestrator import cli
-from orchestrator.errors import TrialsFailAlikeError
+from orchestrator import cli, runner
+from orchestrator.errors import TaskFailedError, TrialsFailAlikeError
 from orchestrator.failures import ALIKE, WORKER_DIED, Failures, dead_worker, failures_described
 from orchestrator.interrupt import Interrupt
+from orchestrator.ray_session import fetch
 from orchestrator.tuning import _Exchange
 from tests.orchestrator.helpers import evaluation_record, make_search, make_spec, memory_ledger, told, write_sweep
 from trainables.failures import Failure
@@ -123,6 +126,33 @@ def test_a_trial_that_fails_while_the_run_stops_goes_on_later_and_its_log_is_kep
     assert run.row(trial_id)["status"] is None
     assert "FileNotFoundError" in run.ledger.log(trial_id)
     assert not run.exchange.running
+
+
+def test_what_a_task_of_the_preparation_raised_is_one_line_and_the_rest_is_in_the_log():
+    ledger = memory_ledger()
+    error = TaskFailedError(
+        "training model 'base' failed: OSError: s3://AKIA:wJalr@b/a", "Traceback\n  of Ray's worker"
+    )
+    said = str(runner._with_log(ledger, error))
+    assert said.splitlines() == [
+        "training model 'base' failed: OSError: s3://***@b/a",
+        f"the whole of it: unlearn-sweep logs {ledger.storage.uri} --trial preparation",
+    ]
+    assert "Traceback\n  of Ray's worker" in ledger.log("preparation")
+    assert "wJalr" not in ledger.log("preparation")
+
+
+def test_a_task_that_raises_is_told_by_its_first_line(monkeypatch):
+    def raises(_):
+        cause = KeyError("loss")
+        raise ray.exceptions.RayTaskError("train_model", "line\n" * 70, cause)
+
+    monkeypatch.setattr(ray, "get", raises)
+    with pytest.raises(TaskFailedError) as failed:
+        fetch(None, "training model 'base'")
+    assert str(failed.value) == "training model 'base' failed: KeyError: 'loss'"
+    assert failed.value.details.count("line") >= 70
+    assert pickle.loads(pickle.dumps(failed.value)).details == failed.value.details
 
 
 def test_no_key_of_a_uri_is_written_down():

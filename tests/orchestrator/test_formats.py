@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from orchestrator.formats import FORMATS
+from orchestrator.tables import result_table
 
 TIME = datetime.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=datetime.UTC)
 TEXTS = ["plain", 'say "hi", twice', "two\nlines", "a|b", "back\\slash", "naïve – 日本語 😀", "", None]
@@ -103,6 +105,33 @@ def test_json_and_csv_have_a_word_for_every_type():
     assert (row["total"], row["price"], row["list"]) == ("12", "1.5", '["a,b", null]')
     assert (row["bytes"], row["interval"], row["flag"]) == ("AP8=", "P1M2DT3.5S", "true")
     assert "| 12 | 1.5 |" in written("markdown", SPECIAL).decode()
+
+
+@pytest.mark.parametrize(
+    ("interval", "iso", "shown"),
+    [
+        ((0, 0, 0), "P0M0DT0S", "00:00:00"),
+        ((1, 2, 3_500_000_000), "P1M2DT3.5S", "1 month 2 days 00:00:03.5"),
+        ((14, 1, 0), "P14M1DT0S", "14 months 1 day"),
+        ((0, 0, 1_234_567_890_123_456), "P0M0DT1234567.890123456S", "342:56:07.890123456"),
+        ((0, -1, -61_000_000_000), "P0M-1DT-61S", "-1 day -00:01:01"),
+    ],
+)
+def test_an_interval_is_exact_for_a_machine_and_readable_for_a_person(interval, iso, shown):
+    table = pa.table({"took": pa.array([pa.MonthDayNano(interval)])})
+    assert json.loads(written("json", table)) == [{"took": iso}]
+    text = io.StringIO()
+    Console(file=text, width=80).print(result_table(table, width=80))
+    assert f" {shown} " in text.getvalue()
+
+
+def test_short_texts_of_a_table_are_in_one_line():
+    ids = ["0123456789abcdef", "fedcba9876543210"]
+    table = pa.table({"trial_id": ids, "stratum": ["verses/seed=0"] * 2, "message": ["why it ended, " * 30] * 2})
+    text = io.StringIO()
+    Console(file=text, width=80).print(result_table(table, width=80))
+    for whole in (*ids, "verses/seed=0"):
+        assert whole in text.getvalue()
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -1,5 +1,6 @@
 """How the command starts and fails: its path, the locale, a Ray that does not start."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -24,6 +25,16 @@ def test_python_m_does_not_import_from_the_current_folder(tmp_path):
         [sys.executable, "-m", "orchestrator", "query", "--schema"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_while_modules_are_imported_leaves_no_traceback():
+    program = (
+        "import sys\nclass Interrupted:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'orchestrator.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\nfrom orchestrator.__main__ import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_a_table_is_printed_in_a_locale_that_lacks_its_characters():
@@ -67,6 +78,43 @@ def test_a_ray_that_does_not_start_is_one_message_and_nothing_was_begun(no_ray, 
         cli.main()
     assert ended.value.code == 2
     assert "NO  cluster: Ray did not start" in capsys.readouterr().out
+
+
+def test_a_sweep_that_ended_before_ray_had_started_is_there_and_goes_on_or_begins_anew(
+    no_ray, tmp_path, monkeypatch, capsys
+):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["unlearn-sweep", *arguments])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return ended.code, capsys.readouterr()
+        return 0, capsys.readouterr()
+
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(dump_spec(make_spec()))
+    run = ("run", str(spec), "--storage", str(tmp_path))
+    assert call(*run)[0] == 1
+    sweep = tmp_path / "tiny"
+    assert (sweep / "spec.yaml").read_text() == dump_spec(make_spec())
+    written = json.loads((sweep / "sweep.json").read_text())
+    assert written["models"]["base"]["key"]
+    assert written["workers"] == []
+    for command, said in {
+        ("status", str(sweep)): "0 of 8 trials proposed",
+        ("query", str(sweep), "select count(*) as many from evaluations"): "many",
+        ("frontier", str(sweep)): "nothing was evaluated yet",
+        ("report", str(sweep)): "index.html",
+        ("stop", str(sweep)): "nobody drives it now",
+    }.items():
+        code, printed = call(*command)
+        assert code == 0, command
+        assert said in printed.out + printed.err, command
+    for again in (("resume", str(sweep)), run, (*run, "--set", "search.trials=5")):
+        code, printed = call(*again)
+        assert code == 1, printed.err
+        assert "Ray did not start" in printed.err
+    assert "trials: 5\n" in (sweep / "spec.yaml").read_text()
 
 
 def test_a_ray_that_starts_late_is_started_again_and_leaves_no_process(tmp_path, monkeypatch):

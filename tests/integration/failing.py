@@ -1,0 +1,36 @@
+"""The command, with trials that fail: ``python -m tests.integration.failing HOW run SPEC ...``.
+
+HOW: ``early`` (before the first evaluation, every trial) or ``later`` (after step 2, in one forget set alone).
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from orchestrator import cli, runner
+from trainables.ray_single import AscentTrainable
+
+LATER_FROM = 2
+EARLY, LATER = "no retain.parquet here", "a bug of an objective"
+
+
+class FailsEarly(AscentTrainable):
+    """Fails before anything was evaluated, as where a file is missing."""
+
+    def _advance(self) -> dict[str, Any]:
+        raise FileNotFoundError(EARLY)
+
+
+class FailsLater(AscentTrainable):
+    """Fails at the same step whenever it gets there."""
+
+    def _advance(self) -> dict[str, Any]:
+        if self._run is not None and self._run.step >= LATER_FROM and self._trial.forget_set == "verses":
+            raise ValueError(f"{LATER}\nwhich is told at length")
+        return super()._advance()
+
+
+if __name__ == "__main__":
+    named = import_module("tests.integration.failing")  # so workers import it
+    runner.AscentTrainable = {"early": named.FailsEarly, "later": named.FailsLater}[sys.argv.pop(1)]
+    cli.main()
