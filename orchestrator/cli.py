@@ -88,34 +88,42 @@ def plan(
     spec: SpecArgument = None,
     overrides: SetOption = None,
     workers: WorkersOption = None,
-    estimate: Annotated[bool, typer.Option(help="Time the model on this machine.")] = True,
+    estimate: Annotated[
+        bool, typer.Option(help="Check data, tokenizer and model, and time steps on this machine; or count only.")
+    ] = True,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a sweep will cost: sets, trials, steps, what the shared step axis saves, time, GPU-hours."""
-    from orchestrator.overheads import measure_overheads
     from orchestrator.plan import fits_here, plan_sweep
-    from orchestrator.readiness import look_at
     from orchestrator.spec import load_spec
-    from orchestrator.step_times import time_steps
     from orchestrator.tables import plan_table
 
     quiet_optuna()
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    looked = look_at(loaded)
-    if looked.unchecked is not None:
-        say(f"unlearn-sweep: {looked.unchecked}")
-    if looked.inputs is not None:
-        loaded = looked.inputs.spec
+    inputs, times, overheads = _look_and_time(loaded) if estimate else (None, None, None)
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
     result = plan_sweep(
-        loaded,
+        inputs.spec if inputs is not None else loaded,
         concurrent_trials=at_once,
-        inputs=looked.inputs,
-        times=time_steps(loaded) if estimate else None,
-        overheads=measure_overheads() if estimate else None,
+        inputs=inputs,
+        times=times,
+        overheads=overheads,
     )
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
+
+
+def _look_and_time(spec: Any) -> tuple[Any, Any, Any]:
+    """Check what a sweep would fail at, and time its steps and what a run takes besides. It loads PyTorch."""
+    from orchestrator.overheads import measure_overheads
+    from orchestrator.readiness import look_at
+    from orchestrator.step_times import time_steps
+
+    looked = look_at(spec)
+    if looked.unchecked is not None:
+        say(f"unlearn-sweep: {looked.unchecked}")
+    checked = spec if looked.inputs is None else looked.inputs.spec
+    return looked.inputs, time_steps(checked), measure_overheads()
 
 
 @app.command()

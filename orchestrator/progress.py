@@ -40,6 +40,7 @@ class RunProgress:
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._begun = False
         self._total: int | None = 0
         self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
@@ -53,11 +54,12 @@ class RunProgress:
 
     @property
     def begun(self) -> bool:
-        """Whether the run has told anything yet."""
-        return self._task is not None
+        """Whether the run has got as far as preparing models: its storage could be written until then."""
+        return self._begun
 
     def preparing(self, roles: list[str]) -> None:
         """See ``runner.Events``."""
+        self._begun = True
         self._begin("models", len(roles))
 
     def model_ready(self, role: str) -> None:

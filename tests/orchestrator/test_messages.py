@@ -50,7 +50,7 @@ class Mistake:
 
 
 def setting(*settings, said):
-    return Mistake(command="plan SPEC --no-estimate", settings=settings, said=said)
+    return Mistake(command="plan SPEC", settings=settings, said=said)
 
 
 def asked(command, *said, code=2):
@@ -236,7 +236,7 @@ def test_a_mistake_is_answered(answer, name):
     assert "resume" not in said, "there is no sweep to go on with"
 
 
-@pytest.mark.parametrize("command", ["plan SPEC --no-estimate", "doctor SPEC", "run SPEC --storage FOLDER/empty"])
+@pytest.mark.parametrize("command", ["plan SPEC", "doctor SPEC", "run SPEC --storage FOLDER/empty"])
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_a_mistake_is_answered_by_every_command_alike(answer, name, command):
     settings, parts = EVERYWHERE[name]

@@ -71,7 +71,7 @@ def sections_of(case, folder):
 
 
 @pytest.mark.parametrize("case", MODELS)
-@pytest.mark.parametrize("command", [["plan", "--no-estimate"], ["doctor"], ["run"]])
+@pytest.mark.parametrize("command", [["plan"], ["doctor"], ["run"]])
 def test_what_cannot_work_is_one_message_before_anything_starts(case, command, tmp_path, monkeypatch, capsys):
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(spec_data(**sections_of(case, tmp_path / "model"))))
