@@ -102,19 +102,19 @@ def plan(
 
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
     inputs, times, overheads = _look_and_time(loaded) if estimate else (None, None, None)
-    if inputs is not None:
-        loaded = inputs.spec
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
-    result = plan_sweep(loaded, concurrent_trials=at_once, inputs=inputs, times=times, overheads=overheads)
+    result = plan_sweep(
+        inputs.spec if inputs is not None else loaded,
+        concurrent_trials=at_once,
+        inputs=inputs,
+        times=times,
+        overheads=overheads,
+    )
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 
 def _look_and_time(spec: Any) -> tuple[Any, Any, Any]:
-    """Check what a sweep would fail at, and time its steps and what it takes besides. It loads PyTorch.
-
-    Returns:
-        The sweep's inputs, or None where they cannot be had here; the times of its steps; and the overheads.
-    """
+    """Check what a sweep would fail at, and time its steps and what a run takes besides. It loads PyTorch."""
     from orchestrator.overheads import measure_overheads
     from orchestrator.readiness import look_at
     from orchestrator.step_times import time_steps
@@ -122,8 +122,8 @@ def _look_and_time(spec: Any) -> tuple[Any, Any, Any]:
     looked = look_at(spec)
     if looked.unchecked is not None:
         say(f"unlearn-sweep: {looked.unchecked}")
-    settled = spec if looked.inputs is None else looked.inputs.spec
-    return looked.inputs, time_steps(settled), measure_overheads()
+    checked = spec if looked.inputs is None else looked.inputs.spec
+    return looked.inputs, time_steps(checked), measure_overheads()
 
 
 @app.command()
