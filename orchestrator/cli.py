@@ -35,7 +35,7 @@ from orchestrator.errors import (
     SweepGoneError,
     SweepInterruptedError,
 )
-from orchestrator.ledger import SPEC
+from orchestrator.ledger import SPEC, Ledger
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -131,7 +131,7 @@ def run(
     trust_remote_code: TrustOption = False,
 ) -> None:
     """Run a sweep on this machine, or on the cluster that RAY_ADDRESS names."""
-    from orchestrator.runner import RunOptions
+    from orchestrator.run_options import RunOptions
     from orchestrator.spec import load_spec
 
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).trusting_remote_code(trust_remote_code)
@@ -167,7 +167,7 @@ def resume(
     environment: EnvironmentOption = None,
 ) -> None:
     """Go on with an interrupted sweep from what its ledger holds, or extend a finished one."""
-    from orchestrator.runner import RunOptions
+    from orchestrator.run_options import RunOptions
     from orchestrator.spec import amend_spec, stored_spec
 
     if address is None and (retries or environment):
@@ -227,16 +227,13 @@ def _resume_there(
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     from orchestrator.frontier import frontiers
     from orchestrator.frontier_tables import frontier_summary
-    from orchestrator.progress import RunProgress
-    from orchestrator.report import write_report
-    from orchestrator.runner import run_sweep
+    from orchestrator.lease import require_undriven
 
-    quiet_optuna()
-    console = out()
     uri = f"{storage.rstrip('/')}/{spec.name}"
+    console = out()
     try:
-        with RunProgress(console).live() as progress:
-            summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
+        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
+        summary = _run_to_its_end(spec, storage=storage, workers=workers, options=options)
     except SweepInterruptedError as error:
         say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
         raise typer.Exit(128 + error.signal_number) from None
@@ -256,7 +253,7 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
-    console.print(f"report: {write_report(ledger, images=False)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {_written_report(ledger)}", soft_wrap=True, highlight=False)
     console.print(
         f"ask it: {command('query', summary.uri)} {quoted_sql('from evaluations limit 5')}",
         soft_wrap=True,
@@ -265,6 +262,23 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     if set(summary.statuses) == {"failed"}:
         say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
         raise typer.Exit(1)
+
+
+def _run_to_its_end(spec: Any, *, storage: str, workers: int | None, options: Any) -> Any:
+    """Run a sweep under the eyes of the user. It loads Ray and PyTorch."""
+    from orchestrator.progress import RunProgress
+    from orchestrator.runner import run_sweep
+
+    quiet_optuna()
+    with RunProgress(out()).live() as progress:
+        return run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
+
+
+def _written_report(ledger: Ledger) -> str:
+    """Write the report of a run that has ended, without images."""
+    from orchestrator.report import write_report
+
+    return write_report(ledger, images=False)
 
 
 @app.command()

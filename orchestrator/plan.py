@@ -51,6 +51,8 @@ class Plan:
     concurrent_trials: int | None
     timed_on: str | None
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
+    timed_in_part: bool | None
+    """Whether whole steps took too long to be timed: the estimates follow from parts of them."""
     estimated_preparation_s: float | None
     estimated_sweep_s: float | None
     estimated_gpu_hours: float | None
@@ -104,6 +106,7 @@ def plan_sweep(spec: SweepSpec, *, concurrent_trials: int, times: "StepTimes | N
         budget=spec.search.budget.model_dump(exclude_none=True),
         concurrent_trials=concurrent_trials,
         timed_on=times.device if times is not None else None,
+        timed_in_part=times.cut_short if times is not None else None,
         estimated_preparation_s=preparation_s,
         estimated_sweep_s=sweep_s,
         estimated_gpu_hours=gpu_hours,

@@ -29,6 +29,7 @@ from orchestrator.preparation import (
 from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
 from orchestrator.readiness import require_ready
 from orchestrator.rivals import TrialLedger
+from orchestrator.run_options import RunOptions
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
 from orchestrator.shared_storage import require_shared
@@ -56,20 +57,6 @@ class Events(TrialEvents, Protocol):
     def sweeping(self, *, total: int | None, ended: int, concurrent: int) -> None:
         """Say that trials start: how many there are (None: until the budget is spent), how many ended in an earlier
         run, how many run at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to go on with a sweep that exists."""
-
-    resume: bool = False
-    """Go on with it; without it, an existing sweep that is not finished is refused."""
-    retry_failed: bool = False
-    """Run its failed trials again, from their checkpoints."""
-    force: bool = False
-    """Go on although settings, data, models or code have changed."""
-    take_over: bool = False
-    """Go on although another process says that it drives the sweep, and is not known to be dead."""
 
 
 @dataclass(frozen=True, kw_only=True)
