@@ -75,6 +75,7 @@ class _Probe:
         self._deadline = clock() + MEASURING_LIMIT_S
         self._to_time = 3  # training step, ascent step, evaluation
         self._forward_s = 0.0  # of one example: what a training step of one takes, in parts of its cost
+        self._update_s = 0.0  # of the weights, in the last step: however many examples it had
         self._cut_short = False
 
     def times(self) -> StepTimes:
@@ -98,7 +99,7 @@ class _Probe:
                 ascent_step_s=self._seconds(
                     lambda examples: self._step(examples, largest.micro_batch_size, passes), batch, cost=_cost(passes)
                 ),
-                evaluation_s=self._seconds(self._evaluate, some, cost=_cost((0, 1))) * evaluated / some,
+                evaluation_s=self._seconds(self._evaluate, some, cost=_cost((0, 1)), updates=False) * evaluated / some,
                 cut_short=self._cut_short,
             )
 
@@ -112,7 +113,11 @@ class _Probe:
                 for _ in range(of_reference):
                     score_batch(self._model, batch)
             torch.autograd.backward([score_batch(self._model, batch).nll_per_token() for _ in range(trained)])
+        self._finish_what_was_started()
+        start = self._clock()
         self._optimizer.step()
+        self._finish_what_was_started()
+        self._update_s = self._clock() - start
         self._optimizer.zero_grad(set_to_none=True)
 
     def _evaluate(self, examples: int) -> None:
@@ -130,30 +135,34 @@ class _Probe:
             encoder_decoder=self._encoder_decoder,
         )
 
-    def _seconds(self, work: Callable[[int], None], examples: int, *, cost: int) -> float:
+    def _seconds(self, work: Callable[[int], None], examples: int, *, cost: int, updates: bool = True) -> float:
         """Time work on so many examples; where that takes too long, on some of them, and reckon.
 
         Args:
             work: takes a number of examples.
             examples: how many.
             cost: of one example, as ``_cost`` weighs passes; used where there is no time left for any.
+            updates: whether the weights are updated at the end, which takes as long for any number of examples.
         """
-        limit_s = (self._deadline - self._clock()) / self._to_time
+        left_s = self._deadline - self._clock()
+        limit_s = left_s / self._to_time
         self._to_time -= 1
-        if limit_s <= 0:
+        update_s = self._update_s if updates else 0.0
+        if update_s + self._forward_s * cost > left_s:
             self._cut_short = True
-            return self._forward_s * cost * examples
+            return update_s + self._forward_s * cost * examples
         first_s = one_s = self._timed_s(work, 1)
         if 2 * first_s <= limit_s:
             one_s = self._timed_s(work, 1)  # the first had to warm up
-        self._forward_s = self._forward_s or one_s / cost
+        update_s = self._update_s if updates else 0.0
+        self._forward_s = self._forward_s or (one_s - update_s) / cost
         if 4 * one_s * examples <= limit_s:
             work(examples)
             return sorted(self._timed_s(work, examples) for _ in range(3))[1]
         some = min(examples, int((limit_s - first_s - one_s) / one_s))
         if some < 2:
             self._cut_short |= examples > 1
-            return one_s * examples
+            return update_s + (one_s - update_s) * examples
         self._cut_short |= some < examples
         some_s = self._timed_s(work, some)
         return some_s + max(0.0, some_s - one_s) / (some - 1) * (examples - some)

@@ -152,7 +152,7 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
 
 def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(step_times._Probe, "_seconds", lambda self, work, examples, cost: 1.0)
+    monkeypatch.setattr(step_times._Probe, "_seconds", lambda self, work, examples, **_: 1.0)
     people = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
     found = []
     for distractors in (0, 32):
@@ -188,9 +188,9 @@ def test_a_step_is_timed_as_trials_take_it(monkeypatch, recomputes, retains):
 
 
 class SlowModel:
-    """A clock that each example of a pass, forward or back, takes on by so many seconds."""
+    """A clock that passes, each of their examples, and updates of the weights take on by so many seconds."""
 
-    def __init__(self, monkeypatch, *, step_s, example_s):
+    def __init__(self, monkeypatch, *, step_s, example_s, update_s=0.0):
         self.now, self.scored = 0.0, []
 
         def noting(function, *arguments, **keywords):
@@ -200,10 +200,14 @@ class SlowModel:
             self.now += step_s + example_s * examples
             return found
 
+        def updating(optimizer):
+            self.now += update_s
+
         score_batch, score_set = step_times.score_batch, step_times.score_set
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         monkeypatch.setattr(step_times, "score_batch", partial(noting, score_batch))
         monkeypatch.setattr(step_times, "score_set", partial(noting, score_set))
+        monkeypatch.setattr("torch.optim.AdamW.step", updating)
 
     def clock(self):
         return self.now
@@ -223,16 +227,17 @@ def test_measuring_has_a_limit_and_reckons_with_parts_of_a_batch(monkeypatch, st
     assert times.evaluation_s == pytest.approx(step_s + 32 * example_s)
 
 
-def test_what_takes_longer_than_the_limit_is_timed_once(monkeypatch):
+@pytest.mark.parametrize(("example_s", "update_s"), [(30.0, 0.0), (6.0, 3.0)])
+def test_what_takes_longer_than_the_limit_is_timed_once(monkeypatch, example_s, update_s):
     """Of a step of one example that has begun the end is waited for; the others follow from it."""
-    model = SlowModel(monkeypatch, step_s=0.0, example_s=30.0)
-    times = time_steps(
-        make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()}), clock=model.clock
-    )
-    assert (model.scored, times.cut_short) == ([1], True)
-    assert times.training_step_s == pytest.approx(10 * 30.0)
-    assert times.ascent_step_s == pytest.approx(4 * 30.0)
-    assert times.evaluation_s == pytest.approx(32 * 30.0 / 3)
+    model = SlowModel(monkeypatch, step_s=0.0, example_s=example_s, update_s=update_s)
+    spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
+    times = time_steps(spec, clock=model.clock)
+    assert (model.scored[:1], times.cut_short) == ([1], True)
+    assert model.scored.count(1) == len(model.scored) < 3
+    assert times.training_step_s == pytest.approx(10 * example_s + update_s)
+    assert times.ascent_step_s == pytest.approx(4 * example_s + update_s)
+    assert times.evaluation_s == pytest.approx(32 * example_s / (3 if len(model.scored) == 1 else 1))
 
 
 def test_no_weights_of_a_pretrained_model_are_loaded_to_time_it(monkeypatch, tmp_path):
