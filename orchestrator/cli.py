@@ -37,7 +37,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TrialsFailAlikeError,
 )
-from orchestrator.ledger import SPEC
+from orchestrator.ledger import SPEC, Ledger
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -142,7 +142,7 @@ def run(
     trust_remote_code: TrustOption = False,
 ) -> None:
     """Run a sweep on this machine, or on the cluster that RAY_ADDRESS names."""
-    from orchestrator.runner import RunOptions
+    from orchestrator.run_options import RunOptions
     from orchestrator.spec import load_spec
 
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).trusting_remote_code(trust_remote_code)
@@ -178,7 +178,7 @@ def resume(
     environment: EnvironmentOption = None,
 ) -> None:
     """Go on with an interrupted sweep from what its ledger holds, or extend a finished one."""
-    from orchestrator.runner import RunOptions
+    from orchestrator.run_options import RunOptions
     from orchestrator.spec import amend_spec, stored_spec
 
     if address is None and (retries or environment):
@@ -236,22 +236,17 @@ def _resume_there(
 
 
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
+    from orchestrator.frontier import frontiers
+    from orchestrator.frontier_tables import frontier_summary
+    from orchestrator.lease import require_undriven
     from orchestrator.progress import RunProgress
 
     console = out()
     uri = f"{storage.rstrip('/')}/{spec.name}"
     progress = RunProgress(console)
     try:
-        with progress.live():
-            progress.doing("loading libraries")
-            from orchestrator.failures import failures_described
-            from orchestrator.frontier import frontiers
-            from orchestrator.frontier_tables import frontier_summary
-            from orchestrator.report import write_report
-            from orchestrator.runner import run_sweep
-
-            quiet_optuna()
-            summary = run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
+        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
+        summary = _run_to_its_end(spec, progress, storage=storage, workers=workers, options=options)
     except SweepInterruptedError as error:
         if Ledger(storage=open_storage(uri), sweep=spec.name).spec_text() is None:
             say("stopped; nothing was begun")
@@ -282,13 +277,15 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
-    console.print(f"report: {write_report(ledger, images=False)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {_written_report(ledger)}", soft_wrap=True, highlight=False)
     console.print(
         f"ask it: {command('query', summary.uri)} {quoted_sql('from evaluations limit 5')}",
         soft_wrap=True,
         highlight=False,
     )
     if "failed" in summary.statuses:
+        from orchestrator.failures import failures_described
+
         say(f"unlearn-sweep: {failures_described(ledger)}")
     if set(summary.statuses) == {"failed"}:
         raise typer.Exit(1)
@@ -302,6 +299,23 @@ def _is_there(uri: str) -> bool:
         return True
     except StorageError as error:
         return not is_unusable(error)  # it may be there, behind trouble that passes
+
+
+def _run_to_its_end(spec: Any, progress: Any, *, storage: str, workers: int | None, options: Any) -> Any:
+    """Run a sweep under the eyes of the user. It loads Ray and PyTorch."""
+    with progress.live():
+        progress.doing("loading libraries")
+        from orchestrator.runner import run_sweep
+
+        quiet_optuna()
+        return run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
+
+
+def _written_report(ledger: Ledger) -> str:
+    """Write the report of a run that has ended, without images."""
+    from orchestrator.report import write_report
+
+    return write_report(ledger, images=False)
 
 
 @app.command()

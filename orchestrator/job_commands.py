@@ -48,12 +48,13 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look whether a sweep could run: on this machine, or on the cluster that RAY_ADDRESS names."""
-    from orchestrator.doctor import examine
     from orchestrator.spec import load_spec
 
     loaded = None
     if spec is not None:
         loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
+    from orchestrator.doctor import examine  # after the spec: a mistake in it is said at once
+
     checks = []
     for check in examine(loaded, storage=storage, workers=workers):
         checks.append(check)

@@ -170,6 +170,25 @@ def lease(
             held.end()
 
 
+def require_undriven(storage: Storage, sweep: str, *, take_over: bool = False) -> None:
+    """Refuse a sweep that another process of this machine drives. ``lease`` asks again, and finds those of others.
+
+    Raises:
+        SweepError: another process drives it; the message names it, and says how to take over.
+    """
+    holder = last_driver(storage)[1]
+    if holder is not None and holder.is_here and holder.drives() and not take_over:
+        raise _driven(storage, sweep, holder)
+
+
+def _driven(storage: Storage, sweep: str, holder: Driver) -> SweepError:
+    return SweepError(
+        f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
+        f"to stop it: {command('stop', storage.uri)}\n"
+        f"if it must not go on: {command('resume', storage.uri, '--take-over')}"
+    )
+
+
 def require_lease(storage: Storage, number: int) -> None:
     """Make sure that a driver has its sweep still.
 
@@ -218,11 +237,7 @@ def _acquire(
         last, holder = last_driver(storage)
         in_charge = holder is not None and holder.drives() and not take_over
         if holder is not None and in_charge and _lives(storage, last, holder, watch_s):
-            raise SweepError(
-                f"sweep '{sweep}' at {storage.uri} is driven by {holder}\n"
-                f"to stop it: {command('stop', storage.uri)}\n"
-                f"if it must not go on: {command('resume', storage.uri, '--take-over')}"
-            )
+            raise _driven(storage, sweep, holder)
         moment = _moment(now)
         mine = Driver(
             token=uuid.uuid4().hex,

@@ -58,6 +58,8 @@ class Plan:
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
     estimated_start_s: float | None
     """Until the first model trains: libraries are imported, Ray starts, and so do its workers."""
+    timed_in_part: bool | None
+    """Whether whole steps took too long to be timed: the estimates follow from parts of them."""
     estimated_preparation_s: float | None
     """Base and reference models are trained, unless they are cached, and measured."""
     estimated_sweep_s: float | None
@@ -137,6 +139,7 @@ def plan_sweep(
         concurrent_trials=concurrent_trials,
         sets=summaries_of(sizes, inputs),
         timed_on=times.device if times is not None else None,
+        timed_in_part=times.cut_short if times is not None else None,
         **asdict(estimate),
         estimated_total_s=estimate.total_s,
     )
@@ -164,7 +167,7 @@ class _Estimate:
 
 
 def _estimated(
-    spec: SweepSpec, counts: "_Counts", times: StepTimes, besides: Overheads, *, training_steps: int, at_once: int
+    spec: SweepSpec, counts: "_Counts", times: "StepTimes", besides: Overheads, *, training_steps: int, at_once: int
 ) -> _Estimate:
     resources = spec.resources
     worker = resources.worker_resources  # a model is trained on one worker's share

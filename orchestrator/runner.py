@@ -39,6 +39,7 @@ from orchestrator.preparation import (
 from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
 from orchestrator.readiness import require_ready
 from orchestrator.rivals import TrialLedger
+from orchestrator.run_options import RunOptions
 from orchestrator.schema import BASELINES
 from orchestrator.search import SweepSearch
 from orchestrator.secret_uris import masked
@@ -89,20 +90,6 @@ class Told:
     def __getattr__(self, name: str) -> Callable[..., None]:
         tell: Callable[..., None] = getattr(self._watching, name, lambda *_, **__: None)
         return tell
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to go on with a sweep that exists."""
-
-    resume: bool = False
-    """Go on with it; without it, an existing sweep that is not finished is refused."""
-    retry_failed: bool = False
-    """Run its failed trials again, from their checkpoints."""
-    force: bool = False
-    """Go on although settings, data, models or code have changed, or there is nothing to unlearn."""
-    take_over: bool = False
-    """Go on although another process says that it drives the sweep, and is not known to be dead."""
 
 
 @dataclass(frozen=True, kw_only=True)

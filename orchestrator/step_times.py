@@ -1,9 +1,8 @@
-"""How long a step of a sweep's model takes on this machine, timed on random tokens."""
+"""How long a step of a sweep's model takes on this machine, timed on random weights and tokens."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +12,13 @@ from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet, collate
 from trainables.decks import sizes_of
 from trainables.likelihood import score_batch, score_set
-from trainables.models import is_encoder_decoder, new_model, recompute_activations
+from trainables.models import is_encoder_decoder, random_model, recompute_activations
 from trainables.objectives import OBJECTIVES
 
 _TYPICAL_TOKENS = 24
 """Tokens of a probe example; real lengths are known only once the data is tokenized."""
+MEASURING_LIMIT_S = 15.0
+"""Seconds that all timing may take. A step that has begun is finished; nothing is loaded or downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,18 @@ class StepTimes:
     retained examples, of alternate answers, and through the reference model."""
     evaluation_s: float
     """Of the largest forget set."""
+    cut_short: bool = False
+    """Whether whole batches took too long to be timed (``MEASURING_LIMIT_S``): the times follow from parts of them."""
 
 
-def time_steps(spec: SweepSpec) -> StepTimes:
+def time_steps(spec: SweepSpec, *, clock: Callable[[], float] = time.perf_counter) -> StepTimes:
     """Time the spec's model: the median of three, after a warm-up, on the GPU if this machine has one.
+
+    Of a model that is too slow for that, as many examples of a batch are timed as ``MEASURING_LIMIT_S`` allows.
+
+    Args:
+        spec: of the sweep.
+        clock: gives seconds that only grow.
 
     Raises:
         UnlearningError: the model cannot be built.
@@ -44,16 +53,17 @@ def time_steps(spec: SweepSpec) -> StepTimes:
     threads = torch.get_num_threads()
     torch.set_num_threads(spec.resources.threads_per_trial)
     try:
-        return _Probe(spec).times()
+        return _Probe(spec, clock).times()
     finally:
         torch.set_num_threads(threads)
 
 
 class _Probe:
-    def __init__(self, spec: SweepSpec) -> None:
+    def __init__(self, spec: SweepSpec, clock: Callable[[], float]) -> None:
         self._spec = spec
+        self._clock = clock
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = new_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
+        model = random_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
         if spec.model.lora is not None:
             model = add_adapters(model, spec.model.lora, seed=0)
         if spec.model.gradient_checkpointing:
@@ -62,6 +72,11 @@ class _Probe:
         self._model = model.to(self._device)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)
         self._tokens = min(_TYPICAL_TOKENS, spec.data.max_tokens)
+        self._deadline = clock() + MEASURING_LIMIT_S
+        self._to_time = 3  # training step, ascent step, evaluation
+        self._forward_s = 0.0  # of one example: what a training step of one takes, in parts of its cost
+        self._update_s = 0.0  # of the weights, in the last step: however many examples it had
+        self._cut_short = False
 
     def times(self) -> StepTimes:
         spec = self._spec
@@ -75,15 +90,18 @@ class _Probe:
         own_kind = biggest.forget + biggest.population + biggest.distractors
         scored = own_kind + sizes.heldout + spec.data.retain_evaluation
         evaluated = -(-scored // workers)
-        some = self._random_set(min(evaluated, spec.evaluation.batch_size))
-        training_s = self._median_s(lambda: self._step(spec.preparation.batch_size))
+        some = min(evaluated, spec.evaluation.batch_size)
+        training_s = self._seconds(self._step, spec.preparation.batch_size, cost=_cost((1, 0)))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.model.precision == "bf16"):
             return StepTimes(
                 device="cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),
                 training_step_s=training_s,
-                ascent_step_s=self._median_s(lambda: self._step(batch, largest.micro_batch_size, passes)),
-                evaluation_s=self._median_s(lambda: self._evaluate(some)) * evaluated / len(some),
-            )  # fmt: skip
+                ascent_step_s=self._seconds(
+                    lambda examples: self._step(examples, largest.micro_batch_size, passes), batch, cost=_cost(passes)
+                ),
+                evaluation_s=self._seconds(self._evaluate, some, cost=_cost((0, 1)), updates=False) * evaluated / some,
+                cut_short=self._cut_short,
+            )
 
     def _step(self, examples: int, micro_batch_size: int | None = None, passes: tuple[int, int] = (1, 0)) -> None:
         trained, of_reference = passes
@@ -95,12 +113,16 @@ class _Probe:
                 for _ in range(of_reference):
                     score_batch(self._model, batch)
             torch.autograd.backward([score_batch(self._model, batch).nll_per_token() for _ in range(trained)])
+        self._finish_what_was_started()
+        start = self._clock()
         self._optimizer.step()
+        self._finish_what_was_started()
+        self._update_s = self._clock() - start
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _evaluate(self, some: EncodedSet) -> None:
+    def _evaluate(self, examples: int) -> None:
         self._model.eval()
-        score_set(self._model, some, batch_size=self._spec.evaluation.batch_size)
+        score_set(self._model, self._random_set(examples), batch_size=self._spec.evaluation.batch_size)
 
     def _random_set(self, examples: int) -> EncodedSet:
         tokens = np.random.default_rng(0).integers(2, 250, size=examples * self._tokens)
@@ -113,16 +135,44 @@ class _Probe:
             encoder_decoder=self._encoder_decoder,
         )
 
-    def _median_s(self, action: Callable[[], Any]) -> float:
-        action()
-        return sorted(self._timed_s(action) for _ in range(3))[1]
+    def _seconds(self, work: Callable[[int], None], examples: int, *, cost: int, updates: bool = True) -> float:
+        """Time work on so many examples; where that takes too long, on some of them, and reckon.
 
-    def _timed_s(self, action: Callable[[], Any]) -> float:
+        Args:
+            work: takes a number of examples.
+            examples: how many.
+            cost: of one example, as ``_cost`` weighs passes; used where there is no time left for any.
+            updates: whether the weights are updated at the end, which takes as long for any number of examples.
+        """
+        left_s = self._deadline - self._clock()
+        limit_s = left_s / self._to_time
+        self._to_time -= 1
+        update_s = self._update_s if updates else 0.0
+        if update_s + self._forward_s * cost > left_s:
+            self._cut_short = True
+            return update_s + self._forward_s * cost * examples
+        first_s = one_s = self._timed_s(work, 1)
+        if 2 * first_s <= limit_s:
+            one_s = self._timed_s(work, 1)  # the first had to warm up
+        update_s = self._update_s if updates else 0.0
+        self._forward_s = self._forward_s or (one_s - update_s) / cost
+        if 4 * one_s * examples <= limit_s:
+            work(examples)
+            return sorted(self._timed_s(work, examples) for _ in range(3))[1]
+        some = min(examples, int((limit_s - first_s - one_s) / one_s))
+        if some < 2:
+            self._cut_short |= examples > 1
+            return update_s + (one_s - update_s) * examples
+        self._cut_short |= some < examples
+        some_s = self._timed_s(work, some)
+        return some_s + max(0.0, some_s - one_s) / (some - 1) * (examples - some)
+
+    def _timed_s(self, work: Callable[[int], None], examples: int) -> float:
         self._finish_what_was_started()
-        start = time.perf_counter()
-        action()
+        start = self._clock()
+        work(examples)
         self._finish_what_was_started()
-        return time.perf_counter() - start
+        return self._clock() - start
 
     def _finish_what_was_started(self) -> None:
         if self._device.type == "cuda":  # a GPU works on after the call has returned

@@ -79,6 +79,10 @@ def plan_table(plan: "Plan") -> RenderableType:
                 style="dim",
             )
         )
+    if plan.timed_in_part:
+        notes.append(
+            Text("Whole steps take too long to be timed here: parts of them were timed, and the rest reckoned.", "dim")
+        )
     return Group(_sets_table(plan), table, *notes)
 
 

@@ -1,5 +1,6 @@
 """Find, load, build and save models: by folder, hub id or GGUF file, or from scratch; causal and encoder-decoder."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,25 @@ def new_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
         except LOADING_ERRORS as error:
             raise cannot_load(config, error) from error
         return _plain(model) if "gguf_file" in where else model
-    architecture = configuration_of(config, tokenizer=tokenizer)
+    return random_model(config, tokenizer=tokenizer, seed=seed)
+
+
+def random_model(config: ModelConfig, *, tokenizer: Any, seed: int) -> Any:
+    """Make a model of random weights; of a pretrained one with its configuration alone, and none of its weights.
+
+    Raises:
+        UnlearningError: Transformers does not know the architecture, cannot load the pretrained configuration, or
+            cannot build a model of it.
+    """
+    configuration = deepcopy(configuration_of(config, tokenizer=tokenizer))  # building writes into it
+    options = {"dtype": DTYPES[config.dtype], **_attention(config.attention)}
+    own = None if config.pretrained is None else config
     try:
         with torch_stream(seed, "initial_weights"):
-            return auto_class(is_encoder_decoder(config)).from_config(architecture, **code_of(None), **options)
-    except Exception as error:  # whatever building raises, the architecture given is its cause
+            return auto_class(is_encoder_decoder(config)).from_config(configuration, **code_of(own), **options)
+    except Exception as error:  # whatever building raises, the configuration given is its cause
+        if config.pretrained is not None:
+            raise cannot_load(config, error) from error
         raise _cannot_build(config, error) from error
 
 

@@ -1,19 +1,22 @@
 """What a sweep will cost, counted by hand."""
 
+import itertools
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from io import StringIO
 
 import numpy as np
 import pytest
 from rich.console import Console
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from orchestrator import step_times
 from orchestrator.inputs import SweepInputs
 from orchestrator.overheads import measure_overheads, overheads_of
 from orchestrator.plan import fits_here, plan_sweep
 from orchestrator.spec import ResourcesConfig
-from orchestrator.step_times import StepTimes, time_steps
+from orchestrator.step_times import MEASURING_LIMIT_S, StepTimes, time_steps
 from orchestrator.tables import plan_table
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_architecture
@@ -175,6 +178,11 @@ def test_what_fits_here_is_bound_by_cpus_and_gpus(monkeypatch, settings, cpus, g
     assert fits_here(ResourcesConfig(**settings)) == fits
 
 
+def quick_clock():
+    """A clock that goes on by a millisecond whenever somebody looks."""
+    return partial(next, (tick / 1000 for tick in itertools.count()))
+
+
 def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
     passes = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -185,16 +193,17 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
     for workers, expected in ((1, {10, 2}), (2, {10, 2}), (4, {10, 1})):  # 10: a training step
         passes.clear()
         sections = {"search": {"space": space}, "model": {"architecture": architecture}}
-        times = time_steps(make_spec(resources={"workers_per_trial": workers}, **sections))
-        assert set(passes) == expected
-        assert len(passes) == 4 + 4 * (2 if workers == 1 else 1)
+        times = time_steps(make_spec(resources={"workers_per_trial": workers}, **sections), clock=quick_clock())
+        assert set(passes) == expected | {1}  # at first
+        assert len(passes) == 2 + 4 + 2 + 4 * (2 if workers == 1 else 1)
+        assert not times.cut_short
         assert times.device == "cpu"
         assert min(times.training_step_s, times.ascent_step_s, times.evaluation_s) > 0
 
 
 def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(step_times._Probe, "_median_s", lambda self, action: 1.0)
+    monkeypatch.setattr(step_times._Probe, "_seconds", lambda self, work, examples, **_: 1.0)
     people = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
     found = []
     for distractors in (0, 32):
@@ -222,11 +231,83 @@ def test_a_step_is_timed_as_trials_take_it(monkeypatch, recomputes, retains):
     objectives = ["gradient_ascent", *(["gradient_difference"] if retains else [])]
     space = {"batch_size": 4, "learning_rate": 1e-3, "objective": objectives}
     model = {"architecture": tiny_architecture(), "gradient_checkpointing": recomputes}
-    time_steps(make_spec(search={"space": space}, model=model))
+    time_steps(make_spec(search={"space": space}, model=model), clock=quick_clock())
     passes = Counter(noted)
     assert passes[10, True, recomputes] == 4, "training steps"
     assert passes[4, True, recomputes] == 4 * (1 + retains), "ascent steps"
     assert passes[32, False, recomputes] == 4, "evaluations"
+
+
+class SlowModel:
+    """A clock that passes, each of their examples, and updates of the weights take on by so many seconds."""
+
+    def __init__(self, monkeypatch, *, step_s, example_s, update_s=0.0):
+        self.now, self.scored = 0.0, []
+
+        def noting(function, *arguments, **keywords):
+            found = function(*arguments, **keywords)
+            examples = len(arguments[1]) if function is score_set else len(arguments[1]["labels"])
+            self.scored.append(examples)
+            self.now += step_s + example_s * examples
+            return found
+
+        def updating(optimizer):
+            self.now += update_s
+
+        score_batch, score_set = step_times.score_batch, step_times.score_set
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        monkeypatch.setattr(step_times, "score_batch", partial(noting, score_batch))
+        monkeypatch.setattr(step_times, "score_set", partial(noting, score_set))
+        monkeypatch.setattr("torch.optim.AdamW.step", updating)
+
+    def clock(self):
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("step_s", "example_s", "cut_short"), [(0.0, 0.001, False), (0.5, 0.25, True), (0.0, 1.0, True), (0.0, 2.0, True)]
+)
+def test_measuring_has_a_limit_and_reckons_with_parts_of_a_batch(monkeypatch, step_s, example_s, cut_short):
+    model = SlowModel(monkeypatch, step_s=step_s, example_s=example_s)
+    spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
+    times = time_steps(spec, clock=model.clock)
+    assert model.now <= MEASURING_LIMIT_S
+    assert times.cut_short is cut_short
+    assert times.training_step_s == pytest.approx(step_s + 10 * example_s)
+    assert times.ascent_step_s == pytest.approx(step_s + 4 * example_s)
+    assert times.evaluation_s == pytest.approx(step_s + 32 * example_s)
+
+
+@pytest.mark.parametrize(("example_s", "update_s"), [(30.0, 0.0), (6.0, 3.0)])
+def test_what_takes_longer_than_the_limit_is_timed_once(monkeypatch, example_s, update_s):
+    """Of a step of one example that has begun the end is waited for; the others follow from it."""
+    model = SlowModel(monkeypatch, step_s=0.0, example_s=example_s, update_s=update_s)
+    spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
+    times = time_steps(spec, clock=model.clock)
+    assert (model.scored[:1], times.cut_short) == ([1], True)
+    assert model.scored.count(1) == len(model.scored) < 3
+    assert times.training_step_s == pytest.approx(10 * example_s + update_s)
+    assert times.ascent_step_s == pytest.approx(4 * example_s + update_s)
+    assert times.evaluation_s == pytest.approx(32 * example_s / (3 if len(model.scored) == 1 else 1))
+
+
+def test_no_weights_of_a_pretrained_model_are_loaded_to_time_it(monkeypatch, tmp_path):
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**tiny_architecture(), vocab_size=300)).save_pretrained(
+        tmp_path
+    )
+    (tmp_path / "model.safetensors").unlink()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model = {"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}
+    spec = make_spec(search={"space": FIXED}, model=model, preparation={"epochs": 1, "references": 0})
+    assert time_steps(spec, clock=quick_clock()).training_step_s > 0
+
+
+def test_the_table_says_that_an_estimate_was_cut_short():
+    for cut_short in (False, True):
+        result = plan_sweep(make_spec(), concurrent_trials=1, times=replace(TIMES, cut_short=cut_short))
+        assert result.as_json()["timed_in_part"] is cut_short
+        assert ("parts of them were timed" in table_of(result)) is cut_short
+    assert plan(make_spec()).timed_in_part is None
 
 
 def test_passes_through_a_reference_model_take_time_too(monkeypatch):
@@ -241,7 +322,7 @@ def test_passes_through_a_reference_model_take_time_too(monkeypatch):
     monkeypatch.setattr(step_times, "score_batch", noting)
     objective = {"choices": {"gradient_ascent": {}, "dpo": {"retain_loss": ["nll", "kl"]}, "npo": {}}}
     space = {"batch_size": 4, "learning_rate": 1e-3, "objective": objective}
-    time_steps(make_spec(search={"space": space}, model={"architecture": tiny_architecture()}))
+    time_steps(make_spec(search={"space": space}, model={"architecture": tiny_architecture()}), clock=quick_clock())
     passes = Counter(graphs)
     assert passes[4, True] == 4 * 3, "forget, alternate and retain batch, with gradient"
     assert passes[4, False] == 4 * 3, "the same through the reference"
