@@ -13,6 +13,7 @@ from orchestrator.comparison import (
     orders_title,
     quantities,
     quantity,
+    reached_by_some,
     shared_settings,
 )
 from orchestrator.crossings import SettingCrossing, settings_of
@@ -103,7 +104,7 @@ def _report(
 
 def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[RenderableType]:
     """Say what holds of all tables together."""
-    notes = [f"every setting above has: {names.common}"] if names.common else []
+    notes = [f"settings above also have: {names.common}"] if names.common else []
     if any(frontier.points for frontier in frontiers):
         notes.append(CHOSEN_NOTE)
     notes += [note for note in [interval_note(frontiers)] if note]
@@ -218,16 +219,20 @@ def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: s
         return Text("")
     if not shared:
         return Group(Text(NONE_SHARED, style="dim"), Text(""))
+    shared = reached_by_some(shared)
+    if not shared:
+        return Text("")
     sets = [frontier.forget_set for frontier in frontiers]
     title = f"{PRICES[measure].partition(',')[0]} at equal settings"
     table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
     for name in ("settings", "", *sets):
         table.add_column(name, overflow="fold")
-    shown = quantities(shared)
+    some_do_not = not all(own.whole for setting in shared for own in setting.by_forget_set.values())
+    shown = [*(["reached"] if some_do_not else []), *quantities(shared)]
     for setting in shared[:SHARED_SETTINGS]:
-        for what in ("reached", *shown):
+        for what in shown:
             table.add_row(
-                names.short(setting.settings) if what == "reached" else "",
+                names.short(setting.settings) if what == shown[0] else "",
                 SIDE_LABELS[what],
                 *(_side_cell(setting, name, what) for name in sets),
             )

@@ -5,46 +5,60 @@ from collections.abc import Iterable
 _PART = " · "
 """Between what belongs to the objective, the optimizer, the batch and the schedule in ``settings``."""
 _OPTIMIZER = 1
-"""Which part is the optimizer's: it stands in every name, so that none is empty."""
+"""Which part is the optimizer's."""
+_RATE = "lr="
+
+Part = tuple[int, str]
+"""A part of a setting, by its place and by what it is of: ``(1, "sgd")``, ``(2, "batch 16")``."""
 
 
 class SettingNames:
-    """Short names of the settings of one view: without the words that all share, long numbers rounded.
+    """Short names of the settings of one view, with numbers rounded that a search drew.
 
-    The optimizer and its learning rate always stand in a name. Two names may read alike where a search drew numbers
-    that are nearly equal: a trial's id tells them apart.
+    A name leaves out what all settings share, and what all settings of its objective or optimizer share: ``common``
+    says that once. The optimizer and its learning rate always stand in a name. Two names may read alike where a search
+    drew numbers that are nearly equal: a trial's id tells them apart.
     """
 
     def __init__(self, settings: Iterable[str]) -> None:
-        words = [_words(text) for text in dict.fromkeys(settings)]
-        shared = set(words[0]).intersection(*words[1:]) if words else set()
+        every = [_parts(text) for text in dict.fromkeys(settings)]
+        known = dict.fromkeys(part for parts in every for part in parts)
+        self._left_out = {
+            part: [
+                word
+                for word in next(parts[part] for parts in every if part in parts)
+                if not word.startswith(_RATE) and all(word in parts[part] for parts in every if part in parts)
+            ]
+            for part in known
+        }
         self._shared = frozenset(
-            word for word in shared if not word[1].startswith("lr=") and not _names_optimizer(word)
+            part for part in known if part[0] != _OPTIMIZER and all(part in parts for parts in every)
         )
-        self.common = _joined([word for word in words[0] if word in self._shared]) if words else ""
-        """What all settings share and no name says; empty: nothing."""
+        self.common = _PART.join(
+            " ".join(map(_rounded, [head, *self._left_out[place, head]]))
+            for place, head in known
+            if (place, head) in self._shared or self._left_out[place, head]
+        )
+        """What names leave out, such as ``gradient_ascent · sgd clip_norm=1 · batch 16``; empty: nothing."""
 
     def short(self, settings: str) -> str:
         """Return the name of one of the settings."""
-        return _joined([word for word in _words(settings) if word not in self._shared])
+        words: list[str] = []
+        for part, own in _parts(settings).items():
+            words += [] if part in self._shared else [part[1]]
+            words += [word for word in own if word not in self._left_out.get(part, [])]
+        return " ".join(map(_rounded, words))
 
 
-def _words(settings: str) -> list[tuple[int, str, bool]]:
-    """Split into (part, word, whether the word begins its part); a number of a batch stays with its name."""
-    found = []
-    for index, part in enumerate(settings.split(_PART)):
-        pieces = part.replace("batch ", "batch=").split(" ")
-        found += [(index, piece, position == 0) for position, piece in enumerate(pieces)]
+def _parts(settings: str) -> dict[Part, list[str]]:
+    """Split settings into parts, each with the words that follow what it is of."""
+    found = {}
+    for place, text in enumerate(settings.split(_PART)):
+        head, *words = text.split(" ")
+        if head == "batch" and words:
+            head, *words = f"{head} {words[0]}", *words[1:]
+        found[place, head] = words
     return found
-
-
-def _names_optimizer(word: tuple[int, str, bool]) -> bool:
-    part, _, first = word
-    return part == _OPTIMIZER and first
-
-
-def _joined(words: list[tuple[int, str, bool]]) -> str:
-    return " ".join(_rounded(word).replace("batch=", "batch ") for _, word, _ in words)
 
 
 def _rounded(word: str) -> str:
@@ -54,5 +68,8 @@ def _rounded(word: str) -> str:
         exact = float(value)
     except ValueError:
         return word
-    short = f"{exact:.4g}"
-    return f"{name}={short if float(short) == exact else f'{exact:.2g}'}"
+    digits = 4 if float(f"{exact:.4g}") == exact else 2
+    plain = f"{exact:.{digits}g}"
+    mantissa, _, exponent = f"{exact:.{digits - 1}e}".partition("e")
+    compact = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{name}={min(plain, compact, key=len)}"

@@ -207,11 +207,13 @@ def test_what_an_encoder_decoder_writes_is_compared_with_copying():
 
 
 def test_a_point_says_its_objective_unless_it_is_plain_ascent():
-    npo = curve(1, settings="npo beta=0.5 · sgd lr=0.1 · batch 4")
-    both = shown(frontier_report([npo, curve(1, settings="gradient_ascent · sgd lr=0.1 · batch 4")]))
+    npo, other = (curve(1, settings=f"npo beta={beta} · sgd lr=0.1 · batch 4") for beta in ("0.5", "0.25"))
+    both = shown(frontier_report([npo, other, curve(1, settings="gradient_ascent · sgd lr=0.1 · batch 4")]), 100)
     assert "npo beta=0.5 sgd lr=0.1" in both
-    assert "every setting above has: batch 4" in both
-    assert "every setting above has: npo beta=0.5 batch 4" in shown(frontier_report([npo]))
+    assert "npo beta=0.25 sgd lr=0.1" in both
+    assert "gradient_ascent sgd lr=0.1" in both
+    assert "settings above also have: batch 4" in both
+    assert "settings above also have: npo beta=0.5 · batch 4" in shown(frontier_report([npo]))
     assert "npo" not in shown(frontier_report([curve(1, objective="gradient_ascent")]))
 
 
@@ -303,6 +305,14 @@ def test_forget_sets_stand_side_by_side_at_equal_settings_only():
     assert "lr=0.5" not in table, "nobody else was unlearned with it"
     assert "lost on held-out data: verses more than people, 3 times" in " ".join(table.split())
     assert "steps: no order of verses and people holds" in table
+
+
+def test_settings_that_end_the_exposure_of_no_set_are_not_set_side_by_side():
+    rows = [row(9.0, 3.0, step=4, gen_ex=9.0, settings="a · b lr=1", setting_id="i", **METRICS)]
+    sets = [replace(whole(rows, base=BASE), forget_set=name) for name in ("verses", "people")]
+    text = shown(frontier_report(sets))
+    assert "at equal settings" not in text
+    assert "no setting was run" not in text
 
 
 def test_no_setting_in_common_is_said_and_compared_by_nothing():

@@ -266,7 +266,7 @@ def test_without_reference_models_no_column_is_empty_and_no_price_is_of_nothing(
         ]
     )
     page = page_of(ledger, images=False)
-    said = page.text.partition("Exposure and performance along")[0] + page.text.partition("Best points")[2]
+    said = page.text.partition("Exposure and performance along")[0] + page.text.split("Best points")[-1]
     said = said.partition("Provenance")[0]
     assert "GenEx" not in said.replace("bits of |GenEx| where it was measured", "")
     assert "NOT matched" not in page.text
@@ -291,9 +291,9 @@ def test_the_pages_points_have_their_settings_and_the_knee_and_the_priced_point_
         rows = points_shown(frontier)
         assert any(is_same(row, frontier.priced) for row in rows)
         assert frontier.knee is None or any(is_same(row, frontier.knee) for row in rows)
-    points = page.text.partition("Best points")[2].partition("Most and least")[0]
+    points = page.text.split("Best points")[-1].partition("Most and least")[0]
     assert re.search(r"(adamw|sgd) lr=", points)
-    assert "Every setting has: gradient_ascent batch 4" in page.text
+    assert "Settings here also have: gradient_ascent · batch 4" in page.text
     assert "P, the step nearest to the price" in points
 
 
