@@ -1,6 +1,7 @@
 """The command, with trials that fail: ``python -m tests.integration.failing HOW run SPEC ...``.
 
-HOW: ``early`` (before the first evaluation, every trial) or ``later`` (after step 2, in one forget set alone).
+HOW: ``early`` (before the first evaluation, every trial), ``later`` (after step 2, in one forget set alone) or ``wide``
+(in every worker of a wide trial).
 """
 
 import sys
@@ -8,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator import cli, runner
+from orchestrator.rivals import TrialLedger
 from trainables.ray_single import AscentTrainable
 
 LATER_FROM = 2
@@ -30,7 +32,18 @@ class FailsLater(AscentTrainable):
         return super()._advance()
 
 
+class FailsWide(TrialLedger):
+    """Fails in the leader of a group of workers, which tells the others."""
+
+    def stopping(self) -> bool:
+        raise ValueError(LATER)
+
+
 if __name__ == "__main__":
     named = import_module("tests.integration.failing")  # so workers import it
-    runner.AscentTrainable = {"early": named.FailsEarly, "later": named.FailsLater}[sys.argv.pop(1)]
+    how = sys.argv.pop(1)
+    if how == "wide":
+        runner.TrialLedger = named.FailsWide
+    else:
+        runner.AscentTrainable = {"early": named.FailsEarly, "later": named.FailsLater}[how]
     cli.main()
