@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator import cli, runner
 from orchestrator.rivals import TrialLedger
+from trainables.ascent import Ascent
 from trainables.ray_single import AscentTrainable
 
 LATER_FROM = 2
@@ -26,10 +27,16 @@ class FailsEarly(AscentTrainable):
 class FailsLater(AscentTrainable):
     """Fails at the same step whenever it gets there."""
 
-    def _advance(self) -> dict[str, Any]:
-        if self._run is not None and self._run.step >= LATER_FROM and self._trial.forget_set == "verses":
-            raise ValueError(f"{LATER}\nwhich is told at length")
-        return super()._advance()
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+        super().setup(config, **parameters)
+        whole = Ascent.advance
+
+        def advance(ascent: Ascent, to: int) -> None:
+            if to > LATER_FROM and self._trial.forget_set == "verses":
+                raise ValueError(f"{LATER}\nwhich is told at length")
+            whole(ascent, to)
+
+        setattr(Ascent, "advance", advance)  # noqa: B010  # in this actor's process alone
 
 
 class FailsWide(TrialLedger):

@@ -61,7 +61,8 @@ def test_trials_that_fail_at_a_step_are_told_in_a_line_each_and_the_others_compl
     assert "Traceback" not in done.stdout + done.stderr
     assert "which is told at length" not in done.stdout + done.stderr
     assert f"{len(failed)} of {len(trials)} trials failed" in done.stderr
-    assert len(list(sweep.glob("logs/*.txt"))) == len(failed)
+    logs = [path.read_text() for path in sweep.glob("logs/*.txt")]
+    assert [log.count(f"after step {failing.LATER_FROM}\n") for log in logs] == [2] * len(failed), "tried once more"
 
 
 def test_a_wide_trial_that_fails_says_why_and_is_no_dead_worker(storage: Path) -> None:
