@@ -329,9 +329,12 @@ class Ledger:
         return text_of(content, f"{self.storage.uri}/{SPEC}") if content is not None else None
 
     def has_begun(self) -> bool:
-        """Tell whether anything was measured or proposed. A sweep of which there is only what it is meant to be may
-        become another: nothing is lost."""
-        return any(self.storage.files(folder, ".parquet") for folder in ("references", "trials", "evaluations"))
+        """Tell whether any trial was proposed.
+
+        A sweep of which there is only what it is meant to be, and what its models know, may become another: the models
+        are kept elsewhere, and nothing is lost.
+        """
+        return any(self.storage.files(folder, ".parquet") for folder in ("trials", "evaluations"))
 
     def has_evaluations(self) -> bool:
         """Tell whether any trial was evaluated."""

@@ -165,7 +165,7 @@ def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
             PREPARATION, masked(f"{ledger.now().isoformat(timespec='seconds')}\n{error}\n\n{error.details}\n")
         )
     except RunStoppedError:  # the storage may be why it failed
-        return RunStoppedError(f"{error}\n{masked(error.details)}")
+        return RunStoppedError(masked(f"{error}\n{error.details}"))
     return RunStoppedError(
         f"{masked(str(error))}\nthe whole of it: {command('logs', ledger.storage.uri, '--trial', PREPARATION)}"
     )
