@@ -129,7 +129,7 @@ MISTAKES = {
     "no such folder": setting(
         HUB.replace("NAME", "FOLDER/modle"), said=("there is no such file or folder (did you mean '", "/model'?)")
     ),
-    "no such path": setting(HUB.replace("NAME", "./a/b"), said=("/a/b': there is no such file or", "(nor the folder '")),
+    "no such path": setting(HUB.replace("NAME", "./a/b"), said=("/a/b': there is no such file", "(nor the folder '")),
     "an id where there is no hub": asked(
         "doctor SPEC --set model={pretrained:\\ nobody/nothing}", "NO model: model.pretrained: cannot load",
         "it is not in the cache, and http", "does not answer; give a local folder",
