@@ -1,7 +1,8 @@
 """What a run takes besides steps and evaluations: imports, Ray and its workers, ledger files, the report.
 
 All of it is processes that start and libraries that are imported, so that it is measured in one unit: how long this
-machine takes to import these libraries in a new process. ``python -m tests.benchmarks.plan`` measures the factors.
+machine takes to import these libraries in a new process. The factors are of the sweep of the integration tests on
+two quiet cores; ``python -m tests.benchmarks.plan`` measures them again.
 """
 
 import subprocess
