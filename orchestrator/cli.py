@@ -117,13 +117,15 @@ def _look_and_time(spec: Any) -> tuple[Any, Any, Any]:
     """Check what a sweep would fail at, and time its steps and what a run takes besides. It loads PyTorch."""
     from orchestrator.overheads import measure_overheads
     from orchestrator.readiness import look_at
+    from orchestrator.set_summaries import typical_lengths
     from orchestrator.step_times import time_steps
 
     looked = look_at(spec)
     if looked.unchecked is not None:
         say(f"unlearn-sweep: {looked.unchecked}")
-    checked = spec if looked.inputs is None else looked.inputs.spec
-    return looked.inputs, time_steps(checked), measure_overheads()
+    if looked.inputs is None:
+        return None, time_steps(spec), measure_overheads()
+    return looked.inputs, time_steps(looked.inputs.spec, typical_lengths(looked.inputs)), measure_overheads()
 
 
 @app.command()
