@@ -4,7 +4,8 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ from orchestrator.errors import (
     SweepGoneError,
     SweepInterruptedError,
 )
-from orchestrator.ledger import SPEC, Ledger
+from orchestrator.ledger import SPEC
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -225,15 +226,28 @@ def _resume_there(
 
 
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
-    from orchestrator.frontier import frontiers
-    from orchestrator.frontier_tables import frontier_summary
     from orchestrator.lease import require_undriven
+    from orchestrator.page_script import packed_ahead
 
     uri = f"{storage.rstrip('/')}/{spec.name}"
+    with suppress(StorageError):  # the run will say so
+        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
+    with packed_ahead() as script:
+        _run_and_show(spec, uri, script, storage=storage, workers=workers, options=options)
+
+
+def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: str, **settings: Any) -> None:
+    """Run a sweep to its end, then show its frontiers and write its report. It loads Ray and PyTorch."""
+    from orchestrator.frontier import frontiers
+    from orchestrator.frontier_tables import frontier_summary
+    from orchestrator.progress import RunProgress
+    from orchestrator.runner import run_sweep
+
+    quiet_optuna()
     console = out()
     try:
-        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
-        summary = _run_to_its_end(spec, storage=storage, workers=workers, options=options)
+        with RunProgress(console).live() as progress:
+            summary = run_sweep(spec, storage=storage, events=progress, **settings)
     except SweepInterruptedError as error:
         say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
         raise typer.Exit(128 + error.signal_number) from None
@@ -253,7 +267,10 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
-    console.print(f"report: {_written_report(ledger)}", soft_wrap=True, highlight=False)
+    from orchestrator.report import write_report  # now: the trials had to start first
+
+    report = write_report(ledger, images=False, script=script)
+    console.print(f"report: {report}", soft_wrap=True, highlight=False)
     console.print(
         f"ask it: {command('query', summary.uri)} {quoted_sql('from evaluations limit 5')}",
         soft_wrap=True,
@@ -262,23 +279,6 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     if set(summary.statuses) == {"failed"}:
         say("unlearn-sweep: every trial failed; the column 'message' of the trials says why")
         raise typer.Exit(1)
-
-
-def _run_to_its_end(spec: Any, *, storage: str, workers: int | None, options: Any) -> Any:
-    """Run a sweep under the eyes of the user. It loads Ray and PyTorch."""
-    from orchestrator.progress import RunProgress
-    from orchestrator.runner import run_sweep
-
-    quiet_optuna()
-    with RunProgress(out()).live() as progress:
-        return run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
-
-
-def _written_report(ledger: Ledger) -> str:
-    """Write the report of a run that has ended, without images."""
-    from orchestrator.report import write_report
-
-    return write_report(ledger, images=False)
 
 
 @app.command()
