@@ -99,7 +99,11 @@ def plan(
     from orchestrator.tables import plan_table
 
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    times = _look_and_time(loaded) if estimate else None
+    times = None
+    if estimate:
+        times = _look_and_time(loaded)
+    else:
+        say("unlearn-sweep: data, tokenizer and model were not looked at (--no-estimate)")
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
     result = plan_sweep(loaded, concurrent_trials=at_once, times=times)
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
