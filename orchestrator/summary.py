@@ -274,7 +274,7 @@ def frontier_notes(frontier: Frontier) -> list[str]:
     if frontier.hypervolume_by_seed is not None:
         interval = frontier.hypervolume_by_seed
         lines[-1] += f"; of one seed on average {interval.estimate:.2f}{_range(interval, 2)}"
-    for what, row in (("k, the knee", frontier.knee), ("p, the step nearest to the price", frontier.priced)):
+    for what, row in (("knee (k)", frontier.knee), ("step nearest to the price (p)", frontier.priced)):
         if row is not None:
             place = f"{row['trial_id'][:8]} at step {row['step']}, {_measured(row[x], x)}, {_measured(row[y], y)}"
             lines.append(f"{what}: {place}")

@@ -243,7 +243,7 @@ def test_ends_knee_and_priced_point_are_always_in_the_table(most, knee):
 @pytest.mark.parametrize("show", [frontier_report, frontier_summary])
 def test_the_knee_is_a_row_of_its_own_table(show):
     text = shown(show([bent()]))
-    assert "k, the knee: t at step 11" in text
+    assert "knee (k): t at step 11" in text
     assert any(line.split()[:5] == ["k", "t", "sgd", "lr=0.1", "11"] for line in text.splitlines())
     assert any(line.split()[:5] == ["p", "t", "sgd", "lr=0.1", "20"] for line in text.splitlines())
 
