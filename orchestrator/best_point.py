@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from orchestrator.admission import on_axis
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.points import Point, Row, point_of, shown
@@ -91,10 +92,11 @@ def best_point(ledger: Ledger, conditions: Sequence[Condition], forget_set: str 
         SweepError: there is no such forget set; none meets the conditions; or points of several forget sets do, which
             cannot be compared.
     """
-    allowed = stored_spec(ledger).require_forget_sets(forget_set)
+    spec = stored_spec(ledger)
+    allowed = spec.require_forget_sets(forget_set)
     rows = [
         row
-        for row in ledger.table("evaluations").to_pylist()
+        for row in on_axis(spec, ledger.table("evaluations")).to_pylist()
         if row["status"] == Status.COMPLETED and row["forget_set"] in allowed
     ]
     bounded = {condition.column for condition in conditions}

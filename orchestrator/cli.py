@@ -275,7 +275,8 @@ def query(
         float, typer.Option(metavar="SECONDS", help="The longest it may take; inf: as long as it likes.")
     ] = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Run SQL (DuckDB) over the tables trials, evaluations, examples and baselines of one or more sweeps."""
+    """Run SQL (DuckDB) over the tables of one or more sweeps: trials, evaluations, examples, baselines and
+    forget_examples."""
     from orchestrator.formats import FORMATS
     from orchestrator.query import query as run_query
     from orchestrator.schema import described

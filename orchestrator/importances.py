@@ -19,6 +19,7 @@ from optuna.distributions import IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
+from orchestrator.admission import on_axis
 from orchestrator.frontier import OBJECTIVES
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec, stored_spec
@@ -49,7 +50,7 @@ class Importance:
 def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
     """Compute importances by forget set, seeds pooled, and note what they leave out, in sentences."""
     spec = stored_spec(ledger)
-    evaluations = ledger.table("evaluations", ["trial_id", "forget_set", "step", *OBJECTIVES])
+    evaluations = on_axis(spec, ledger.table("evaluations", ["trial_id", "forget_set", "step", *OBJECTIVES]))
     proposals = ledger.table("trials", ["trial_id", "proposals"]).to_pylist()
     points = {row["trial_id"]: json.loads(row["proposals"])[0]["point"] for row in proposals}
     points = {trial_id: point for trial_id, point in points.items() if contains(spec.space, point)}

@@ -29,8 +29,8 @@ from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
 from orchestrator.manifest import parse_manifest
 from orchestrator.parquet import encode
-from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, setting_of, to_table
-from orchestrator.setting import setting_columns
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.setting import setting_columns, setting_of
 from orchestrator.storage import Storage
 from orchestrator.table_files import MendingTableFiles, TableFile, TableFiles, trial_file
 from orchestrator.yaml_text import text_of

@@ -38,13 +38,20 @@ class Results:
         """One row a (sweep, base or reference model, forget set): what it knows before unlearning."""
         return self.sql("from baselines")
 
+    def forget_examples(self) -> duckdb.DuckDBPyRelation:
+        """One row a (sweep, forget set, example): the texts that are unlearned."""
+        return self.sql("from forget_examples")
+
     @property
     def skipped_files(self) -> list[str]:
         """Damaged files that were left out of what was read so far; each was warned of."""
         return self._views.skipped_files
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Run SQL over the views ``trials``, ``evaluations``, ``examples`` and ``baselines``. It is not locked down."""
+        """Run SQL over the views ``trials``, ``evaluations``, ``examples``, ``baselines`` and ``forget_examples``.
+
+        It is not locked down.
+        """
         self._views.open(query)
         return self._views.connection.sql(query)
 
@@ -88,4 +95,10 @@ class Views:
         if name == "baselines":
             rows = [{"sweep": ledger.sweep, **row} for ledger in self._ledgers for row in ledger.baselines()]
             return to_table(VIEWS[name], rows)
+        if name == "forget_examples":
+            texts = [(ledger.sweep, ledger.forget_examples()) for ledger in self._ledgers]
+            return pa.concat_tables(
+                own.add_column(0, VIEWS[name].field("sweep"), pa.repeat(pa.scalar(sweep, pa.string()), own.num_rows))
+                for sweep, own in texts
+            )
         return ds.dataset([ledger.dataset(name, use_merged=self._use_merged) for ledger in self._ledgers])

@@ -30,11 +30,13 @@ class TrialLedger(Ledger):
         Raises:
             StorageError: what the base model knows is gone from the ledger.
         """
+        evaluations = [evaluation for evaluation in evaluations if evaluation.step > 0]
         rung = evaluations[-1].step
         trial = self.trial(trial_id)
         corner = (self._base_quality(trial["forget_set"]), worst_performance)
         table = self.table("evaluations", [*_COLUMNS, "stratum"])
-        of_stratum = (pc.field("stratum") == trial["stratum"]) & (pc.field("step") <= rung)
+        ascended = (pc.field("step") > 0) & (pc.field("step") <= rung)  # the base model's rows have no area
+        of_stratum = (pc.field("stratum") == trial["stratum"]) & ascended
         rivals: dict[str, list[dict[str, Any]]] = {}
         for row in table.filter(of_stratum & (pc.field("trial_id") != trial_id)).to_pylist():
             rivals.setdefault(row["trial_id"], []).append(row)

@@ -357,9 +357,11 @@ class SweepSearch:
 
     def _was_let_go(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a trial ended before its time, by a rule that the spec has no more."""
-        return row["last_step"] < row["target_step"] and not stays_ended(
-            self._spec.stop, self._ledger.published(row["trial_id"])[0]
-        )
+        if row["last_step"] >= row["target_step"]:
+            return False
+        published, _ = self._ledger.published(row["trial_id"])
+        on_axis = [evaluation for evaluation in published if evaluation.step > 0 or 0 in self._spec.steps]
+        return not stays_ended(self._spec.stop, on_axis)
 
 
 def _marking_last(proposals: list[dict[str, Any]]) -> list[tuple[dict[str, Any], bool]]:

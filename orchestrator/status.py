@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from orchestrator.admission import on_axis
 from orchestrator.drivers import Driver, current_driver
 from orchestrator.ledger import Ledger
 from orchestrator.spec import stored_spec
@@ -23,7 +24,7 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
         "trials": None if trials is None else trials * strata,
         "proposed": len(rows),
         "statuses": dict(Counter(row["status"] or "unfinished" for row in rows)),
-        "evaluations": ledger.table("evaluations", ["trial_id", "step"]).num_rows,
+        "evaluations": on_axis(spec, ledger.table("evaluations", ["trial_id", "step"])).num_rows,
         "driver": asdict(driver) if driver is not None and driver.drives() else None,
         "skipped_files": sorted(ledger.skipped),
     }

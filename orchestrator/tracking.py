@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.admission import on_axis
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
+from orchestrator.spec import stored_spec
 from orchestrator.trackers import TrackedTrial, Tracker
 
 TRACKERS = {
@@ -63,19 +65,20 @@ class Tracking:
             How many evaluations were new.
         """
         rows: dict[str, list[dict[str, Any]]] = {}
-        for row in self._ledger.table("evaluations").sort_by("step").to_pylist():
+        evaluations = on_axis(stored_spec(self._ledger), self._ledger.table("evaluations"))
+        for row in evaluations.sort_by("step").to_pylist():
             rows.setdefault(row["trial_id"], []).append(row)
         count = 0
         for trial in self._ledger.trials():
-            evaluations = rows.get(trial["trial_id"], [])
+            own = rows.get(trial["trial_id"], [])
             steps, status = self._given.get(trial["trial_id"], (set(), None))
-            fresh = [row for row in evaluations if row["step"] not in steps]
+            fresh = [row for row in own if row["step"] not in steps]
             if not fresh and status == trial["status"]:
                 continue
-            tracked = _tracked(trial, evaluations, fresh)
+            tracked = _tracked(trial, own, fresh)
             for tracker in self._trackers:
                 tracker.write(tracked)
-            self._given[trial["trial_id"]] = ({row["step"] for row in evaluations}, trial["status"])
+            self._given[trial["trial_id"]] = ({row["step"] for row in own}, trial["status"])
             count += len(fresh)
         return count
 

@@ -31,6 +31,8 @@ from trainables.team import team_of_process
 from trainables.weights import WeightsSnapshot
 
 Clock = Callable[[], float]
+Evaluated = tuple[EvaluationRecord, list[ExampleRecord]]
+"""One evaluation, and its examples."""
 
 SLICE_S = 5.0
 """Seconds of ascent after which ``TrialRun.advance`` returns, so that a trial can stop between evaluations."""
@@ -73,6 +75,7 @@ class Engine:
         if workload.gradient_checkpointing:
             recompute_activations(model)
         self.model = share_model(self.accelerator, model)
+        self._of_base: dict[str, Evaluated | None] = {}
 
     @cached_property
     def reference(self) -> Reference:
@@ -101,9 +104,33 @@ class Engine:
             horizon=trial.horizon,
         )
 
+    def evaluate_base(self, forget_set: str) -> Evaluated | None:
+        """Evaluate the base model as the trials of a forget set are evaluated, once for all of them.
+
+        To be called where the model has the base weights: right after ``start``. None: a metric is not finite.
+        """
+        if forget_set not in self._of_base:
+            try:
+                self._of_base[forget_set] = evaluate(
+                    self.model,
+                    self.workload.evaluation_sets[forget_set],
+                    batch_size=self.workload.evaluation.batch_size,
+                    step=0,
+                    tokens_seen=0,
+                    elapsed_s=0.0,
+                    team=self.team,
+                )
+            except NonFiniteEvaluationError:
+                self._of_base[forget_set] = None
+        return self._of_base[forget_set]
+
 
 class TrialRun:
-    """A trial in progress. ``outcome`` is None until it ended."""
+    """A trial in progress. ``outcome`` is None until it ended.
+
+    Among its rows is always the base model's, of step 0. Where 0 is no step of the axis, that row is published with the
+    others, and nothing is decided by it.
+    """
 
     def __init__(self, engine: Engine, trial: Trial, results: Results, *, clock: Clock = time.monotonic) -> None:
         self._engine = engine
@@ -115,11 +142,15 @@ class TrialRun:
         committed = {evaluation.step for evaluation in self._evaluations}
         self._examples = [example for example in examples if example.step in committed]  # examples are published first
         self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
-        self._may_have_ended = bool(self._evaluations)
+        self._may_have_ended = bool(self._on_axis)
         """What an earlier process evaluated last may have ended the trial, and the outcome alone been lost."""
         self.outcome: Outcome | None = None
         self.warning: str | None = None
         """What went wrong on the way, and was made good."""
+        self._base = None if 0 in committed else engine.evaluate_base(trial.forget_set)
+        """The base model's evaluation, where no earlier process has published it."""
+        if self._base is not None and 0 not in trial.steps:
+            self._add(*self._base)
         self._restore()
         self._started = self._last_checkpoint = self._clock()
         self._checkpoint_step = self._ascent.step
@@ -150,9 +181,18 @@ class TrialRun:
         done = {evaluation.step for evaluation in self._evaluations}
         return [step for step in self._trial.steps if step not in done]
 
+    def _add(self, evaluation: EvaluationRecord, examples: list[ExampleRecord]) -> None:
+        self._evaluations = sorted([*self._evaluations, evaluation], key=attrgetter("step"))
+        self._examples = sorted([*self._examples, *examples], key=attrgetter("step"))
+
+    @property
+    def _on_axis(self) -> list[EvaluationRecord]:
+        """Every evaluation so far, but the base model's where 0 is no step of the axis."""
+        return [evaluation for evaluation in self._evaluations if evaluation.step > 0 or 0 in self._trial.steps]
+
     @property
     def evaluations(self) -> list[EvaluationRecord]:
-        """Every evaluation so far, in step order, those of before an interruption included."""
+        """Every evaluation so far, in step order, the base model's and those of before an interruption included."""
         return list(self._evaluations)
 
     @property
@@ -173,7 +213,7 @@ class TrialRun:
         waiting = self._waiting()
         if self._may_have_ended:
             self._may_have_ended = False
-            if ending := self._ending(self._evaluations[-1], waiting):
+            if ending := self._ending(self._on_axis[-1], waiting):
                 self._finish(*ending)
                 return None
         try:
@@ -183,8 +223,7 @@ class TrialRun:
         except (DivergedError, NonFiniteEvaluationError) as error:
             self._finish(Status.DIVERGED, str(error))
             return None
-        self._evaluations = sorted([*self._evaluations, evaluation], key=attrgetter("step"))
-        self._examples = sorted([*self._examples, *examples], key=attrgetter("step"))
+        self._add(evaluation, examples)
         if ending := self._ending(evaluation, waiting[1:]):
             self._finish(*ending)
         else:
@@ -233,12 +272,12 @@ class TrialRun:
             return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
         if not waiting:
             return Status.COMPLETED, None
-        reason = early_end(self._engine.workload.stop, self._evaluations, self._rank)
+        reason = early_end(self._engine.workload.stop, self._on_axis, self._rank)
         return (Status.COMPLETED, reason) if reason is not None else None
 
     def _rank(self) -> Rank:
         floor = self._sets.max_heldout_nll
-        return self._results.rank(self._trial.trial_id, self._evaluations, worst_performance=floor)
+        return self._results.rank(self._trial.trial_id, self._on_axis, worst_performance=floor)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:
@@ -278,7 +317,9 @@ class TrialRun:
     def _sets(self) -> EvaluationSets:
         return self._engine.workload.evaluation_sets[self._trial.forget_set]
 
-    def _evaluate(self) -> tuple[EvaluationRecord, list[ExampleRecord]]:
+    def _evaluate(self) -> Evaluated:
+        if self._ascent.step == 0 and self._base is not None:
+            return self._base
         with self._ascent.evaluated() as model:
             return evaluate(
                 model,

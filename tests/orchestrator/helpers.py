@@ -145,6 +145,11 @@ def invent(trial: Trial) -> tuple[list[EvaluationRecord], Status]:
     return records, Status.COMPLETED
 
 
+def base_record() -> EvaluationRecord:
+    """What ``invent`` says of step 0."""
+    return evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0)
+
+
 class Crash(Exception):
     """The driver died."""
 
@@ -161,6 +166,8 @@ class Driver:
     crash_after: int | None = None
     events: int = 0
     started: list[Assignment] = field(default_factory=list)
+    base_rows: bool = True
+    """False: as versions before 5 did, which had a row of step 0 only where the axis has that step."""
 
     def run(self) -> list[str]:
         """Run to the end, one trial at a time; give trial ids in the order they started."""
@@ -174,14 +181,18 @@ class Driver:
         self._tick()
 
     def finish(self, assignment: Assignment) -> None:
-        """Publish and report every evaluation that the ledger lacks, then the outcome."""
+        """Publish and report every evaluation that the ledger lacks, then the outcome.
+
+        As real trials do, it publishes the base model's row too, and reports that only where the axis has step 0.
+        """
         trial = assignment.trial
         records, status = invent(trial)
-        done = len(self.ledger.published(trial.trial_id)[0])
+        base = [] if 0 in trial.steps or not self.base_rows else [base_record()]
+        done = len([e for e in self.ledger.published(trial.trial_id)[0] if e.step in trial.steps])
         for count in range(done + 1, len(records) + 1):
             last = outcome(status, last_step=records[-1].step) if count == len(records) else None
-            examples = [example_record(record.step) for record in records[:count]]
-            self.ledger.publish(trial.trial_id, records[:count], examples, last)
+            rows = [*base, *records[:count]]
+            self.ledger.publish(trial.trial_id, rows, [example_record(record.step) for record in rows], last)
             self.search.observe(assignment, told(records[count - 1]))
             self._tick()
         if done == len(records):
@@ -206,21 +217,27 @@ def told(record: EvaluationRecord) -> dict:
     }
 
 
-def write_sweep(folder, spec: SweepSpec) -> Ledger:
+def write_sweep(folder, spec: SweepSpec, **options) -> Ledger:
     """Write a whole sweep of invented numbers under ``folder``."""
-    return write_sweep_to(Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name), spec)
+    return write_sweep_to(Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name), spec, **options)
 
 
-def write_sweep_to(ledger: Ledger, spec: SweepSpec) -> Ledger:
-    """Write a whole sweep of invented numbers."""
+def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
+    """Write a whole sweep of invented numbers; ``options`` are those of ``Driver``."""
     ledger.create(dump_spec(spec), {"sweep": spec.name}, {"python": "3.11"})
-    Driver(make_search(spec, ledger), ledger).run()
+    Driver(make_search(spec, ledger), ledger, **options).run()
     models = {
-        "base": evaluation_record(0, quality=10.0, performance=3.0, gen_ex=10.0),
+        "base": base_record(),
         "reference-0": evaluation_record(0, quality=2.0, performance=3.1, gen_ex=-0.5, rel_ex=1.0),
         "reference-1": evaluation_record(0, quality=3.0, performance=3.2, gen_ex=0.5, rel_ex=1.2),
     }
     skip = ("step", "status", "tokens_seen", "elapsed_s")
+    ledger.publish_forget_examples(
+        [
+            {"forget_set": name, "example_id": "verses-000000", "prompt": "", "completion": name, "repetitions": 1}
+            for name in spec.data.forget_sets
+        ]
+    )
     ledger.publish_baselines(
         [
             {"model": model, "forget_set": name, **{k: v for k, v in vars(record).items() if k not in skip}}

@@ -27,7 +27,7 @@ from orchestrator.sweeps import open_sweep
 from tests.orchestrator import damages
 from tests.orchestrator.helpers import WORKLOAD, Driver, make_search, make_spec, spec_data, write_sweep
 
-SQL = "select count(*) from trials, evaluations, examples, baselines"
+SQL = "select count(*) from trials, evaluations, examples, baselines, forget_examples"
 
 
 @pytest.fixture(scope="session")

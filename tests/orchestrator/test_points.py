@@ -54,6 +54,12 @@ def test_a_step_that_was_not_evaluated_is_refused_with_the_nearest(sweep):
 def test_step_0_is_the_base_model_where_the_axis_begins_later(tmp_path):
     sweep = write_sweep(tmp_path, make_spec(steps=[2, 5]))
     point = find_point(sweep, sweep.trials()[0]["trial_id"], 0)
+    assert (point.metrics["gen_ex"], point.metrics["tokens_seen"]) == (10.0, 0), "as the trial measured it"
+
+
+def test_step_0_of_a_trial_without_such_a_row_is_the_baseline(tmp_path):
+    sweep = write_sweep(tmp_path, make_spec(steps=[2, 5]), base_rows=False)
+    point = find_point(sweep, sweep.trials()[0]["trial_id"], 0)
     assert point.metrics["gen_ex"] == 10.0
     assert "tokens_seen" not in point.metrics
 

@@ -228,7 +228,10 @@ def test_an_error_points_at_the_place(sweep, sql, line, place, hint):
     assert hint in message
     if hint != "Could not convert":  # there DuckDB marks the cast
         assert carets.index("^") == shown.index(place, len("LINE 1: "))
-    assert "tables: trials, evaluations, examples, baselines; their columns: unlearn-sweep query --schema" in message
+    assert (
+        "tables: trials, evaluations, examples, baselines, forget_examples; their columns: unlearn-sweep query --schema"
+        in message
+    )
 
 
 @pytest.mark.parametrize("sql", ["select lerning_rate from trials", "select * from evaluation"])

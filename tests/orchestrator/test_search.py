@@ -345,9 +345,9 @@ def test_where_a_schedule_needs_the_total_each_step_value_is_a_trial_of_its_own(
     expected = sorted(itertools.product([1e-4, 1e-3], [2, 5, 9])) * 2
     assert sorted((r["learning_rate"], r["horizon"]) for r in trials) == sorted(expected)
     assert all(row["target_step"] == row["horizon"] for row in trials)
-    steps = {row["trial_id"]: row["horizon"] for row in trials}
+    steps = [(row["trial_id"], step) for row in trials for step in (0, row["horizon"])]
     evaluated = [(row["trial_id"], row["step"]) for row in rows(ledger)]
-    assert sorted(evaluated) == sorted(steps.items())
+    assert sorted(evaluated) == sorted(steps), "and the base model's, as all trials"
 
 
 def test_a_trial_of_extent_axis_walks_the_whole_axis():

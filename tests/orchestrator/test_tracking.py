@@ -17,6 +17,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 from orchestrator.cli import app
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
+from orchestrator.spec import dump_spec
 from orchestrator.trackers import SCALARS
 from orchestrator.tracking import TRACKERS, Tracking, open_trackers
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, make_spec, make_trial, outcome, write_sweep
@@ -44,6 +45,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def growing(ledger: Ledger) -> Iterator[Any]:
     """A ledger with one trial, which has one more evaluation, or has ended, at each step of this iterator."""
+    ledger.create(dump_spec(make_spec()), {}, {})
     trial = make_trial(optimizer="lion", optimizer_settings={"beta1": 0.8})
     ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     records = [evaluation_record(step) for step in (0, 2, 5)]

@@ -129,6 +129,34 @@ def test_an_early_end_whose_outcome_alone_was_lost_is_found_again_without_a_step
     assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, whole[short - 1].step)
 
 
+def test_the_base_models_row_ends_no_trial_whose_axis_lacks_it(workload, whole):
+    """It performs best, so that it would count as one more evaluation from which performance fell."""
+    stop = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1e6, patience=1)
+    ends = {}
+    for steps in (TRIAL.steps, TRIAL.steps[1:]):
+        results = MemoryResults()
+        results.publish("trial", [replace(whole[0], performance=0.0)], [], None)
+        run = run_to_end(Engine(replace(workload, stop=stop)), replace(TRIAL, steps=steps), results)
+        ends[steps[0]] = run.outcome.last_step
+    falls = [later.step for earlier, later in pairwise(whole[1:]) if later.performance > earlier.performance]
+    assert ends == {0: 2, 2: falls[0] if falls else 10}
+
+
+def test_the_base_models_row_is_not_ranked_where_the_axis_lacks_it(workload, whole):
+    results = MemoryResults()
+    results.ranks = [Rank(1, 3), Rank(2, 3)]
+    run_to_end(Engine(replace(workload, stop=HALVING)), replace(TRIAL, steps=TRIAL.steps[1:]), results)
+    assert [steps for _, steps, _ in results.ranked] == [[2], [2, 4, 6]]
+
+
+def test_a_trial_with_nothing_but_the_base_models_row_has_not_ended():
+    results, trial = MemoryResults(), replace(TRIAL, steps=TRIAL.steps[1:])
+    engine = Engine(tiny_workload(max_increase=-0.5))
+    TrialRun(engine, trial, results).interrupt()
+    assert [e.status for e in results.published("trial")[0]] == [Status.COLLAPSED], "of a bf16 model it may be"
+    assert run_to_end(engine, trial, results).outcome.last_step == trial.steps[0]
+
+
 def test_a_trial_asks_for_its_rank_once_at_each_rung_and_ends_where_it_is_behind(workload, whole):
     results = MemoryResults()
     results.ranks = [Rank(1, 3), Rank(2, 3)]

@@ -10,6 +10,7 @@ from tests.support import FakeClock, MemoryResults, deterministic, same_state, s
 from trainables import checkpoints
 from trainables import trial as trial_module
 from trainables.ascent import Ascent
+from trainables.evaluation import NonFiniteEvaluationError
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun, run_to_end
 
@@ -296,7 +297,7 @@ def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increa
     again = run_to_end(engine, TRIAL, results)
     assert len(evaluated) == count
     assert replace(again.outcome, elapsed_s=0.0) == replace(first.outcome, elapsed_s=0.0)
-    assert again.outcome.elapsed_s >= rows[0][-1].elapsed_s > 0.0
+    assert again.outcome.elapsed_s >= rows[0][-1].elapsed_s
     assert results.published("trial") == rows
     assert list(results.checkpoints) == ([] if first.outcome.status is Status.COLLAPSED else ["trial"])
 
@@ -305,7 +306,9 @@ def test_elapsed_time_is_the_injected_clocks_and_goes_on_after_an_interruption(e
     clock, results = FakeClock(now=100.0), MemoryResults()
     run = TrialRun(engine, TRIAL, results, clock=clock)
     clock.now = 103.0
-    assert run.advance().elapsed_s == 3.0
+    assert run.advance().elapsed_s == 0.0, "the base model is no work of the trial's"
+    clock.now = 104.0
+    assert to_next_evaluation(run).elapsed_s == 4.0
     clock.now = 105.0
     run.interrupt()
     assert run.outcome.elapsed_s == 5.0
@@ -317,6 +320,101 @@ def test_elapsed_time_is_the_injected_clocks_and_goes_on_after_an_interruption(e
     while resumed.outcome is None:
         resumed.advance()
     assert resumed.outcome.elapsed_s == 7.0
+
+
+OFF_AXIS = replace(TRIAL, steps=(2, 4, 6))
+
+
+def test_a_trial_has_the_row_of_the_base_model_whatever_its_axis(workload):
+    whole, results = MemoryResults(), MemoryResults()
+    run_to_end(Engine(workload), TRIAL, whole)
+    run = run_to_end(Engine(workload), OFF_AXIS, results)
+    for found, expected in zip(results.published("trial"), whole.published("trial"), strict=True):
+        assert deterministic(found) == deterministic(expected)
+    base = results.published("trial")[0][0]
+    assert (base.step, base.tokens_seen, base.elapsed_s, base.status) == (0, 0, 0.0, Status.COMPLETED)
+    steps = [[evaluation.step for evaluation in evaluations] for evaluations, _ in publications(results)]
+    assert steps == [[0, 2], [0, 2, 4], [0, 2, 4, 6]], "it comes with the first evaluation"
+    assert run.outcome.last_step == 6
+
+
+def test_whoever_drives_is_told_of_step_0_only_where_the_axis_has_it(workload):
+    told = {}
+    for trial in (TRIAL, OFF_AXIS):
+        run = TrialRun(Engine(workload), trial, MemoryResults())
+        told[trial.steps] = []
+        while run.outcome is None:
+            evaluation = run.advance()
+            told[trial.steps] += [] if evaluation is None else [evaluation.step]
+    assert told == {steps: list(steps) for steps in (TRIAL.steps, OFF_AXIS.steps)}
+
+
+def test_the_base_model_is_evaluated_once_for_all_trials_of_an_engine(engine, evaluated):
+    results = MemoryResults()
+    for trial_id in "abc":
+        run_to_end(engine, replace(OFF_AXIS, trial_id=trial_id), results)
+    run_to_end(engine, replace(TRIAL, trial_id="d", config=tiny_trial(objective="task_vector").config), results)
+    assert evaluated == [0] + [2, 4, 6] * 4
+    bases = [results.published(trial_id)[0][0] for trial_id in "abcd"]
+    assert bases == bases[:1] * 4
+
+
+@pytest.mark.parametrize("objective", ["gradient_ascent", "task_vector", "npo"])
+def test_the_base_model_reads_the_same_whatever_ascends(workload, objective):
+    trial = replace(TRIAL, config=tiny_trial(objective=objective).config)
+    engine = Engine(workload)
+    engine.start(trial)
+    evaluation, examples = engine.evaluate_base("forget")
+    run = TrialRun(Engine(workload), trial, MemoryResults())
+    run._base = None  # it is evaluated as any other step is
+    assert deterministic([run.advance()]) == deterministic([evaluation])
+    assert {example.step for example in examples} == {0}
+
+
+def test_the_row_of_the_base_model_is_of_the_base_model_in_a_trial_that_goes_on(workload, evaluated):
+    """A trial of before there was such a row, or one that was killed between a checkpoint and its first evaluation."""
+    whole, results = MemoryResults(), MemoryResults()
+    run_to_end(Engine(workload), OFF_AXIS, whole)
+    run = TrialRun(Engine(workload), OFF_AXIS, results)
+    to_next_evaluation(run)
+    run.interrupt()
+    evaluations, examples = results.published("trial")
+    results.rows["trial"] = (evaluations[1:], [example for example in examples if example.step])
+    evaluated.clear()
+    run_to_end(Engine(workload), OFF_AXIS, results)
+    assert evaluated == [0, 4, 6]
+    for found, expected in zip(results.published("trial"), whole.published("trial"), strict=True):
+        assert deterministic(found) == deterministic(expected)
+    evaluated.clear()
+    run_to_end(Engine(workload), OFF_AXIS, results)
+    assert evaluated == [], "it is there"
+
+
+def test_a_trial_that_stops_or_diverges_before_its_first_evaluation_has_the_row_too(workload):
+    stopped, diverged = MemoryResults(), MemoryResults()
+    run = TrialRun(Engine(workload), OFF_AXIS, stopped)
+    run.interrupt()
+    explosive = replace(OFF_AXIS, config=tiny_trial(learning_rate=1e6, weight_decay=1e9, clip_norm=None).config)
+    outcome = run_to_end(Engine(workload), explosive, diverged).outcome
+    assert (outcome.status, outcome.last_step) == (Status.DIVERGED, 0)
+    for results in (stopped, diverged):
+        assert [evaluation.step for evaluation in results.published("trial")[0]] == [0]
+    run_to_end(Engine(workload), OFF_AXIS, stopped)
+    assert [evaluation.step for evaluation in stopped.published("trial")[0]] == [0, 2, 4, 6]
+
+
+def test_a_base_model_that_is_not_finite_has_no_row_and_ends_the_trial_only_at_its_own_step(workload, monkeypatch):
+    def evaluate(*args, step, **options):
+        if step == 0:
+            raise NonFiniteEvaluationError("step 0: a log-likelihood is not finite")
+        return real(*args, step=step, **options)
+
+    real = trial_module.evaluate
+    monkeypatch.setattr(trial_module, "evaluate", evaluate)
+    results = MemoryResults()
+    run_to_end(Engine(workload), OFF_AXIS, results)
+    assert [evaluation.step for evaluation in results.published("trial")[0]] == [2, 4, 6]
+    assert run_to_end(Engine(workload), TRIAL, MemoryResults()).outcome.status is Status.DIVERGED
 
 
 def test_a_diverged_trial_publishes_its_outcome_and_keeps_no_checkpoint(engine):
