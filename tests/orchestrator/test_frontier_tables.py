@@ -328,7 +328,7 @@ def test_the_last_sentence_answers_what_it_costs():
     lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 400).splitlines()
     assert lines[-1] == (
         "Ending the exposure (mean GenEx 0: as likely as under models that never saw the data) costs, by the best "
-        "setting that was run: for verses +1.1 nats/token on held-out data, after 20 steps; for people +0.016 "
-        "nats/token on held-out data, +0.5 on never-trained data of its own kind, after 10 steps; for rest more than "
+        "setting that was run: for verses +1.1 nats/token on held-out data, at step 20; for people +0.016 "
+        "nats/token on held-out data, +0.5 on never-trained data of its own kind, at step 10; for rest more than "
         "was tried, since no trial gets there: at best 1.0 of 10.0 bits of |GenEx| are left."
     )
