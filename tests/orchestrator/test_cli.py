@@ -186,7 +186,7 @@ def test_a_table_shows_the_columns_that_fit(call, monkeypatch):
     assert code == 0
     assert max(map(len, text.splitlines())) <= 80
     assert "trial_id" in text
-    assert "3 rows, 6 of 31 columns: select fewer, or --format for all" in text
+    assert "3 rows, 6 of 33 columns: select fewer, or --format for all" in text
     assert b"2 rows" in call("query", "first", SQL)[1]
 
 
