@@ -297,7 +297,7 @@ def test_the_pages_points_have_their_settings_and_the_knee_and_the_priced_point_
     points = page.text.split("Best points")[-1].partition("Most and least")[0]
     assert re.search(r"(adamw|sgd) lr=", points)
     assert "Settings here also have: gradient_ascent · batch 4" in page.text
-    assert "P, the step nearest to the price" in points
+    assert "Step nearest to the price (p)" in points
 
 
 def test_forget_sets_are_compared_at_equal_settings_only(tmp_path, written):
