@@ -248,7 +248,8 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
 
     uri = f"{storage.rstrip('/')}/{spec.name}"
     with suppress(StorageError):  # the run will say so
-        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
+        place = open_storage(f"{open_storage(storage).uri}/{spec.name}")
+        require_undriven(place, spec.name, take_over=options.take_over)
     with packed_ahead() as script:
         _run_and_show(spec, uri, script, storage=storage, workers=workers, options=options)
 

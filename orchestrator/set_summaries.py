@@ -88,7 +88,7 @@ def typical_lengths(inputs: "SweepInputs") -> TypicalLengths:
     )
 
 
-def _lengths(inputs: SweepInputs, where: str) -> Lengths:
+def _lengths(inputs: "SweepInputs", where: str) -> Lengths:
     encoded = inputs.retained.get(where) or inputs.encoded[where]
     return np.diff(encoded.offsets)
 
