@@ -75,9 +75,9 @@ class Budget:
         """Note that a trial has ended."""
         self._costs[trial_id].target_step = None
 
-    def allows(self, stratum: str) -> bool:
-        """Tell whether the stratum may propose one more trial."""
-        return not self.is_out_of_time and not self._spent(stratum)
+    def allows(self, strata: Sequence[str]) -> bool:
+        """Tell whether each of the strata may propose one more trial."""
+        return not self.is_out_of_time and not any(self._spent(stratum, together=len(strata)) for stratum in strata)
 
     @property
     def is_out_of_time(self) -> bool:
@@ -108,8 +108,9 @@ class Budget:
             notes.append(f"search.budget.max_gpu_hours: {hours:.3g} of {most:g} GPU-hours are spent")
         return notes
 
-    def _spent(self, stratum: str) -> list[str]:
-        """Name the limits that leave the stratum no further trial: its own share is spent, or the whole is.
+    def _spent(self, stratum: str, *, together: int = 1) -> list[str]:
+        """Name the limits that leave the stratum no further trial: its own share is spent, or the whole is, of which
+        so many strata take a trial together.
 
         The whole may be spent first where strata were added later.
         """
@@ -118,7 +119,7 @@ class Budget:
         steps, hours = self.limits.max_steps_total, self.limits.max_gpu_hours
         if steps is not None:
             everywhere = sum(self._steps(name) for name in self._strata)
-            room = min(steps * share - self._steps(stratum), steps - everywhere)
+            room = min(steps * share - self._steps(stratum), (steps - everywhere) / together)
             names += ["max_steps_total"] if room < self._longest_trial else []
         if hours is not None:
             everywhere_h = sum(self._foreseen_gpu_hours(name) for name in self._strata)

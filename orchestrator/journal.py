@@ -17,17 +17,17 @@ from orchestrator.strata import Stratum
 JOURNAL = "optuna/journal.log"
 
 
-def export_journal(storage: Storage, strata: Mapping[str, Stratum]) -> str:
-    """Publish every stratum's study, by its name, as one file that is replaced whole; give its path in the storage.
+def export_journal(storage: Storage, studies: Mapping[str, Stratum]) -> str:
+    """Publish every study, by its name, as one file that is replaced whole; give its path in the storage.
 
     Trials that run are left out: whoever opens the file could take them for trials that died. So a trial's number may
     be lower than in the live study. The times in it are of when this process was told, and mean nothing after a resume.
     """
     backend = _Lines()
     journal = JournalStorage(backend)
-    for name, stratum in strata.items():
-        study = optuna.create_study(storage=journal, study_name=name, directions=stratum.study.directions)
-        study.add_trials(trial for trial in stratum.study.get_trials(deepcopy=False) if trial.state.is_finished())
+    for name, searched in studies.items():
+        study = optuna.create_study(storage=journal, study_name=name, directions=searched.study.directions)
+        study.add_trials(trial for trial in searched.study.get_trials(deepcopy=False) if trial.state.is_finished())
     storage.publish(JOURNAL, backend.content())
     return JOURNAL
 

@@ -268,7 +268,7 @@ class _Run:
             )
             if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
                 self.lease.renew()  # it may be lost, or the sweep gone
-                export_journal(self.ledger.storage, search.strata)
+                export_journal(self.ledger.storage, search.studies)
             _raise_if_stopped(self.interrupt)
 
     def _prepare(self) -> Any:

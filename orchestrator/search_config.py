@@ -111,6 +111,10 @@ class SearchConfig(Config):
       the best feasible of its trajectory, in populations of 4 + 3 ln(dimensions). Choices, also lists, are refused: it
       adapts along an order, which they do not have.
     """
+    across: Literal["seeds", "each"] = "seeds"
+    """What one study searches. ``seeds``: a forget set; every proposal runs on every seed, and the study is told the
+    mean of the seeds at each step that all of them reach. ``each``: a stratum; every seed draws points of its own, and
+    no setting need be there for two seeds. Sweeps of before there was this key go on with ``each``."""
     minimize: Literal["both", "unlearning_quality", "performance"] = "both"
     """What proposals are to be good at: the whole frontier, or one of its objectives within ``constraints`` on the
     other. ``cmaes`` takes exactly one, ``nsga3`` both, the others either."""

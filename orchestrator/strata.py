@@ -1,6 +1,6 @@
-"""One stratum's Optuna study: proposes trials, is told every evaluated step, and is rebuilt from the ledger.
+"""One Optuna study, of a forget set or of one stratum: proposes settings, is told every step, rebuilt from the ledger.
 
-The study is disposable. The sampler is seeded afresh for every proposal from (search seed, stratum, number), so a
+The study is disposable. The sampler is seeded afresh for every proposal from (search seed, name, number), so a
 proposal is a function of what the study has been told, not of how often the process was restarted.
 """
 
@@ -53,7 +53,10 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One evaluated step, as the study is told of it. Infeasible: collapsed, or diverged before this step."""
+    """One evaluated step, as the study is told of it: of one trial, or the mean of a proposal's.
+
+    Infeasible: collapsed, or diverged before this step.
+    """
 
     step: int
     values: tuple[float, float]
@@ -65,14 +68,14 @@ DIVERGED_VALUES = (math.inf, math.inf)
 
 
 class Stratum:
-    """The search within one stratum."""
+    """The search of one study."""
 
     def __init__(self, spec: SweepSpec, name: str, *, base_performance: Callable[[], float] | None = None) -> None:
         """Begin a search that has proposed nothing.
 
         Args:
             spec: the sweep.
-            name: of the stratum.
+            name: of the study.
             base_performance: gives the base model's, nats per token; asked for by a bound that is measured from it.
         """
         self._search: SearchConfig = spec.search

@@ -107,7 +107,7 @@ def assert_optuna_agrees_with_the_ledger(sweep, spec):
     ledger = Ledger(storage=LocalStorage(sweep), sweep=spec.name)
     search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=1)
     assert search.is_exhausted()
-    trials = [t for stratum in search.strata.values() for t in stratum.study.get_trials(deepcopy=False)]
+    trials = [t for stratum in search.studies.values() for t in stratum.study.get_trials(deepcopy=False)]
     assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
     told = [t for t in trials if t.state is TrialState.COMPLETE and max(map(abs, t.values)) < float("inf")]
     assert len(told) == len(rows(sweep, "evaluations"))

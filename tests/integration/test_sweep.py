@@ -137,6 +137,6 @@ def test_the_ledger_rebuilds_a_search_with_nothing_pending(tiny_sweep: Path) -> 
     ledger = Ledger(storage=LocalStorage(tiny_sweep), sweep="tiny")
     search = SweepSearch(load_spec(TINY), ledger, workload_hash=manifest["workload_hash"], concurrent_trials=2)
     assert search.is_exhausted()
-    observed = sum(len(stratum.study.get_trials()) for stratum in search.strata.values())
+    observed = sum(len(stratum.study.get_trials()) for stratum in search.studies.values())
     assert observed == len(rows(tiny_sweep, "evaluations"))
-    assert all(t.state.is_finished() for s in search.strata.values() for t in s.study.get_trials())
+    assert all(t.state.is_finished() for s in search.studies.values() for t in s.study.get_trials())

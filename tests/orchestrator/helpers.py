@@ -36,6 +36,7 @@ SPEC = {
     "seeds": [0],
     "search": {
         "sampler": "random",
+        "across": "each",
         "trials": 4,
         "space": {
             "batch_size": 4,

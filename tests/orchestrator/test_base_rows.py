@@ -86,7 +86,7 @@ def studies(ledger):
     search = make_search(stored_spec(ledger), ledger)
     trials = [
         (trial.params, trial.state, trial.values, trial.constraints)
-        for stratum in search.strata.values()
+        for stratum in search.studies.values()
         for trial in stratum.study.get_trials(deepcopy=False)
     ]
     return trials, search.statuses, search.is_exhausted(), search.spent_budget()

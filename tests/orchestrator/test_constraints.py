@@ -36,7 +36,7 @@ def told(search):
     """Every observation by stratum: values, constraints."""
     return {
         name: [(t.values, t.constraints) for t in stratum.study.get_trials(deepcopy=False) if t.values is not None]
-        for name, stratum in search.strata.items()
+        for name, stratum in search.studies.items()
     }
 
 

@@ -96,7 +96,7 @@ def ended_early(stop, *, sampler="random", space=None):
 def test_what_is_known_of_a_trial_that_ended_early_counts_and_its_end_is_no_failure_of_the_point():
     spec, ledger, live = ended_early(HALVING, sampler="grid", space={"batch_size": 4, "learning_rate": [1e-5]})
     for search in (live, make_search(spec, ledger)):
-        for stratum in search.strata.values():
+        for stratum in search.studies.values():
             trials = stratum.study.get_trials(deepcopy=False)
             complete = [t for t in trials if t.state is TrialState.COMPLETE]
             assert len(complete) == 2

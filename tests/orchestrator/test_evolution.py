@@ -35,13 +35,13 @@ def test_each_proposal_is_the_one_that_a_study_rebuilt_from_the_ledger_makes(sam
     )
     ledger = memory_ledger()
     live = make_search(spec, ledger)
-    (name,) = live.strata
+    (name,) = live.studies
     driver = Driver(live, ledger)
-    proposed, real = [], live.strata[name].propose
-    monkeypatch.setattr(live.strata[name], "propose", lambda: proposed.append(real()) or proposed[-1])
+    proposed, real = [], live.studies[name].propose
+    monkeypatch.setattr(live.studies[name], "propose", lambda: proposed.append(real()) or proposed[-1])
     turns = 0
     while not live.is_exhausted():
-        rebuilt = make_search(spec, ledger).strata[name].propose()
+        rebuilt = make_search(spec, ledger).studies[name].propose()
         proposed.clear()
         assignment = live.next()
         assert proposed[0] == rebuilt

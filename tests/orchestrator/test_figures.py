@@ -342,7 +342,7 @@ def test_importances_are_those_of_the_studies_that_the_search_rebuilds(tmp_path)
     for forget_set in spec.data.forget_sets:
         pooled = optuna.create_study(directions=["minimize", "minimize"])
         for seed in spec.seeds:
-            rebuilt = search.strata[stratum_name(forget_set, seed)].study.get_trials(states=[TrialState.COMPLETE])
+            rebuilt = search.studies[stratum_name(forget_set, seed)].study.get_trials(states=[TrialState.COMPLETE])
             pooled.add_trials([trial for trial in rebuilt if all(map(math.isfinite, trial.values))])
         for index, objective in enumerate(("unlearning_quality", "performance")):
             expected = get_param_importances(

@@ -76,7 +76,7 @@ def test_a_study_learns_what_a_worker_published_before_it_died_unheard():
     assignment = search.next()
     published = publish_first(ledger, assignment, 2)
     search.fail(assignment, "killed")
-    study = search.strata[assignment.stratum].study
+    study = search.studies[assignment.stratum].study
     values = [trial.values for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
     assert values == [[record.unlearning_quality, record.performance] for record in published]
 
@@ -118,7 +118,7 @@ def test_more_trials_are_added_to_the_ones_there_are(sampler):
     assert search.is_exhausted()
     assert not set(new) & {row["trial_id"] for row in before}
     assert [row for row in ledger.table("evaluations").to_pylist() if row["trial_id"] not in new] == before
-    assert all(stratum.proposed == 6 for stratum in search.strata.values())
+    assert all(stratum.proposed == 6 for stratum in search.studies.values())
     if sampler == "random":
         whole = finished(longer)
         assert steps_of(ledger) == steps_of(whole)
@@ -137,7 +137,7 @@ def test_a_longer_axis_opens_completed_trials_again_and_evaluates_the_further_st
     assert set(map(tuple, steps_of(ledger).values())) == {(0, 2, 5, 9, 12, 20)}
     assert {row["target_step"] for row in ledger.trials()} == {20}
     assert make_search(longer, ledger).is_exhausted()
-    for stratum in search.strata.values():
+    for stratum in search.studies.values():
         assert {trial.state for trial in stratum.study.get_trials(deepcopy=False)} <= {
             TrialState.COMPLETE,
             TrialState.FAIL,
@@ -159,7 +159,7 @@ def test_a_further_seed_is_a_stratum_of_its_own():
     ledger = finished(spec)
     search = make_search(amend_spec(spec, ["seeds=[0, 7]"]), ledger)
     Driver(search, ledger).run()
-    assert len(search.strata) == 4
+    assert len(search.studies) == 4
     assert search.is_exhausted()
     assert len(ledger.trials()) == search.total == 16
 
@@ -178,8 +178,8 @@ def test_ended_trials_of_another_model_keep_their_numbers_and_teach_nothing():
 
     search = SweepSearch(spec, ledger, workload_hash="another model", concurrent_trials=1)
     assert search.superseded == [unfinished.trial.trial_id]
-    assert sum(stratum.proposed for stratum in search.strata.values()) == 3
-    assert all(len(stratum.study.get_trials()) == 0 for stratum in search.strata.values())
+    assert sum(stratum.proposed for stratum in search.studies.values()) == 3
+    assert all(len(stratum.study.get_trials()) == 0 for stratum in search.studies.values())
     ledger.give_up(unfinished.trial.trial_id, "another model")
     new = Driver(search, ledger).run()
     assert search.is_exhausted()
@@ -198,7 +198,7 @@ def test_trials_outside_a_changed_space_are_passed_over():
     search = make_search(changed, ledger)
     assert len(Driver(search, ledger).run()) >= 4
     assert search.is_exhausted()
-    for stratum in search.strata.values():
+    for stratum in search.studies.values():
         assert stratum.proposed == 6
         for trial in stratum.study.get_trials(deepcopy=False):
             assert trial.params["optimizer"] == "adamw"
@@ -224,14 +224,14 @@ def test_a_trial_whose_row_was_lost_teaches_its_study_what_it_has_published(tmp_
     ledger = Ledger(storage=LocalStorage(tmp_path), sweep="tiny")
     search = make_search(spec, ledger)
     Driver(search, ledger).run()
-    before = {name: observations(stratum) for name, stratum in search.strata.items()}
+    before = {name: observations(stratum) for name, stratum in search.studies.items()}
     lost = ledger.trials()[0]["trial_id"]
     (tmp_path / "trials" / f"{lost}.parquet").unlink()
 
     again = make_search(spec, ledger)
     assert not again.is_exhausted()
     Driver(again, ledger).run()
-    assert {name: observations(stratum) for name, stratum in again.strata.items()} == before
+    assert {name: observations(stratum) for name, stratum in again.studies.items()} == before
 
 
 def observations(stratum):

@@ -42,29 +42,29 @@ def described(trials):
 def test_a_finished_search_is_in_the_journal_trial_by_trial(sweep, tmp_path):
     search, ledger, driver = sweep
     driver.run()
-    assert export_journal(ledger.storage, search.strata) == JOURNAL
+    assert export_journal(ledger.storage, search.studies) == JOURNAL
     storage = opened(ledger, tmp_path)
-    assert set(optuna.get_all_study_names(storage)) == set(search.strata)
-    for name, stratum in search.strata.items():
+    assert set(optuna.get_all_study_names(storage)) == set(search.studies)
+    for name, stratum in search.studies.items():
         study = optuna.load_study(study_name=name, storage=storage)
         assert study.directions == stratum.study.directions
         assert [trial.number for trial in study.trials] == [trial.number for trial in stratum.study.trials]
         assert described(study.trials) == described(stratum.study.trials)
         assert described(study.best_trials) == described(stratum.study.best_trials)
-    values = [tuple(t.values) for stratum in search.strata.values() for t in stratum.study.trials if t.values]
+    values = [tuple(t.values) for stratum in search.studies.values() for t in stratum.study.trials if t.values]
     assert (math.inf, math.inf) in values, "the check would be empty"
 
 
 def test_what_runs_is_left_out_and_a_later_export_replaces_an_earlier_one(sweep, tmp_path):
     search, ledger, driver = sweep
     running = [search.next() for _ in range(4)]
-    export_journal(ledger.storage, search.strata)
+    export_journal(ledger.storage, search.studies)
     assert all(not s.n_trials for s in optuna.get_all_study_summaries(opened(ledger, tmp_path)))
     driver.finish(running.pop(0))
     for _ in range(2):
-        export_journal(ledger.storage, search.strata)
+        export_journal(ledger.storage, search.studies)
     storage = opened(ledger, tmp_path)
-    for name, stratum in search.strata.items():
+    for name, stratum in search.studies.items():
         live = stratum.study.trials
         assert any(trial.state is TrialState.RUNNING for trial in live), "the check would be empty"
         finished = [trial for trial in live if trial.state.is_finished()]
@@ -74,7 +74,7 @@ def test_what_runs_is_left_out_and_a_later_export_replaces_an_earlier_one(sweep,
 def test_the_dashboard_shows_every_stratum(sweep, tmp_path):
     search, ledger, driver = sweep
     driver.run()
-    export_journal(ledger.storage, search.strata)
+    export_journal(ledger.storage, search.studies)
     (tmp_path / "journal.log").write_bytes(ledger.storage.read(JOURNAL))
     app = optuna_dashboard.wsgi(str(tmp_path / "journal.log"))  # a path, as the command takes it
     with make_server("127.0.0.1", 0, app) as server:
@@ -83,9 +83,9 @@ def test_the_dashboard_shows_every_stratum(sweep, tmp_path):
         try:
             api = f"http://127.0.0.1:{server.server_port}/api/studies"
             studies = json.load(urlopen(api))["study_summaries"]
-            assert {study["study_name"] for study in studies} == set(search.strata)
+            assert {study["study_name"] for study in studies} == set(search.studies)
             for study in studies:
-                stratum = search.strata[study["study_name"]]
+                stratum = search.studies[study["study_name"]]
                 detail = json.load(urlopen(f"{api}/{study['study_id']}"))
                 assert study["directions"] == ["minimize", "minimize"]
                 states = [trial.state.name.capitalize() for trial in stratum.study.trials]

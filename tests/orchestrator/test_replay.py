@@ -68,7 +68,7 @@ def specs(draw, sampler, **search):
 
 
 def study_of(search):
-    (stratum,) = search.strata.values()
+    (stratum,) = search.studies.values()
     return stratum.study
 
 
@@ -188,7 +188,7 @@ def test_a_studys_counts_are_the_ledgers(sampler, data):
     """
     spec = data.draw(specs(sampler))
     search, ledger = run_whole(spec)
-    (stratum,) = search.strata.values()
+    (stratum,) = search.studies.values()
     evaluated, seen = defaultdict(set), defaultdict(set)
     for row in ledger.table("evaluations").to_pylist():
         if row["step"] in spec.steps:  # every trial has the base model's row too
@@ -251,15 +251,15 @@ def test_a_finished_sweep_extends(sampler, data):
         longer["search"]["trials"] += 3
     longer = make_spec(**longer)
     first, again = make_search(longer, ledger), make_search(longer, ledger)
-    name = next(iter(first.strata))
-    assert first.strata[name].proposed == len(before)
-    for trial in first.strata[name].study.trials:
+    name = next(iter(first.studies))
+    assert first.studies[name].proposed == len(before)
+    for trial in first.studies[name].study.trials:
         assert trial.distributions["step_index"].high == len(longer.steps) - 1
-    following = [first.strata[name].propose() for _ in range(first.strata[name].trials - len(before))]
-    assert following == [again.strata[name].propose() for _ in following]
-    assert [proposal.number for proposal in following] == list(range(len(before), first.strata[name].trials))
+    following = [first.studies[name].propose() for _ in range(first.studies[name].trials - len(before))]
+    assert following == [again.studies[name].propose() for _ in following]
+    assert [proposal.number for proposal in following] == list(range(len(before), first.studies[name].trials))
     if sampler in BY_NUMBER:
-        fresh = make_search(longer, memory_ledger()).strata[name]
+        fresh = make_search(longer, memory_ledger()).studies[name]
         points = [fresh.propose() for _ in range(fresh.trials)]
         assert [p.point for p in points] == [stored["point"] for _, stored, _ in before] + [p.point for p in following]
 

@@ -67,7 +67,7 @@ def test_a_quasi_random_point_is_a_function_of_its_seed_and_number(data, seed, n
 
 def test_strata_have_sequences_of_their_own():
     search = make_search(make_spec(seeds=[0, 1], search={"sampler": "qmc"}), memory_ledger())
-    first = [str(stratum.propose().point) for stratum in search.strata.values()]
+    first = [str(stratum.propose().point) for stratum in search.studies.values()]
     assert len(set(first)) == len(first) == 4
 
 

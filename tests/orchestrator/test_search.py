@@ -98,7 +98,7 @@ def test_every_trial_runs_once_and_the_budget_is_spent(whole):
     spec, search, ledger, order = whole
     assert search.is_exhausted()
     assert len(order) == len(set(order))
-    assert all(stratum.proposed == stratum.trials for stratum in search.strata.values())
+    assert all(stratum.proposed == stratum.trials for stratum in search.studies.values())
     if spec.search.sampler != "nsga2":  # its crossover may repeat a parent, which is a cache hit
         assert len(order) == search.total
     assert {row["trial_id"] for row in rows(ledger, "trials")} == set(order)
@@ -107,8 +107,8 @@ def test_every_trial_runs_once_and_the_budget_is_spent(whole):
 
 def test_strata_take_turns_and_share_nothing(whole):
     _, search, ledger, _ = whole
-    assert set(search.strata) == {"verses/seed=0", "people/seed=0"}
-    for name, stratum in search.strata.items():
+    assert set(search.studies) == {"verses/seed=0", "people/seed=0"}
+    for name, stratum in search.studies.items():
         own = [row for row in rows(ledger) if row["stratum"] == name]
         told_values = sorted(tuple(values) for _, values, _ in observations(stratum.study) if math.isfinite(values[0]))
         assert told_values == sorted((row["unlearning_quality"], row["performance"]) for row in own)
@@ -116,13 +116,13 @@ def test_strata_take_turns_and_share_nothing(whole):
 
 def test_nothing_stays_running(whole):
     _, search, _, _ = whole
-    for stratum in search.strata.values():
+    for stratum in search.studies.values():
         assert not states(stratum.study) & {TrialState.RUNNING, TrialState.WAITING}
 
 
 def test_every_evaluated_step_is_one_observation_of_its_own_step_index(whole):
     spec, search, ledger, _ = whole
-    for name, stratum in search.strata.items():
+    for name, stratum in search.studies.items():
         expected = sorted(
             (spec.steps.index(row["step"]), row["unlearning_quality"], row["performance"])
             for row in rows(ledger)
@@ -139,7 +139,7 @@ def test_collapsed_is_infeasible_diverged_is_infinite_and_neither_is_best(whole)
     _, search, ledger, _ = whole
     collapsed = {(r["unlearning_quality"], r["performance"]) for r in rows(ledger) if r["status"] == "collapsed"}
     assert collapsed, "the check would be empty"
-    for stratum in search.strata.values():
+    for stratum in search.studies.values():
         best = stratum.study.best_trials
         assert best
         assert all(math.isfinite(value) for trial in best for value in trial.values)
@@ -171,9 +171,9 @@ def test_a_search_rebuilt_from_the_ledger_goes_on_exactly_as_the_live_one(whole)
         assert before + after[len(unfinished) :] == order, f"cut {cut}: the same trials in the same order"
         assert rows(other) == rows(ledger)
         assert rows(other, "trials") == rows(ledger, "trials")
-        for name, stratum in search.strata.items():
+        for name, stratum in search.studies.items():
             assert not states(stratum.study) & {TrialState.RUNNING, TrialState.WAITING}
-            assert observations(stratum.study) == observations(live.strata[name].study), f"cut {cut}"
+            assert observations(stratum.study) == observations(live.studies[name].study), f"cut {cut}"
 
 
 def test_generations_of_nsga2_survive_the_ledger():
@@ -188,7 +188,7 @@ def test_generations_of_nsga2_survive_the_ledger():
                 for trial in stratum.study.get_trials(deepcopy=False)
                 if trial.state is TrialState.COMPLETE
             ]
-            for name, stratum in search.strata.items()
+            for name, stratum in search.studies.items()
         }
 
     assert generations(rebuilt) == generations(live)
@@ -222,7 +222,7 @@ def test_trials_cut_off_while_several_run_all_come_back_first(sampler):
     driver.run()
     assert rebuilt.is_exhausted()
     assert len(rebuilt.statuses) == len(ledger.trials())
-    for stratum in rebuilt.strata.values():
+    for stratum in rebuilt.studies.values():
         assert not states(stratum.study) & {TrialState.RUNNING, TrialState.WAITING}
 
 
@@ -240,7 +240,7 @@ def test_a_trial_that_diverges_at_once_is_told_as_infeasible_live_and_replayed()
         ledger.publish(assignment.trial.trial_id, [], [], outcome(Status.DIVERGED, last_step=0))
         live.end(assignment, Status.DIVERGED)
     for search in (live, make_search(spec, ledger)):
-        for stratum in search.strata.values():
+        for stratum in search.studies.values():
             ((_, values, constraints),) = observations(stratum.study)
             assert values == [math.inf, math.inf]
             assert max(constraints.values()) > 0
@@ -256,7 +256,7 @@ def test_a_failed_trial_is_no_observation_and_is_not_run_again():
     for search in (live, make_search(spec, ledger)):
         assert search.is_exhausted()
         assert search.next() is None
-        for stratum in search.strata.values():
+        for stratum in search.studies.values():
             assert states(stratum.study) == {TrialState.FAIL}
 
 
@@ -270,7 +270,7 @@ def test_a_number_that_is_not_finite_is_never_a_feasible_observation(bad):
     for step in spec.steps:
         search.observe(assignment, told(evaluation_record(step, quality=bad)))
     search.end(assignment, Status.COMPLETED)
-    study = search.strata[assignment.stratum].study
+    study = search.studies[assignment.stratum].study
     assert TrialState.RUNNING not in states(study)
     for _, values, constraints in observations(study):
         assert not math.isnan(values[0])
@@ -283,12 +283,12 @@ def test_a_repeated_proposal_is_a_cache_hit_and_the_loop_ends(sampler):
     spec = spec_for(sampler, trials=12, space=FEW_POINTS)
     search, ledger, order = ran(spec)
     assert search.is_exhausted()
-    for name in search.strata:
+    for name in search.studies:
         own = [row["trial_id"] for row in ledger.trials() if row["stratum"] == name]
         assert 1 <= len(own) <= 3
         assert len(set(own)) == len(own)
     assert len(order) == len(ledger.trials())
-    for stratum in search.strata.values():
+    for stratum in search.studies.values():
         assert not states(stratum.study) & {TrialState.RUNNING, TrialState.WAITING}
 
 
@@ -313,7 +313,7 @@ def test_a_repeated_proposal_is_told_to_the_study_or_dropped_but_never_a_second_
     ledger = memory_ledger()
     search = make_search(spec, ledger, concurrent_trials=8)
     running = [search.next() for _ in range(2)]
-    assert {a.stratum for a in running} == set(search.strata)
+    assert {a.stratum for a in running} == set(search.studies)
     assert search.next() is None
     for assignment in running:
         Driver(search, ledger).finish(assignment)
@@ -384,4 +384,4 @@ def test_strata_are_filled_evenly():
     spec = make_spec(seeds=[0, 1])
     search = make_search(spec, memory_ledger(), concurrent_trials=6)
     first = [search.next().stratum for _ in range(4)]
-    assert sorted(first) == sorted(search.strata)
+    assert sorted(first) == sorted(search.studies)
