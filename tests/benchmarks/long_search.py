@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import optuna
 from rich.console import Console
 
 from orchestrator.frontier import frontiers
@@ -45,7 +46,7 @@ STRATA = 4
 
 
 def long_spec(*, trials: int, steps: int) -> SweepSpec:
-    """Return a TPE search of so many trials in all, in four strata."""
+    """Return a TPE search of so many trials in all, in four strata with a study each: every evaluation is told."""
     data = {
         "name": "long",
         "model": {"architecture": {"model_type": "llama"}},
@@ -63,6 +64,7 @@ def long_spec(*, trials: int, steps: int) -> SweepSpec:
         "stop": {"halving": {"rungs": [steps // 2]}},
         "search": {
             "sampler": "tpe",
+            "across": "each",
             "trials": trials // STRATA,
             "budget": {"max_steps_total": 10 * trials * steps},
             "space": SPACE,
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the ledger is kept between calls")
     parser.add_argument("--profile", metavar="MEASURE", help="show where one measure's time goes")
     asked = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     say = Console(highlight=False, soft_wrap=True).print
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.folder or Path(scratch)
@@ -136,7 +139,7 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
     to_rung, _ = ledger().published(trial)
     return {
         "replay": lambda: rebuilt.append(search()),
-        "journal": lambda: export_journal(ledger().storage, (rebuilt or [search()])[0].strata),
+        "journal": lambda: export_journal(ledger().storage, (rebuilt or [search()])[0].studies),
         "exhausted, 100 times": lambda: [(rebuilt or [search()])[0].spent_budget() for _ in range(100)],
         "status": lambda: sweep_status(ledger()),
         "frontier": lambda: frontiers(ledger()),
