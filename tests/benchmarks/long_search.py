@@ -140,7 +140,6 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
     return {
         "replay": lambda: rebuilt.append(search()),
         "journal": lambda: export_journal(ledger().storage, (rebuilt or [search()])[0].studies),
-        "exhausted, 100 times": lambda: [(rebuilt or [search()])[0].spent_budget() for _ in range(100)],
         "status": lambda: sweep_status(ledger()),
         "frontier": lambda: frontiers(ledger()),
         "importances": lambda: importances(ledger()),

@@ -4,13 +4,18 @@ import copy
 import random
 
 import optuna
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator import strata
+from orchestrator import strata, table_files
 from orchestrator.budget import Budget
+from orchestrator.checked_rows import find_problem
+from orchestrator.errors import LedgerWarning
 from orchestrator.finished_trials import finished_trial
+from orchestrator.parquet import encode
 from orchestrator.rivals import TrialLedger
 from orchestrator.search_config import BudgetConfig
 from tests.orchestrator.helpers import (
@@ -19,6 +24,7 @@ from tests.orchestrator.helpers import (
     example_record,
     make_search,
     make_spec,
+    write_sweep,
 )
 from tests.orchestrator.test_constraints import ledger_with_baselines
 from tests.support import FakeClock
@@ -135,6 +141,26 @@ def test_the_account_of_a_budget_is_the_sum_of_its_trials_after_any_events():
         assert allowed == tuple(_allows(trials, name) for name in "ab")
         said.add(allowed)
     assert len(said) > 1, "the check would be empty"
+
+
+def test_files_are_checked_together_and_one_that_is_unsound_is_left_out_alone(tmp_path, monkeypatch):
+    ledger = write_sweep(tmp_path, make_spec())
+    whole = ledger.table("evaluations")
+    checked = []
+    monkeypatch.setattr(
+        table_files, "find_problem", lambda name, rows: checked.append(rows) or find_problem(name, rows)
+    )
+    assert ledger.table("evaluations").equals(whole)
+    assert [rows.num_rows for rows in checked] == [whole.num_rows]
+    path, *others = sorted((tmp_path / "tiny" / "evaluations").iterdir())
+    rows = pq.read_table(path)
+    unsound = rows.set_column(rows.schema.get_field_index("step"), rows.schema.field("step"), pc.negate(rows["step"]))
+    path.write_bytes(encode(unsound))
+    with pytest.warns(LedgerWarning, match=rf"{path.name}: not rows of evaluations: 'step' is below 0") as warned:
+        left = ledger.table("evaluations")
+    assert len(warned) == 1
+    assert set(left["trial_id"].to_pylist()) == {other.stem for other in others}
+    assert left.equals(whole.filter(pc.not_equal(whole["trial_id"], path.stem)))
 
 
 def _allows(trials, stratum):
