@@ -22,6 +22,7 @@ def of_present_spec(ledger: Ledger, spec: SweepSpec, rows: pa.Table) -> pa.Table
 def on_axis(spec: SweepSpec, evaluations: pa.Table) -> pa.Table:
     """Leave out the base model's rows, of step 0, where 0 is no step of the axis.
 
-    Every trial has one, so that what was before unlearning stands beside what came after. No trial has earned it.
+    Every trial has such a row, so that what was before unlearning stands beside what came after. It is no result of the
+    trial: no frontier, price, importance or count may rest on it.
     """
     return evaluations if 0 in spec.steps else evaluations.filter(pc.greater(evaluations["step"], 0))

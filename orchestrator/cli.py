@@ -4,7 +4,8 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -37,7 +38,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TrialsFailAlikeError,
 )
-from orchestrator.ledger import SPEC, Ledger
+from orchestrator.ledger import SPEC
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -101,7 +102,11 @@ def plan(
     from orchestrator.tables import plan_table
 
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    inputs, times, overheads = _look_and_time(loaded) if estimate else (None, None, None)
+    inputs = times = overheads = None
+    if estimate:
+        inputs, times, overheads = _look_and_time(loaded)
+    else:
+        say("unlearn-sweep: data, tokenizer and model were not looked at (--no-estimate)")
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
     result = plan_sweep(
         inputs.spec if inputs is not None else loaded,
@@ -117,13 +122,15 @@ def _look_and_time(spec: Any) -> tuple[Any, Any, Any]:
     """Check what a sweep would fail at, and time its steps and what a run takes besides. It loads PyTorch."""
     from orchestrator.overheads import measure_overheads
     from orchestrator.readiness import look_at
+    from orchestrator.set_summaries import typical_lengths
     from orchestrator.step_times import time_steps
 
     looked = look_at(spec)
     if looked.unchecked is not None:
         say(f"unlearn-sweep: {looked.unchecked}")
-    checked = spec if looked.inputs is None else looked.inputs.spec
-    return looked.inputs, time_steps(checked), measure_overheads()
+    if looked.inputs is None:
+        return None, time_steps(spec), measure_overheads()
+    return looked.inputs, time_steps(looked.inputs.spec, typical_lengths(looked.inputs)), measure_overheads()
 
 
 @app.command()
@@ -236,19 +243,33 @@ def _resume_there(
 
 
 def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
+    from orchestrator.lease import require_undriven
+    from orchestrator.page_script import packed_ahead
+
+    uri = f"{storage.rstrip('/')}/{spec.name}"
+    with suppress(StorageError):  # the run will say so
+        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
+    with packed_ahead() as script:
+        _run_and_show(spec, uri, script, storage=storage, workers=workers, options=options)
+
+
+def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: str, **settings: Any) -> None:
+    """Run a sweep to its end, then show its frontiers and write its report. It loads Ray and PyTorch."""
     from orchestrator.frontier import frontiers
     from orchestrator.frontier_tables import frontier_summary
-    from orchestrator.lease import require_undriven
     from orchestrator.progress import RunProgress
 
     console = out()
-    uri = f"{storage.rstrip('/')}/{spec.name}"
     progress = RunProgress(console)
     try:
-        require_undriven(open_storage(uri), spec.name, take_over=options.take_over)
-        summary = _run_to_its_end(spec, progress, storage=storage, workers=workers, options=options)
+        with progress.live():
+            progress.doing("loading libraries")
+            from orchestrator.runner import run_sweep
+
+            quiet_optuna()
+            summary = run_sweep(spec, storage=storage, events=progress, **settings)
     except SweepInterruptedError as error:
-        if Ledger(storage=open_storage(uri), sweep=spec.name).spec_text() is None:
+        if not progress.begun and open_storage(uri).read(SPEC) is None:
             say("stopped; nothing was begun")
         else:
             say(f"stopped; every evaluation so far is committed. Continue with: {command('resume', uri)}")
@@ -277,7 +298,10 @@ def _run(spec: Any, *, storage: str, workers: int | None, options: Any) -> None:
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
-    console.print(f"report: {_written_report(ledger)}", soft_wrap=True, highlight=False)
+    from orchestrator.report import write_report  # now: the trials had to start first
+
+    report = write_report(ledger, images=False, script=script)
+    console.print(f"report: {report}", soft_wrap=True, highlight=False)
     console.print(
         f"ask it: {command('query', summary.uri)} {quoted_sql('from evaluations limit 5')}",
         soft_wrap=True,
@@ -299,23 +323,6 @@ def _is_there(uri: str) -> bool:
         return True
     except StorageError as error:
         return not is_unusable(error)  # it may be there, behind trouble that passes
-
-
-def _run_to_its_end(spec: Any, progress: Any, *, storage: str, workers: int | None, options: Any) -> Any:
-    """Run a sweep under the eyes of the user. It loads Ray and PyTorch."""
-    with progress.live():
-        progress.doing("loading libraries")
-        from orchestrator.runner import run_sweep
-
-        quiet_optuna()
-        return run_sweep(spec, storage=storage, events=progress, workers=workers, options=options)
-
-
-def _written_report(ledger: Ledger) -> str:
-    """Write the report of a run that has ended, without images."""
-    from orchestrator.report import write_report
-
-    return write_report(ledger, images=False)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orchestrator.crossings import SettingCrossing
 from orchestrator.frontier import Frontier, Level
 from orchestrator.schema import OWN_KIND
+from orchestrator.summary import level_text
 
 MARGIN = 1.5
 """A set costs more than another only where it costs so many times as much: less may be within
@@ -24,6 +25,15 @@ QUANTITIES: Mapping[str, str] = {
     "distractor_nll": "lost on its own kind, retained",
 }
 """What is compared, and its name for readers."""
+
+SIDE_LABELS = {
+    "reached": "seeds",
+    "steps": "steps",
+    "performance": "held-out",
+    "population_nll": "never seen",
+    "distractor_nll": "retained",
+}
+"""Rows of a setting where forget sets stand side by side: seeds that get there, and what is lost on which data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,22 @@ def quantities(shared: Sequence[SharedSetting]) -> list[str]:
     every = [own for setting in shared for own in setting.by_forget_set.values()]
     kept = [name for name in QUANTITIES if name not in OWN_KIND or any(quantity(own, name) for own in every)]
     return kept if every else []
+
+
+def side_rows(shared: Sequence[SharedSetting]) -> list[str]:
+    """List what is shown of a setting where forget sets stand side by side: keys of ``SIDE_LABELS``."""
+    whole = all(own.whole for setting in shared for own in setting.by_forget_set.values())
+    return [*([] if whole else ["reached"]), *quantities(shared)]
+
+
+def side_cell(setting: SharedSetting, forget_set: str, what: str) -> str:
+    """Write one of the ``side_rows`` of a forget set; ``-``: nothing is known."""
+    own = setting.by_forget_set.get(forget_set)
+    if own is None:
+        return "-"
+    if what == "reached":
+        return f"{own.reached} of {own.trials}"
+    return level_text(quantity(own, what), 1 if what == "steps" else 3, sign=what != "steps")
 
 
 def orders(shared: Sequence[SharedSetting]) -> list[str]:

@@ -8,13 +8,13 @@ from rich.console import Group, RenderableType
 
 from orchestrator.comparison import (
     NONE_SHARED,
-    SharedSetting,
+    SIDE_LABELS,
     orders,
     orders_title,
-    quantities,
-    quantity,
     reached_by_some,
     shared_settings,
+    side_cell,
+    side_rows,
 )
 from orchestrator.crossings import SettingCrossing, settings_of
 from orchestrator.frontier import CHOSEN_NOTE, Frontier, Row, Target
@@ -30,7 +30,6 @@ from orchestrator.summary import (
     frontier_notes,
     interval_note,
     level_note,
-    level_text,
     lost,
     marks,
     measures,
@@ -53,14 +52,6 @@ LOST_ON = {
     "distractor_nll": "lost:\nre-\ntained",
 }
 """Headings of what is lost, on held-out data and on data of the forget set's own kind."""
-SIDE_LABELS = {
-    "reached": "seeds",
-    "steps": "steps",
-    "performance": "held-out",
-    "population_nll": "never seen",
-    "distractor_nll": "retained",
-}
-"""Rows of a setting where forget sets stand side by side: seeds that get there, and what is lost on which data."""
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""
 SHARED_SETTINGS = 12
@@ -227,28 +218,18 @@ def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: s
     table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
     for name in ("settings", "", *sets):
         table.add_column(name, overflow="fold")
-    some_do_not = not all(own.whole for setting in shared for own in setting.by_forget_set.values())
-    shown = [*(["reached"] if some_do_not else []), *quantities(shared)]
+    shown = side_rows(shared)
     for setting in shared[:SHARED_SETTINGS]:
         for what in shown:
             table.add_row(
                 names.short(setting.settings) if what == shown[0] else "",
                 SIDE_LABELS[what],
-                *(_side_cell(setting, name, what) for name in sets),
+                *(side_cell(setting, name, what) for name in sets),
             )
     said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
     left = len(shared) - SHARED_SETTINGS
     more = [f"{left} more settings: frontier --json"] if left > 0 else []
     return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))
-
-
-def _side_cell(setting: SharedSetting, forget_set: str, what: str) -> str:
-    own = setting.by_forget_set.get(forget_set)
-    if own is None:
-        return "-"
-    if what == "reached":
-        return f"{own.reached} of {own.trials}"
-    return level_text(quantity(own, what), 1 if what == "steps" else 3, sign=what != "steps")
 
 
 def _table(title: str) -> Table:

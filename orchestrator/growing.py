@@ -10,10 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.parquet import GrowingFile
-from orchestrator.schema import REPEATED, TABLES, TRIALS, to_table
+from orchestrator.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, noted_trial, to_table
 
-_TRIAL_KEY = b"unlearn_sweep_trial"
-"""In the metadata of a file of evaluations: the trial's row as JSON, in case that it is lost."""
 _LATER = {"status", "last_step", "message", "elapsed_s", "started_at", "ended_at", "host"}
 _PROPOSED = [name for name in TRIALS.names if name not in _LATER]
 """Columns of a trial that stand when it is proposed."""
@@ -60,7 +58,7 @@ class TrialRows:
         grown, rows = GrowingFile(), TABLES[name].empty_table()
         if name == "evaluations":
             noted = json.dumps(self._proposed, sort_keys=True).encode()
-            rows = rows.replace_schema_metadata({**rows.schema.metadata, _TRIAL_KEY: noted})
+            rows = rows.replace_schema_metadata({**rows.schema.metadata, TRIAL_KEY: noted})
         grown.append(rows)
         return grown
 
@@ -68,11 +66,10 @@ class TrialRows:
 def proposed_trial(evaluations_file: bytes) -> dict[str, Any]:
     """Return what a file of evaluations says of its trial as it was proposed; empty where it says nothing."""
     try:
-        noted = (pq.read_metadata(pa.BufferReader(evaluations_file)).metadata or {}).get(_TRIAL_KEY, b"{}")
-        row = json.loads(noted)
+        row = noted_trial(pq.read_metadata(pa.BufferReader(evaluations_file)).metadata)
     except (pa.ArrowException, ValueError):
         return {}
-    return {name: row[name] for name in _PROPOSED if name in row} if isinstance(row, dict) else {}
+    return {name: row[name] for name in _PROPOSED if name in row}
 
 
 class LastTrial:

@@ -34,6 +34,9 @@ SETTINGS_NEEDED = 4
 OBSERVATIONS_READ = 20_000
 """Evaluations of a sweep that are looked at; of more, those of every n-th trial, or the report would take minutes."""
 
+_SHORT = {"learning_rate": "lr", "batch_size": "batch"}
+"""How settings are spelled in the column ``settings``, where that is not their name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
@@ -132,6 +135,6 @@ def _value(index: int, trial: FrozenTrial) -> float:
 
 
 def _plain_name(path: str) -> str:
-    """Name a dimension for a reader: ``optimizer=sgd/learning_rate`` is ``learning_rate (sgd)``."""
+    """Name a dimension as ``settings`` do: ``optimizer=sgd/learning_rate`` is ``sgd lr``."""
     *choices, name = path.split("/")
-    return f"{name} ({', '.join(choice.partition('=')[2] for choice in choices)})" if choices else name
+    return " ".join([*(choice.partition("=")[2] for choice in choices), _SHORT.get(name, name)])

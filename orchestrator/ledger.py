@@ -29,8 +29,8 @@ from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.lease import is_stopping, require_lease
 from orchestrator.manifest import parse_manifest
 from orchestrator.parquet import encode
-from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, setting_of, to_table
-from orchestrator.setting import setting_columns
+from orchestrator.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
+from orchestrator.setting import setting_columns, setting_of
 from orchestrator.storage import Storage
 from orchestrator.table_files import MendingTableFiles, TableFile, TableFiles, trial_file
 from orchestrator.yaml_text import text_of
@@ -329,9 +329,12 @@ class Ledger:
         return text_of(content, f"{self.storage.uri}/{SPEC}") if content is not None else None
 
     def has_begun(self) -> bool:
-        """Tell whether anything was measured or proposed. A sweep of which there is only what it is meant to be may
-        become another: nothing is lost."""
-        return any(self.storage.files(folder, ".parquet") for folder in ("references", "trials", "evaluations"))
+        """Tell whether any trial was proposed.
+
+        A sweep of which there is only what it is meant to be, and what its models know, may become another: the models
+        are kept elsewhere, and nothing is lost.
+        """
+        return any(self.storage.files(folder, ".parquet") for folder in ("trials", "evaluations"))
 
     def has_evaluations(self) -> bool:
         """Tell whether any trial was evaluated."""

@@ -4,7 +4,7 @@ import random
 
 from orchestrator.search_config import LISTING
 from orchestrator.spec import SweepSpec
-from search_spaces import Value, grid
+from search_spaces import Value, grid, grid_size
 
 Candidate = tuple[dict[str, Value], int]
 """A point of the space, and the index on the step axis of how far to go."""
@@ -31,4 +31,4 @@ def trials_per_stratum(spec: SweepSpec) -> int | None:
     """Count the trials that each stratum proposes; None: as many as the sweep's budget allows."""
     if spec.search.trials is not None or spec.search.sampler not in LISTING:
         return spec.search.trials
-    return len(grid_points(spec)) or None
+    return spec.horizons_per_point * grid_size(spec.space)

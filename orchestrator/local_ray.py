@@ -13,7 +13,7 @@ import ray
 from ray._private import ray_constants  # see _on_loopback
 
 from orchestrator.errors import RunStoppedError
-from orchestrator.ray_environment import PROCESSES, ProjectAlone, variables
+from orchestrator.ray_environment import PROCESSES, ProjectAlone, importing_ahead, variables
 from orchestrator.reaper import reaped
 from orchestrator.session_folder import session_folder
 
@@ -39,7 +39,12 @@ def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None], last_wor
         RunStoppedError: it did not start; with what to do.
     """
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # kept: Ray reads it once in a process
-    with session_folder() as folder, reaped(folder.name), variables(PROCESSES), _on_loopback():
+    with (
+        session_folder() as folder,
+        reaped(folder.name),
+        variables(PROCESSES | importing_ahead(cpus)),
+        _on_loopback(),
+    ):
         _start(folder / "ray", cpus)
         with _watched(folder, on_loss, last_words) as ending:
             try:

@@ -1,16 +1,14 @@
 """One Parquet file of the ledger, from rows to bytes and back: checked, and brought to the present schema."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import StorageError, SweepError
-from orchestrator.schema import SCHEMA_VERSION, VERSION_KEY, migrate
-
-FindTrial = Callable[[str], Mapping[str, Any] | None]
+from orchestrator.migrations import FindTrial, migrate
+from orchestrator.schema import SCHEMA_VERSION, VERSION_KEY
 
 
 class UnreadableFileError(Exception):

@@ -33,6 +33,9 @@ class Plan:
 
     sweep: str
     strata: int
+    across: str
+    """What one study searches: ``seeds`` of a forget set, or ``each`` stratum."""
+    studies: int
     trials_per_stratum: int | None
     """At most, where there is a budget; None: until it is spent."""
     trials: int | None
@@ -125,6 +128,8 @@ def plan_sweep(
     return Plan(
         sweep=spec.name,
         strata=len(names),
+        across=spec.search.across,
+        studies=len(spec.data.forget_sets) if spec.search.across == "seeds" else len(names),
         trials_per_stratum=per_stratum,
         trials=counts.trials,
         models_to_train=models,

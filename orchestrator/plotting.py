@@ -70,14 +70,6 @@ class Figure:
         return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
 
 
-def javascript() -> str:
-    """Give Vega, Vega-Lite and vega-embed as one script for a page."""
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    assert "</script" not in script
-    assert "<!--" not in script
-    return script
-
-
 def _styled(chart: alt.TopLevelMixin) -> dict[str, Any]:
     spec: dict[str, Any] = _clean(chart.to_dict())
     return {**spec, "config": _CONFIG}

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from ray._private import worker as driver  # its messages come by no other way
 from ray.job_config import JobConfig
 from ray.tune.execution import class_cache
@@ -24,6 +25,22 @@ PROCESSES = {
     "PYTHONUTF8": "1",  # files are UTF-8, whatever the locale says
 }
 """Variables of every process of a session."""
+AHEAD = ("trainables.ray_single", "orchestrator.preparation")
+"""What a worker imports before it has work: PyTorch and Transformers, and no question to CUDA, whose devices Ray names
+with the work."""
+AHEAD_MIB = 512
+"""Memory of a worker that has imported it."""
+
+
+def importing_ahead(workers: int) -> dict[str, str]:
+    """Return the variables by which the workers that Ray starts beforehand import what they will need (Ray's own
+    setting ``preload_python_modules``): they do it while the driver goes on, and none waits for it later.
+
+    Args:
+        workers: how many Ray starts beforehand. Where there is not the memory for so many, they import when they work.
+    """
+    fits = workers * AHEAD_MIB * 2**20 < psutil.virtual_memory().available / 2
+    return {"RAY_preload_python_modules": ",".join(AHEAD)} if fits else {}
 
 
 class ProjectAlone(JobConfig):  # type: ignore[misc]  # Ray is not typed

@@ -14,7 +14,7 @@ from trainables.checks import Grade, Problem, Subject, problems_of
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
 from trainables.hub_access import reaches_the_hub
-from trainables.limits import adaptable_modules, limits_of, limits_without, network_of_configuration
+from trainables.limits import adaptable_modules, limits_of_configuration
 from trainables.models import configuration_of, pretrained_files
 from trainables.places import is_path
 from trainables.prepare import form_of
@@ -28,18 +28,17 @@ def find_problems(inputs: SweepInputs) -> list[Problem]:
     """
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
-    network = network_of_configuration(configuration, spec.model)
     generates = form_of(spec.model) is Form.PAIR and spec.evaluation.generated > 0
     return problems_of(
         Subject(
             configuration=configuration,
-            limits=limits_of(network) if network is not None else limits_without(configuration),
+            limits=limits_of_configuration(configuration, spec.model),
             tokenizer=inputs.tokenizer,
             encoded={**inputs.encoded, **inputs.retained},
             model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
             files=pretrained_files(spec.model),
             generates=generates,
-            modules=adaptable_modules(network) if network is not None else {},
+            modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
             lora=spec.model.lora,
             sizes=inputs.sizes,
             trials=spec.corner_configs,

@@ -1,6 +1,7 @@
 """The report of a sweep: one self-contained HTML page, and each of its figures as PNG and SVG beside it."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,7 +20,8 @@ from orchestrator.figures import (
 from orchestrator.frontier import CHOSEN_NOTE
 from orchestrator.importances import importances
 from orchestrator.ledger import Ledger
-from orchestrator.plotting import Figure, javascript
+from orchestrator.page_script import javascript
+from orchestrator.plotting import Figure
 from orchestrator.report_data import ReportData, look_up, read_report_data
 from orchestrator.storage import Storage
 
@@ -48,19 +50,30 @@ _TEMPLATES = jinja2.Environment(
 _TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
 
 
-def write_report(ledger: Ledger, *, redact: bool = False, images: bool = True) -> str:
+def write_report(
+    ledger: Ledger, *, redact: bool = False, images: bool = True, script: Callable[[], str] = javascript
+) -> str:
     """Publish the report in the sweep's folder and give its place.
 
     Args:
         ledger: the sweep.
         redact: leave the examples' texts out.
         images: write each figure as PNG and SVG too, which takes longer than the page.
+        script: gives the page's JavaScript, which may have been packed ahead.
     """
     figures = str(PurePosixPath(PAGE).parent) if images else None
-    return write_report_to(ledger, ledger.storage, page=PAGE, figures=figures, redact=redact)
+    return write_report_to(ledger, ledger.storage, page=PAGE, figures=figures, redact=redact, script=script)
 
 
-def write_report_to(ledger: Ledger, target: Storage, *, page: str, figures: str | None, redact: bool = False) -> str:
+def write_report_to(
+    ledger: Ledger,
+    target: Storage,
+    *,
+    page: str,
+    figures: str | None,
+    redact: bool = False,
+    script: Callable[[], str] = javascript,
+) -> str:
     """Publish the report elsewhere: the page as ``page``, images in the folder ``figures``. The page comes last."""
     data = read_report_data(ledger)
     drawn = draw(ledger, data)
@@ -68,7 +81,7 @@ def write_report_to(ledger: Ledger, target: Storage, *, page: str, figures: str 
         if figure.panels and figures is not None:
             for ending, content in figure.images().items():
                 target.publish(f"{figures}/{figure.name}.{ending}", content)
-    target.publish(page, render(ledger, data, drawn, redact=redact).encode())
+    target.publish(page, render(ledger, data, drawn, script(), redact=redact).encode())
     return f"{target.uri}/{page}"
 
 
@@ -83,7 +96,7 @@ def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
     ]
 
 
-def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: bool) -> str:
+def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str, *, redact: bool) -> str:
     """Render the page. Text of the data is escaped, by Jinja in HTML and by its ``tojson`` in scripts."""
     manifest = ledger.known_manifest()
     packages = {name: version for name, version in manifest.get("packages", {}).items() if version}
@@ -113,7 +126,7 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], *, redact: b
         manifest_text=json.dumps(manifest, indent=2, sort_keys=True),
         spec_text=ledger.spec_text() or "",
         written_at=ledger.now().strftime("%Y-%m-%d %H:%M UTC"),
-        javascript=javascript(),
+        javascript=script,
     )
 
 

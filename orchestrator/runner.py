@@ -48,11 +48,13 @@ from orchestrator.sharing import measure, share_devices
 from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
+from trainables.deferred import Deferred
 from trainables.forget_sets import Datasets
-from trainables.ray_multi import wide_trainable
 from trainables.ray_single import AscentTrainable
 from trainables.training_state import TOLD_EVERY_S as TRAINING_TOLD_EVERY_S
 from trainables.training_state import TrainingState
+
+_wide_trainable: Callable[..., Any] = Deferred("trainables.ray_multi", "wide_trainable")  # loads Ray Train
 
 
 class Events(TrialEvents, Protocol):
@@ -165,7 +167,7 @@ def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
             PREPARATION, masked(f"{ledger.now().isoformat(timespec='seconds')}\n{error}\n\n{error.details}\n")
         )
     except RunStoppedError:  # the storage may be why it failed
-        return RunStoppedError(f"{error}\n{masked(error.details)}")
+        return RunStoppedError(masked(f"{error}\n{error.details}"))
     return RunStoppedError(
         f"{masked(str(error))}\nthe whole of it: {command('logs', ledger.storage.uri, '--trial', PREPARATION)}"
     )
@@ -348,7 +350,7 @@ class _Run:
         resources = self.spec.resources
         if resources.workers_per_trial == 1:
             return tune.with_parameters(AscentTrainable, workload=workload, results=TrialLedger.of(self.ledger))
-        return wide_trainable(
+        return _wide_trainable(
             workload,
             TrialLedger.of(self.ledger),
             workers=resources.workers_per_trial,

@@ -1,18 +1,16 @@
-"""Arrow schemas of the ledger: column names, types, units and meanings, with a version and migrations to it."""
+"""Arrow schemas of the ledger: column names, types, units and meanings, with a version (see ``migrations``)."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-
-from orchestrator.setting import setting_columns
-from trainables.config import TrialConfig
 
 SCHEMA_VERSION = 5
 """Of the tables. A change of a published column raises it, and ships a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
+TRIAL_KEY = b"unlearn_sweep_trial"
+"""In the metadata of a file of evaluations: the trial's row as it was proposed, as JSON, in case that it is lost."""
 
 
 def _table(*columns: tuple[str, pa.DataType, str, str]) -> pa.Schema:
@@ -162,69 +160,13 @@ RELATIVE_TO_REFERENCES = ("gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearnin
 """What is measured against the reference models; of a reference model, against the others."""
 
 
-def migrate(
-    name: str, table: pa.Table, version: int, *, find_trial: Callable[[str], Mapping[str, Any] | None]
-) -> pa.Table:
-    """Bring rows of an older schema version to the present one.
-
-    Args:
-        name: of the table.
-        table: rows as they were written.
-        version: that they were written in.
-        find_trial: gives a trial's row by id, None where there is none.
-    """
-    if version < 2 and name == "examples":
-        found = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
-        for column in EXAMPLES_WHO:
-            values = [found[trial_id].get(column) for trial_id in table["trial_id"].to_pylist()]
-            table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
-    if version < 3 and name == "baselines":
-        for column in ("bleu", "chrf"):
-            table = table.append_column(column, pa.nulls(len(table), BASELINES.field(column).type))
-    if version < 3 and name == "forget_sets":
-        table = table.append_column("repetitions", pa.nulls(len(table), WHOLE))
-    if version < 4 and name in ("evaluations", "baselines"):
-        table = _inserted(table, {column: pa.nulls(len(table), REAL) for column in OWN_KIND}, after="performance")
-    if version < 4 and name == "baselines":
-        table = _without_own_floor(table)
-    if version < 5 and name in ("trials", "evaluations"):
-        rows: list[Mapping[str, Any]]
-        if name == "trials":
-            rows = [setting_of(row) for row in table.select(["config", "horizon"]).to_pylist()]
-        else:
-            known = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
-            rows = [known[trial_id] for trial_id in table["trial_id"].to_pylist()]
-        settings = {column: pa.array([row.get(column) for row in rows], TEXT) for column in SETTING}
-        table = _inserted(table, settings, after="batch_size")
-    return table
-
-
-def _inserted(table: pa.Table, columns: Mapping[str, pa.Array], *, after: str) -> pa.Table:
-    """Add columns behind another."""
-    for place, (name, values) in enumerate(columns.items(), table.schema.get_field_index(after) + 1):
-        table = table.add_column(place, name, values)
-    return table
-
-
-def setting_of(trial: Mapping[str, Any]) -> dict[str, str]:
-    """Return the columns of a trial's setting from the rest of its row; empty where its configuration is none."""
+def noted_trial(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """Return what the metadata of a file of evaluations says of its trial; empty where they say nothing."""
     try:
-        config = TrialConfig.model_validate(json.loads(trial.get("config") or ""))
+        row = json.loads((metadata or {}).get(TRIAL_KEY, b"{}"))
     except (ValueError, RecursionError):
         return {}
-    return setting_columns(config, horizon=trial.get("horizon"))
-
-
-def _without_own_floor(table: pa.Table) -> pa.Table:
-    """Take out the exposure of reference models as it was measured before version 4.
-
-    Each was compared with a mean that it was part of itself, which made it too small: no floor for other models.
-    """
-    is_reference = pc.starts_with(table["model"], "reference-")
-    for column in RELATIVE_TO_REFERENCES:
-        values = pc.if_else(is_reference, pa.scalar(None, REAL), table[column])
-        table = table.set_column(table.schema.get_field_index(column), column, values)
-    return table
+    return row if isinstance(row, dict) else {}
 
 
 def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

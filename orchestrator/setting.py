@@ -3,7 +3,9 @@
 Trials of one setting differ in forget set, seed, data or models only: those of one forget set are replicates.
 """
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.identity import IDENTITY_VERSION, content_hash
 from trainables.config import TrialConfig
@@ -59,6 +61,15 @@ def setting_id(config: TrialConfig, *, horizon: int | None) -> str:
 def setting_columns(config: TrialConfig, *, horizon: int | None) -> dict[str, str]:
     """Return what the ledger's tables say of a trial's setting, by column."""
     return {"settings": settings_text(config, horizon=horizon), "setting_id": setting_id(config, horizon=horizon)}
+
+
+def setting_of(trial: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of a trial's setting from the rest of its row; empty where its configuration is none."""
+    try:
+        config = TrialConfig.model_validate(json.loads(trial.get("config") or ""))
+    except (ValueError, RecursionError):
+        return {}
+    return setting_columns(config, horizon=trial.get("horizon"))
 
 
 def _only(given: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:

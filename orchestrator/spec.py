@@ -334,9 +334,15 @@ def stored_spec(ledger: Ledger) -> SweepSpec:
     return validate_spec(data, where)
 
 
-def dump_spec(spec: SweepSpec) -> str:
-    """Write the resolved spec, every default included, as YAML that ``load_spec`` reads back equal."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def dump_spec(spec: SweepSpec, *, every_default: bool = True) -> str:
+    """Write the resolved spec as YAML that ``load_spec`` reads back equal.
+
+    Args:
+        spec: what is written.
+        every_default: or only what was given: a default that takes what there is stays open to do so elsewhere.
+    """
+    data = spec.model_dump(mode="json", exclude_unset=not every_default)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _read(source: str) -> tuple[str, str]:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
+from orchestrator.set_summaries import TypicalLengths
 from orchestrator.spec import SweepSpec
 from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet, collate
@@ -15,8 +17,8 @@ from trainables.likelihood import score_batch, score_set
 from trainables.models import is_encoder_decoder, random_model, recompute_activations
 from trainables.objectives import OBJECTIVES
 
-_TYPICAL_TOKENS = 24
-"""Tokens of a probe example; real lengths are known only once the data is tokenized."""
+_ASSUMED = TypicalLengths(training=24, forget=24, scored=24)
+"""Tokens of a probe example, where the data is not tokenized."""
 MEASURING_LIMIT_S = 15.0
 """Seconds that all timing may take. A step that has begun is finished; nothing is loaded or downloaded."""
 
@@ -33,18 +35,21 @@ class StepTimes:
     """Of the largest batch that may come up, with as many passes as any objective makes: over as large a batch of
     retained examples, of alternate answers, and through the reference model."""
     evaluation_s: float
-    """Of the largest forget set."""
+    """The mean over the forget sets."""
     cut_short: bool = False
     """Whether whole batches took too long to be timed (``MEASURING_LIMIT_S``): the times follow from parts of them."""
 
 
-def time_steps(spec: SweepSpec, *, clock: Callable[[], float] = time.perf_counter) -> StepTimes:
+def time_steps(
+    spec: SweepSpec, lengths: TypicalLengths | None = None, *, clock: Callable[[], float] = time.perf_counter
+) -> StepTimes:
     """Time the spec's model: the median of three, after a warm-up, on the GPU if this machine has one.
 
     Of a model that is too slow for that, as many examples of a batch are timed as ``MEASURING_LIMIT_S`` allows.
 
     Args:
         spec: of the sweep.
+        lengths: how long its examples are; None: that is assumed.
         clock: gives seconds that only grow.
 
     Raises:
@@ -53,14 +58,15 @@ def time_steps(spec: SweepSpec, *, clock: Callable[[], float] = time.perf_counte
     threads = torch.get_num_threads()
     torch.set_num_threads(spec.resources.threads_per_trial)
     try:
-        return _Probe(spec, clock).times()
+        return _Probe(spec, lengths or _ASSUMED, clock).times()
     finally:
         torch.set_num_threads(threads)
 
 
 class _Probe:
-    def __init__(self, spec: SweepSpec, clock: Callable[[], float]) -> None:
+    def __init__(self, spec: SweepSpec, lengths: TypicalLengths, clock: Callable[[], float]) -> None:
         self._spec = spec
+        self._lengths = lengths
         self._clock = clock
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = random_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
@@ -71,10 +77,9 @@ class _Probe:
         self._encoder_decoder = is_encoder_decoder(spec.model)
         self._model = model.to(self._device)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)
-        self._tokens = min(_TYPICAL_TOKENS, spec.data.max_tokens)
         self._deadline = clock() + MEASURING_LIMIT_S
         self._to_time = 3  # training step, ascent step, evaluation
-        self._forward_s = 0.0  # of one example: what a training step of one takes, in parts of its cost
+        self._forward_s = 0.0  # of one token: what a training step of one example takes, in parts of its cost
         self._update_s = 0.0  # of the weights, in the last step: however many examples it had
         self._cut_short = False
 
@@ -87,26 +92,37 @@ class _Probe:
         sizes = sizes_of(spec.data, encoder_decoder=lambda: self._encoder_decoder)
         biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population + s.distractors)
         batch = -(-min(largest.batch_size, biggest.forget) // workers)
-        own_kind = biggest.forget + biggest.population + biggest.distractors
-        scored = own_kind + sizes.heldout + spec.data.retain_evaluation
+        own_kind = [s.forget + s.population + s.distractors for s in sizes.forget_sets.values()]
+        scored = round(sum(own_kind) / len(own_kind)) + sizes.heldout + spec.data.retain_evaluation
         evaluated = -(-scored // workers)
         some = min(evaluated, spec.evaluation.batch_size)
-        training_s = self._seconds(self._step, spec.preparation.batch_size, cost=_cost((1, 0)))
+        lengths = self._lengths
+        training_s = self._seconds(
+            partial(self._step, lengths.training), spec.preparation.batch_size, cost=_cost((1, 0)) * lengths.training
+        )
         with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.model.precision == "bf16"):
             return StepTimes(
                 device="cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),
                 training_step_s=training_s,
                 ascent_step_s=self._seconds(
-                    lambda examples: self._step(examples, largest.micro_batch_size, passes), batch, cost=_cost(passes)
+                    partial(self._step, lengths.forget, micro_batch_size=largest.micro_batch_size, passes=passes),
+                    batch,
+                    cost=_cost(passes) * lengths.forget,
                 ),
-                evaluation_s=self._seconds(self._evaluate, some, cost=_cost((0, 1)), updates=False) * evaluated / some,
+                evaluation_s=self._seconds(
+                    partial(self._evaluate, lengths.scored), some, cost=_cost((0, 1)) * lengths.scored, updates=False
+                )
+                * evaluated
+                / some,
                 cut_short=self._cut_short,
             )
 
-    def _step(self, examples: int, micro_batch_size: int | None = None, passes: tuple[int, int] = (1, 0)) -> None:
+    def _step(
+        self, tokens: int, examples: int, *, micro_batch_size: int | None = None, passes: tuple[int, int] = (1, 0)
+    ) -> None:
         trained, of_reference = passes
         self._model.train()
-        encoded = self._random_set(examples)
+        encoded = self._random_set(examples, tokens)
         for part in np.array_split(np.arange(examples), -(-examples // (micro_batch_size or examples))):
             batch = collate(encoded, part, device=self._device)
             with torch.no_grad():
@@ -120,17 +136,18 @@ class _Probe:
         self._update_s = self._clock() - start
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _evaluate(self, examples: int) -> None:
+    def _evaluate(self, tokens: int, examples: int) -> None:
         self._model.eval()
-        score_set(self._model, self._random_set(examples), batch_size=self._spec.evaluation.batch_size)
+        score_set(self._model, self._random_set(examples, tokens), batch_size=self._spec.evaluation.batch_size)
 
-    def _random_set(self, examples: int) -> EncodedSet:
-        tokens = np.random.default_rng(0).integers(2, 250, size=examples * self._tokens)
+    def _random_set(self, examples: int, typical_tokens: int) -> EncodedSet:
+        length = max(2, min(typical_tokens, self._spec.data.max_tokens))
+        tokens = np.random.default_rng(0).integers(2, 250, size=examples * length)
         return EncodedSet(
             example_ids=tuple(map(str, range(examples))),
             tokens=tokens,
-            offsets=np.arange(0, examples * self._tokens + 1, self._tokens),
-            target_starts_N=np.full(examples, self._tokens // 2 if self._encoder_decoder else 1),
+            offsets=np.arange(0, examples * length + 1, length),
+            target_starts_N=np.full(examples, length // 2 if self._encoder_decoder else 1),
             prefix_ends_N=np.ones(examples, dtype=np.int64),
             encoder_decoder=self._encoder_decoder,
         )
@@ -141,7 +158,7 @@ class _Probe:
         Args:
             work: takes a number of examples.
             examples: how many.
-            cost: of one example, as ``_cost`` weighs passes; used where there is no time left for any.
+            cost: of one example: its tokens, as ``_cost`` weighs passes over them; used where no time is left for any.
             updates: whether the weights are updated at the end, which takes as long for any number of examples.
         """
         left_s = self._deadline - self._clock()

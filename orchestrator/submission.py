@@ -42,7 +42,7 @@ def submit_sweep(
     require_reachable(storage)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as name:
         folder = Path(name)
-        write_package(folder, dump_spec(spec))
+        write_package(folder, dump_spec(spec, every_default=False))
         environment = environment or {}
         if check:
             _require_healthy(jobs, folder, spec.name, storage=storage, options=options, environment=environment)

@@ -136,17 +136,17 @@ def _answer_of(frontier: Frontier) -> str:
         ]
         if known:
             known[0] = known[0].replace(" ", " nats/token ", 1)
-            return f"{', '.join(known)}, after {best.steps.mean:.0f} steps"
+            return f"{', '.join(known)}, at step {best.steps.mean:.0f}"
         return f"{best.steps.mean:.0f} steps, at a held-out NLL of {number(_mean(best.performance), 3)} nats/token"
     if not _exposed(frontier, frontier.measure):
         return "nothing, since it was not exposed"
     if not frontier.points:
         return "what is not known yet"
-    point = frontier.points[0]
+    reached = [row["unlearning_quality"] for row in frontier.points if row["unlearning_quality"] is not None]
     start = None if frontier.base is None else frontier.base["unlearning_quality"]
-    of = f" of {start:.1f}" if start is not None else ""
-    left = f"{number(point['unlearning_quality'], 1)}{of} bits of {quality_name(frontier)}"
-    return f"more than was tried, since no trial gets there: at best {left} are left"
+    of = "" if start is None else f" of {start:.1f}"
+    left = f": at best {min(reached):.1f}{of} bits of {quality_name(frontier)} are left" if reached else ""
+    return f"more than was tried, since no trial gets there{left}"
 
 
 def _mean(level: Level | None) -> float | None:
@@ -274,7 +274,7 @@ def frontier_notes(frontier: Frontier) -> list[str]:
     if frontier.hypervolume_by_seed is not None:
         interval = frontier.hypervolume_by_seed
         lines[-1] += f"; of one seed on average {interval.estimate:.2f}{_range(interval, 2)}"
-    for what, row in (("k, the knee", frontier.knee), ("p, the step nearest to the price", frontier.priced)):
+    for what, row in (("knee (k)", frontier.knee), ("step nearest to the price (p)", frontier.priced)):
         if row is not None:
             place = f"{row['trial_id'][:8]} at step {row['step']}, {_measured(row[x], x)}, {_measured(row[y], y)}"
             lines.append(f"{what}: {place}")

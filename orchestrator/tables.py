@@ -33,6 +33,8 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.trials is None:
         many = f"until the budget is spent, in {plan.strata} strata"
     table.add_row("trials, at most" if limits else "trials", many)
+    of_what = "forget set, every proposal on every seed" if plan.across == "seeds" else "forget set and seed"
+    table.add_row("searches", f"{plan.studies}, one for each {of_what}")
     if limits:
         table.add_row("budget", limits)
     table.add_row("models to train, unless cached", f"{plan.models_to_train}  ({plan.training_steps} training steps)")

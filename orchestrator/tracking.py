@@ -3,6 +3,7 @@
 It needs no hook in the trials, so it works while a sweep runs anywhere, and after.
 """
 
+import contextlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,9 @@ class Tracking:
             How many evaluations were new.
         """
         rows: dict[str, list[dict[str, Any]]] = {}
-        evaluations = on_axis(stored_spec(self._ledger), self._ledger.table("evaluations"))
+        evaluations = self._ledger.table("evaluations")
+        with contextlib.suppress(SweepError):  # a spec that this version cannot read: all rows are shown
+            evaluations = on_axis(stored_spec(self._ledger), evaluations)
         for row in evaluations.sort_by("step").to_pylist():
             rows.setdefault(row["trial_id"], []).append(row)
         count = 0

@@ -141,7 +141,8 @@ class _Exchange:
             self.interrupt.stop(StorageError(result[STORAGE_ERROR]))
         assignment = self._assignments.get(tune_id)
         if assignment is not None and EVALUATION in result:
-            self._failures.has_results()
+            if result[EVALUATION]["step"] > 0:  # step 0 is the base model, which says nothing of ascending
+                self._failures.has_results()
             self._search.observe(assignment, result[EVALUATION])
             self._events.evaluated(forget_set=assignment.trial.forget_set, evaluation=result[EVALUATION])
 

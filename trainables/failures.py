@@ -2,6 +2,7 @@
 
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from trainables.errors import UnlearningError
 from trainables.records import Trial
@@ -10,6 +11,7 @@ LONGEST_MESSAGE = 400
 """Characters of a message; the log has the whole."""
 LONGEST_TRACEBACK = 60_000
 """Characters of a traceback; the middle of a longer one is left out."""
+_WRAPPING = "/ray/util/tracing/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def failure_of(error: BaseException, *, trial: Trial | None = None, step: int | 
     return Failure(
         kind=type(error).__name__,
         message=_message(error, trial),
-        details=_shortened("".join(traceback.format_exception(error))),
+        details=_shortened(_traceback(error)),
         step=step,
         is_users=isinstance(error, UnlearningError),
     )
@@ -66,6 +68,17 @@ def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
+
+
+def _traceback(error: BaseException) -> str:
+    """Write the traceback, without the frames in which Ray wraps every method of an actor."""
+    whole = traceback.TracebackException.from_exception(error)
+    waiting = [whole]
+    while waiting:
+        one = waiting.pop()
+        one.stack[:] = [frame for frame in one.stack if _WRAPPING not in Path(frame.filename).as_posix()]
+        waiting += [*filter(None, (one.__cause__, one.__context__)), *(one.exceptions or ())]
+    return "".join(whole.format())
 
 
 def _message(error: BaseException, trial: Trial | None) -> str:

@@ -42,7 +42,8 @@ def require_findable(config: ModelConfig) -> None:
     if name is None or name.startswith(PACKAGE_PREFIX) or Path(name).exists():
         return
     if is_path(name):
-        raise UnlearningError(f"model.pretrained: there is no '{name}'{_neighbours(Path(name))}; {_ALLOWED}")
+        missing = f"there is no such file or folder{_neighbours(Path(name))}"
+        raise UnlearningError(f"model.pretrained: cannot load '{name}': {missing}; {_ALLOWED}")
     if _is_cached(name, config.revision):
         return
     nowhere = f"model.pretrained: cannot load '{name}': there is no such folder in {Path.cwd()}, it is not in the cache"

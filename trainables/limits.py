@@ -53,12 +53,32 @@ def limits_of(network: Any) -> ModelLimits:
     )
 
 
-def network_of_configuration(configuration: Any, model: ModelConfig) -> Any | None:
-    """Build a model without weights, on the ``meta`` device; None: its architecture needs real tensors to be built.
+def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
+    """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
 
     Raises:
         UnlearningError: it takes Python code that comes with the model, which may not run.
     """
+    network = _without_weights(configuration, model)
+    if network is None:
+        rows = getattr(configuration, "vocab_size", None)
+        return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
+    return limits_of(network)
+
+
+def adaptable_modules(configuration: Any, model: ModelConfig) -> dict[str, str]:
+    """Name the modules of a model that adapters can stand beside, and their classes; none where it cannot be built.
+
+    Raises:
+        UnlearningError: as ``limits_of_configuration``.
+    """
+    network = _without_weights(configuration, model)
+    modules = () if network is None else network.named_modules()
+    return {name: type(module).__name__ for name, module in modules if isinstance(module, _ADAPTABLE)}
+
+
+def _without_weights(configuration: Any, model: ModelConfig) -> Any | None:
+    """Build a model on the ``meta`` device; None: its architecture needs real tensors to be built."""
     try:
         with torch.device("meta"):
             return auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
@@ -66,27 +86,6 @@ def network_of_configuration(configuration: Any, model: ModelConfig) -> Any | No
         if needs_its_code(model, error):
             raise cannot_load(model, error) from error
         return None
-
-
-def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
-    """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
-
-    Raises:
-        UnlearningError: as ``network_of_configuration``.
-    """
-    network = network_of_configuration(configuration, model)
-    return limits_without(configuration) if network is None else limits_of(network)
-
-
-def limits_without(configuration: Any) -> ModelLimits:
-    """Return what the configuration alone says of the limits, where no model can be built of it."""
-    rows = getattr(configuration, "vocab_size", None)
-    return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
-
-
-def adaptable_modules(network: Any) -> dict[str, str]:
-    """Name the modules of a model that adapters can stand beside, and their classes."""
-    return {name: type(m).__name__ for name, m in network.named_modules() if isinstance(m, _ADAPTABLE)}
 
 
 def _position_tables(network: Any) -> list[tuple[str, int]]:

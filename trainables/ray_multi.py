@@ -135,14 +135,26 @@ def _run(
                 told.put(_OVER)
 
         threading.Thread(target=fit, name="fit", daemon=True).start()
-        failed = False
+        failed: list[dict[str, Any]] = []
         for result in iter(told.get, _OVER):
-            if not failed:  # what the other workers say then follows from the first failure
+            if FAILURE in result:
+                failed.append(result[FAILURE])
+            elif not failed:
                 tune.report(result)
-            failed = failed or FAILURE in result
     told.shutdown()
-    if failures and not failed:
+    if failed:
+        tune.report({FAILURE: _most_telling(failed)})
+    elif failures:
         raise failures[0]
+
+
+def _most_telling(failed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Choose what is told of a group that failed: the first failure, from which others may follow.
+
+    What the leader raised all raise, and it alone has the whole traceback.
+    """
+    alike = [failure for failure in failed if failure["message"] == failed[0]["message"]]
+    return max(alike, key=lambda failure: len(failure["details"]))
 
 
 def _work(config: dict[str, Any]) -> None:

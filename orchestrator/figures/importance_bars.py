@@ -42,7 +42,8 @@ def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_
         panels.append(layered(chart, rows=rows, title=forget_set, height=44 * len(order), uri=None))
     caption = (
         "PED-ANOVA: what sets the best tenth of the observations apart from all. An observation is one evaluated step; "
-        "seeds are pooled. The best performance is always near no unlearning, so steps rule it."
+        "seeds are pooled. Names are those of the settings in the tables. The best performance is always near no "
+        "unlearning, so steps rule it."
     )
     return Figure(
         name="importances",

@@ -1,13 +1,18 @@
 """The imports form the graph that DESIGN.md section 3 draws."""
 
+import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import grimp
 import pytest
 
+from trainables.deferred import Deferred
+
 PACKAGES = ("search_spaces", "trainables", "orchestrator")
+ROOT = Path(__file__).parents[2]
 RAY_WRAPPERS = {"trainables.ray_single", "trainables.ray_multi"}
 
 
@@ -71,6 +76,20 @@ def test_the_report_loads_no_ray():
     code = "import sys, orchestrator.report; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_every_function_that_is_imported_late_is_there():
+    """No import of a module shows that such a name is wrong, and no type checker does."""
+    calls = [
+        node
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Deferred"
+    ]
+    named = [[a.value for a in call.args] for call in calls if all(isinstance(a, ast.Constant) for a in call.args)]
+    assert len(named) > 5
+    assert [name for name in named if not callable(Deferred(*name).resolve())] == []
 
 
 def test_there_is_no_cycle(graph):

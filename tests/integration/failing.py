@@ -1,6 +1,7 @@
 """The command, with trials that fail: ``python -m tests.integration.failing HOW run SPEC ...``.
 
-HOW: ``early`` (before the first evaluation, every trial) or ``later`` (after step 2, in one forget set alone).
+HOW: ``early`` (before the first evaluation, every trial), ``later`` (after step 2, in one forget set alone) or ``wide``
+(in every worker of a wide trial).
 """
 
 import sys
@@ -8,6 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator import cli, runner
+from orchestrator.rivals import TrialLedger
+from trainables.ascent import Ascent
 from trainables.ray_single import AscentTrainable
 
 LATER_FROM = 2
@@ -24,13 +27,30 @@ class FailsEarly(AscentTrainable):
 class FailsLater(AscentTrainable):
     """Fails at the same step whenever it gets there."""
 
-    def _advance(self) -> dict[str, Any]:
-        if self._run is not None and self._run.step >= LATER_FROM and self._trial.forget_set == "verses":
-            raise ValueError(f"{LATER}\nwhich is told at length")
-        return super()._advance()
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+        super().setup(config, **parameters)
+        whole = Ascent.advance
+
+        def advance(ascent: Ascent, to: int) -> None:
+            if to > LATER_FROM and self._trial.forget_set == "verses":
+                raise ValueError(f"{LATER}\nwhich is told at length")
+            whole(ascent, to)
+
+        setattr(Ascent, "advance", advance)  # noqa: B010  # in this actor's process alone
+
+
+class FailsWide(TrialLedger):
+    """Fails in the leader of a group of workers, which tells the others."""
+
+    def stopping(self) -> bool:
+        raise ValueError(LATER)
 
 
 if __name__ == "__main__":
     named = import_module("tests.integration.failing")  # so workers import it
-    runner.AscentTrainable = {"early": named.FailsEarly, "later": named.FailsLater}[sys.argv.pop(1)]
+    how = sys.argv.pop(1)
+    if how == "wide":
+        runner.TrialLedger = named.FailsWide
+    else:
+        runner.AscentTrainable = {"early": named.FailsEarly, "later": named.FailsLater}[how]
     cli.main()

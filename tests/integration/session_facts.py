@@ -9,6 +9,7 @@ import psutil
 import ray
 from ray import tune
 
+from orchestrator.ray_environment import AHEAD
 from orchestrator.ray_session import ray_session
 from orchestrator.spec import ResourcesConfig
 
@@ -22,6 +23,14 @@ def imported() -> dict[str, str]:
     return {name: str(importlib.import_module(name).__file__) for name in HOSTILE}
 
 
+@ray.remote
+def loaded() -> list[str]:
+    """List what the worker has imported by itself, before it was given work."""
+    import sys  # noqa: PLC0415
+
+    return sorted(sys.modules)
+
+
 def texts(folder: Path) -> str:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return "".join(path.read_text(errors="replace") for path in files)
@@ -29,11 +38,13 @@ def texts(folder: Path) -> str:
 
 def main(folder: Path, marker: str) -> None:
     with ray_session(ResourcesConfig(), workers=1):
+        ahead = set(ray.get(loaded.remote()))
         tune.Tuner(lambda _: {"done": 1}, run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0)).fit()
         (session,) = folder.glob("unlearn-*")
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
         facts = {
+            "ahead": sorted(ahead & {*AHEAD, "torch", "transformers", "peft", "datasets"}),
             "modules": ray.get(imported.remote()),
             "listening": sorted(set(listening)),
             "mode": stat.S_IMODE(session.stat().st_mode),

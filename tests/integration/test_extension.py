@@ -24,7 +24,7 @@ def test_a_finished_sweep_takes_more_trials_and_longer_trajectories(sweep: Path,
     trials, evaluations = rows(sweep, "trials"), rows(sweep, "evaluations")
     assert len(trials) == 10
     assert {(trial["status"], trial["target_step"]) for trial in trials} == {("completed", 40)}
-    assert len(evaluations) == 10 * 9
+    assert len(evaluations) == 10 * (1 + 9)
     before = [(row["trial_id"], row["step"]) for row in rows(tiny_sweep, "evaluations")]
     kept = [row for row in evaluations if (row["trial_id"], row["step"]) in set(before)]
     assert kept == rows(tiny_sweep, "evaluations")

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.reaper import marked
 from tests.integration import failing
 from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+from tests.integration.test_wide import SETTINGS
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,19 @@ def test_trials_that_fail_at_a_step_are_told_in_a_line_each_and_the_others_compl
     assert "Traceback" not in done.stdout + done.stderr
     assert "which is told at length" not in done.stdout + done.stderr
     assert f"{len(failed)} of {len(trials)} trials failed" in done.stderr
-    assert len(list(sweep.glob("logs/*.txt"))) == len(failed)
+    logs = [path.read_text() for path in sweep.glob("logs/*.txt")]
+    assert [log.count(f"after step {failing.LATER_FROM}\n") for log in logs] == [2] * len(failed), "tried once more"
+
+
+def test_a_wide_trial_that_fails_says_why_and_is_no_dead_worker(storage: Path) -> None:
+    sweep = storage / "wide"
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    sets += ["--set", "resources.workers_per_trial=2"]
+    done = fails("wide", "run", str(TINY), "--name", sweep.name, "--storage", str(storage), *sets)
+    assert done.returncode == 1, done.stderr
+    assert f"every trial failed\n  1 of: ValueError: {failing.LATER}; see " in done.stderr
+    (log,) = sweep.glob("logs/*.txt")
+    assert log.read_text().count("in stopping") == 2, "it was tried twice, and the leader has the traceback"
 
 
 @pytest.mark.parametrize("name", ["gcs_server", "raylet", "python"])

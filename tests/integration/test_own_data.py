@@ -85,7 +85,7 @@ def test_own_files_and_an_encoder_decoder_go_all_the_way(files: Path, tmp_path: 
     sweep = tmp_path / "rewriting"
     evaluations = rows(sweep, "evaluations")
     assert {(row["objective"], row["step"]) for row in evaluations} == {
-        (objective, step) for objective in ("dpo", "task_vector") for step in (1, 2)
+        (objective, step) for objective in ("dpo", "task_vector") for step in (0, 1, 2)
     }
     assert all(0 <= row["bleu"] <= 100 and 0 <= row["chrf"] <= 100 for row in evaluations)
     assert " ".join(done.stdout.split()).count("copying the sources: BLEU") == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ray_environment import AHEAD
 from tests.integration import lost_ray, session_facts
 from tests.integration.helpers import COMMAND, TINY
 from tests.limits import HANG_S
@@ -69,6 +70,7 @@ def test_a_session_is_its_owners_alone_and_its_workers_see_libraries_where_they_
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
+    assert facts["ahead"] == sorted([*AHEAD, "torch", "transformers"]), "workers import before they have work"
     assert facts["logs"] > 1000, "the logs were read"
     assert not facts["marked"]
     assert set(facts["listening"]) <= {"127.0.0.1", "::ffff:127.0.0.1"}

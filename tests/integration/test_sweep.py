@@ -29,7 +29,7 @@ def test_every_trial_is_evaluated_at_every_point_of_the_axis(tiny_sweep: Path) -
     assert {trial["status"] for trial in trials} == {"completed"}
     evaluations = rows(tiny_sweep, "evaluations")
     for trial in trials:
-        assert [e["step"] for e in evaluations if e["trial_id"] == trial["trial_id"]] == list(spec.steps)
+        assert [e["step"] for e in evaluations if e["trial_id"] == trial["trial_id"]] == [0, *spec.steps]
     assert len(rows(tiny_sweep, "examples")) == len(evaluations) * 8
 
 
@@ -41,7 +41,7 @@ def test_the_sweep_can_be_queried_by_the_command_and_by_plain_duckdb_alike(tiny_
     assert (
         [tuple(row.values()) for row in json.loads(done.stdout)]
         == plain
-        == [("personal_data", 32, 4), ("verses", 32, 4)]
+        == [("personal_data", 36, 4), ("verses", 36, 4)]
     )
 
 
@@ -97,6 +97,43 @@ def test_references_are_measured_against_each_other_and_prices_on_data_of_their_
             assert (row["distractor_nll"] is None) == (name == "verses")
 
 
+def test_every_trial_begins_with_the_base_model_as_it_was_measured(tiny_sweep: Path) -> None:
+    baselines = duckdb.sql(f"from '{tiny_sweep}/references/baselines.parquet' where model = 'base'").to_arrow_table()
+    measured = {row["forget_set"]: row for row in baselines.to_pylist()}
+    found = [row for row in rows(tiny_sweep, "evaluations") if row["step"] == 0]
+    assert len(found) == 8
+    for row in found:
+        expected = {name: value for name, value in measured[row["forget_set"]].items() if name in row}
+        assert {name: row[name] for name in expected} == expected, "bit for bit"
+        assert (row["status"], row["tokens_seen"]) == ("completed", 0)
+
+
+def test_exposure_before_and_after_by_example_is_a_join(tiny_sweep: Path) -> None:
+    """Memorization is the same before, from what was measured otherwise."""
+    sql = """
+        select before.gen_ex as before, before.memorization * before.num_tokens / ln(2) as memorized
+        from examples after join examples before using (sweep, trial_id, forget_set, example_id)
+        join forget_examples using (sweep, forget_set, example_id)
+        where after.step = 30 and before.step = 0
+    """
+    done = unlearn_sweep("query", str(tiny_sweep), sql, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) == 8 * 8
+    for row in found:
+        assert row["before"] == pytest.approx(row["memorized"], rel=1e-9)
+
+
+def test_trials_of_one_setting_are_told_by_its_id(tiny_sweep: Path) -> None:
+    trials = {row["trial_id"]: row for row in rows(tiny_sweep, "trials")}
+    for row in trials.values():
+        assert row["settings"].startswith(f"gradient_ascent · {row['optimizer']} lr=")
+        assert " · batch 4" in row["settings"]
+    for row in rows(tiny_sweep, "evaluations"):
+        trial = trials[row["trial_id"]]
+        assert (row["settings"], row["setting_id"]) == (trial["settings"], trial["setting_id"])
+
+
 def test_the_texts_that_were_unlearned_stand_beside_their_numbers(tiny_sweep: Path) -> None:
     texts = duckdb.sql(f"from read_parquet('{tiny_sweep}/references/forget_sets.parquet')").df()
     assert set(texts.example_id) == {row["example_id"] for row in rows(tiny_sweep, "examples")}
@@ -138,5 +175,5 @@ def test_the_ledger_rebuilds_a_search_with_nothing_pending(tiny_sweep: Path) -> 
     search = SweepSearch(load_spec(TINY), ledger, workload_hash=manifest["workload_hash"], concurrent_trials=2)
     assert search.is_exhausted()
     observed = sum(len(stratum.study.get_trials()) for stratum in search.studies.values())
-    assert observed == len(rows(tiny_sweep, "evaluations"))
+    assert observed == len([row for row in rows(tiny_sweep, "evaluations") if row["step"] > 0])
     assert all(t.state.is_finished() for s in search.studies.values() for t in s.study.get_trials())

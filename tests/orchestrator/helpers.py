@@ -134,8 +134,8 @@ def invent(trial: Trial) -> tuple[list[EvaluationRecord], Status]:
         if step > 2 and trial.config.learning_rate > EXPLODES:
             return records, Status.DIVERGED
         push = trial.config.learning_rate * 1e3 * step * (1 + trial.config.momentum)
-        exposure = 10 - push * (1 if trial.forget_set == "verses" else 2)
-        performance = 3 + push**2 / 100
+        exposure = 10 - push * (1 if trial.forget_set == "verses" else 2) - trial.seed / 8
+        performance = 3 + push**2 / 100 + trial.seed / 4
         collapsed = performance > FLOOR
         status = Status.COLLAPSED if collapsed else Status.COMPLETED
         records.append(

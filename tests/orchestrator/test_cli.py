@@ -186,7 +186,7 @@ def test_a_table_shows_the_columns_that_fit(call, monkeypatch):
     assert code == 0
     assert max(map(len, text.splitlines())) <= 80
     assert "trial_id" in text
-    assert "3 rows, 6 of 31 columns: select fewer, or --format for all" in text
+    assert "3 rows, 6 of 33 columns: select fewer, or --format for all" in text
     assert b"2 rows" in call("query", "first", SQL)[1]
 
 
@@ -216,8 +216,9 @@ def test_plan(call, tmp_path):
     result = json.loads(out)
     assert (code, result["trials"], result["concurrent_trials"]) == (0, 16, 2)
     assert result["saving"] == pytest.approx((2 + 5 + 9) / 9)
-    code, out, _ = call("plan", path, "--no-estimate", "--set", "resources.concurrent_trials=auto")
+    code, out, err = call("plan", path, "--no-estimate", "--set", "resources.concurrent_trials=auto")
     assert (code, b"plan of sweep 'tiny'" in out) == (0, True)
+    assert "were not looked at" in err
     smallest = f"model.architecture={json.dumps(tiny_architecture())}"
     code, out, _ = call("plan", path, "--set", smallest, "--set", "resources.gpus_per_trial=0.5")
     assert (code, b"on this machine (cpu)" in out, b"GPU-hours" in out, b"CPU-hours" in out) == (0, True, True, True)

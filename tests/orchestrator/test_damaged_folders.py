@@ -267,7 +267,7 @@ def test_a_report_after_a_sweep_went_on_by_force_leaves_out_what_the_spec_does_n
     (tmp_path / "sweeps" / "first" / "spec.yaml").write_text(dump_spec(spec))
     ledger = open_sweep("first", str(tmp_path / "sweeps"))
     with pytest.warns(LedgerWarning, match="forget sets that the present spec does not name are left out .'people'"):
-        page = render(ledger, read := read_report_data(ledger), draw(ledger, read), redact=False)
+        page = render(ledger, read := read_report_data(ledger), draw(ledger, read), "", redact=False)
     assert "the present search space or step axis does not have them" in page
     assert ledger.skipped == {}
 

@@ -174,6 +174,7 @@ def test_a_run_whose_first_trials_fail_alike_stops_and_says_why():
     for count in range(ALIKE):
         assert run.interrupt.reason is None, count
         tune_id, trial_id = run.next()
+        run.exchange.heard(tune_id, {EVALUATION: told(evaluation_record(0))})  # of the base model
         fail_for_good(run, tune_id, step=count)
     reason = run.interrupt.reason
     assert isinstance(reason, TrialsFailAlikeError)
@@ -189,7 +190,7 @@ def test_a_run_goes_on_where_trials_fail_otherwise_or_anything_was_evaluated():
         fail_for_good(run, run.next()[0], kind=kind)
     assert run.interrupt.reason is None
 
-    for told_first in ({EVALUATION: told(evaluation_record(0))}, {OUTCOME: "diverged"}):
+    for told_first in ({EVALUATION: told(evaluation_record(2))}, {OUTCOME: "diverged"}):
         run = Run()
         tune_id, trial_id = run.next()
         run.exchange.heard(tune_id, told_first)

@@ -243,7 +243,7 @@ def test_ends_knee_and_priced_point_are_always_in_the_table(most, knee):
 @pytest.mark.parametrize("show", [frontier_report, frontier_summary])
 def test_the_knee_is_a_row_of_its_own_table(show):
     text = shown(show([bent()]))
-    assert "k, the knee: t at step 11" in text
+    assert "knee (k): t at step 11" in text
     assert any(line.split()[:5] == ["k", "t", "sgd", "lr=0.1", "11"] for line in text.splitlines())
     assert any(line.split()[:5] == ["p", "t", "sgd", "lr=0.1", "20"] for line in text.splitlines())
 
@@ -328,7 +328,7 @@ def test_the_last_sentence_answers_what_it_costs():
     lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 400).splitlines()
     assert lines[-1] == (
         "Ending the exposure (mean GenEx 0: as likely as under models that never saw the data) costs, by the best "
-        "setting that was run: for verses +1.1 nats/token on held-out data, after 20 steps; for people +0.016 "
-        "nats/token on held-out data, +0.5 on never-trained data of its own kind, after 10 steps; for rest more than "
+        "setting that was run: for verses +1.1 nats/token on held-out data, at step 20; for people +0.016 "
+        "nats/token on held-out data, +0.5 on never-trained data of its own kind, at step 10; for rest more than "
         "was tried, since no trial gets there: at best 1.0 of 10.0 bits of |GenEx| are left."
     )

@@ -574,12 +574,20 @@ def test_rows_of_version_4_get_the_settings_of_their_trials(version_4):
         assert version_4.table(name).select(table.column_names).equals(table)
 
 
-def test_a_trial_of_version_4_without_its_row_has_no_settings_until_the_row_is_back(version_4):
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_trial_of_version_4_without_its_row_has_settings_where_its_evaluations_note_them(version_4, noted):
+    """Files that were rewritten by the version before do not."""
     (lost, *_) = [row["trial_id"] for row in version_4.trials()]
     before = version_4.trial(lost)
     (Path(version_4.storage.uri) / "trials" / f"{lost}.parquet").unlink()
+    if not noted:
+        path = Path(version_4.storage.uri) / "evaluations" / f"{lost}.parquet"
+        rows = pq.read_table(path)
+        pq.write_table(rows.replace_schema_metadata({VERSION_KEY: b"4"}), path)
     rows = version_4.table("evaluations").to_pylist()
-    assert {row["trial_id"] for row in rows if row["setting_id"] is None} == {lost}
+    assert {row["trial_id"] for row in rows if row["setting_id"] is None} == (set() if noted else {lost})
+    if not noted:
+        return
     version_4.mend()
     assert version_4.trial(lost)["settings"] == before["settings"], "its evaluations say what was proposed"
     assert version_4.trial(lost)["setting_id"] == before["setting_id"]

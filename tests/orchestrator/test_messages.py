@@ -127,9 +127,9 @@ MISTAKES = {
     "no value set": setting("seeds", said=("--set 'seeds': expected key.path=value",)),
     # the model
     "no such folder": setting(
-        HUB.replace("NAME", "FOLDER/modle"), said=("model.pretrained: there is no '", "did you mean '", "/model'?")
+        HUB.replace("NAME", "FOLDER/modle"), said=("there is no such file or folder (did you mean '", "/model'?)")
     ),
-    "no such path": setting(HUB.replace("NAME", "./a/b"), said=("there is no '", "nor the folder '")),
+    "no such path": setting(HUB.replace("NAME", "./a/b"), said=("/a/b': there is no such file", "(nor the folder '")),
     "an id where there is no hub": asked(
         "doctor SPEC --set model={pretrained:\\ nobody/nothing}", "NO model: model.pretrained: cannot load",
         "it is not in the cache, and http", "does not answer; give a local folder",

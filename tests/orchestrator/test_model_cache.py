@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import model_cache
+from orchestrator.errors import StorageError
 from orchestrator.model_cache import ModelCache
 from orchestrator.storage import LocalStorage
+from trainables.training_state import TrainingState
 
 
 @pytest.fixture
@@ -38,3 +40,20 @@ def test_the_first_of_two_that_train_a_model_stays_and_the_second_tidies_up(cach
     cache.store("key", "second", "tokenizer")
     assert {text.split()[0] for text in contents(cache.fetch("key", tmp_path / "here")).values()} == {"first"}
     assert cache.load_checkpoint("key") is None
+
+
+def test_how_far_a_training_is_can_be_read_until_the_model_is_there(cache, tmp_path, monkeypatch):
+    state = TrainingState(step=3, steps=8, epochs=2, loss=2.5, left_s=None)
+    assert cache.training_state("key") is None
+    cache.tell_training_state("key", state)
+    assert cache.training_state("key") == state
+    cache.store("key", "model", "tokenizer")
+    assert cache.training_state("key") is None
+
+    def full(*_):
+        raise StorageError("no room")
+
+    monkeypatch.setattr(LocalStorage, "publish", full)
+    monkeypatch.setattr(LocalStorage, "read", full)
+    cache.tell_training_state("key", state)
+    assert cache.training_state("key") is None, "it is not worth a run"

@@ -244,7 +244,7 @@ def test_a_report_quotes_and_escapes_what_it_shows(hostile_sweep, tmp_path):
     from orchestrator.report_data import read_report_data  # noqa: PLC0415
 
     ledger = open_sweep(str(storage / "tiny"))
-    page = render(ledger, read_report_data(ledger), [], redact=False)
+    page = render(ledger, read_report_data(ledger), [], "", redact=False)
     assert "<script>alert" not in page
     commands = [html.unescape(found) for found in re.findall(r'<code class="command">(.*?)</code>', page)]
     assert commands

@@ -15,6 +15,7 @@ from orchestrator import step_times
 from orchestrator.inputs import SweepInputs
 from orchestrator.overheads import measure_overheads, overheads_of
 from orchestrator.plan import fits_here, plan_sweep
+from orchestrator.set_summaries import typical_lengths
 from orchestrator.spec import ResourcesConfig
 from orchestrator.step_times import MEASURING_LIMIT_S, StepTimes, time_steps
 from orchestrator.tables import plan_table
@@ -211,6 +212,37 @@ def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(mon
         spec = make_spec(data=data, model={"architecture": tiny_architecture()}, evaluation={"batch_size": 16})
         found.append(time_steps(spec).evaluation_s)
     assert found == pytest.approx([(4 + 8 + 10 + 10) / 16, (4 + 8 + 32 + 10 + 10) / 16])
+
+
+def test_steps_are_timed_on_examples_as_long_as_those_of_the_data(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    shapes = []
+    score_batch = step_times.score_batch
+    monkeypatch.setattr(
+        step_times, "score_batch", lambda m, b: (shapes.append(tuple(b["labels"].shape)), score_batch(m, b))[1]
+    )
+    evaluated = []
+    score_set = step_times.score_set
+    monkeypatch.setattr(
+        step_times, "score_set", lambda m, e, **k: (evaluated.append(np.diff(e.offsets)), score_set(m, e, **k))[1]
+    )
+    spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
+    inputs = SweepInputs.of(spec)
+    lengths = typical_lengths(inputs)
+    time_steps(inputs.spec, lengths)
+    assert set(shapes) == {(10, lengths.training), (4, lengths.forget)}
+    assert {int(length) for one in evaluated for length in one} == {lengths.scored}
+
+
+def test_lengths_are_those_of_batches_as_they_are_computed():
+    inputs = SweepInputs.of(make_spec(search={"space": FIXED}))
+    lengths = typical_lengths(inputs)
+    forget = [np.diff(inputs.encoded[f"data.forget_sets.{name} (forget)"].offsets) for name in ("verses", "people")]
+    assert lengths.forget == round(np.mean([np.quantile(own, 4 / 5) for own in forget])), "the longest of a batch of 4"
+    scored = np.concatenate([np.diff(encoded.offsets) for encoded in inputs.encoded.values()])
+    assert lengths.scored == round(scored.mean())
+    retained = np.diff(inputs.retained["data.retain"].offsets)
+    assert np.median(retained) < lengths.training <= max(retained.max(), *(own.max() for own in forget))
 
 
 @pytest.mark.parametrize(("recomputes", "retains"), [(False, False), (True, False), (False, True)])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -9,10 +10,13 @@ from rich.text import Text
 
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.frontier_tables import frontier_report
+from orchestrator.preparation import ModelTask
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
+from orchestrator.runner import _Run
 from orchestrator.schema import EVALUATIONS
 from orchestrator.sweeps import open_sweep
-from trainables.training_state import TrainingState
+from tests.support import FakeClock
+from trainables.training_state import TOLD_EVERY_S, TrainingState
 
 
 @pytest.fixture
@@ -141,10 +145,24 @@ def test_an_empty_frontier_is_shown():
         EVALUATIONS.empty_table(), forget_set="v", distribution="in", base=None, references=[], performance_floor=3.0
     )
     assert "no completed evaluation yet" in shown(frontier_report([empty]))
-    assert "the price of mean GenEx 0" in shown(frontier_report([]))
+    assert "What unlearning costs is not known yet" in shown(frontier_report([]))
 
 
 def test_frontiers_are_shown(written_sweeps):
     text = shown(frontier_report(frontiers(open_sweep("first", str(written_sweeps)))))
     assert "verses (in-distribution)" in text
     assert "people (out-of-distribution)" in text
+
+
+def test_a_run_that_waits_for_models_tells_how_far_they_are_every_few_seconds(monkeypatch):
+    clock, told = FakeClock(), []
+    monkeypatch.setattr("orchestrator.runner.time", SimpleNamespace(monotonic=clock))
+    known = {"a": TrainingState(step=1, steps=8, epochs=2, loss=2.5, left_s=None)}
+    cache = SimpleNamespace(training_state=known.get)
+    run = _Run(None, None, None, None, None, SimpleNamespace(training=told.append), None, None)
+    tasks = {key: ModelTask(role=f"role of {key}", seed=0, key=key) for key in ("a", "b")}
+    look = run._watching(cache, tasks)
+    for _ in range(8):
+        look()
+        clock.now += TOLD_EVERY_S / 4
+    assert told == [{"role of a": known["a"]}]

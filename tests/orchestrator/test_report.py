@@ -1,6 +1,7 @@
 """The report's page: what it says, what it hides, and that text of the data stays text. ``test_page`` looks at it."""
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -193,8 +194,10 @@ def test_only_the_examples_that_are_shown_are_read(tmp_path, monkeypatch):
     assert not ledger.storage.files("quarantine/examples", ".parquet")
 
 
-def test_a_sweep_without_texts_says_nothing_of_them(written_sweeps):
-    page = page_of(open_sweep("second", str(written_sweeps)))
+def test_a_sweep_without_texts_says_nothing_of_them(written_sweeps, tmp_path):
+    shutil.copytree(written_sweeps / "second", tmp_path / "second")
+    (tmp_path / "second" / "references" / "forget_sets.parquet").unlink()
+    page = page_of(open_sweep("second", str(tmp_path)))
     assert "verses-000000" in page.text
     assert "completion" not in page.text.split("Most and least exposed examples")[1].split("Trials that ended")[0]
 
@@ -294,7 +297,7 @@ def test_the_pages_points_have_their_settings_and_the_knee_and_the_priced_point_
     points = page.text.split("Best points")[-1].partition("Most and least")[0]
     assert re.search(r"(adamw|sgd) lr=", points)
     assert "Settings here also have: gradient_ascent · batch 4" in page.text
-    assert "P, the step nearest to the price" in points
+    assert "Step nearest to the price (p)" in points
 
 
 def test_forget_sets_are_compared_at_equal_settings_only(tmp_path, written):

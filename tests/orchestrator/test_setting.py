@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.identity import canonical_json
-from orchestrator.schema import setting_of
-from orchestrator.setting import setting_columns, setting_id, settings_text
+from orchestrator.setting import setting_columns, setting_id, setting_of, settings_text
 from orchestrator.spec import load_spec, trial_config
 from search_spaces import shipped_specs
 from tests.orchestrator.helpers import PROPOSAL, make_trial, memory_ledger

@@ -10,6 +10,7 @@ from orchestrator.inputs import SweepInputs
 from orchestrator.readiness import require_ready
 from orchestrator.spec import dump_spec, load_spec, validate_spec
 from orchestrator.yaml_text import parse_yaml
+from search_spaces import shipped_specs
 from tests.orchestrator.helpers import spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache, pairs, write_rows
@@ -53,6 +54,16 @@ def test_a_settled_number_is_kept_by_the_sweep_and_is_no_change():
     assert again.workload_hash == resumed.workload_hash
     assert not compare(stored, again.spec, {}, {})
     assert resumed.notes == ()
+
+
+def test_a_spec_that_is_sent_elsewhere_leaves_open_what_was_open():
+    fresh = spec_of({"retain": 40})
+    sent = validate_spec(parse_yaml(dump_spec(fresh, every_default=False), "sent"), "sent")
+    assert sent == fresh
+    assert SweepInputs.of(sent).spec.data.retain_evaluation == 40
+    for name in shipped_specs():
+        spec = load_spec(name)
+        assert validate_spec(parse_yaml(dump_spec(spec, every_default=False), "sent"), "sent") == spec
 
 
 def test_the_longest_example_fits_unless_a_bound_was_given(tmp_path):

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import ray
 from ray.tune.execution import class_cache
 
 from orchestrator import cli, local_ray, ray_session
 from orchestrator.errors import RunStoppedError, SweepError
-from orchestrator.ray_environment import keep_keys_back
+from orchestrator.ray_environment import AHEAD, importing_ahead, keep_keys_back
 from orchestrator.spec import ResourcesConfig, dump_spec
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import make_spec
@@ -161,6 +163,35 @@ def test_a_failure_of_ray_itself_is_one_message(error, monkeypatch):
 def test_tune_gives_its_actors_no_keys():
     keep_keys_back()
     assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if "KEY" in name or "TOKEN" in name or "AWS" in name]
+
+
+@pytest.mark.parametrize(("gib", "workers", "ahead"), [(8, 2, True), (8, 64, False), (1, 2, False)])
+def test_workers_import_ahead_where_there_is_memory_for_all_of_them(monkeypatch, gib, workers, ahead):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
+    variables = importing_ahead(workers)
+    assert variables == ({"RAY_preload_python_modules": ",".join(AHEAD)} if ahead else {})
+
+
+def test_what_workers_import_ahead_asks_cuda_for_nothing():
+    """Ray names a worker's GPUs with its work: whoever has asked CUDA before sees those of the whole machine."""
+    program = f"""
+import importlib, torch
+asked = []
+for name in ("is_available", "device_count", "init", "_lazy_init", "current_device"):
+    setattr(torch.cuda, name, lambda *_, name=name: asked.append(name))
+for name in {AHEAD}:
+    importlib.import_module(name)
+print(asked, torch.cuda.is_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[] False\n"), done.stderr
+
+
+def test_what_workers_import_ahead_is_no_more_than_most_trials_take():
+    heavy = {"peft", "datasets", "pytorch_optimizer", "ray.train.torch"}
+    program = f"import sys, {', '.join(AHEAD)}; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_a_process_that_died_is_told_once_and_none_that_is_ended_by_the_end(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.support import tiny_encoded, tiny_examples, tiny_model, tiny_tokenizer
+from tests.support import tiny_architecture, tiny_encoded, tiny_examples, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet
@@ -206,7 +206,7 @@ def graded(found):
 
 
 def test_a_layer_to_adapt_that_the_model_lacks_is_named_with_those_it_has():
-    modules = adaptable_modules(tiny_model())
+    modules = adaptable_modules(tiny_model().config, ModelConfig(architecture=tiny_architecture()))
     for targets in ("all-linear", ("q_proj", "v_proj"), ("model.layers.0.self_attn.q_proj", "embed_tokens")):
         assert problems_of(subject(modules=modules, lora=LoraConfig(target_modules=targets))) == []
     problem = one(problems_of(subject(modules=modules, lora=LoraConfig(target_modules=("q_proj", "query_key")))))

@@ -39,6 +39,25 @@ def test_a_failure_is_one_line_and_the_traceback():
     assert Failure(**asdict(failure)) == failure
 
 
+def test_a_traceback_is_without_the_frames_that_ray_puts_around_a_method():
+    wrapped = compile("def call(method):\n    return method()\n", "/x/ray/util/tracing/tracing_helper.py", "exec")
+    namespace = {}
+    exec(wrapped, namespace)
+
+    def method():
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("then") from error
+
+    with pytest.raises(ValueError, match="then") as caught:
+        namespace["call"](method)
+    details = failure_of(caught.value).details
+    assert "tracing_helper" not in details
+    assert details.count("in method") == 2
+    assert "KeyError: 'first'" in details
+
+
 def test_a_failure_is_of_a_bounded_size():
     failure = failure_of(raised(ValueError("x" * 10 * LONGEST_TRACEBACK)))
     assert len(failure.message) < LONGEST_MESSAGE + 50

@@ -18,6 +18,7 @@ from trainables.errors import UnlearningError
 from trainables.likelihood import score_set
 from trainables.models import new_model
 from trainables.training import Training, train_steps, train_to_end
+from trainables.training_state import TOLD_EVERY_S, TrainingState
 
 EXAMPLES = tiny_examples(16)
 MODEL = ModelConfig(architecture=tiny_architecture(dropout=0.2), vocab_size=VOCAB_SIZE)
@@ -118,3 +119,17 @@ def test_checkpoints_come_every_so_many_seconds_and_none_of_the_end(every_s, sav
     store = MemoryResults()
     train_to_end(new_training(), store, KEY, every_s=every_s, clock=FakeClock(tick=10.0))
     assert len(store.calls) == saved
+
+
+@pytest.mark.parametrize(("tick", "told"), [(TOLD_EVERY_S, [1, 2, 3, 4, 5, 6, 7]), (TOLD_EVERY_S / 2, [2, 4, 6])])
+def test_it_tells_how_far_it_is_but_not_all_the_time(tick, told):
+    states = []
+    training = new_training()
+    train_to_end(training, MemoryResults(), KEY, every_s=1e9, clock=FakeClock(tick=tick), tell=states.append)
+    assert [state.step for state in states] == told
+    assert {(state.steps, state.epochs) for state in states} == {(8, 4)}
+    assert [state.left_s for state in states] == [pytest.approx(tick * (8 - step)) for step in told]
+    assert all(0 < state.loss < 10 for state in states)
+    assert [state.epoch for state in states] == [step // 2 + 1 for step in told]
+    assert all(TrainingState.decoded(state.encoded()) == state for state in states)
+    assert TrainingState.decoded(b'{"step": "of another version"}') is None

@@ -305,6 +305,7 @@ def passes() -> tuple[list[Any], list[Any]]:
         with_kwargs=True,
     )
     run = TrialRun(engine, tiny_trial(steps=(1,), batch_size=5, micro_batch_size=1), MemoryResults())
+    seen.clear()  # of the base model's evaluation
     run._ascent.advance(1)
     training, seen[:] = list(seen), []
     run.advance()
