@@ -39,6 +39,7 @@ types: $(DEV)
 
 bench: $(DEV)  ## measure, do not judge
 	$(BIN)/python -m tests.benchmarks.ledger
+	$(BIN)/python -m tests.benchmarks.long_search
 
 soak: $(DEV)  ## kill sweeps at random moments, beside plain Ray Tune; prints a table
 	$(BIN)/python -m tests.faults.soak

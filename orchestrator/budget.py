@@ -13,7 +13,8 @@ from orchestrator.search_config import BudgetConfig
 
 @dataclass(kw_only=True)
 class _Cost:
-    stratum: str
+    """Of one trial."""
+
     steps: int = 0
     """Of its last evaluation."""
     target_step: int | None = None
@@ -23,6 +24,28 @@ class _Cost:
     @property
     def committed_steps(self) -> int:
         return max(self.steps, self.target_step or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """Of a stratum's trials."""
+
+    steps: int
+    elapsed_s: float
+    foreseen_s: float
+    """If each trial that runs takes as long as those that ended took on average."""
+
+    @staticmethod
+    def of(costs: "Sequence[_Cost]") -> "_Sums":
+        ended = [cost.elapsed_s for cost in costs if cost.target_step is None]
+        mean_s = sum(ended) / len(ended) if ended else 0.0
+        return _Sums(
+            steps=sum(cost.committed_steps for cost in costs),
+            elapsed_s=sum(cost.elapsed_s for cost in costs),
+            foreseen_s=sum(
+                cost.elapsed_s if cost.target_step is None else max(cost.elapsed_s, mean_s) for cost in costs
+            ),
+        )
 
 
 class Budget:
@@ -55,7 +78,10 @@ class Budget:
         self._driven_before_s = driven_before_s
         self._clock = clock
         self._began = clock()
-        self._costs: dict[str, _Cost] = {}
+        self._costs: dict[str, dict[str, _Cost]] = {stratum: {} for stratum in strata}
+        """By stratum and trial id."""
+        self._sums: dict[str, _Sums] = {}
+        """By stratum; not there where its costs have changed since."""
 
     def share_gpus(self, gpus_per_trial: float) -> None:
         """Say what share of a GPU, or how many, a trial takes."""
@@ -63,17 +89,22 @@ class Budget:
 
     def record(self, stratum: str, trial_id: str, *, step: int = 0, elapsed_s: float = 0.0) -> None:
         """Note how far a trial has come, and how long it took; less than is known changes nothing."""
-        cost = self._costs.setdefault(trial_id, _Cost(stratum=stratum))
+        cost = self._cost(stratum, trial_id)
         cost.steps = max(cost.steps, step)
         cost.elapsed_s = max(cost.elapsed_s, elapsed_s)
 
     def open(self, stratum: str, trial_id: str, target_step: int) -> None:
         """Note that a trial runs, or will, and how far."""
-        self._costs.setdefault(trial_id, _Cost(stratum=stratum)).target_step = target_step
+        self._cost(stratum, trial_id).target_step = target_step
 
-    def close(self, trial_id: str) -> None:
+    def close(self, stratum: str, trial_id: str) -> None:
         """Note that a trial has ended."""
-        self._costs[trial_id].target_step = None
+        self._cost(stratum, trial_id).target_step = None
+
+    def _cost(self, stratum: str, trial_id: str) -> "_Cost":
+        """Return a trial's cost, to be changed."""
+        self._sums.pop(stratum, None)
+        return self._costs[stratum].setdefault(trial_id, _Cost())
 
     def allows(self, strata: Sequence[str]) -> bool:
         """Tell whether each of the strata may propose one more trial."""
@@ -127,20 +158,17 @@ class Budget:
             names += ["max_gpu_hours"] if room_h <= 0 else []
         return names
 
-    def _of(self, stratum: str) -> list[_Cost]:
-        return [cost for cost in self._costs.values() if cost.stratum == stratum]
+    def _summed(self, stratum: str) -> "_Sums":
+        """Add up a stratum's costs, once for all the questions between two changes of them."""
+        if stratum not in self._sums:
+            self._sums[stratum] = _Sums.of(list(self._costs[stratum].values()))
+        return self._sums[stratum]
 
     def _steps(self, stratum: str) -> int:
-        return sum(cost.committed_steps for cost in self._of(stratum))
+        return self._summed(stratum).steps
 
     def _gpu_hours(self, stratum: str) -> float:
-        return sum(cost.elapsed_s for cost in self._of(stratum)) * self._gpus_per_trial / 3600
+        return self._summed(stratum).elapsed_s * self._gpus_per_trial / 3600
 
     def _foreseen_gpu_hours(self, stratum: str) -> float:
-        """Take it that each trial that runs will take as long as those that ended took on average."""
-        ended = [cost.elapsed_s for cost in self._of(stratum) if cost.target_step is None]
-        mean_s = sum(ended) / len(ended) if ended else 0.0
-        foreseen_s = (
-            cost.elapsed_s if cost.target_step is None else max(cost.elapsed_s, mean_s) for cost in self._of(stratum)
-        )
-        return sum(foreseen_s) * self._gpus_per_trial / 3600
+        return self._summed(stratum).foreseen_s * self._gpus_per_trial / 3600

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from optuna.distributions import IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial
 
 from orchestrator.admission import on_axis
+from orchestrator.finished_trials import finished_trial
 from orchestrator.frontier import OBJECTIVES
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec, stored_spec
@@ -104,7 +105,7 @@ def _observations(evaluations: pa.Table, points: Mapping[str, Any], spec: SweepS
     }
     rows = [(row, [row[name] for name in OBJECTIVES]) for row in evaluations.to_pylist()]
     return [
-        create_trial(
+        finished_trial(
             values=values,
             params={**points[row["trial_id"]], STEP: axis[row["step"]]},
             distributions=spaces[row["trial_id"]],

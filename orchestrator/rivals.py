@@ -1,10 +1,12 @@
 """The ledger as trials have it: beside keeping their rows, it ranks them among their stratum's."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from orchestrator.errors import StorageError
 from orchestrator.ledger import BASELINES_FILE, Ledger
@@ -15,9 +17,32 @@ from trainables.results import Rank
 _COLUMNS = ("trial_id", "step", "status", "unlearning_quality", "performance")
 
 
+@dataclass(kw_only=True)
+class _Rivals:
+    """What a process has read of the sweep's evaluations. A file that has not changed since is not read again."""
+
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Of the files that were read, by path."""
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    """By stratum and trial id."""
+
+    def forget(self, trial_ids: Iterable[str]) -> None:
+        """Forget what is known of some trials."""
+        for trial_id in trial_ids:
+            for trials in self.rows.values():
+                trials.pop(trial_id, None)
+
+    def take_in(self, table: pa.Table) -> None:
+        """Add the evaluations of trials that nothing is known of."""
+        for row in table.select([*_COLUMNS, "stratum"]).to_pylist():
+            self.rows.setdefault(row["stratum"], {}).setdefault(row["trial_id"], []).append(row)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialLedger(Ledger):
     """A sweep's files, for its trials."""
+
+    _rivals: _Rivals = field(default_factory=_Rivals, init=False, repr=False, compare=False)
 
     @staticmethod
     def of(ledger: Ledger) -> "TrialLedger":
@@ -25,7 +50,7 @@ class TrialLedger(Ledger):
         return TrialLedger(storage=ledger.storage, sweep=ledger.sweep, now=ledger.now, driver=ledger.driver)
 
     def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
-        """Rank a trial: see ``Results``. Reads the evaluations of the whole sweep, once a rung of a trial.
+        """Rank a trial: see ``Results``. The first time it reads the evaluations of the whole sweep, then what is new.
 
         Raises:
             StorageError: what the base model knows is gone from the ledger.
@@ -34,15 +59,25 @@ class TrialLedger(Ledger):
         rung = evaluations[-1].step
         trial = self.trial(trial_id)
         corner = (self._base_quality(trial["forget_set"]), worst_performance)
-        table = self.table("evaluations", [*_COLUMNS, "stratum"])
-        ascended = (pc.field("step") > 0) & (pc.field("step") <= rung)  # the base model's rows have no area
-        of_stratum = (pc.field("stratum") == trial["stratum"]) & ascended
-        rivals: dict[str, list[dict[str, Any]]] = {}
-        for row in table.filter(of_stratum & (pc.field("trial_id") != trial_id)).to_pylist():
-            rivals.setdefault(row["trial_id"], []).append(row)
+        self._read_what_is_new()
         own = _area([{name: getattr(e, name) for name in _COLUMNS[1:]} for e in evaluations], corner)
-        others = [_area(rows, corner) for rows in rivals.values() if any(row["step"] == rung for row in rows)]
+        others = []
+        for rival, all_rows in self._rivals.rows.get(trial["stratum"], {}).items():
+            rows = [row for row in all_rows if 0 < row["step"] <= rung]  # the base model's row has no area
+            if rival != trial_id and any(row["step"] == rung for row in rows):
+                others.append(_area(rows, corner))
         return Rank(rank=1 + sum(area > own for area in others), among=1 + len(others))
+
+    def _read_what_is_new(self) -> None:
+        known, files = self._rivals.fingerprints, self._files.list("evaluations")
+        if not known:
+            self._rivals.take_in(self.table("evaluations", [*_COLUMNS, "stratum"]))
+        else:
+            changed = [path for path in files.keys() | known.keys() if files.get(path) != known.get(path)]
+            self._rivals.forget(PurePosixPath(path).stem for path in changed)
+            for file in self._files.open_all("evaluations", sorted(files.keys() & set(changed))):
+                self._rivals.take_in(file.rows)
+        self._rivals.fingerprints = files  # listed before they were read: what changed since is read again
 
     def _base_quality(self, forget_set: str) -> float:
         for row in self.baselines():

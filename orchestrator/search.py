@@ -292,7 +292,7 @@ class SweepSearch:
             if self._budget.limits.max_gpu_hours is not None:
                 elapsed_s = self._ledger.trial(trial_id)["elapsed_s"]
                 self._budget.record(assignment.stratum, trial_id, elapsed_s=elapsed_s or 0.0)
-            self._budget.close(trial_id)
+            self._budget.close(assignment.stratum, trial_id)
         repeats = self._repeats.get(trial_id, [])
         while repeats and trial_id in self.statuses:  # one that goes further opens it again, and the rest wait on
             self._repeat(repeats.pop(0))

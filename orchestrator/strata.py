@@ -4,7 +4,6 @@ The study is disposable. The sampler is seeded afresh for every proposal from (s
 proposal is a function of what the study has been told, not of how often the process was restarted.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.constraints import violations
+from orchestrator.finished_trials import finished_trial
 from orchestrator.listed_points import Candidate, grid_points, shuffled_points, trials_per_stratum
 from orchestrator.samplers import STEP_INDEX, study_sampler
 from orchestrator.search_config import SearchConfig
@@ -81,6 +81,7 @@ class Stratum:
         self._search: SearchConfig = spec.search
         self._base_performance = base_performance
         self._axis = spec.steps
+        self._indices = {step: index for index, step in enumerate(spec.steps)}
         self._space = spec.space
         self._name = name
         self._seed = derive_seed(spec.search.seed, "search", name)
@@ -93,7 +94,10 @@ class Stratum:
         self.trials = trials_per_stratum(spec)
         """How many it proposes; None: until the sweep's budget is spent."""
         self._numbers: set[int] = set()
+        self._next_number = 0
         self._open: dict[int, optuna.Trial | None] = {}
+        self._last_space: tuple[Proposal, dict[str, BaseDistribution]] | None = None
+        """The proposal that was told of last, and the distributions of its dimensions."""
         objectives = 2 if spec.search.minimize == "both" else 1
         self.study = optuna.create_study(study_name=name, directions=["minimize"] * objectives)
 
@@ -110,7 +114,9 @@ class Stratum:
     @property
     def next_number(self) -> int:
         """The first number that was not proposed: the ledger may have lost one in the middle."""
-        return next(number for number in itertools.count() if number not in self._numbers)
+        while self._next_number in self._numbers:
+            self._next_number += 1
+        return self._next_number
 
     def admits(self, proposal: Proposal) -> bool:
         """Tell whether a proposal could be one of this search: its point in the space, its step on the axis."""
@@ -181,7 +187,7 @@ class Stratum:
 
     def observe(self, proposal: Proposal, observation: Observation) -> None:
         """Tell the study of one evaluated step, at once."""
-        step_index = self._axis.index(observation.step)
+        step_index = self._indices[observation.step]
         if step_index == proposal.step_index and proposal.number in self._open:
             self._close(proposal, observation.values, feasible=observation.feasible)
         else:
@@ -205,8 +211,9 @@ class Stratum:
             self._ask(proposal.number, {**proposal.point, STEP_INDEX: proposal.step_index}, notes=proposal.notes)
         else:
             self._open[proposal.number] = None
-            observations = sorted(observations, key=lambda o: self._axis.index(o.step) != proposal.step_index)
-            if not any(self._axis.index(o.step) == proposal.step_index for o in observations):
+            own_step = self._axis[proposal.step_index]
+            observations = sorted(observations, key=lambda o: o.step != own_step)
+            if not observations or observations[0].step != own_step:
                 self.finish(proposal, infeasible_beyond=infeasible_beyond)
         for observation in observations:
             self.observe(proposal, observation)
@@ -231,21 +238,21 @@ class Stratum:
         space = self._distributions(proposal)
         known = {**proposal.point, STEP_INDEX: step_index}
         self.study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+            finished_trial(
                 values=None if values is None else self._minimised(values),
                 params={name: known[name] for name in space},
                 distributions=space,
-                system_attrs=dict(proposal.notes),
+                notes=proposal.notes,
                 constraints=None if values is None else self._violations(values, feasible=feasible),
             )
         )
 
     def _distributions(self, proposal: Proposal) -> dict[str, BaseDistribution]:
-        return {
-            **distributions(self._space, proposal.point),
-            STEP_INDEX: IntDistribution(0, len(self._axis) - 1),
-        }
+        """Return those of a proposal's dimensions; the same ones for all its steps, which come one after another."""
+        if self._last_space is None or self._last_space[0] is not proposal:
+            step_index = {STEP_INDEX: IntDistribution(0, len(self._axis) - 1)}
+            self._last_space = proposal, {**distributions(self._space, proposal.point), **step_index}
+        return self._last_space[1]
 
     def _minimised(self, values: tuple[float, float]) -> list[float]:
         """Keep what this search minimises."""

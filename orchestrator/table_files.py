@@ -54,18 +54,36 @@ class TableFiles:
 
     def open(self, name: str, path: str) -> TableFile | None:
         """Read one file of the table ``name``; None where it is gone or damaged."""
+        file = self._decoded(name, path)
+        return None if file is None else self._if_sound(name, file)
+
+    def open_all(self, name: str, paths: Sequence[str]) -> Iterator[TableFile]:
+        """Read files in order, a few at a time, leaving out what is gone or damaged."""
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(paths), FILES_AT_ONCE):
+                decoded = pool.map(lambda path: self._decoded(name, path), paths[start : start + FILES_AT_ONCE])
+                files = [file for file in decoded if file is not None]
+                # a check takes as long for the few rows of one file as for those of all
+                if files and find_problem(name, pa.concat_tables([file.rows for file in files])) is not None:
+                    yield from (file for file in files if self._if_sound(name, file) is not None)
+                else:
+                    yield from files
+
+    def _decoded(self, name: str, path: str) -> TableFile | None:
+        """Read a file whose rows are not checked yet; None where it is gone or damaged."""
         try:
             return self._read(name, path)
         except (UnreadableFileError, IrregularFileError) as error:
             self.leave_out(path, str(error))
         return None
 
-    def open_all(self, name: str, paths: Sequence[str]) -> Iterator[TableFile]:
-        """Read files in order, a few at a time, leaving out what is gone or damaged."""
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(paths), FILES_AT_ONCE):
-                found = pool.map(lambda path: self.open(name, path), paths[start : start + FILES_AT_ONCE])
-                yield from (file for file in found if file is not None)
+    def _if_sound(self, name: str, file: TableFile) -> TableFile | None:
+        """Return a file whose rows can be ones of the table; leave out another."""
+        problem = find_problem(name, file.rows)
+        if problem is None:
+            return file
+        self.leave_out(file.path, f"not rows of {name}: {problem}")
+        return None
 
     def leave_out(self, path: str, reason: str) -> None:
         """Take note that a file is left out, and warn of it the first time."""
@@ -95,9 +113,6 @@ class TableFiles:
         except (StorageError, SweepError) as error:
             raise type(error)(f"{self.storage.uri}/{path}: {error}") from error
         _require_own_rows(name, path, rows)
-        problem = find_problem(name, rows)
-        if problem is not None:
-            raise UnreadableFileError(f"not rows of {name}: {problem}")
         return TableFile(path=path, content=content, rows=rows, is_outdated=version < SCHEMA_VERSION)
 
     def _find_trial(self, trial_id: str) -> dict[str, Any] | None:

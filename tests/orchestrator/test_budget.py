@@ -134,7 +134,7 @@ def test_gpu_hours_count_what_ended_and_foresee_what_runs():
     budget.open("a", "first", 10)
     assert budget.allows("a"), "nothing is known of how long a trial takes"
     budget.record("a", "first", elapsed_s=1800)
-    budget.close("first")
+    budget.close("a", "first")
     assert budget.allows("a"), "1 of 2 GPU-hours"
     budget.open("a", "second", 10)
     assert not budget.allows("a"), "it will take the other"
