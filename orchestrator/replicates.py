@@ -9,8 +9,8 @@ from orchestrator.strata import Observation
 class Replicates:
     """What the seeds of one setting on one forget set have shown.
 
-    A step that some seed never reaches, since it ended before, is told to no study: a mean of the others would be of
-    other models than the means at the steps before it.
+    A step that some seed never reaches, since it ended or failed before, is told to no study: a mean of the others
+    would be of other models than the means at the steps before it.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
