@@ -9,8 +9,8 @@ DEV := $(VENV)/.dev
 .PHONY: demo test lint types bench soak clean
 .DEFAULT_GOAL := demo
 
+# The check: pip would say ResolutionImpossible, of the first package that has no version for an older Python
 $(BIN)/python:
-	@# pip would say ResolutionImpossible, of the first package that has no version for an older Python
 	@python3 -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] < (3, 14) else "Python 3.11 to 3.13 is needed, and python3 is %d.%d: put one of them first in PATH, or install it (uv python install 3.11)" % v[:2])'
 	python3 -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 

@@ -38,7 +38,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TrialsFailAlikeError,
 )
-from orchestrator.ledger import SPEC
+from orchestrator.ledger import SPEC, Ledger
 from orchestrator.options import (
     ElsewhereOption,
     EnvironmentOption,
@@ -281,7 +281,7 @@ def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: st
         say(f"unlearn-sweep: {error}")
         raise typer.Exit(1) from None
     except RunStoppedError as error:
-        begun = progress.begun or _is_there(uri)
+        begun = progress.begun or _has_begun(Ledger(storage=open_storage(uri), sweep=spec.name))
         if not begun and isinstance(error, StorageError) and is_unusable(error):
             raise SweepError(
                 f"storage '{storage}' cannot be used: {error}; nothing was begun; give a folder that you can write, or "
@@ -316,10 +316,10 @@ def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: st
         raise typer.Exit(1)
 
 
-def _is_there(uri: str) -> bool:
-    """Return whether there is a sweep, as far as its storage tells."""
+def _has_begun(ledger: Ledger) -> bool:
+    """Return whether there is anything that a sweep could go on from, as far as its storage tells."""
     try:
-        return open_storage(uri).read(SPEC) is not None
+        return ledger.has_begun()
     except IrregularFileError:
         return True
     except StorageError as error:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import pytest
@@ -57,6 +58,7 @@ def _endpoint(process: subprocess.Popen[str]) -> str:
     for line in process.stderr:
         said.append(line)
         if match := re.search(r"Starting s3 server on \[(http://[\d.:]+)", line):
+            Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop the server
             return match[1]
     raise AssertionError(f"rclone ended: {''.join(said)}")
 
