@@ -141,7 +141,7 @@ def test_a_refusal_is_told_at_once(proxy, storage):
     proxy.always = 403
     for use in (*ASKING, *CHANGING):
         proxy.requests.clear()
-        with pytest.raises(StorageError, match=r"cannot .*: (Access Denied|Forbidden)$"):
+        with pytest.raises(StorageError, match=r"cannot .*: (Access Denied|Forbidden); set AWS_ACCESS_KEY_ID"):
             USES[use][0](storage)
         assert len(proxy.requests) == 1
 

@@ -17,6 +17,7 @@ RUNGS, REDUCTION, STEPS = (2, 8), 2, 150
 SETTINGS = {
     "search.trials": "null",
     "search.sampler": "nsga3",
+    "search.across": "each",  # with the points that it draws, early ends leave steps to further trials
     "search.budget.max_steps_total": STEPS,
     "stop.halving": f"{{rungs: {list(RUNGS)}, reduction: {REDUCTION}}}",
 }

@@ -65,7 +65,7 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
         superseded=[],
         total=1,
         statuses={},
-        strata={},
+        studies={},
         run_at_once=lambda _, *, gpus_per_trial: shares.append(gpus_per_trial),
     )
     run = runner._Run(spec, ledger.storage, ledger, None, search, Silent(), Interrupt(), Silent())
