@@ -106,6 +106,11 @@ class Budget:
         self._sums.pop(stratum, None)
         return self._costs[stratum].setdefault(trial_id, _Cost())
 
+    def counts(self, stratum: str, trial_id: str) -> bool:
+        """Return whether the account holds what a trial will cost until its end."""
+        cost = self._costs[stratum].get(trial_id)
+        return cost is not None and cost.target_step is not None
+
     def allows(self, strata: Sequence[str]) -> bool:
         """Tell whether each of the strata may propose one more trial."""
         return not self.is_out_of_time and not any(self._spent(stratum, together=len(strata)) for stratum in strata)

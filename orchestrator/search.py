@@ -161,7 +161,12 @@ class SweepSearch:
 
     def spent_budget(self) -> list[str]:
         """Say which limits of the budget keep the sweep from going on; empty: none does."""
-        kept = [stratum for stratum, name in self._study_of.items() if not self.studies[name].is_complete]
+        open_studies = {
+            name
+            for name, study in self.studies.items()
+            if not study.is_complete or (self._waiting[name] and self._next_waiting(name) is None)
+        }
+        kept = [stratum for stratum, name in self._study_of.items() if name in open_studies]
         return self._budget.describe(kept) if kept or self._unfinished else []
 
     @property
@@ -170,12 +175,32 @@ class SweepSearch:
         return sorted(trial_id for running in self._running.values() for trial_id in running)
 
     def _may_propose(self, name: str) -> bool:
-        """Tell whether a study has a trial that waits, or may propose one more setting for all its seeds."""
+        """Tell whether a study has a trial that waits and may run, or may propose one more setting for its seeds."""
         if self._waiting[name]:
-            return not self.is_out_of_time
+            return self._next_waiting(name) is not None
         study, part = self.studies[name], self._parts[name]
         finds_nothing = study.trials is None and self._repeats_in_a_row[name] >= REPEATS_IN_A_ROW
         return not study.is_complete and not finds_nothing and self._budget.allows(part.strata)
+
+    def _next_waiting(self, name: str) -> Assignment | None:
+        """Return the first of a study's waiting trials that may run; None: there is none.
+
+        The seeds of a proposal were counted together when it was made. A seed that is new to the sweep was not, nor
+        was a trial whose row is lost: the budget must have room for it.
+        """
+        if self.is_out_of_time:
+            return None
+        has_room: dict[str, bool] = {}
+        for assignment in self._waiting[name]:
+            stratum, trial_id = assignment.stratum, assignment.trial.trial_id
+            is_known = trial_id in self.statuses or trial_id in self._running[name]
+            if is_known or self._budget.counts(stratum, trial_id):
+                return assignment
+            if stratum not in has_room:
+                has_room[stratum] = self._budget.allows([stratum])
+            if has_room[stratum]:
+                return assignment
+        return None
 
     def next(self) -> Assignment | None:
         """Give the next trial to run; None: wait for one that is running (or stop, if exhausted).
@@ -193,7 +218,10 @@ class SweepSearch:
             if not self._waiting[name]:
                 self._propose(name)
                 self._commit_budget(self._waiting[name])
-            assignment = self._waiting[name].pop(0)
+            assignment = self._next_waiting(name)
+            if assignment is None:
+                return None  # the time ran out meanwhile
+            self._waiting[name].remove(assignment)
             trial_id = assignment.trial.trial_id
             self._note_novelty(assignment)
             if trial_id in self._running[name]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import pytest
 from optuna.trial import TrialState
@@ -213,6 +214,42 @@ def test_steps_of_the_budget_hold_for_all_seeds_of_a_proposal():
     assert len(order) == 12, "two proposals of each forget set"
     assert sum(row["last_step"] for row in ledger.trials()) <= 9 * 6 * 2 + 5
     assert search.spent_budget()
+
+
+def test_a_seed_that_is_new_to_a_sweep_takes_only_what_is_left_of_the_budget():
+    spec = across("random", seeds=[0, 1], trials=None, space=TAME, budget={"max_steps_total": 9 * 4 * 3})
+    _, ledger, order = ran(spec)
+    assert len(order) == 12, "three proposals of each forget set"
+    for limit, more in ((12, 0), (15, 3), (24, 9)):
+        wider = amend_spec(spec, ["seeds=[0,1,2]", f"search.budget.max_steps_total={9 * limit}"])
+        search = make_search(wider, ledger)
+        assert len(Driver(search, ledger).run()) == more, limit
+        assert search.is_exhausted()
+        assert search.next() is None
+        assert f"{9 * limit} of {9 * limit} steps are spent" in search.spent_budget()[0]
+        assert sum(row["last_step"] for row in ledger.trials()) == 9 * limit
+    seeds_of = Counter((row["forget_set"], row["setting_id"]) for row in ledger.trials())
+    assert set(seeds_of.values()) == {3}, "what was kept back ran before anything new"
+
+
+def test_a_budget_says_what_it_keeps_back_where_every_setting_was_proposed():
+    spec = across("random", seeds=[0, 1], trials=2, space=TAME, budget={"max_steps_total": 9 * 2 * 4})
+    search, ledger, _ = ran(spec)
+    assert search.spent_budget() == [], "every trial ran"
+    search = make_search(amend_spec(spec, ["seeds=[0,1,2]"]), ledger)
+    assert search.is_exhausted()
+    assert "72 of 72 steps are spent" in search.spent_budget()[0]
+
+
+@pytest.mark.parametrize("cut", range(1, 90, 11))
+def test_a_budget_that_was_cut_off_anywhere_is_spent_as_an_unbroken_one(cut):
+    spec = across(trials=None, space=TAME, budget={"max_steps_total": 9 * 6 * 3 + 40})
+    _, ledger, _ = ran(spec)
+    other = memory_ledger()
+    with pytest.raises(Crash):
+        Driver(make_search(spec, other), other, crash_after=cut).run()
+    Driver(make_search(spec, other), other).run()
+    assert rows(other, "trials") == rows(ledger, "trials")
 
 
 def test_a_sweep_of_before_there_was_the_key_goes_on_with_a_study_for_each_stratum(tmp_path):
