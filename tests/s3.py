@@ -69,6 +69,7 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
         monkeypatch.delenv(name)
     for name, value in variables(endpoint).items():
         monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # one that another test left has other keys, or none
 
 
 def variables(endpoint: str) -> dict[str, str]:
