@@ -2,29 +2,47 @@
 
 from collections.abc import Callable
 from datetime import date, datetime
+from typing import Any
 
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec, stored_spec
 from trainables.chat import asks_for_the_date
-from trainables.tokenization import load_tokenizer
+from trainables.deferred import Deferred
+
+_load_tokenizer: Callable[[Any], Any] = Deferred("trainables.tokenization", "load_tokenizer")
 
 
-def fix_chat_date(spec: SweepSpec, ledger: Ledger, *, today: Callable[[], date] = date.today) -> SweepSpec:
-    """Return the spec with the date that its chat template is told.
+def keep_chat_date(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
+    """Return the spec with the date that the sweep which is there already keeps, if it keeps one and the spec gives
+    none.
 
-    That is the date of the spec, or of the sweep that is there already, or today. A template that writes no date gets
-    none, and neither does a sweep that was made before its date was kept: see ``day_of_creation``.
+    A sweep that was made before its date was kept has none: see ``day_of_creation``.
 
     Raises:
         SweepError: the stored spec cannot be read.
+    """
+    if not _is_open(spec) or ledger.spec_text() is None:
+        return spec
+    return _told(spec, stored_spec(ledger).model.chat_date)
+
+
+def fix_chat_date(spec: SweepSpec, *, today: Callable[[], date] = date.today) -> SweepSpec:
+    """Return the spec of a new sweep with the date that its chat template is told: the spec's, or today. A template
+    that writes no date gets none.
+
+    Raises:
         UnlearningError: the tokenizer cannot be loaded.
     """
-    if not spec.model.chat_template or spec.model.chat_date is not None:
+    if not _is_open(spec) or not asks_for_the_date(_load_tokenizer(spec.model)):
         return spec
-    if ledger.spec_text() is not None:
-        day = stored_spec(ledger).model.chat_date
-    else:
-        day = today() if asks_for_the_date(load_tokenizer(spec.model)) else None
+    return _told(spec, today())
+
+
+def _is_open(spec: SweepSpec) -> bool:
+    return spec.model.chat_template and spec.model.chat_date is None
+
+
+def _told(spec: SweepSpec, day: date | None) -> SweepSpec:
     return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": day})})
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.inputs import SweepInputs
 from orchestrator.machine_checks import MACHINE_CHECKS
-from orchestrator.preparation import datasets_of
+from orchestrator.model_work import datasets_of
 from orchestrator.provenance import source_hash
 from orchestrator.ray_session import capacity, on_every_node, ray_session
 from orchestrator.readiness import require_ready

@@ -25,9 +25,10 @@ from orchestrator.inputs import SweepInputs
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.model_card import describe, model_card
+from orchestrator.model_tasks import ModelTask
+from orchestrator.model_work import build_workload, train_model
 from orchestrator.new_folder import new_folder
 from orchestrator.points import Point
-from orchestrator.preparation import ModelTask, build_workload, train_model
 from orchestrator.spec import SweepSpec, stored_spec
 from orchestrator.storage import open_storage
 from orchestrator.verification import Verification, compare_metrics

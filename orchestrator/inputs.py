@@ -1,20 +1,21 @@
 """What a sweep's numbers follow from, as it is at present: data, models, and the hash of both."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
-from orchestrator.preparation import ModelTask, datasets_of, model_tasks, scored_sets, workload_hash
-from orchestrator.settled import settled_lengths, settled_sizes, unbounded
+from orchestrator.model_tasks import ModelTask
 from orchestrator.spec import SweepSpec
-from trainables.batching import EncodedSet
-from trainables.chat import asks_for_the_date
 from trainables.decks import SetSizes, Sizes
+from trainables.deferred import Deferred
 from trainables.forget_sets import Datasets
-from trainables.prepare import prepare_tokenizer
-from trainables.scored_sets import encode_retained, tokens_hash
+
+if TYPE_CHECKING:
+    from trainables.batching import EncodedSet
+
+_read_inputs = Deferred("orchestrator.input_reading", "read_inputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,9 @@ class SweepInputs:
     tasks: list[ModelTask]
     workload_hash: str
     tokenizer: Any = None
-    encoded: Mapping[str, EncodedSet] = field(default_factory=dict)
+    encoded: Mapping[str, "EncodedSet"] = field(default_factory=dict)
     """Every set that is scored, by where it comes from."""
-    retained: Mapping[str, EncodedSet] = field(default_factory=dict)
+    retained: Mapping[str, "EncodedSet"] = field(default_factory=dict)
     """The retain set, or of a large one what was looked at, by where it comes from."""
     notes: tuple[str, ...] = ()
     """Which defaults took what there is."""
@@ -40,7 +41,7 @@ class SweepInputs:
 
     @staticmethod
     def of(spec: SweepSpec, *, chat_date: date | None = None) -> "SweepInputs":
-        """Draw or read the data, name the models, and tokenize what is scored.
+        """Draw or read the data, name the models, and tokenize what is scored. It loads PyTorch.
 
         Args:
             spec: of the sweep.
@@ -49,28 +50,12 @@ class SweepInputs:
         Raises:
             UnlearningError: the data cannot be used, or an example cannot be scored or trained on.
         """
-        datasets = datasets_of(spec)
-        spec, notes = settled_sizes(spec, datasets)
-        tokenizer = prepare_tokenizer(spec.model, datasets)
-        if not (spec.model.chat_template and asks_for_the_date(tokenizer)):
-            chat_date = None
-        reading = _dated(unbounded(spec), chat_date)
-        encoded = scored_sets(reading, datasets, tokenizer)
-        retained = encode_retained(tokenizer, datasets, model=reading.model, data=reading.data)
-        spec, more = settled_lengths(spec, {**encoded, **retained})
-        tasks = model_tasks(spec, datasets)
-        return SweepInputs(
-            spec=spec,
-            datasets=datasets,
-            tasks=tasks,
-            workload_hash=workload_hash(spec, datasets, tasks),
-            tokenizer=tokenizer,
-            encoded=encoded,
-            retained=retained,
-            notes=(*notes, *more),
-            tokens_hash=tokens_hash(encoded),
-            chat_date=chat_date,
-        )
+        inputs: SweepInputs = _read_inputs(spec, chat_date)
+        return inputs
+
+    def without_tokens(self) -> "SweepInputs":
+        """Return what goes between processes: without the tokenizer, and what it has made of the texts."""
+        return replace(self, tokenizer=None, encoded={}, retained={})
 
     @property
     def sizes(self) -> Sizes:
@@ -88,7 +73,7 @@ class SweepInputs:
     @property
     def dated(self) -> SweepSpec:
         """The spec with the date that a chat template is told: what data is tokenized by."""
-        return _dated(self.spec, self.chat_date)
+        return dated(self.spec, self.chat_date)
 
     def manifest(self) -> dict[str, Any]:
         """Describe them for ``sweep.json``."""
@@ -96,7 +81,8 @@ class SweepInputs:
         return {**described, "tokens_hash": self.tokens_hash}
 
 
-def _dated(spec: SweepSpec, chat_date: date | None) -> SweepSpec:
+def dated(spec: SweepSpec, chat_date: date | None) -> SweepSpec:
+    """Return the spec with a date for its chat template, unless it gives one."""
     if chat_date is None or spec.model.chat_date is not None:
         return spec
     return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": chat_date})})

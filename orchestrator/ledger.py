@@ -356,6 +356,16 @@ class Ledger:
         for name in reversed(files) if before else files:
             self._publish(name, files[name])
 
+    def describe(self, spec_text: str, manifest: dict[str, Any]) -> None:
+        """Write what the data has settled of a sweep that ``create`` wrote without it."""
+        self._publish(MANIFEST, _as_json({**self.manifest(), **manifest}))
+        self._publish(SPEC, spec_text.encode())
+
+    def withdraw(self) -> None:
+        """Take back what ``create`` wrote, of a sweep that turned out not to be possible."""
+        for name in (SPEC, MANIFEST):
+            self.storage.remove(name)
+
     def note(self, facts: dict[str, Any]) -> None:
         """Add to what ``sweep.json`` says of the session that ``create`` wrote last."""
         manifest = self.manifest()

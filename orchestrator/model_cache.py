@@ -16,8 +16,10 @@ from pydantic import TypeAdapter
 from orchestrator.errors import RunStoppedError, StorageError
 from orchestrator.paths import checked
 from orchestrator.storage import Storage
-from trainables.models import save_model
+from trainables.deferred import Deferred
 from trainables.training_state import TrainingState
+
+_save_model: Callable[..., None] = Deferred("trainables.models", "save_model")
 
 COMPLETE = "complete.json"
 CHECKPOINT = "checkpoint.safetensors"
@@ -27,7 +29,7 @@ _MARKER = TypeAdapter(dict[str, list[str]])
 
 
 class ModelCache:
-    """The models of a storage. A ``trainables.checkpoints.CheckpointStore`` by model key. Picklable."""
+    """The models of a storage. A ``trainables.results.CheckpointStore`` by model key. Picklable."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage.child(".models")
@@ -85,7 +87,7 @@ class ModelCache:
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            save_model(model, tokenizer, folder, generation_file=generation_file)
+            _save_model(model, tokenizer, folder, generation_file=generation_file)
             check(folder)
             names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
             if not self.holds(key):

@@ -10,28 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.identity import IDENTITY_VERSION, content_hash, file_hash
-from orchestrator.preparation import ModelTask
+from orchestrator.model_tasks import ModelTask
 from orchestrator.schema import SCHEMA_VERSION
 from orchestrator.spec import SweepSpec
 from trainables.forget_sets import Datasets
 
 _SEARCHING = (
-    "budget", "constraints", "evolution_strategy", "gaussian_process", "identity", "listed_points", "preparation",
-    "quasi_random", "rivals", "samplers", "search", "search_checks", "search_config", "spec", "strata",
+    "budget", "constraints", "evolution_strategy", "gaussian_process", "identity", "listed_points", "model_tasks",
+    "model_work", "quasi_random", "rivals", "samplers", "search", "search_checks", "search_config", "spec", "strata",
     "trial_settings",
 )  # fmt: skip
 
 
-def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
-    """Describe a sweep: what its numbers follow from."""
+def outline(spec: SweepSpec) -> dict[str, Any]:
+    """Describe a sweep as far as its spec alone tells: what its numbers follow from."""
     return {
         "sweep": spec.name,
         "schema_version": SCHEMA_VERSION,
         "identity_version": IDENTITY_VERSION,
         "spec_hash": content_hash(spec.model_dump(mode="json")),
-        "workload_hash": workload,
-        "data_hash": datasets.content_hash(),
-        "models": {task.role: {"key": task.key, "seed": task.seed} for task in tasks},
         "seeds": {
             "data": spec.data.seed,
             "preparation": spec.preparation.seed,
@@ -39,6 +36,16 @@ def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, wor
             "strata": list(spec.seeds),
         },
         "threads_per_trial": spec.resources.threads_per_trial,
+    }
+
+
+def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
+    """Describe a sweep whose data is read."""
+    return {
+        **outline(spec),
+        "workload_hash": workload,
+        "data_hash": datasets.content_hash(),
+        "models": {task.role: {"key": task.key, "seed": task.seed} for task in tasks},
     }
 
 

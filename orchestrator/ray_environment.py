@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 from ray._private import worker as driver  # its messages come by no other way
+from ray.air._internal import usage
 from ray.job_config import JobConfig
 from ray.tune.execution import class_cache
 
@@ -25,9 +26,8 @@ PROCESSES = {
     "PYTHONUTF8": "1",  # files are UTF-8, whatever the locale says
 }
 """Variables of every process of a session."""
-AHEAD = ("trainables.ray_single", "orchestrator.preparation")
-"""What a worker imports before it has work: PyTorch and Transformers, and no question to CUDA, whose devices Ray names
-with the work."""
+AHEAD = "orchestrator.worker_imports"
+"""What a worker imports before it has work."""
 AHEAD_MIB = 512
 """Memory of a worker that has imported it."""
 
@@ -40,7 +40,7 @@ def importing_ahead(workers: int) -> dict[str, str]:
         workers: how many Ray starts beforehand. Where there is not the memory for so many, they import when they work.
     """
     fits = workers * AHEAD_MIB * 2**20 < psutil.virtual_memory().available / 2
-    return {"RAY_preload_python_modules": ",".join(AHEAD)} if fits else {}
+    return {"RAY_preload_python_modules": AHEAD} if fits else {}
 
 
 class ProjectAlone(JobConfig):  # type: ignore[misc]  # Ray is not typed
@@ -66,13 +66,19 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def keep_keys_back() -> None:
-    """Keep Tune from giving ``AWS_*`` to its actors: Ray writes the variables that an actor is given to its logs.
+def give_actors_no_variables() -> None:
+    """Keep Tune from giving its actors variables, ``AWS_*`` among them.
 
-    Workers have the environment of the machine that they run on.
+    Ray writes those that an actor is given to its logs; and an actor that is given any takes a new process, where one
+    that has PyTorch already waits for work. Workers have the environment of the machine that they run on.
     """
-    names: set[str] = class_cache.ENV_VARS_TO_PROPAGATE
-    names.difference_update({name for name in names if name.startswith("AWS_")})
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
+    class_cache.DEFAULT_ENV_VARS.clear()  # PL_DISABLE_FORK, of PyTorch Lightning
+
+
+def keep_trackers_out() -> None:
+    """Keep Tune from importing every tracker that is installed (mlflow, wandb, ...) to count whether it is used."""
+    usage.tag_callbacks = lambda _: False
 
 
 def protect_token() -> None:

@@ -17,7 +17,15 @@ from orchestrator.capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError, TaskFailedError
 from orchestrator.hardware import hardware
 from orchestrator.local_ray import local_ray
-from orchestrator.ray_environment import TUNE, ProjectAlone, keep_keys_back, protect_token, silence, variables
+from orchestrator.ray_environment import (
+    TUNE,
+    ProjectAlone,
+    give_actors_no_variables,
+    keep_trackers_out,
+    protect_token,
+    silence,
+    variables,
+)
 from orchestrator.spec import ResourcesConfig
 from trainables.errors import UnlearningError
 from trainables.failures import first_line
@@ -47,13 +55,14 @@ def ray_session(
         SweepError: there is no cluster where ``RAY_ADDRESS`` says, or it is of another version.
         RunStoppedError: Ray did not start here, or failed while it was used.
     """
-    keep_keys_back()
+    give_actors_no_variables()
+    keep_trackers_out()
     protect_token()
     silence()
     with variables(TUNE), _explained():
         if ray.is_initialized():
             yield
-        elif os.environ.get("RAY_ADDRESS", "local") == "local":
+        elif starts_here():
             asked = (workers or resources.concurrent_limit or 1) * resources.cpus_per_trial
             cpus = max(os.cpu_count() or 1, int(-(-asked // 1)))
             with local_ray(cpus=cpus, on_loss=on_loss, last_words=last_words):
@@ -64,6 +73,11 @@ def ray_session(
                 yield
             finally:
                 ray.shutdown()
+
+
+def starts_here() -> bool:
+    """Return whether the next session is a Ray of this process's own, whose workers have its files and variables."""
+    return not ray.is_initialized() and os.environ.get("RAY_ADDRESS", "local") == "local"
 
 
 @contextmanager

@@ -5,12 +5,14 @@ Nothing is trained, and no weights are loaded into memory as a whole. What is ch
 
 import warnings
 from dataclasses import dataclass
+from datetime import date
 
-from orchestrator.errors import SweepError
+from orchestrator.chat_date import fix_chat_date
 from orchestrator.inputs import SweepInputs
 from orchestrator.spec import SweepSpec
+from orchestrator.verdict import Examined, require_sound
 from trainables.batching import Form
-from trainables.checks import Grade, Problem, Subject, problems_of
+from trainables.checks import Subject, problems_of
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
 from trainables.hub_access import reaches_the_hub
@@ -18,6 +20,7 @@ from trainables.limits import adaptable_modules, limits_of_configuration
 from trainables.models import configuration_of, pretrained_files
 from trainables.places import is_path
 from trainables.prepare import form_of
+from trainables.problems import Problem
 
 
 def find_problems(inputs: SweepInputs) -> list[Problem]:
@@ -26,48 +29,75 @@ def find_problems(inputs: SweepInputs) -> list[Problem]:
     Raises:
         UnlearningError: the model's configuration cannot be had.
     """
+    return list(problems_of(_subject(inputs)))
+
+
+def _subject(inputs: SweepInputs) -> Subject:
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
     generates = form_of(spec.model) is Form.PAIR and spec.evaluation.generated > 0
-    return problems_of(
-        Subject(
-            configuration=configuration,
-            limits=limits_of_configuration(configuration, spec.model),
-            tokenizer=inputs.tokenizer,
-            encoded={**inputs.encoded, **inputs.retained},
-            model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
-            files=pretrained_files(spec.model),
-            generates=generates,
-            modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
-            lora=spec.model.lora,
-            sizes=inputs.sizes,
-            trials=spec.corner_configs,
-            preparation=spec.preparation,
-            training_examples=len(inputs.datasets.base_training()),
-            generated=spec.evaluation.asked_to_generate,
-        )
+    return Subject(
+        configuration=configuration,
+        limits=limits_of_configuration(configuration, spec.model),
+        tokenizer=inputs.tokenizer,
+        encoded={**inputs.encoded, **inputs.retained},
+        model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
+        files=pretrained_files(spec.model),
+        generates=generates,
+        modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
+        lora=spec.model.lora,
+        sizes=inputs.sizes,
+        trials=spec.corner_configs,
+        preparation=spec.preparation,
+        training_examples=len(inputs.datasets.base_training()),
+        generated=spec.evaluation.asked_to_generate,
     )
 
 
-def require_ready(inputs: SweepInputs, *, exists: bool = False) -> None:
-    """Refuse a sweep that would fail, or whose numbers would not mean what they are called; warn of what is coarse.
+def examine(spec: SweepSpec, *, is_new: bool, chat_date: date | None = None) -> Examined:
+    """Draw or read a sweep's data, tokenize it, and run every check. Where it runs, PyTorch is loaded.
 
     Args:
-        inputs: of the sweep.
-        exists: it was begun, maybe before there was a check: only what would fail is refused.
+        spec: of the sweep.
+        is_new: it was not begun before: its chat template is told the date of today, if it asks for one.
+        chat_date: what the template of one that was begun is told, where its spec keeps no date.
 
     Raises:
-        SweepError: with every problem.
+        UnlearningError: data, tokenizer or model cannot be used.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        inputs = SweepInputs.of(fix_chat_date(spec) if is_new else spec, chat_date=chat_date)
+        subject = _subject(inputs)
+        problems = problems_of(subject)
+    warned = tuple(one.message for one in caught if isinstance(one.message, DataWarning))
+    return Examined(
+        inputs=inputs.without_tokens(),
+        problems=tuple(problems),
+        warned=warned,
+        training_flops=_training_flops(inputs, subject),
+    )
+
+
+def _training_flops(inputs: SweepInputs, subject: Subject) -> float | None:
+    """Estimate the arithmetic of training all models: 6 operations for each parameter and token (Kaplan et al. 2020,
+    arXiv 2001.08361); None: the size of the model is not known."""
+    if subject.limits.parameters is None:
+        return None
+    sets = [*inputs.encoded.values(), *inputs.retained.values()]
+    tokens_each = sum(len(own.tokens) for own in sets) / max(1, sum(len(own) for own in sets))
+    tokens = subject.training_examples * inputs.spec.preparation.epochs * tokens_each
+    return 6.0 * subject.limits.parameters * tokens * len(inputs.tasks)
+
+
+def require_ready(inputs: SweepInputs, *, exists: bool = False) -> None:
+    """Check data, model and settings that are read already.
+
+    Raises:
+        SweepError: as ``require_sound``.
         UnlearningError: as ``find_problems``.
     """
-    problems = find_problems(inputs)
-    refused = {Grade.FAILS} if exists else {Grade.FAILS, Grade.MISLEADS}
-    wrong = [problem for problem in problems if problem.grade in refused]
-    if wrong:
-        lines = "\n".join(f"  {problem}" for problem in wrong)
-        raise SweepError(f"sweep '{inputs.spec.name}': data, model and settings do not go together:\n{lines}")
-    for note in (*inputs.notes, *(problem for problem in problems if not exists or problem.grade is Grade.MISLEADS)):
-        warnings.warn(str(note), DataWarning, stacklevel=2)
+    require_sound(Examined(inputs=inputs, problems=tuple(find_problems(inputs))), exists=exists)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ray import tune
 
 from orchestrator import provenance
 from orchestrator.changes import Changes, compare
-from orchestrator.chat_date import day_of_creation, fix_chat_date
+from orchestrator.chat_date import day_of_creation, keep_chat_date
 from orchestrator.errors import (
     BudgetSpentError,
     LedgerWarning,
@@ -29,15 +29,10 @@ from orchestrator.lease import Lease, lease
 from orchestrator.ledger import PREPARATION, SPEC, Ledger
 from orchestrator.memorized import Memorized, memorized, require_something_to_unlearn
 from orchestrator.model_cache import ModelCache
+from orchestrator.model_tasks import Baseline, ModelTask
 from orchestrator.plain import command
-from orchestrator.preparation import (
-    Baseline,
-    ModelTask,
-    start_building,
-    train_missing,
-)
-from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, workers_hardware
-from orchestrator.readiness import require_ready
+from orchestrator.preparation import start_building, train_missing
+from orchestrator.ray_session import capacity, fetch, offered_gpus, ray_session, starts_here, workers_hardware
 from orchestrator.rivals import TrialLedger
 from orchestrator.run_options import RunOptions
 from orchestrator.schema import BASELINES
@@ -48,12 +43,15 @@ from orchestrator.sharing import measure, share_devices
 from orchestrator.spec import ResourcesConfig, SweepSpec, dump_spec, stored_spec
 from orchestrator.storage import Storage, open_storage
 from orchestrator.tuning import TrialEvents, run_trials
+from orchestrator.verdict import Examined, require_sound
 from trainables.deferred import Deferred
+from trainables.errors import UnlearningError
 from trainables.forget_sets import Datasets
 from trainables.ray_single import AscentTrainable
 from trainables.training_state import TOLD_EVERY_S as TRAINING_TOLD_EVERY_S
 from trainables.training_state import TrainingState
 
+_examine = Deferred("orchestrator.readiness", "examine")
 _wide_trainable: Callable[..., Any] = Deferred("trainables.ray_multi", "wide_trainable")  # loads Ray Train
 
 
@@ -127,37 +125,143 @@ def run_sweep(
         SweepInterruptedError: a signal came; everything evaluated is committed.
     """
     options, events = options or RunOptions(), cast(Events, Told(events))
-    events.doing("reading the data and the tokenizer")
     root = open_storage(storage)
     ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
-    spec = fix_chat_date(spec, ledger)
-    inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
-    spec = inputs.spec
     interrupt = Interrupt()
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
-        changes = _changes(ledger, inputs) if ledger.has_begun() else None
-        if changes is not None:
-            changes.require_allowed(ledger.storage.uri, force=options.force)
-        ledger.storage.remove_leftovers()
-        ledger.mend()
-        if options.retry_failed and options.resume:
-            ledger.reopen_failed()
-        search = SweepSearch(spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
-        interrupt.raise_if_set()
-        if changes is not None and search.is_exhausted():
-            return _summary(search, ledger, was_finished=True)
-        if changes is not None and not options.resume:
-            raise _exists(ledger, search, changes)
-        require_ready(inputs, exists=changes is not None)
-        session = _Run(spec, root, ledger, inputs, search, events, interrupt, held, force=options.force)
+        spec = keep_chat_date(spec, ledger)
+        ready = None  # of a new sweep a worker reads the data: it has PyTorch already
+        if ledger.has_begun() or not starts_here():
+            events.doing("reading the data and the tokenizer")
+            ready = _read_here(spec, ledger, options)
+            interrupt.raise_if_set()
+            if ready.is_finished:
+                return _summary(ready.search, ledger, was_finished=True)
+        is_written = ledger.spec_text() is not None
+        _write(spec, ledger, ready)  # whatever becomes of Ray
+        events.doing("starting Ray")
+        interrupt.waits_for = "Ray to start, which takes seconds, at most two minutes"
+        session = ray_session(
+            spec.resources,
+            workers=workers,
+            on_loss=interrupt.stop,
+            last_words=f"stopped; go on with: {command('resume', ledger.storage.uri)}",
+        )
         try:
-            session.to_the_end(workers=workers, changes=changes)
+            with session, catch_signals(interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
+                if ready is None:
+                    events.doing("reading the data and the tokenizer")
+                    ready = _read_by_a_worker(spec, ledger, interrupt, withdraws=not is_written)
+                held.needs(SPEC)
+                run = _Run(
+                    ready.inputs.spec,
+                    root,
+                    ledger,
+                    ready.inputs,
+                    ready.search,
+                    events,
+                    interrupt,
+                    held,
+                    force=options.force,
+                    training_flops=ready.training_flops,
+                )
+                run.to_the_end(workers=workers)
         except TaskFailedError as error:
             raise _with_log(ledger, error) from None
         ledger.merge()
         _raise_if_stopped(interrupt)
-    return _summary(search, ledger, was_finished=False)
+    return _summary(ready.search, ledger, was_finished=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A sweep that may run: its data is read, and nothing is wrong with it."""
+
+    inputs: SweepInputs
+    search: SweepSearch
+    changes: Changes | None = None
+    """To what was begun; None: it is new."""
+    training_flops: float | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.changes is not None and self.search.is_exhausted()
+
+
+def _read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions) -> _Ready:
+    """Read a sweep's data in this process, compare it with what was begun, if that was, and check it.
+
+    Raises:
+        SweepError: it may not go on; as ``run_sweep``.
+        UnlearningError: the data cannot be used.
+    """
+    exists = ledger.has_begun()
+    examined = _examine(spec, is_new=not exists, chat_date=day_of_creation(ledger))
+    changes = _changes(ledger, examined.inputs) if exists else None
+    if changes is not None:
+        changes.require_allowed(ledger.storage.uri, force=options.force)
+    ready = _Ready(
+        inputs=examined.inputs,
+        search=_search(examined.inputs, ledger, options),
+        changes=changes,
+        training_flops=examined.training_flops,
+    )
+    if changes is not None and not ready.is_finished and not options.resume:
+        raise _exists(ledger, ready.search, changes)
+    if not ready.is_finished:
+        require_sound(examined, exists=exists)
+    return ready
+
+
+def _search(inputs: SweepInputs, ledger: Ledger, options: RunOptions | None = None) -> SweepSearch:
+    """Put the ledger's files in order, and rebuild the search from them."""
+    ledger.storage.remove_leftovers()
+    ledger.mend()
+    if options is not None and options.retry_failed and options.resume:
+        ledger.reopen_failed()
+    return SweepSearch(inputs.spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
+
+
+def _write(spec: SweepSpec, ledger: Ledger, ready: _Ready | None) -> None:
+    """Write what the sweep is, and this session of it. Of one whose data is not read yet, what it leaves open stays
+    so."""
+    session = provenance.session([])
+    if ready is None:
+        ledger.create(dump_spec(spec, every_default=False), provenance.outline(spec), session)
+        return
+    if ready.changes:
+        session["changes"] = asdict(ready.changes)
+    ledger.create(dump_spec(ready.inputs.spec), ready.inputs.manifest(), session)
+
+
+def _read_by_a_worker(spec: SweepSpec, ledger: Ledger, interrupt: Interrupt, *, withdraws: bool) -> _Ready:
+    """Have the data of a new sweep read and checked by a worker of this machine, and write what it settles.
+
+    Args:
+        spec: of the sweep.
+        ledger: which has been written without it.
+        interrupt: what ends the wait.
+        withdraws: take back what was written where the sweep cannot be: before this session it was not there.
+
+    Raises:
+        SweepError, UnlearningError: it cannot be.
+    """
+    wait = _waiting(interrupt, spec.resources.training_limit_s)
+    task = ray.remote(num_cpus=0)(_examine.as_function())
+    try:
+        reading = wait([task.remote(spec, is_new=True)], "the data to be read")
+        examined: Examined = fetch(reading, "reading the data")
+        require_sound(examined)
+    except (SweepError, UnlearningError):
+        if withdraws:
+            ledger.withdraw()
+        raise
+    ledger.describe(dump_spec(examined.inputs.spec), examined.inputs.manifest())
+    return _Ready(
+        inputs=examined.inputs, search=_search(examined.inputs, ledger), training_flops=examined.training_flops
+    )
 
 
 def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
@@ -221,64 +325,53 @@ class _Run:
     lease: Lease
     force: bool = False
     """Go on where there is nothing to unlearn."""
+    training_flops: float | None = None
+    """Of all models; None: it is not known."""
 
-    def to_the_end(self, *, workers: int | None, changes: Changes | None) -> None:
+    def to_the_end(self, *, workers: int | None) -> None:
+        """Prepare the models, then run the trials, within a Ray session."""
         resources, search = self.spec.resources, self.search
-        described = provenance.session([])
-        if changes:
-            described["changes"] = asdict(changes)
-        self.ledger.create(dump_spec(self.spec), self.inputs.manifest(), described)  # whatever becomes of Ray
-        self.lease.needs(SPEC)
-        self.events.doing("starting Ray")
-        self.interrupt.waits_for = "Ray to start, which takes seconds, at most two minutes"
-        session = ray_session(
-            resources,
-            workers=workers,
-            on_loss=self.interrupt.stop,
-            last_words=f"stopped; go on with: {command('resume', self.ledger.storage.uri)}",
-        )
-        with session, catch_signals(self.interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
-            if len(ray.nodes()) > 1:
-                require_shared(self.root)
-            machines = len(_machines())
-            concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
+        if len(ray.nodes()) > 1:
+            require_shared(self.root)
+        machines = len(_machines())
+        concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
+        self.ledger.note({"workers": workers_hardware()})
+        for trial_id in search.superseded:
+            self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
+        workload = self._prepare()
+        if resources.concurrent_trials == "auto":
+            resources = self._share(workload)
+            concurrent = capacity().at_once(resources, asked=workers)
+        if len(_machines()) != machines:  # an autoscaler has started those that trials run on
             self.ledger.note({"workers": workers_hardware()})
-            for trial_id in search.superseded:
-                self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
-            workload = self._prepare()
-            if resources.concurrent_trials == "auto":
-                resources = self._share(workload)
-                concurrent = capacity().at_once(resources, asked=workers)
-            if len(_machines()) != machines:  # an autoscaler has started those that trials run on
-                self.ledger.note({"workers": workers_hardware()})
-            self.interrupt.waits_for = (
-                f"the running trials to save where they are, at most {resources.stop_grace_s:.0f} s "
-                f"(resources.stop_grace_s)"
-            )
-            search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
-            self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
-            run_trials(
-                self._trainable(workload),
-                search,
-                Failures(self.ledger),
-                name=self.spec.name,
-                resources=resources,
-                concurrent=concurrent,
-                events=self.events,
-                interrupt=self.interrupt,
-                lease=self.lease,
-            )
-            if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
-                self.lease.renew()  # it may be lost, or the sweep gone
-                export_journal(self.ledger.storage, search.studies)
-            _raise_if_stopped(self.interrupt)
+        self.interrupt.waits_for = (
+            f"the running trials to save where they are, at most {resources.stop_grace_s:.0f} s "
+            f"(resources.stop_grace_s)"
+        )
+        search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
+        self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
+        run_trials(
+            self._trainable(workload),
+            search,
+            Failures(self.ledger),
+            name=self.spec.name,
+            resources=resources,
+            concurrent=concurrent,
+            events=self.events,
+            interrupt=self.interrupt,
+            lease=self.lease,
+        )
+        if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
+            self.lease.renew()  # it may be lost, or the sweep gone
+            export_journal(self.ledger.storage, search.studies)
+        _raise_if_stopped(self.interrupt)
 
     def _prepare(self) -> Any:
         """Train what the cache lacks, measure what the models know, and give the reference of what the trials share."""
         spec, inputs = self.inputs.dated, self.inputs
         self.interrupt.waits_for = "Ray to end, which takes seconds; a model in training goes on from its checkpoint"
         self.events.preparing([task.role for task in inputs.tasks])
-        wait = self._waiting(spec.resources.training_limit_s)
+        wait = _waiting(self.interrupt, spec.resources.training_limit_s)
         cache = ModelCache(self.root)
         train_missing(
             spec,
@@ -287,11 +380,12 @@ class _Run:
             cache,
             self.ledger,
             tokens=inputs.tokens_hash,
+            flops=self.training_flops,
             on_trained=self.events.model_ready,
-            wait=lambda tasks: wait(
-                list(tasks),
-                f"the models {', '.join(task.role for task in tasks.values())}",
-                self._watching(cache, tasks),
+            wait=lambda groups: wait(
+                list(groups),
+                f"the models {', '.join(task.role for group in groups.values() for task in group)}",
+                self._watching(cache, [task for group in groups.values() for task in group]),
             ),
         )
         self.events.doing("measuring what the models know")
@@ -317,14 +411,14 @@ class _Run:
         if not self.force and not self.search.has_trials:
             require_something_to_unlearn(found, self.spec, self.ledger.storage.uri)
 
-    def _watching(self, cache: ModelCache, tasks: Mapping[Any, ModelTask]) -> Callable[[], None]:
+    def _watching(self, cache: ModelCache, tasks: Sequence[ModelTask]) -> Callable[[], None]:
         """Make what tells, every few seconds, how far the models in training are."""
         last = time.monotonic()
 
         def look() -> None:
             nonlocal last
             if time.monotonic() - last >= TRAINING_TOLD_EVERY_S:
-                states = {task.role: cache.training_state(task.key) for task in tasks.values()}
+                states = {task.role: cache.training_state(task.key) for task in tasks}
                 self.events.training({role: state for role, state in states.items() if state is not None})
                 last = time.monotonic()
 
@@ -332,7 +426,7 @@ class _Run:
 
     def _share(self, workload: Any) -> ResourcesConfig:
         """Measure what one trial takes, and set how many share a GPU, or a machine's memory."""
-        wait = self._waiting(self.spec.resources.training_limit_s)
+        wait = _waiting(self.interrupt, self.spec.resources.training_limit_s)
         self.events.doing("measuring what memory a trial takes")
         measuring = wait([measure(self.spec, workload)], "what memory a trial takes")
         resources, sharing = share_devices(
@@ -357,23 +451,24 @@ class _Run:
             worker_resources=resources.worker_resources,
         )
 
-    def _waiting(self, limit_s: float) -> Callable[..., Any]:
-        """Make a wait for the first of some Ray references that a signal can end, and time does."""
 
-        def wait(references: list[Any], what: str, look: Callable[[], None] = lambda: None) -> Any:
-            deadline = time.monotonic() + limit_s
-            while time.monotonic() < deadline:
-                self.interrupt.raise_if_set()
-                look()
-                done, _ = ray.wait(references, timeout=0.5)
-                if done:
-                    return done[0]
-            raise RunStoppedError(
-                f"waited {limit_s:.0f} s (resources.training_limit_s) for {what}; see whether the cluster has a worker "
-                f"for them ('ray status'), and raise the limit if they need longer"
-            )
+def _waiting(interrupt: Interrupt, limit_s: float) -> Callable[..., Any]:
+    """Make a wait for the first of some Ray references that a signal can end, and time does."""
 
-        return wait
+    def wait(references: list[Any], what: str, look: Callable[[], None] = lambda: None) -> Any:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            interrupt.raise_if_set()
+            look()
+            done, _ = ray.wait(references, timeout=0.5)
+            if done:
+                return done[0]
+        raise RunStoppedError(
+            f"waited {limit_s:.0f} s (resources.training_limit_s) for {what}; see whether the cluster has a worker "
+            f"for them ('ray status'), and raise the limit if they need longer"
+        )
+
+    return wait
 
 
 def _raise_if_stopped(interrupt: Interrupt) -> None:

@@ -5,14 +5,16 @@ holds the settled numbers.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orchestrator.spec import SweepSpec
-from trainables.batching import EncodedSet
 from trainables.config import Config, DataConfig
 from trainables.forget_sets import Datasets
+
+if TYPE_CHECKING:
+    from trainables.batching import EncodedSet
 
 UNBOUNDED_TOKENS = 2**31 - 1
 """Longest example while nobody has said how long one may be, and how long they are is not known yet."""
@@ -33,7 +35,7 @@ def unbounded(spec: SweepSpec) -> SweepSpec:
     return _with_data(spec, max_tokens=UNBOUNDED_TOKENS) if _is_open(spec.data, "max_tokens") else spec
 
 
-def settled_lengths(spec: SweepSpec, encoded: Mapping[str, EncodedSet]) -> tuple[SweepSpec, list[str]]:
+def settled_lengths(spec: SweepSpec, encoded: Mapping[str, "EncodedSet"]) -> tuple[SweepSpec, list[str]]:
     """Return the spec with room for the longest example, and what there is to say of it."""
     lengths = {where: int(np.diff(own.offsets).max()) for where, own in encoded.items() if len(own)}
     default = spec.data.max_tokens

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.config import TrialConfig
-from trainables.memory import PeakMemory, measure_peak
+from trainables.deferred import Deferred
 from trainables.objectives import OBJECTIVES
+
+if TYPE_CHECKING:
+    from trainables.memory import PeakMemory
+
+_measure_peak = Deferred("trainables.memory", "measure_peak")
 
 HEADROOM = 0.1
 """Share of a device's memory that is left free: for fragmentation, and what three steps of a probe did not meet."""
@@ -121,7 +126,7 @@ def share(
 
 def share_devices(
     resources: ResourcesConfig,
-    peak: PeakMemory,
+    peak: "PeakMemory",
     *,
     nodes: Sequence[Mapping[str, float]],
     gpus: Iterable[Mapping[str, Any]],
@@ -202,5 +207,5 @@ def measure(spec: SweepSpec, workload: Any) -> Any:
         num_gpus=1 if resources.gpus_per_trial else 0,
         max_retries=resources.max_failures,
         runtime_env=_FRESH_PROCESS,
-    )(measure_peak)
+    )(_measure_peak.as_function())
     return probe.remote(workload, costliest(spec))

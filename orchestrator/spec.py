@@ -342,6 +342,7 @@ def dump_spec(spec: SweepSpec, *, every_default: bool = True) -> str:
         every_default: or only what was given: a default that takes what there is stays open to do so elsewhere.
     """
     data = spec.model_dump(mode="json", exclude_unset=not every_default)
+    data["search"]["across"] = spec.search.across  # of a stored spec that lacks it, it is another than of a new one
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 

@@ -6,7 +6,7 @@ With a checksum; no pickle.
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -32,19 +32,6 @@ class Progress:
     step: int
     tokens_seen: int = 0
     elapsed_s: float = 0.0
-
-
-class CheckpointStore(Protocol):
-    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
-
-    def save_checkpoint(self, key: str, payload: bytes, /) -> None:
-        """Replace its checkpoint."""
-
-    def load_checkpoint(self, key: str, /) -> bytes | None:
-        """Read its checkpoint, if there is one."""
-
-    def discard_checkpoint(self, key: str, /) -> None:
-        """Forget its checkpoint, if there is one."""
 
 
 def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, team: Team = ALONE) -> bytes:

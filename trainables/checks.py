@@ -6,7 +6,6 @@ nothing. A new one is a function in ``CHECKS``.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +19,12 @@ from trainables.config import LoraConfig, PreparationConfig, TrialConfig
 from trainables.decks import Sizes
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.limits import ModelLimits, limits_of
+from trainables.problems import Grade, Problem
 
 FEWEST_RANKED = 4
 """Of a smaller population relative exposure ends at or hardly above 1.44 bits, which an untrained example has."""
 FEW = 8
 """Examples below which a rank or a mean is coarse."""
-
-
-class Grade(Enum):
-    """How bad a problem is."""
-
-    FAILS = "fails"
-    """The sweep would fail. Refused."""
-    MISLEADS = "misleads"
-    """It would run, and its numbers would not be what they are called. Refused, unless the sweep exists already."""
-    NOTE = "note"
-    """It is said, and no more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One thing that is wrong."""
-
-    where: str
-    """A spec key; of data, with the set and the example."""
-    found: str
-    allowed: str
-    advice: str
-    """What to do."""
-    grade: Grade = Grade.FAILS
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.found}; {self.allowed}; {self.advice}"
 
 
 @dataclass(frozen=True, kw_only=True)

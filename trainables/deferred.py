@@ -1,5 +1,6 @@
 """Functions that are imported when they are first called: naming one costs nothing, whatever its module imports."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -23,6 +24,15 @@ class Deferred:
             AttributeError: it has no such function.
         """
         return getattr(import_module(self.module), self.name)
+
+    def as_function(self) -> Callable[..., Any]:
+        """Return a plain function that calls it, which Ray makes a task of. Whoever names the task imports nothing."""
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            return self(*arguments, **options)
+
+        call.__name__ = call.__qualname__ = self.name
+        return call
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the function."""

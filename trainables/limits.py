@@ -1,4 +1,4 @@
-"""What a model can read: how many positions it has learned, and which token ids it has embeddings for."""
+"""What a model can read: how many positions it has learned, and which token ids it has embeddings for; and its size."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,8 @@ class ModelLimits:
     """Rows of the embedding that reads: token ids lie below."""
     target_ids: int | None
     """The same of the decoder, and of the output: whichever has fewer rows."""
+    parameters: int | None = None
+    """How many there are; shared ones once. None: it is not known."""
 
 
 def limits_of(network: Any) -> ModelLimits:
@@ -50,6 +52,7 @@ def limits_of(network: Any) -> ModelLimits:
         target_positions=min(lengths[True], default=None),
         ids=read,
         target_ids=written,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
     )
 
 

@@ -1,24 +1,34 @@
-"""The narrow trial: a Ray Tune class trainable whose actor is reused and keeps the model resident."""
+"""The narrow trial: a Ray Tune class trainable whose actor is reused and keeps the model resident.
+
+The process that hands it to Tune loads no PyTorch with it.
+"""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from trainables.deferred import Deferred
 from trainables.errors import ResultsError
 from trainables.failures import TrialFailedError, failure_of, needs_new_process
 from trainables.records import Trial
-from trainables.results import Results
-from trainables.trial import Engine, TrialRun, Workload
 from trainables.tune_results import FAILURE, STORAGE_ERROR, TRIAL, next_result
+
+if TYPE_CHECKING:
+    from trainables.results import Results
+    from trainables.trial import Engine, TrialRun, Workload
+
+_engine: Callable[["Workload"], "Engine"] = Deferred("trainables.trial", "Engine")
+_trial_run: Callable[["Engine", Trial, "Results"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")
 
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     """Each ``step`` is one evaluation, published before it is reported. Give ``workload`` and ``results`` by
     ``tune.with_parameters``."""
 
-    def setup(self, config: dict[str, Any], *, workload: Workload, results: Results) -> None:
+    def setup(self, config: dict[str, Any], *, workload: "Workload", results: "Results") -> None:
         """Take what trials share. The trial starts with the first step: Tune may give an actor another trial before."""
         self._workload = workload
         self._engine: Engine | None = None
@@ -48,9 +58,9 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
     def _advance(self) -> dict[str, Any]:
         if self._engine is None:  # once for all trials of this actor
-            self._engine = Engine(self._workload)
+            self._engine = _engine(self._workload)
         if self._run is None:
-            self._run = TrialRun(self._engine, self._trial, self._results)
+            self._run = _trial_run(self._engine, self._trial, self._results)
         result = next_result(self._run)
         return {"done": self._run.outcome is not None, **result}
 

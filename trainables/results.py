@@ -1,10 +1,11 @@
 """Where a trial's rows and checkpoints go: the protocol, and how the workers of a team share one."""
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from trainables.checkpoints import CheckpointStore
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink
-from trainables.team import Team
+
+if TYPE_CHECKING:
+    from trainables.team import Team
 
 
 class Rank(NamedTuple):
@@ -12,6 +13,19 @@ class Rank(NamedTuple):
 
     rank: int
     among: int
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
+
+    def save_checkpoint(self, key: str, payload: bytes, /) -> None:
+        """Replace its checkpoint."""
+
+    def load_checkpoint(self, key: str, /) -> bytes | None:
+        """Read its checkpoint, if there is one."""
+
+    def discard_checkpoint(self, key: str, /) -> None:
+        """Forget its checkpoint, if there is one."""
 
 
 class Results(RowSink, CheckpointStore, Protocol):
@@ -34,7 +48,7 @@ class Results(RowSink, CheckpointStore, Protocol):
 class LeadersResults:
     """A trial's results as all workers of a team see them alike: the leader alone reads and writes."""
 
-    def __init__(self, results: Results, team: Team) -> None:
+    def __init__(self, results: Results, team: "Team") -> None:
         self._results = results
         self._team = team
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from trainables import checkpoints
 from trainables.adapters import add_adapters
 from trainables.batching import BatchOrder, collate
-from trainables.checkpoints import CheckpointStore, DamagedCheckpointError
+from trainables.checkpoints import DamagedCheckpointError
 from trainables.checks import require_usable
 from trainables.config import ModelConfig, PreparationConfig, train_steps
 from trainables.errors import UnlearningError
@@ -18,6 +18,7 @@ from trainables.examples import Example
 from trainables.likelihood import score_batch
 from trainables.models import new_model, recompute_activations
 from trainables.prepare import form_of
+from trainables.results import CheckpointStore
 from trainables.seeding import derive_seed
 from trainables.streaming import StreamedSet, encode_or_stream
 from trainables.torch_streams import torch_stream

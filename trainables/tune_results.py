@@ -1,9 +1,11 @@
 """What Ray Tune is told of a trial, however many workers it runs on: one result for every slice of its life."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.records import Status
-from trainables.trial import TrialRun
+
+if TYPE_CHECKING:
+    from trainables.trial import TrialRun
 
 TRIAL = "trial"
 """Key of the trial in Tune's config; its value is a ``Trial``."""
@@ -15,7 +17,7 @@ FAILURE = "failure"
 that raises is an error of Ray's, which loses what was raised, and when."""
 
 
-def next_result(run: TrialRun) -> dict[str, Any]:
+def next_result(run: "TrialRun") -> dict[str, Any]:
     """Go on towards the next evaluation, and say what came of it; a warning is told once."""
     result: dict[str, Any] = {}
     if run.warning is not None:
