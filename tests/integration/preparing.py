@@ -14,7 +14,9 @@ import ray
 
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
-from orchestrator.preparation import ModelTask, model_tasks, train_missing
+from orchestrator.model_tasks import ModelTask
+from orchestrator.model_work import model_tasks
+from orchestrator.preparation import train_missing
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY

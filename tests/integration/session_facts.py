@@ -44,7 +44,7 @@ def main(folder: Path, marker: str) -> None:
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
         facts = {
-            "ahead": sorted(ahead & {*AHEAD, "torch", "transformers", "peft", "datasets"}),
+            "ahead": sorted(ahead & {AHEAD, "torch", "transformers", "peft", "datasets"}),
             "modules": ray.get(imported.remote()),
             "listening": sorted(set(listening)),
             "mode": stat.S_IMODE(session.stat().st_mode),

@@ -19,8 +19,8 @@ from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_point
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
+from orchestrator.model_work import build_workload, model_tasks, train_model, workload_hash
 from orchestrator.points import Point, find_point
-from orchestrator.preparation import build_workload, model_tasks, train_model, workload_hash
 from orchestrator.runner import _baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage

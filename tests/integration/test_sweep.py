@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
-from orchestrator.preparation import build_workload, model_tasks
+from orchestrator.model_work import build_workload, model_tasks
 from orchestrator.search import SweepSearch
 from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage

@@ -8,15 +8,15 @@ from datetime import date
 import pytest
 
 from orchestrator.changes import compare
-from orchestrator.chat_date import day_of_creation, fix_chat_date
+from orchestrator.chat_date import day_of_creation, fix_chat_date, keep_chat_date
 from orchestrator.errors import SweepError
 from orchestrator.export import _materials
 from orchestrator.inputs import SweepInputs
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.model_card import _model
+from orchestrator.model_work import build_workload, train_model
 from orchestrator.points import Point
-from orchestrator.preparation import build_workload, train_model
 from orchestrator.spec import amend_spec, dump_spec, stored_spec
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec, make_trial
@@ -55,7 +55,7 @@ def spec_of(folder, template):
 def made(spec, folder, *, started="2024-05-07T12:00:00+00:00"):
     """A sweep as its first session leaves it."""
     ledger = Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
-    spec = fix_chat_date(spec, ledger, today=lambda: MADE)
+    spec = fix_chat_date(spec, today=lambda: MADE)
     ledger.create(dump_spec(spec), SweepInputs.of(spec).manifest(), {"started_at": started})
     return ledger
 
@@ -65,7 +65,7 @@ def test_the_day_of_creation_is_fixed_in_the_spec_and_another_day_changes_nothin
     stored = stored_spec(ledger)
     assert stored.model.chat_date == MADE
     for again in (spec, stored):  # run SPEC --resume, and resume SWEEP
-        later = fix_chat_date(again, ledger, today=lambda: LATER)
+        later = fix_chat_date(keep_chat_date(again, ledger), today=lambda: LATER)
         assert later == stored
         inputs = SweepInputs.of(later, chat_date=day_of_creation(ledger))
         assert inputs.manifest() == {key: ledger.manifest()[key] for key in inputs.manifest()}
@@ -90,7 +90,7 @@ def test_a_sweep_without_a_date_goes_on_with_the_day_on_which_it_was_made(spec, 
     before = SweepInputs.of(spec)
     manifest = {key: value for key, value in before.manifest().items() if key != "tokens_hash"}
     ledger.create(dump_spec(spec), manifest, {"started_at": "2024-05-07T12:00:00+00:00"})
-    assert fix_chat_date(spec, ledger, today=lambda: LATER) == spec
+    assert keep_chat_date(spec, ledger) == spec
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     assert inputs.dated.model.chat_date == MADE
     assert (inputs.workload_hash, inputs.tasks) == (before.workload_hash, before.tasks)

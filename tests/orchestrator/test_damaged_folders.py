@@ -24,6 +24,7 @@ from orchestrator.report_data import read_report_data
 from orchestrator.spec import dump_spec, validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.sweeps import open_sweep
+from orchestrator.verdict import Examined
 from tests.orchestrator import damages
 from tests.orchestrator.helpers import WORKLOAD, Driver, make_search, make_spec, spec_data, write_sweep
 
@@ -48,8 +49,7 @@ def sound(tmp_path_factory):
 def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
-    monkeypatch.setattr(runner.SweepInputs, "of", staticmethod(_Inputs))
-    monkeypatch.setattr(runner, "require_ready", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "_examine", lambda spec, **_: Examined(inputs=_Inputs(spec), problems=()))
     monkeypatch.setattr(runner, "ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")
@@ -59,8 +59,8 @@ def folder(sound, tmp_path, monkeypatch):
 class _Inputs:
     """What a resumed sweep is compared with; to read the data takes longer than all else here."""
 
-    def __init__(self, spec, **_):
-        self.spec, self.workload_hash, self.tasks, self.datasets = spec, WORKLOAD, [], None
+    def __init__(self, spec):
+        self.spec, self.workload_hash, self.tasks, self.datasets, self.notes = spec, WORKLOAD, [], None, ()
 
     def manifest(self):
         return {}

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.errors import StorageError
-from orchestrator.preparation import workload_hash
+from orchestrator.model_work import workload_hash
 from orchestrator.rivals import TrialLedger
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (

@@ -8,6 +8,7 @@ from dataclasses import replace
 import optuna
 import pyarrow as pa
 import pytest
+from altair.utils.schemapi import SchemaValidationError
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
@@ -70,6 +71,18 @@ def test_every_figure_has_panels_of_the_pages_width(figures):
         assert specs
         assert all(spec["width"] == "container" for spec in specs)
         json.dumps(specs, allow_nan=False)
+
+
+def test_every_figure_is_valid_vega_lite(figures):
+    """A run draws them unvalidated."""
+    panels = [panel for figure in figures.values() for panel in figure.panels]
+    assert len(panels) > len(figures)
+    for panel in panels:
+        panel.to_dict(validate=True)
+    broken = panels[0].copy(deep=True)
+    broken.layer[0].mark = {"type": "no mark"}
+    with pytest.raises(SchemaValidationError):
+        broken.to_dict(validate=True)
 
 
 def test_every_axis_has_units(figures):

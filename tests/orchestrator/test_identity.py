@@ -13,7 +13,7 @@ from orchestrator.identity import (
     file_hash,
     stratum_name,
 )
-from orchestrator.preparation import model_tasks, workload_hash
+from orchestrator.model_work import model_tasks, workload_hash
 from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import make_trial
 from trainables.config import TrialConfig

@@ -1,6 +1,5 @@
 """What a sweep notes of machines that come while it prepares, without Ray."""
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -78,8 +77,6 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
     device = DeviceMemory(name="A10", peak_bytes=4 * GIB, total_bytes=24 * GIB)
     ran = {}
     for name, stand_in in {
-        "ray_session": lambda *_, **__: nullcontext(),
-        "catch_signals": lambda _: nullcontext(),
         "require_shared": lambda _: None,
         "capacity": lambda: Capacity(present=(NodeKind(count=1, resources=WORKER_NODE["Resources"]),)),
         "measure": lambda *_: "measuring",
@@ -89,14 +86,12 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
     }.items():
         monkeypatch.setattr(runner, name, stand_in)
     monkeypatch.setattr("ray.wait", lambda references, **_: (references, []))
-    monkeypatch.setattr(runner.SweepInputs, "manifest", lambda _: {"sweep": "tiny"})
     monkeypatch.setattr(runner._Run, "_prepare", prepare)
     monkeypatch.setattr(runner._Run, "_trainable", lambda *_: None)
-    run.inputs = runner.SweepInputs(spec=spec, datasets=None, tasks=[], workload_hash="")
-    run.to_the_end(workers=None, changes=None)
+    ledger.create(dump_spec(spec), {"sweep": "tiny"}, {})
+    run.to_the_end(workers=None)
     noted = ledger.manifest()
     assert noted["sharing"]["device"] == "L4", "the smallest that Ray offers, though it came late"
     assert [machine.get("seen") for machine in noted["workers"]] == [None, "late" if grows else None]
-    assert ledger.spec_text() == dump_spec(spec)
     assert ran["concurrent"] == 2 * noted["sharing"]["trials_per_device"]
     assert shares == [ran["resources"].gpus_per_trial], "what a budget of GPU-hours counts"

@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(f"{model} {tokenizer} {name}")
 
-    monkeypatch.setattr(model_cache, "save_model", save)
+    monkeypatch.setattr(model_cache, "_save_model", save)
     return ModelCache(LocalStorage(tmp_path / "sweeps"))
 
 

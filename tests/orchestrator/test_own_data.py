@@ -14,9 +14,9 @@ from orchestrator.doctor import _data
 from orchestrator.errors import SweepError
 from orchestrator.ledger import FORGET_EXAMPLES_FILE, Ledger
 from orchestrator.model_cache import ModelCache
+from orchestrator.model_work import build_workload, model_tasks, train_model
 from orchestrator.parquet import encode
 from orchestrator.plan import plan_sweep
-from orchestrator.preparation import build_workload, model_tasks, train_model
 from orchestrator.runner import _forget_example_rows
 from orchestrator.schema import FORGET_EXAMPLES, VERSION_KEY
 from orchestrator.spec import amend_spec, dump_spec, validate_spec

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from orchestrator import preparation
+from orchestrator import model_work, preparation
 from orchestrator.drivers import driver_path
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
-from orchestrator.preparation import build_workload, measure_model, model_tasks, start_building, train_model
+from orchestrator.model_work import build_workload, measure_model, model_tasks, train_model
+from orchestrator.preparation import start_building
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_model, tiny_tokenizer, tiny_workload
@@ -35,7 +36,7 @@ def tasks():
 
 
 def test_a_worker_that_sees_another_storage_is_told_so_before_it_trains_or_measures(monkeypatch, tmp_path, tasks):
-    monkeypatch.setattr(preparation, "Training", None)
+    monkeypatch.setattr(model_work, "Training", None)
     for function, task in ((train_model, tasks[0]), (build_workload, tasks)):
         with pytest.raises(StorageError, match=rf"sees no {driver_path(7)}.*every machine must see the same storage"):
             function(*arguments(tmp_path, task, driver=7))
@@ -52,8 +53,8 @@ def test_training_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_pa
     spec = make_spec(model={"gradient_checkpointing": recomputes})
     for name in ("Training", "train_to_end"):
         with monkeypatch.context() as patch:
-            patch.setattr(preparation, "Training", lambda **_: SimpleNamespace(model=None))
-            patch.setattr(preparation, name, runs_out)
+            patch.setattr(model_work, "Training", lambda **_: SimpleNamespace(model=None))
+            patch.setattr(model_work, name, runs_out)
             said = rf"training model 'base'.*2\.00 GiB\); lower preparation\.batch_size \(now 10\){advice}"
             with pytest.raises(UnlearningError, match=said):
                 train_model(*arguments(tmp_path, tasks[0], spec))
@@ -64,7 +65,7 @@ def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_p
         raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(ModelCache, "fetch", lambda *_: tmp_path)
-    monkeypatch.setattr(preparation, "load_model", runs_out)
+    monkeypatch.setattr(model_work, "load_model", runs_out)
     size = SPEC.evaluation.batch_size
     with pytest.raises(
         UnlearningError, match=rf"models know.*2\.00 GiB\); lower evaluation\.batch_size \(now {size}\)"
@@ -97,7 +98,7 @@ def test_one_reference_model_has_no_other_to_be_measured_against():
 def test_alternates_are_encoded_where_an_objective_may_need_them(objective, encoded):
     spec = make_spec(search={"space": {"learning_rate": 1e-3, "batch_size": 4, "objective": objective}})
     datasets = build_datasets(spec.data)
-    alternates = preparation._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
+    alternates = model_work._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
     if not encoded:
         assert alternates == {}
         return
@@ -123,7 +124,7 @@ def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monk
             return ["workload", "baselines"]
 
     monkeypatch.setattr(
-        preparation, "remote_on_a_share", lambda function, _: Task() if function is build_workload else 0
+        preparation, "remote_on_a_share", lambda function, _: Task() if function.name == "build_workload" else 0
     )
     given = arguments(tmp_path, tasks)
     assert start_building(*given) == ("workload", "baselines")

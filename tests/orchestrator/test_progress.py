@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.frontier_tables import frontier_report
-from orchestrator.preparation import ModelTask
+from orchestrator.model_tasks import ModelTask
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
 from orchestrator.runner import _Run
 from orchestrator.schema import EVALUATIONS
@@ -160,7 +160,7 @@ def test_a_run_that_waits_for_models_tells_how_far_they_are_every_few_seconds(mo
     known = {"a": TrainingState(step=1, steps=8, epochs=2, loss=2.5, left_s=None)}
     cache = SimpleNamespace(training_state=known.get)
     run = _Run(None, None, None, None, None, SimpleNamespace(training=told.append), None, None)
-    tasks = {key: ModelTask(role=f"role of {key}", seed=0, key=key) for key in ("a", "b")}
+    tasks = [ModelTask(role=f"role of {key}", seed=0, key=key) for key in ("a", "b")]
     look = run._watching(cache, tasks)
     for _ in range(8):
         look()

@@ -78,6 +78,9 @@ def test_what_cannot_work_is_one_message_before_anything_starts(case, command, t
     storage = [] if command[0] == "plan" else ["--storage", str(tmp_path / "sweeps")]
     monkeypatch.setattr("orchestrator.doctor.ray_session", no_cluster)
     monkeypatch.setattr("orchestrator.runner.ray_session", no_cluster)
+    monkeypatch.setattr(
+        "orchestrator.runner.starts_here", lambda: False
+    )  # else a worker looks, as in tests/integration
     monkeypatch.setattr(sys, "argv", ["unlearn-sweep", command[0], str(spec), *command[1:], *storage])
     with pytest.raises(SystemExit) as ended:
         main()

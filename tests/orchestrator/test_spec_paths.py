@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from orchestrator.changes import compare
-from orchestrator.preparation import datasets_of, model_tasks, workload_hash
+from orchestrator.model_work import datasets_of, model_tasks, workload_hash
 from orchestrator.spec import amend_spec, dump_spec, load_spec
 from orchestrator.yaml_text import parse_yaml
 from tests.orchestrator.helpers import spec_data

@@ -14,8 +14,9 @@ from ray.tune.execution import class_cache
 
 from orchestrator import cli, local_ray, ray_session
 from orchestrator.errors import RunStoppedError, SweepError
-from orchestrator.ray_environment import AHEAD, importing_ahead, keep_keys_back
-from orchestrator.spec import ResourcesConfig, dump_spec
+from orchestrator.ray_environment import AHEAD, give_actors_no_variables, importing_ahead
+from orchestrator.spec import ResourcesConfig, dump_spec, stored_spec
+from orchestrator.sweeps import open_sweep
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import make_spec
 
@@ -98,9 +99,9 @@ def test_a_sweep_that_ended_before_ray_had_started_is_there_and_goes_on_or_begin
     run = ("run", str(spec), "--storage", str(tmp_path))
     assert call(*run)[0] == 1
     sweep = tmp_path / "tiny"
-    assert (sweep / "spec.yaml").read_text() == dump_spec(make_spec())
+    assert stored_spec(open_sweep(str(sweep))) == make_spec()
     written = json.loads((sweep / "sweep.json").read_text())
-    assert written["models"]["base"]["key"]
+    assert written["sweep"] == "tiny"
     assert written["workers"] == []
     for command, said in {
         ("status", str(sweep)): "0 of 8 trials proposed",
@@ -160,16 +161,32 @@ def test_a_failure_of_ray_itself_is_one_message(error, monkeypatch):
         raise error
 
 
-def test_tune_gives_its_actors_no_keys():
-    keep_keys_back()
-    assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if "KEY" in name or "TOKEN" in name or "AWS" in name]
+def test_tune_gives_its_actors_no_variables_neither_keys_nor_what_would_take_a_new_process():
+    give_actors_no_variables()
+    assert (set(), {}) == (class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS)
+
+
+def test_tune_imports_no_tracker_that_happens_to_be_installed():
+    program = """
+import sys
+from orchestrator import ray_environment
+from ray.tune import Callback
+from ray.tune.tune import air_usage
+if len(sys.argv) > 1:
+    ray_environment.keep_trackers_out()
+air_usage.tag_callbacks([Callback()])
+print(sorted({"mlflow", "wandb"} & sys.modules.keys()))
+"""
+    for arguments, imported in ((["kept out"], "[]\n"), ([], "['mlflow', 'wandb']\n")):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+        assert done.stdout == imported, done.stderr
 
 
 @pytest.mark.parametrize(("gib", "workers", "ahead"), [(8, 2, True), (8, 64, False), (1, 2, False)])
 def test_workers_import_ahead_where_there_is_memory_for_all_of_them(monkeypatch, gib, workers, ahead):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
     variables = importing_ahead(workers)
-    assert variables == ({"RAY_preload_python_modules": ",".join(AHEAD)} if ahead else {})
+    assert variables == ({"RAY_preload_python_modules": AHEAD} if ahead else {})
 
 
 def test_what_workers_import_ahead_asks_cuda_for_nothing():
@@ -179,8 +196,7 @@ import importlib, torch
 asked = []
 for name in ("is_available", "device_count", "init", "_lazy_init", "current_device"):
     setattr(torch.cuda, name, lambda *_, name=name: asked.append(name))
-for name in {AHEAD}:
-    importlib.import_module(name)
+importlib.import_module("{AHEAD}")
 print(asked, torch.cuda.is_initialized())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -189,7 +205,7 @@ print(asked, torch.cuda.is_initialized())
 
 def test_what_workers_import_ahead_is_no_more_than_most_trials_take():
     heavy = {"peft", "datasets", "pytorch_optimizer", "ray.train.torch"}
-    program = f"import sys, {', '.join(AHEAD)}; print(sorted({heavy} & sys.modules.keys()))"
+    program = f"import sys, {AHEAD}; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
