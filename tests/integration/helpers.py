@@ -15,6 +15,16 @@ from tests.limits import HANG_S
 TINY = Path(__file__).with_name("tiny.yaml")
 COMMAND = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 
+MODULES = "modules.json"
+"""In the storage of the tiny sweep: what the process that drove it had imported at its end."""
+DRIVER = """
+import atexit, json, sys
+file = sys.argv.pop(1)
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open(file, "w")))
+from orchestrator.cli import main
+main()
+"""
+
 NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
 """Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
 

@@ -161,3 +161,4 @@ def test_a_mistake_in_a_file_is_named_with_its_line(files: Path, tmp_path: Path)
     assert done.returncode == 2
     assert "forget.jsonl:7: the target is empty" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*/spec.yaml")), "a worker has read it, and what was written before is taken back"

@@ -12,7 +12,7 @@ from orchestrator.model_work import build_workload, model_tasks
 from orchestrator.search import SweepSearch
 from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage
-from tests.integration.helpers import TINY, rows, unlearn_sweep
+from tests.integration.helpers import MODULES, TINY, rows, unlearn_sweep
 from tests.orchestrator.helpers import PROPOSAL
 from trainables.config import TrialConfig
 from trainables.forget_sets import build_datasets
@@ -31,6 +31,12 @@ def test_every_trial_is_evaluated_at_every_point_of_the_axis(tiny_sweep: Path) -
     for trial in trials:
         assert [e["step"] for e in evaluations if e["trial_id"] == trial["trial_id"]] == [0, *spec.steps]
     assert len(rows(tiny_sweep, "examples")) == len(evaluations) * 8
+
+
+def test_the_process_that_drives_a_new_sweep_loads_no_pytorch(tiny_sweep: Path) -> None:
+    modules = json.loads((tiny_sweep.parent / MODULES).read_text())
+    assert {"orchestrator.runner", "ray.tune"} <= set(modules)
+    assert {"torch", "transformers", "accelerate", "peft", "datasets"} & set(modules) == set()
 
 
 def test_the_sweep_can_be_queried_by_the_command_and_by_plain_duckdb_alike(tiny_sweep: Path) -> None:

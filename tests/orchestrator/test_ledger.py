@@ -298,6 +298,21 @@ def test_a_sweep_that_goes_on_keeps_what_it_began_with_and_notes_each_session(le
     assert ledger.manifest() == {"seed": 1, "session": 0, "resumed": [{"session": 1}, {"session": 2}]}
 
 
+def test_what_the_data_settles_is_written_over_what_was_begun_without_it(ledger):
+    ledger.create("steps: [1]\n", {"seed": 1}, {"session": 0})
+    ledger.create("steps: [1]\n", {"seed": 1}, {"session": 1})
+    ledger.describe("steps: [1, 2]\n", {"seed": 1, "data_hash": "a"})
+    assert ledger.spec_text() == "steps: [1, 2]\n"
+    assert ledger.manifest() == {"seed": 1, "data_hash": "a", "session": 0, "resumed": [{"session": 1}]}
+
+
+def test_a_sweep_that_cannot_be_is_taken_back(ledger):
+    ledger.create("name: tiny\n", {"seed": 1}, {"session": 0})
+    ledger.withdraw()
+    assert ledger.spec_text() is None
+    assert ledger.manifest() == {}
+
+
 def test_the_outcome_is_published_after_the_rows_it_speaks_of():
     """So that a trial seen as completed has all its rows."""
     ledger = memory_ledger()

@@ -12,7 +12,7 @@ from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
 from orchestrator.model_work import build_workload, measure_model, model_tasks, train_model
-from orchestrator.preparation import start_building
+from orchestrator.preparation import ONE_AFTER_ANOTHER_FLOPS, start_building, train_missing
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_model, tiny_tokenizer, tiny_workload
@@ -129,3 +129,42 @@ def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monk
     given = arguments(tmp_path, tasks)
     assert start_building(*given) == ("workload", "baselines")
     assert asked == {"num_returns": 2, "max_retries": -1, "given": given}
+
+
+class Trained:
+    """Ray tasks that train at once, and say so."""
+
+    def __init__(self):
+        self.asked = []
+
+    def remote(self, _spec, _datasets, group, *_, **__):
+        self.asked.append([task.role for task in group])
+        return f"reference {len(self.asked)}"
+
+
+@pytest.mark.parametrize(
+    ("flops", "asked"),
+    [
+        (None, [["base"], ["reference-1"]]),
+        (ONE_AFTER_ANOTHER_FLOPS, [["base"], ["reference-1"]]),
+        (0.0, [["base", "reference-1"]]),
+    ],
+)
+def test_small_models_are_trained_by_one_worker_and_others_side_by_side(monkeypatch, tmp_path, tasks, flops, asked):
+    trained, ready = Trained(), []
+    monkeypatch.setattr(preparation, "remote_on_a_share", lambda *_: trained)
+    monkeypatch.setattr(preparation, "fetch", lambda reference, _: [None] * len(asked[int(reference[-1]) - 1]))
+    spec, datasets, _, _, ledger = arguments(tmp_path, tasks)
+    cache = SimpleNamespace(holds=lambda key: key == tasks[1].key, tidy=lambda _: None)
+    train_missing(
+        spec,
+        datasets,
+        tasks,
+        cache,
+        ledger,
+        flops=flops,
+        on_trained=ready.append,
+        wait=lambda groups: next(iter(groups)),
+    )
+    assert trained.asked == asked
+    assert ready == ["reference-0", "base", "reference-1"], "what the cache holds is ready at once"

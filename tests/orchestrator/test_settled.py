@@ -8,10 +8,10 @@ from orchestrator.changes import compare
 from orchestrator.errors import SweepError
 from orchestrator.inputs import SweepInputs
 from orchestrator.readiness import require_ready
-from orchestrator.spec import dump_spec, load_spec, validate_spec
+from orchestrator.spec import dump_spec, load_spec, stored_spec, validate_spec
 from orchestrator.yaml_text import parse_yaml
 from search_spaces import shipped_specs
-from tests.orchestrator.helpers import spec_data
+from tests.orchestrator.helpers import memory_ledger, spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.errors import DataWarning, UnlearningError
@@ -64,6 +64,17 @@ def test_a_spec_that_is_sent_elsewhere_leaves_open_what_was_open():
     for name in shipped_specs():
         spec = load_spec(name)
         assert validate_spec(parse_yaml(dump_spec(spec, every_default=False), "sent"), "sent") == spec
+
+
+def test_a_sweep_that_was_written_before_its_data_was_read_leaves_open_what_was_open():
+    ledger, given = memory_ledger(), parse_yaml(dump_spec(spec_of({"retain": 40}), every_default=False), "given")
+    del given["search"]["across"]
+    fresh = validate_spec(given, "test")
+    ledger.create(dump_spec(fresh, every_default=False), {}, {})
+    stored = stored_spec(ledger)
+    assert stored == fresh
+    assert stored.search.across == "seeds", "and not what a stored spec means that does not name it"
+    assert SweepInputs.of(stored).spec.data.retain_evaluation == 40
 
 
 def test_the_longest_example_fits_unless_a_bound_was_given(tmp_path):

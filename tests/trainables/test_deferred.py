@@ -1,5 +1,6 @@
 """Functions that are imported when they are first called."""
 
+import inspect
 import pickle
 import subprocess
 import sys
@@ -26,6 +27,12 @@ print(before, turn(1.0, b=0.0, g=0.0), "colorsys" in sys.modules)
 def test_what_is_replaced_in_the_module_is_what_is_called(monkeypatch):
     monkeypatch.setattr("colorsys.rgb_to_hsv", lambda: "replaced")
     assert Deferred("colorsys", "rgb_to_hsv")() == "replaced"
+
+
+def test_it_makes_a_plain_function_of_its_name():
+    function = Deferred("colorsys", "rgb_to_hsv").as_function()
+    assert inspect.isfunction(function)
+    assert (function.__name__, function(1.0, b=0.0, g=0.0)) == ("rgb_to_hsv", (0.0, 1.0, 1.0))
 
 
 def test_it_travels_by_name():
