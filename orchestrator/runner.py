@@ -151,6 +151,7 @@ def run_sweep(
         try:
             with session, catch_signals(interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
                 if ready is None:
+                    interrupt.waits_for = "Ray to end, which takes seconds"
                     events.doing("reading the data and the tokenizer")
                     ready = _read_by_a_worker(spec, ledger, interrupt, withdraws=not is_written)
                 held.needs(SPEC)
