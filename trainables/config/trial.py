@@ -46,7 +46,7 @@ class HalvingConfig(Config):
 
     Where every proposal runs on every seed (``search.across: seeds``), its trials are judged as one: the first of them
     that reaches a rung is ranked, with its own seed's trials of other settings, and the others end there or go on with
-    it. So the mean over seeds is of all of them, at every step.
+    it: halving leaves no setting with some of its seeds only.
     """
 
     rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
