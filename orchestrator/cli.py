@@ -263,7 +263,7 @@ def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: st
     from orchestrator.progress import RunProgress
 
     console = out()
-    progress = RunProgress(console)
+    progress = RunProgress(console, err())
     try:
         with progress.live():
             progress.doing("loading libraries")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from orchestrator.bootstrap import Interval, seed_interval
 from orchestrator.levels import Level, Row, level_of
 from orchestrator.pareto import Numbers
 from orchestrator.schema import OWN_KIND
@@ -174,6 +175,37 @@ def crossings_by_setting(evaluations: pa.Table, crossings: Sequence[Crossing]) -
         for setting_id, group in own.items()
     ]
     return sorted(found, key=_best_first)
+
+
+def steps_by_method(
+    crossings: Sequence[Crossing], by_setting: Sequence[SettingCrossing]
+) -> dict[str, tuple[float, Interval | None]]:
+    """Return the median steps of each method's best setting, over its seeds that end the exposure, and their interval.
+
+    Steps of different learning rates are no sample of anything, so that one setting stands for its method. The interval
+    is a bootstrap over these seeds; None where there is one seed, or all get there at the same step.
+
+    Args:
+        crossings: of the trials of one forget set, by one measure.
+        by_setting: the same by setting, the best first. A method none of whose trials gets there is left out.
+    """
+    own: dict[str, list[Crossing]] = {}
+    for crossing in crossings:
+        own.setdefault(crossing.setting_id, []).append(crossing)
+    best: dict[str, list[Crossing]] = {}
+    for setting in by_setting:
+        if setting.reached:
+            group = own[setting.setting_id]
+            best.setdefault(method_of(vars(group[0])), group)
+    found = {}
+    for method, group in sorted(best.items()):
+        steps_S = [np.array([crossing.steps]) for crossing in sorted(group, key=lambda crossing: crossing.seed)]
+        found[method] = _median(steps_S), seed_interval(steps_S, _median)
+    return found
+
+
+def _median(groups: Sequence[Numbers]) -> float:
+    return float(np.median(np.concatenate(groups)))
 
 
 def _best_first(setting: SettingCrossing) -> tuple[bool, float, str]:

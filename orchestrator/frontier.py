@@ -22,6 +22,7 @@ from orchestrator.crossings import (
     columns,
     crossings_by_setting,
     crossings_of,
+    steps_by_method,
 )
 from orchestrator.frontier_objectives import (
     Objective,
@@ -94,6 +95,12 @@ class Frontier:
     """By measure of exposure: the trials that reach ``UNEXPOSED``, cheapest first."""
     by_setting: Mapping[str, Sequence[SettingCrossing]]
     """By measure of exposure: every setting, over its seeds, the best first. See ``crossings_by_setting``."""
+    steps_to_unlearn: Mapping[str, Mapping[str, float]]
+    """By measure of exposure and method: the median steps until it is gone, over the seeds of the method's best
+    setting. See ``steps_by_method``."""
+    steps_intervals: Mapping[str, Mapping[str, Interval | None]]
+    """By measure and method: the bootstrap interval of ``steps_to_unlearn``. None: only one seed gets there, or all get
+    there at the same step."""
     measures: Sequence[str]
     """The measures of exposure that were measured: ``gen_ex`` is not where there are no reference models."""
     priced: Row | None
@@ -113,17 +120,9 @@ class Frontier:
         first, second = map(Objective, self.objectives, self.levels)
         return first.of_row(row), second.of_row(row)
 
-    def steps_to_unlearn(self, measure: str) -> dict[str, float]:
-        """Return the mean steps until the exposure is gone, by setting, of its trials that get there."""
-        return {own.settings: own.steps.mean for own in self.by_setting[measure] if own.steps is not None}
-
     def as_json(self) -> dict[str, Any]:
         """Give plain data for ``--json``."""
-        return {
-            **asdict(self),
-            "steps_to_unlearn": {name: self.steps_to_unlearn(name) for name in self.crossings},
-            "chosen": CHOSEN_NOTE,
-        }
+        return {**asdict(self), "chosen": CHOSEN_NOTE}
 
 
 def frontiers(
@@ -202,6 +201,7 @@ def frontier_of(
     lowest = exposure_floor(minimised[0], references)
     crossings = {measure: crossings_of(completed, base, measure) for measure in UNEXPOSED}
     by_setting = {measure: crossings_by_setting(evaluations, found) for measure, found in crossings.items()}
+    steps = {measure: steps_by_method(found, by_setting[measure]) for measure, found in crossings.items()}
     measures = [m for m in UNEXPOSED if _measured(completed, base, m)]
     seed_N = candidates.column("seed").to_numpy()
     by_seed = [values_N2[seed_N == seed] for seed in np.unique(seed_N).tolist()]
@@ -235,6 +235,8 @@ def frontier_of(
         copying=copying,
         crossings=crossings,
         by_setting=by_setting,
+        steps_to_unlearn={measure: {name: own[0] for name, own in by.items()} for measure, by in steps.items()},
+        steps_intervals={measure: {name: own[1] for name, own in by.items()} for measure, by in steps.items()},
         measures=measures,
         priced=priced_row(completed, crossings, by_setting, measures),
     )

@@ -41,8 +41,10 @@ SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
 PREPARATION = "preparation"
 """The log of what went wrong with base and reference models, beside those of the trials."""
+DECISIONS = "halving"
+"""The folder of what rungs decided of settings."""
 FOLDERS = (
-    "trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "logs",
+    "trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "logs", DECISIONS,
     "quarantine",
 )  # fmt: skip
 """What a sweep writes into, beside ``drivers``."""

@@ -1,35 +1,51 @@
 """What the base model has memorized of each forget set, beside what models show that never saw it: is there anything
 to unlearn?
 
-A sweep of a model that knows nothing measures noise. So a set is judged before its first trial, by three measures, each
-against what never-trained examples show; any of them is enough to go on:
+A sweep of a model that knows nothing measures noise. So a set is judged before its first trial. Any of these is enough
+to go on:
 
-- mean GenEx above the floor: the largest mean |GenEx| of a reference model, measured against the *other* references. A
-  reference's signed mean would not do: of two references, one's is the other's with the sign turned, and near 0.
-- mean RelEx above log2(e) = 1.44 bits, what a never-trained example is expected to have, by more than the noise of so
-  many examples: two standard errors, 2 x 1.44 / sqrt(N), for RelEx of never-trained examples is about exponential.
-- more examples extracted than from any reference.
+- RelEx above what a never-trained example is expected to have, by more than two standard errors: see
+  ``never_trained``.
+- GenEx above the floor, and by more than a trace: ``TRACE_BITS_PER_TOKEN`` a token. The floor is the largest mean
+  |GenEx| of a reference model, measured against the *other* references. A reference's signed mean would not do: of two
+  references, one's is the other's with the sign turned, and near 0.
+- GenEx above the floor by any amount, where RelEx is above its expectation by any amount. GenEx alone rises above the
+  floor as soon as a model has seen the *kind* of text; RelEx does not.
+- More examples extracted than from any reference.
 
-GenEx rises above the floor as soon as a model has seen the *kind* of text, RelEx does not: where RelEx is at most 1.44
-and GenEx below ``HARDLY_BITS_PER_TOKEN`` a token, nothing is memorized either. RelEx alone says little of few examples:
-without references, and for this last rule, a set is judged from ``MANY`` examples on.
+That none of them holds is clear only of many examples: below ``MANY`` of the forget set or of its population, or where
+a single reference tells nothing of the floor, a set is not clearly memorized, and the sweep goes on.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from statistics import fmean, pstdev
 from typing import Any
 
 from orchestrator.errors import NothingToUnlearnError
 from orchestrator.plain import command
 from orchestrator.spec import SweepSpec
 
-CHANCE_BITS = math.log2(math.e)
-"""Expected RelEx of a never-trained example in a large population."""
-HARDLY_BITS_PER_TOKEN = 0.25
-FEW, MANY = 8, 32
-"""Examples of a forget set, and of its population: below ``FEW`` it is not judged at all."""
+TRACE_BITS_PER_TOKEN = 0.25
+MANY = 32
+"""Examples of a forget set, and of its population, by which a sweep may be stopped. A standard error of RelEx is 0.3
+bits of 32 examples each, 0.5 bits of 8 and 16."""
+
+
+def never_trained(size: int, population: int) -> tuple[float, float]:
+    """Return what mean RelEx is expected of never-trained examples, and its standard error, in bits.
+
+    The rank of such an example in the population and itself is any with equal chance. Both samples add to the error:
+    all examples are ranked in one population.
+
+    Args:
+        size: examples.
+        population: never-trained examples that they are ranked in.
+    """
+    bits = [math.log2(population / rank) for rank in range(1, population + 2)]
+    return fmean(bits), pstdev(bits) * math.sqrt(1 / size + 1 / population)
 
 
 class Knowledge(Enum):
@@ -62,26 +78,29 @@ class Memorized:
     @property
     def knowledge(self) -> Knowledge:
         """What the measures say: see the module."""
-        noise = 2 * CHANCE_BITS / math.sqrt(self.size)
-        if self.extraction_rate > self.floor_extraction_rate or self.rel_ex > CHANCE_BITS + noise:
+        expected, error = never_trained(self.size, self.population)
+        if self.extraction_rate > self.floor_extraction_rate or self.rel_ex > expected + 2 * error:
             return Knowledge.SOME
-        is_judged = min(self.size, self.population) >= FEW
-        if self.gen_ex is not None and self.floor is not None and self.gen_ex <= self.floor:
-            return Knowledge.NONE if is_judged else Knowledge.UNCLEAR
-        hardly = self.gen_ex_per_token is None or self.gen_ex_per_token <= HARDLY_BITS_PER_TOKEN
-        if self.rel_ex > CHANCE_BITS or not hardly:
+        is_above_floor = self.gen_ex is not None and (self.floor is None or self.gen_ex > self.floor)
+        is_trace = self.gen_ex_per_token is None or self.gen_ex_per_token <= TRACE_BITS_PER_TOKEN
+        if is_above_floor and not is_trace:
+            return Knowledge.SOME
+        if is_above_floor and self.floor is not None and self.rel_ex > expected:
             return Knowledge.SOME
         has_floor = self.gen_ex is None or self.floor is not None  # one reference says nothing of their spread
-        is_clear = has_floor and min(self.size, self.population) >= MANY
-        return Knowledge.NONE if is_clear else Knowledge.UNCLEAR
+        has_many = min(self.size, self.population) >= MANY
+        is_quiet = self.rel_ex <= expected or (self.gen_ex is not None and not is_above_floor)
+        return Knowledge.NONE if has_floor and has_many and is_trace and is_quiet else Knowledge.UNCLEAR
 
     def __str__(self) -> str:
         shown = []
         if self.gen_ex is not None:
             spread = "" if self.floor is None else f", |GenEx| among references up to {self.floor:.2f}"
             shown.append(f"GenEx {self.gen_ex:+.2f} bits ({self.gen_ex_per_token:+.2f} a token{spread})")
+        expected, error = never_trained(self.size, self.population)
         shown.append(
-            f"RelEx {self.rel_ex:.2f} (never trained {CHANCE_BITS:.2f}, most {math.log2(self.population):.2f})"
+            f"RelEx {self.rel_ex:.2f} (never trained {expected:.2f}, give or take {error:.2f}; most "
+            f"{math.log2(self.population):.2f})"
         )
         shown.append(f"extracted {self.extraction_rate:.0%}")
         verdict = "" if self.knowledge is Knowledge.SOME else f": {self.knowledge.value}"

@@ -34,8 +34,17 @@ LINE_EVERY_S = 10.0
 class RunProgress:
     """Shows what ``runner.Events`` reports."""
 
-    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, messages: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing to show.
+
+        Args:
+            console: shows how far models and trials are.
+            messages: shows what goes on besides, where ``console`` is no terminal: a run that has nothing to do writes
+                nothing of it among its results.
+            clock: gives seconds that only grow.
+        """
         self._console = console
+        self._messages = messages
         self._clock = clock
         bar = [BarColumn(bar_width=24)] if console.width >= WIDE else []
         self._bar = Progress(
@@ -68,7 +77,7 @@ class RunProgress:
         """See ``runner.Events``."""
         self._begin(what, None)
         if not self._console.is_terminal:
-            self._say(what)
+            self._messages.print(PlainText(what), soft_wrap=True)
 
     def preparing(self, roles: list[str]) -> None:
         """See ``runner.Events``."""

@@ -1,18 +1,27 @@
-"""The ledger as trials have it: beside keeping their rows, it ranks them among their stratum's."""
+"""The ledger as trials have it: beside keeping their rows, it ranks them among their stratum's.
+
+Trials of one setting that a study takes the mean of are judged as one at a rung. They run side by side, and may reach
+it at the same moment: the first of them to write ``halving/*.json`` decides.
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import StorageError
-from orchestrator.ledger import BASELINES_FILE, Ledger
+from orchestrator.identity import canonical_json, content_hash
+from orchestrator.ledger import BASELINES_FILE, DECISIONS, Ledger
 from orchestrator.pareto import hypervolume
 from trainables.records import EvaluationRecord, Status
 from trainables.results import Rank
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
 
 _COLUMNS = ("trial_id", "step", "status", "unlearning_quality", "performance")
 
@@ -39,15 +48,35 @@ class _Rivals:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Decision:
+    """What a trial came to at a rung, first of its setting's seeds."""
+
+    trial_id: str
+    step: int
+    target_step: int
+    """Where it was going."""
+    reason: str | None
+    """Why they end; None: they go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialLedger(Ledger):
     """A sweep's files, for its trials."""
 
+    workload_hash: str | None = None
+    """Of what the trials run on, where the seeds of a setting are judged as one; None: each trial is by itself."""
     _rivals: _Rivals = field(default_factory=_Rivals, init=False, repr=False, compare=False)
 
-    @staticmethod
-    def of(ledger: Ledger) -> "TrialLedger":
-        """Give the same files to trials."""
-        return TrialLedger(storage=ledger.storage, sweep=ledger.sweep, now=ledger.now, driver=ledger.driver)
+    @classmethod
+    def of(cls, ledger: Ledger, spec: "SweepSpec", workload_hash: str) -> Self:
+        """Give the same files to the trials of a sweep."""
+        return cls(
+            storage=ledger.storage,
+            sweep=ledger.sweep,
+            now=ledger.now,
+            driver=ledger.driver,
+            workload_hash=workload_hash if spec.search.across == "seeds" else None,
+        )
 
     def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
         """Rank a trial: see ``Results``. The first time it reads the evaluations of the whole sweep, then what is new.
@@ -67,6 +96,42 @@ class TrialLedger(Ledger):
             if rival != trial_id and any(row["step"] == rung for row in rows):
                 others.append(_area(rows, corner))
         return Rank(rank=1 + sum(area > own for area in others), among=1 + len(others))
+
+    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
+        """Agree with the other seeds of a trial's setting: see ``Results``. What was decided once holds on a resume.
+
+        A longer step axis opens trials again that had ended, and asks anew.
+
+        Raises:
+            StorageError: what was decided cannot be kept, or not be read.
+        """
+        if self.workload_hash is None:
+            return reason
+        trial = self.trial(trial_id)
+        target_step = trial["target_step"]
+        setting = [self.workload_hash, trial["forget_set"], trial["setting_id"] or trial_id, step]
+        own = _Decision(trial_id=trial_id, step=step, target_step=target_step, reason=reason)
+        before, decided = 0, self._first_decision(setting, own, after=0)
+        while decided.reason is not None and before < decided.target_step < target_step:
+            before = decided.target_step
+            decided = self._first_decision(setting, own, after=before)
+        if decided.reason is None or decided.trial_id == trial_id:
+            return decided.reason
+        return f"{decided.reason}; so decided trial {decided.trial_id}, of another seed"
+
+    def _first_decision(self, setting: list[Any], own: "_Decision", *, after: int) -> "_Decision":
+        """Return what was decided of a setting at a rung, once the trials that ended there on an axis up to ``after``
+        went on; it is the trial's own decision where it is the first to ask."""
+        path = f"{DECISIONS}/{content_hash([*setting, after])[:16]}.json"
+        self._require_lease()
+        self.storage.create(path, canonical_json(asdict(own)).encode())
+        try:
+            return TypeAdapter(_Decision).validate_json(self.storage.read(path) or b"", strict=True)
+        except ValidationError:
+            raise StorageError(
+                f"{self.storage.uri}/{path}: does not say what was decided of a setting at a rung; remove it, and "
+                f"resume the sweep, which decides again"
+            ) from None
 
     def _read_what_is_new(self) -> None:
         known, files = self._rivals.fingerprints, self._files.list("evaluations")

@@ -443,11 +443,12 @@ class _Run:
     def _trainable(self, workload: Any) -> Any:
         """Give what runs one trial: in one resident actor, or on several workers."""
         resources = self.spec.resources
+        results = TrialLedger.of(self.ledger, self.spec, self.inputs.workload_hash)
         if resources.workers_per_trial == 1:
-            return tune.with_parameters(AscentTrainable, workload=workload, results=TrialLedger.of(self.ledger))
+            return tune.with_parameters(AscentTrainable, workload=workload, results=results)
         return _wide_trainable(
             workload,
-            TrialLedger.of(self.ledger),
+            results,
             workers=resources.workers_per_trial,
             worker_resources=resources.worker_resources,
         )

@@ -200,6 +200,8 @@ class MemoryResults:
         """What ``rank`` answers, one after another."""
         self.ranked: list[tuple[str, list[int], float]] = []
         """What it was asked."""
+        self.agreed: dict[int, str | None] = {}
+        """By rung: what the trial's siblings came to before it."""
         self.calls: list[tuple[str, Any]] = []
         """("publish", (evaluations, outcome)), ("save", payload) and ("discard", None), in order."""
 
@@ -235,6 +237,9 @@ class MemoryResults:
     def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
         self.ranked.append((trial_id, [evaluation.step for evaluation in evaluations], worst_performance))
         return self.ranks.pop(0)
+
+    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
+        return self.agreed.get(step, reason)
 
 
 class FakeClock:

@@ -179,3 +179,6 @@ class _Nowhere:
 
     def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
         return Rank(rank=1, among=1)
+
+    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
+        return reason

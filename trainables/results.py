@@ -44,6 +44,18 @@ class Results(RowSink, CheckpointStore, Protocol):
         quality and ``worst_performance`` (nats per token).
         """
 
+    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
+        """Return why a trial ends at a rung, and so do its siblings; None: they go on.
+
+        Trials that differ by their seed alone may be judged as one. What the first of them came to holds for all, so
+        that no setting loses some of its seeds.
+
+        Args:
+            trial_id: of the trial.
+            step: the rung that it has reached.
+            reason: what the trial came to, by its own rank.
+        """
+
 
 class LeadersResults:
     """A trial's results as all workers of a team see them alike: the leader alone reads and writes."""
@@ -94,3 +106,7 @@ class LeadersResults:
     def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
         """Rank the trial by what the leader sees published."""
         return self._team.decide(lambda: self._results.rank(trial_id, evaluations, worst_performance=worst_performance))
+
+    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
+        """Agree with the trial's siblings, for all workers."""
+        return self._team.decide(lambda: self._results.agree(trial_id, step, reason))

@@ -11,15 +11,22 @@ from trainables.records import EvaluationRecord
 from trainables.results import Rank
 
 
-def early_end(stop: StopConfig, evaluations: Sequence[EvaluationRecord], rank: Callable[[], Rank]) -> str | None:
+def early_end(
+    stop: StopConfig,
+    evaluations: Sequence[EvaluationRecord],
+    rank: Callable[[], Rank],
+    agree: Callable[[str | None], str | None],
+) -> str | None:
     """Say why a trial ends with the last of its evaluations although its axis goes on; None: it does not.
 
     Args:
         stop: the rules.
         evaluations: all of the trial, in step order, one at least.
         rank: gives its rank at a rung; asked at a rung only.
+        agree: returns what holds for all seeds of its setting, given what the trial came to by its own rank; asked at
+            a rung only.
     """
-    return _passed(stop, evaluations) or _halved(stop, evaluations[-1].step, rank)
+    return _passed(stop, evaluations) or _halved(stop, evaluations[-1].step, rank, agree)
 
 
 def stays_ended(stop: StopConfig, evaluations: Sequence[EvaluationRecord]) -> bool:
@@ -49,15 +56,17 @@ def _exposure_bits(evaluation: EvaluationRecord) -> float:
     return evaluation.rel_ex if evaluation.gen_ex is None else evaluation.gen_ex
 
 
-def _halved(stop: StopConfig, step: int, rank: Callable[[], Rank]) -> str | None:
+def _halved(
+    stop: StopConfig, step: int, rank: Callable[[], Rank], agree: Callable[[str | None], str | None]
+) -> str | None:
     """Judge by the stratum's other trials: at a rung one in ``reduction`` goes on."""
     if stop.halving is None or step not in stop.halving.rungs:
         return None
     found = rank()
     kept = max(1, int(found.among / stop.halving.reduction))
     if found.rank <= kept:
-        return None
-    return (
+        return agree(None)
+    return agree(
         f"step {step}: hypervolume is number {found.rank} of the {found.among} trials that reached this rung, and "
         f"{kept} of them go on (stop.halving)"
     )

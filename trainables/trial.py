@@ -277,7 +277,8 @@ class TrialRun:
             return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
         if not waiting:
             return Status.COMPLETED, None
-        reason = early_end(self._engine.workload.stop, self._on_axis, self._rank)
+        agree = partial(self._results.agree, self._trial.trial_id, last.step)
+        reason = early_end(self._engine.workload.stop, self._on_axis, self._rank, agree)
         return (Status.COMPLETED, reason) if reason is not None else None
 
     def _rank(self) -> Rank:

@@ -143,7 +143,7 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
         "status": lambda: sweep_status(ledger()),
         "frontier": lambda: frontiers(ledger()),
         "importances": lambda: importances(ledger()),
-        "a halving decision": lambda: TrialLedger.of(ledger()).rank(
+        "a halving decision": lambda: TrialLedger.of(ledger(), spec, WORKLOAD).rank(
             trial, to_rung[: len(to_rung) // 2], worst_performance=6.0
         ),
     }

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator import cli, runner
-from orchestrator.ledger import Ledger
 from orchestrator.rivals import TrialLedger
 from trainables.ascent import Ascent
 from trainables.ray_single import AscentTrainable
@@ -42,10 +41,6 @@ class FailsLater(AscentTrainable):
 
 class FailsWide(TrialLedger):
     """Fails in the leader of a group of workers, which tells the others."""
-
-    @staticmethod
-    def of(ledger: Ledger) -> "FailsWide":
-        return FailsWide(storage=ledger.storage, sweep=ledger.sweep, now=ledger.now, driver=ledger.driver)
 
     def stopping(self) -> bool:
         raise ValueError(LATER)

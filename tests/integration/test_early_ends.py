@@ -1,4 +1,4 @@
-"""A sweep with a budget in place of a number of trials, whose trials halve: through Ray, to exit code 0."""
+"""Sweeps whose trials halve: on a budget, and across seeds; through Ray, to their end."""
 
 import re
 from pathlib import Path
@@ -68,3 +68,16 @@ def test_halving_spends_a_budget_on_the_better_trials_and_a_larger_one_goes_on(s
     assert again.returncode == 0
     assert f"nothing left to do: {len(trials)} trials" in again.stdout
     assert "the budget is spent: search.budget.max_steps_total" in again.stderr
+
+
+def test_the_seeds_of_a_setting_end_together_with_several_at_once(storage: Path) -> None:
+    settings = {"seeds": "[0, 1]", "search.trials": 3, "stop.halving": "{rungs: [2, 8], reduction: 2}"}
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    done = unlearn_sweep("run", str(TINY), "--storage", str(storage), "--name", "both", "--workers", "2", *overrides)
+    assert done.returncode == 0, done.stderr
+    ends: dict[tuple[str, str], list[int]] = {}
+    for trial in rows(storage / "both", "trials"):
+        ends.setdefault((trial["forget_set"], trial["setting_id"]), []).append(trial["last_step"])
+    assert len(ends) == 2 * 3
+    assert all(len(steps) == 2 and len(set(steps)) == 1 for steps in ends.values()), ends
+    assert {steps[0] for steps in ends.values()} & {2, 8}, "the check would be empty"

@@ -29,7 +29,7 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tiny_sweep, s3_server, s3_bucket):
     ours, disks = (json.loads(succeed("frontier", at, "--json")) for at in (place, str(tiny_sweep)))
     assert [undated(frontier) for frontier in ours] == [undated(frontier) for frontier in disks]
     before = {path: path.read_bytes() for path in (folder / "evaluations").iterdir()}
-    assert "nothing left to do" in succeed("resume", f"{place}/")
+    assert succeed("resume", f"{place}/").startswith("nothing left to do")
     assert {path: path.read_bytes() for path in (folder / "evaluations").iterdir()} == before
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.identity import trial_key
 from orchestrator.ledger import Ledger
+from orchestrator.rivals import TrialLedger
 from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec, validate_spec
 from orchestrator.storage import LocalStorage, ObjectStorage
@@ -71,6 +72,11 @@ def make_spec(**sections) -> SweepSpec:
 
 def memory_ledger() -> Ledger:
     return Ledger(storage=ObjectStorage(f"memory://{uuid.uuid4().hex}"), sweep="tiny")
+
+
+def trial_ledger(ledger, spec=None) -> TrialLedger:
+    """Open a ledger as a sweep's trials have it."""
+    return TrialLedger.of(ledger, spec or make_spec(), WORKLOAD)
 
 
 def make_search(spec, ledger, *, concurrent_trials=1, **options) -> SweepSearch:

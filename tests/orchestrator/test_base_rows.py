@@ -15,7 +15,6 @@ from orchestrator.frontier import frontiers
 from orchestrator.importances import importances
 from orchestrator.query import query
 from orchestrator.report_data import read_report_data
-from orchestrator.rivals import TrialLedger
 from orchestrator.spec import stored_spec
 from orchestrator.status import sweep_status
 from orchestrator.tracking import Tracking
@@ -29,6 +28,7 @@ from tests.orchestrator.helpers import (
     make_spec,
     memory_ledger,
     outcome,
+    trial_ledger,
     write_sweep_to,
 )
 
@@ -144,7 +144,7 @@ def test_a_sweep_of_before_goes_on_without_a_second_row_or_a_refusal():
 
 def test_no_area_is_of_the_base_model_when_trials_are_ranked():
     """Where trials compute in bf16 it may read a little better than the baseline, which is measured in fp32."""
-    ledger = TrialLedger.of(write_sweep_to(memory_ledger(), make_spec(search={"trials": 2}, seeds=[0])))
+    ledger = trial_ledger(write_sweep_to(memory_ledger(), make_spec(search={"trials": 2}, seeds=[0])))
     mine, other = (row["trial_id"] for row in ledger.trials() if row["forget_set"] == "verses")
     base = evaluation_record(0, quality=9.0, performance=2.9)
     for trial_id, first, records in (

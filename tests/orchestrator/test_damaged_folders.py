@@ -189,7 +189,7 @@ def test_a_file_that_is_named_unlike_a_drivers_is_none(folder, call, damage):
     damages.NO_DRIVERS[damage](folder)
     assert call(*READERS["status"])[0] == 0
     assert call("stop", "first")[:2] == (0, "nobody drives it now\n")
-    assert "nothing left to do" in call("resume", "first")[1]
+    assert call("resume", "first")[1].startswith("nothing left to do")
 
 
 @pytest.mark.parametrize("damage", damages.DRIVERS)
@@ -200,7 +200,7 @@ def test_of_a_damaged_driver_nothing_is_known(folder, call, damage):
     assert (code, "drivers/000001.json" in err, "--take-over" in err) == (1, True, True)
     code, _, err = call("resume", "first")
     assert (code, "--take-over" in err) == (2, True)
-    assert "nothing left to do" in call("resume", "first", "--take-over")[1]
+    assert call("resume", "first", "--take-over")[1].startswith("nothing left to do")
 
 
 LINKS = ["spec.yaml", "sweep.json", "drivers", "optuna", "report", "merged", "quarantine", "checkpoints", "references"]
@@ -228,7 +228,7 @@ def test_a_sweep_may_stand_behind_a_link_itself(folder, call):
     folder.symlink_to(folder.parents[1] / "disk")
     assert [call(*arguments)[0] for arguments in READERS.values()] == [0] * len(READERS)
     assert [one["sweep"] for one in json.loads(call("status", "--json")[1])] == ["first"]
-    assert "nothing left to do" in call("resume", "first")[1]
+    assert call("resume", "first")[1].startswith("nothing left to do")
 
 
 def test_the_status_of_all_sweeps_goes_on_past_a_folder_that_may_not_be_read(folder, call, monkeypatch):

@@ -1,4 +1,5 @@
-"""Trials that ended early: ranked by what the ledger holds, left alone by a resume, gone on with without the rule."""
+"""Trials that ended early: ranked by what the ledger holds, with the other seeds of their setting, left alone by a
+resume, gone on with without the rule."""
 
 import json
 
@@ -7,9 +8,9 @@ from optuna.trial import TrialState
 
 from orchestrator.errors import StorageError
 from orchestrator.model_work import workload_hash
-from orchestrator.rivals import TrialLedger
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (
+    Crash,
     Driver,
     evaluation_record,
     example_record,
@@ -18,9 +19,13 @@ from tests.orchestrator.helpers import (
     make_spec,
     memory_ledger,
     outcome,
+    told,
+    trial_ledger,
 )
 from tests.orchestrator.test_constraints import ledger_with_baselines
+from tests.orchestrator.test_search import rows
 from trainables.records import Status
+from trainables.stopping import early_end
 
 TAME = {"batch_size": 4, "learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
 HALVING = {"halving": {"rungs": [2, 5]}}
@@ -39,7 +44,7 @@ def published(ledger, assignment, *points, ended=None):
 @pytest.fixture
 def stratum_of_four():
     """Four trials of one stratum and one of another, with baselines of quality 10 and performance 3."""
-    ledger = TrialLedger.of(ledger_with_baselines())
+    ledger = trial_ledger(ledger_with_baselines())
     search = make_search(make_spec(search={"trials": 8}), ledger, concurrent_trials=8)
     assignments = [search.next() for _ in range(8)]
     mine = [a for a in assignments if a.stratum == "verses/seed=0"]
@@ -70,7 +75,7 @@ def test_equal_trials_share_the_better_rank_and_a_collapsed_one_counts_as_far_as
 
 
 def test_without_a_base_model_there_is_nothing_to_rank_from():
-    ledger = TrialLedger.of(memory_ledger())
+    ledger = trial_ledger(memory_ledger())
     assignment = make_search(make_spec(), ledger).next()
     own = published(ledger, assignment, (2, 6.0, 3.5))
     with pytest.raises(StorageError, match=r"references/baselines\.parquet"):
@@ -145,3 +150,150 @@ def test_only_the_floor_is_part_of_what_a_trial_is():
     assert hashes == {PINNED_WORKLOAD}, "as it was before there were rules to end trials early"
     other = workload_hash(make_spec(stop={"max_heldout_nll_increase": 2.0}), Sets(), [])
     assert other not in hashes
+
+
+def siblings(across="seeds", **fields):
+    """A ledger as its trials have it, and the trials of one proposal: two seeds of each forget set."""
+    spec = make_spec(seeds=[0, 1], stop=HALVING, search={"across": across, "sampler": "grid", "space": GRID}, **fields)
+    ledger = trial_ledger(ledger_with_baselines(), spec)
+    search = make_search(spec, ledger, concurrent_trials=8)
+    trials = [search.next().trial for _ in range(4)]
+    assert len({trial.config.learning_rate for trial in trials}) == 1
+    return ledger, {(trial.forget_set, trial.seed): trial.trial_id for trial in trials}
+
+
+GRID = {"batch_size": 4, "learning_rate": [1e-5, 2e-5, 4e-5, 8e-5]}
+
+
+@pytest.mark.parametrize("decided", [None, "it is number 3 of 3"])
+def test_the_seeds_of_a_setting_agree_at_a_rung_on_what_the_first_of_them_came_to(decided):
+    ledger, trials = siblings()
+    first, second = trials["verses", 1], trials["verses", 0]
+    assert ledger.agree(first, 2, decided) == decided
+    follows = ledger.agree(second, 2, "it is number 2 of 2" if decided is None else None)
+    assert follows == (decided and f"{decided}; so decided trial {first}, of another seed")
+    assert ledger.agree(first, 2, "by now it is number 4 of 5") == decided, "it was killed before it published its end"
+
+
+def test_another_rung_forget_set_axis_or_model_is_another_decision():
+    ledger, trials = siblings()
+    assert ledger.agree(trials["verses", 0], 2, "behind") == "behind"
+    assert ledger.agree(trials["verses", 1], 5, None) is None
+    assert ledger.agree(trials["people", 1], 2, None) is None
+    other = trial_ledger(ledger, make_spec(search={"across": "seeds"}))
+    assert other.agree(trials["verses", 1], 2, None) is not None
+    other = type(ledger).of(ledger, make_spec(search={"across": "seeds"}), "another workload")
+    assert other.agree(trials["verses", 1], 2, None) is None
+
+
+def test_on_a_longer_axis_a_setting_that_had_ended_is_judged_anew_and_one_that_went_on_is_not():
+    ledger, trials = siblings()
+    first, second = trials["verses", 0], trials["verses", 1]
+    for target_step, reason in ((9, "behind"), (12, "still behind"), (15, None), (18, "fell behind")):
+        for trial_id in (first, second):
+            ledger._change_trial(trial_id, {"target_step": target_step})
+        assert ledger.agree(first, 2, reason) == (reason if target_step < 18 else None)
+        assert (ledger.agree(second, 2, None if reason else "behind") is None) == (target_step >= 15)
+
+
+def test_where_every_seed_has_a_study_of_its_own_each_trial_is_judged_by_itself():
+    ledger, trials = siblings(across="each")
+    assert [ledger.agree(trials["verses", seed], 2, reason) for seed, reason in enumerate(("behind", None))] == [
+        "behind",
+        None,
+    ]
+    assert not ledger.storage.files("halving", "")
+
+
+def test_of_two_seeds_at_a_rung_at_the_same_moment_one_decides(monkeypatch):
+    ledger, trials = siblings()
+    kind = type(ledger.storage)
+    create, faster = kind.create, []
+
+    def create_after_the_other(storage, path, content):
+        if not faster:
+            faster.append(trials["verses", 1])
+            faster.append(ledger.agree(trials["verses", 1], 2, "behind"))
+        return create(storage, path, content)
+
+    monkeypatch.setattr(kind, "create", create_after_the_other)
+    follows = ledger.agree(trials["verses", 0], 2, None)
+    assert faster[1] == "behind"
+    assert follows is not None
+
+
+DAMAGED = [b"", b"[]", b"{}", b"\xff", b"null", b'{"trial_id":1,"step":2,"target_step":9,"reason":null}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_decision_that_is_damaged_is_named(content):
+    ledger, trials = siblings()
+    ledger.agree(trials["verses", 0], 2, "behind")
+    (path,) = ledger.storage.files("halving", "")
+    ledger.storage.publish(path, content)
+    with pytest.raises(StorageError, match=f"{path}: does not say what was decided of a setting at a rung; remove it"):
+        ledger.agree(trials["verses", 1], 2, None)
+
+
+class Halves(Driver):
+    """Ends trials at rungs, as real ones do. It may die after an evaluation, and before what follows from it."""
+
+    def finish(self, assignment):
+        trial, (records, status) = assignment.trial, invent(assignment.trial)
+        published = len(self.ledger.published(trial.trial_id)[0])
+        for count in range(max(1, published), len(records) + 1):
+            seen = records[:count]
+            examples = [example_record(record.step) for record in seen]
+            if count > published:
+                self.ledger.publish(trial.trial_id, seen, examples, None)
+                self.search.observe(assignment, told(seen[-1]))
+                self._tick()
+            reason = self._judged(trial, seen) if count < len(records) else None
+            if reason is not None or count == len(records):
+                self.ledger.publish(
+                    trial.trial_id, seen, examples, outcome(status, last_step=seen[-1].step, message=reason)
+                )
+                break
+        self.search.end(assignment, status)
+
+    def _judged(self, trial, seen):
+        return early_end(
+            self.search._spec.stop,
+            seen,
+            lambda: self.ledger.rank(trial.trial_id, seen, worst_performance=FLOOR),
+            lambda reason: self.ledger.agree(trial.trial_id, seen[-1].step, reason),
+        )
+
+
+def halved(crash_after=None, ledger=None):
+    search = {"across": "seeds", "sampler": "tpe", "trials": 6, "space": TAME}
+    spec = make_spec(seeds=[0, 1, 2], stop=HALVING, search=search)
+    ledger = trial_ledger(ledger or ledger_with_baselines(), spec)
+    Halves(make_search(spec, ledger), ledger, crash_after=crash_after).run()
+    return spec, ledger
+
+
+def test_halving_ends_the_seeds_of_a_setting_together_so_that_the_mean_is_of_all_wherever_one_is():
+    spec, ledger = halved()
+    ends = {}
+    for row in ledger.trials():
+        ends.setdefault((row["forget_set"], row["setting_id"]), []).append(row["last_step"])
+    assert {len(steps) for steps in ends.values()} == {3}
+    assert all(len(set(steps)) == 1 for steps in ends.values())
+    assert {steps[0] for steps in ends.values()} == {2, 5, 9}, "the check would be empty"
+    search = make_search(spec, ledger)
+    assert search.is_exhausted()
+    for name, searched in search.studies.items():
+        known = [t for t in searched.study.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
+        assert len(known) == sum(spec.steps.index(own[0]) + 1 for (of, _), own in ends.items() if of == name)
+
+
+@pytest.mark.parametrize("cut", range(1, 90, 7))
+def test_a_halved_sweep_that_was_cut_off_goes_on_as_an_unbroken_one(cut):
+    _, whole = halved()
+    ledger = ledger_with_baselines()
+    with pytest.raises(Crash):
+        halved(crash_after=cut, ledger=ledger)
+    _, again = halved(ledger=ledger)
+    assert rows(again, "trials") == rows(whole, "trials")
+    assert rows(again) == rows(whole)

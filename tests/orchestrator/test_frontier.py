@@ -274,7 +274,7 @@ def test_a_frontier_of_a_signed_measure_does_not_see_the_side(offsets, measure, 
 def test_one_seed_has_no_interval():
     frontier = whole([row(1.0, 3.0, gen_ex=-1.0)], base=row(10.0, 3.0))
     assert frontier.hypervolume_by_seed is None
-    assert frontier.steps_to_unlearn("gen_ex") == {SETTING: 0.5}
+    assert (frontier.steps_to_unlearn["gen_ex"], frontier.steps_intervals["gen_ex"]) == ({"sgd": 0.5}, {"sgd": None})
     assert frontier.by_setting["gen_ex"][0].steps.models == 1
 
 
@@ -288,6 +288,9 @@ def test_intervals_are_over_seeds():
     assert (setting.settings, setting.trials, setting.reached, setting.whole) == (SETTING, 3, 3, True)
     steps = setting.steps
     assert (steps.mean, steps.low, steps.high, steps.models) == pytest.approx((52 / 9, 4.0, 8.0, 3))
+    assert frontier.steps_to_unlearn["gen_ex"] == {"sgd": pytest.approx(16 / 3)}, "their median"
+    interval = frontier.steps_intervals["gen_ex"]["sgd"]
+    assert (interval.low, interval.high, interval.seeds) == (pytest.approx(4.0), pytest.approx(8.0), 3)
 
 
 def test_a_crossing_is_interpolated_between_two_evaluations():
@@ -365,10 +368,10 @@ def test_seeds_that_are_equal_but_for_rounding_have_no_interval():
     base = row(10.0, 3.0, gen_ex=8.0)
     equal = whole(rows_of(1.5e-7), base=base)
     assert equal.seeds_agree
-    assert equal.hypervolume_by_seed is None
+    assert (equal.hypervolume_by_seed, equal.steps_intervals["gen_ex"]) == (None, {"sgd": None})
     apart = whole(rows_of(0.05), base=base)
     assert not apart.seeds_agree
-    assert apart.hypervolume_by_seed.seeds == apart.seeds == 3
+    assert apart.hypervolume_by_seed.seeds == apart.steps_intervals["gen_ex"]["sgd"].seeds == apart.seeds == 3
 
 
 def test_what_is_not_a_number_is_passed_over():
@@ -416,7 +419,7 @@ def test_crossings_come_cheapest_first_and_settings_with_their_means():
     ]
     frontier = whole(rows)
     assert [crossing.trial_id for crossing in frontier.crossings["gen_ex"]] == ["cheap", "dear"]
-    assert frontier.steps_to_unlearn("gen_ex") == {SETTING: 1.0}
+    assert frontier.steps_to_unlearn["gen_ex"] == {"sgd": 1.0}
 
 
 def test_the_frontiers_of_a_sweep(written_sweeps):
@@ -447,7 +450,7 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
         "forget_set", "distribution", "objectives", "trials", "evaluations", "points", "reference_point",
         "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "copying",
         "crossings", "by_setting", "measures", "priced",
-        "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
+        "steps_intervals", "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
         "chosen",
     }  # fmt: skip
     assert plain["floor"]["gen_ex_abs"] == {"mean": 0.5, "low": 0.5, "high": 0.5, "models": 2}
@@ -491,8 +494,32 @@ def test_trials_of_different_settings_are_never_summed_up():
         for more in (0, 2)
     ]
     frontier = whole(rows)
-    assert frontier.steps_to_unlearn("gen_ex") == {trials[0][1]: 5.0, trials[1][1]: 11.0}
+    means = {own.settings: own.steps.mean for own in frontier.by_setting["gen_ex"]}
+    assert means == {trials[0][1]: 5.0, trials[1][1]: 11.0}
     assert [setting.trials for setting in frontier.by_setting["gen_ex"]] == [1, 2]
+
+
+def test_the_steps_of_a_method_are_those_of_its_best_setting_over_its_seeds():
+    """Each trial is (seed, performance, steps to the end of the exposure; None: never)."""
+    settings = {
+        ("gradient_ascent", "1e-05"): [(0, 3.5, 40), (1, 3.5, 60)],
+        ("gradient_ascent", "2e-05"): [(0, 3.1, 4), (1, 3.1, 6), (2, 3.1, 14)],
+        ("gradient_ascent", "1e-03"): [(0, 2.0, 1), (1, 2.0, None)],
+        ("npo", "1e-05"): [(0, 4.0, 9)],
+        ("ceu", "1e-05"): [(0, 4.0, None)],
+    }
+    rows = [
+        row(1.0, performance, step=step, trial_id=f"{objective}{rate}{seed}", objective=objective, seed=seed,
+            learning_rate=float(rate), batch_size=4, gen_ex=gen_ex)
+        for (objective, rate), trials in settings.items()
+        for seed, performance, end in trials
+        for step, gen_ex in ([(2, 1.0)] if end is None else [(end - 1, 1.0), (end + 1, -1.0)])
+    ]  # fmt: skip
+    frontier = whole(rows)
+    assert frontier.steps_to_unlearn["gen_ex"] == {"npo sgd": 9.0, "sgd": 6.0}, "a rate that ends it on one seed is not"
+    interval = frontier.steps_intervals["gen_ex"]["sgd"]
+    assert (interval.low, interval.estimate, interval.high, interval.seeds) == (4.0, 6.0, 14.0, 3)
+    assert frontier.steps_intervals["gen_ex"]["npo sgd"] is None
 
 
 def test_trials_of_older_versions_without_settings_go_by_what_their_columns_tell():

@@ -16,7 +16,6 @@ from orchestrator.checked_rows import find_problem
 from orchestrator.errors import LedgerWarning
 from orchestrator.finished_trials import finished_trial
 from orchestrator.parquet import encode
-from orchestrator.rivals import TrialLedger
 from orchestrator.search_config import BudgetConfig
 from tests.orchestrator.helpers import (
     Driver,
@@ -24,6 +23,7 @@ from tests.orchestrator.helpers import (
     example_record,
     make_search,
     make_spec,
+    trial_ledger,
     write_sweep,
 )
 from tests.orchestrator.test_constraints import ledger_with_baselines
@@ -180,7 +180,7 @@ def _allows(trials, stratum):
 
 
 def test_a_decision_of_halving_reads_only_what_is_new_and_decides_as_one_that_reads_all(monkeypatch):
-    ledger = TrialLedger.of(ledger_with_baselines())
+    ledger = trial_ledger(ledger_with_baselines())
     spec = make_spec(seeds=[0, 1], search={"trials": 6})
     search = make_search(spec, ledger, concurrent_trials=24)
     assignments = [search.next() for _ in range(24)]
@@ -206,6 +206,6 @@ def test_a_decision_of_halving_reads_only_what_is_new_and_decides_as_one_that_re
         rank = ledger.rank(trial_id, records, worst_performance=6.0)
         evaluations = [path for path in read if path.startswith("evaluations/")]
         assert turn == 0 or evaluations == [f"evaluations/{trial_id}.parquet"]
-        assert rank == TrialLedger.of(ledger).rank(trial_id, records, worst_performance=6.0)
+        assert rank == trial_ledger(ledger).rank(trial_id, records, worst_performance=6.0)
         ranks.add(rank)
     assert len(ranks) > 5, "the check would be empty"

@@ -1,33 +1,35 @@
 """Whether there is anything to unlearn: judged by several measures on enough examples, before the first trial."""
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from orchestrator import runner
 from orchestrator.errors import NothingToUnlearnError, SweepError
 from orchestrator.interrupt import Interrupt
 from orchestrator.memorized import (
-    CHANCE_BITS,
-    FEW,
     MANY,
     Knowledge,
     Memorized,
     advice,
     memorized,
+    never_trained,
     require_something_to_unlearn,
 )
 from tests.orchestrator.helpers import make_spec, memory_ledger
+from trainables.exposure import relative_exposure
 
 NOTHING = Memorized(
-    forget_set="verses", size=FEW, population=2 * FEW, gen_ex=0.5, gen_ex_per_token=0.02, floor=0.6, rel_ex=1.2,
+    forget_set="verses", size=MANY, population=2 * MANY, gen_ex=0.5, gen_ex_per_token=0.02, floor=0.6, rel_ex=1.2,
     extraction_rate=0.0, floor_extraction_rate=0.0,
 )  # fmt: skip
-"""As measured of a tiny model after one epoch."""
-LITTLE = replace(NOTHING, size=MANY, population=MANY, gen_ex=4.0, gen_ex_per_token=0.18, floor=1.0)
+"""As of a model after one epoch."""
+LITTLE = replace(NOTHING, gen_ex=4.0, gen_ex_per_token=0.18, floor=1.0)
 """GenEx above the floor, as of any text of a kind that the references never saw; and RelEx below chance."""
+EXPECTED, ERROR = never_trained(MANY, 2 * MANY)
+WITHOUT_REFERENCES = {"gen_ex": None, "gen_ex_per_token": None, "floor": None}
 
 
 @pytest.mark.parametrize(
@@ -36,25 +38,38 @@ LITTLE = replace(NOTHING, size=MANY, population=MANY, gen_ex=4.0, gen_ex_per_tok
         (NOTHING, {}, Knowledge.NONE),
         (NOTHING, {"gen_ex": -3.0, "gen_ex_per_token": -0.1}, Knowledge.NONE),
         (NOTHING, {"gen_ex": 0.7, "gen_ex_per_token": 0.3}, Knowledge.SOME),
-        (NOTHING, {"rel_ex": CHANCE_BITS + 2.1 * CHANCE_BITS / math.sqrt(FEW)}, Knowledge.SOME),
-        (NOTHING, {"rel_ex": CHANCE_BITS + 1.9 * CHANCE_BITS / math.sqrt(FEW)}, Knowledge.NONE),
+        (NOTHING, {"gen_ex_per_token": 0.3}, Knowledge.UNCLEAR),  # within the floor, and more than a trace
+        (NOTHING, {"rel_ex": EXPECTED + 2.1 * ERROR}, Knowledge.SOME),
+        (NOTHING, {"rel_ex": EXPECTED + 1.9 * ERROR}, Knowledge.NONE),
         (NOTHING, {"extraction_rate": 0.125}, Knowledge.SOME),
         (NOTHING, {"extraction_rate": 0.125, "floor_extraction_rate": 0.125}, Knowledge.NONE),
-        (NOTHING, {"size": FEW - 1}, Knowledge.UNCLEAR),
-        (NOTHING, {"population": FEW - 1}, Knowledge.UNCLEAR),
+        (NOTHING, {"size": MANY - 1}, Knowledge.UNCLEAR),
+        (NOTHING, {"population": MANY - 1}, Knowledge.UNCLEAR),
         (NOTHING, {"floor": None}, Knowledge.UNCLEAR),  # one reference
+        (NOTHING, {"floor": None, "gen_ex_per_token": 0.3}, Knowledge.SOME),
         (LITTLE, {}, Knowledge.NONE),
         (LITTLE, {"size": MANY - 1}, Knowledge.UNCLEAR),
         (LITTLE, {"gen_ex_per_token": 0.26}, Knowledge.SOME),
-        (LITTLE, {"rel_ex": 1.45}, Knowledge.SOME),
+        (LITTLE, {"rel_ex": EXPECTED + 0.01}, Knowledge.SOME),
         (LITTLE, {"floor": None}, Knowledge.UNCLEAR),
-        (LITTLE, {"gen_ex": None, "gen_ex_per_token": None, "floor": None}, Knowledge.NONE),  # without references
-        (LITTLE, {"gen_ex": None, "gen_ex_per_token": None, "floor": None, "rel_ex": 1.45}, Knowledge.SOME),
-        (LITTLE, {"gen_ex": None, "gen_ex_per_token": None, "floor": None, "size": FEW}, Knowledge.UNCLEAR),
+        (LITTLE, WITHOUT_REFERENCES, Knowledge.NONE),
+        (LITTLE, WITHOUT_REFERENCES | {"rel_ex": EXPECTED + 0.01}, Knowledge.UNCLEAR),
+        (LITTLE, WITHOUT_REFERENCES | {"rel_ex": EXPECTED + 2.1 * ERROR}, Knowledge.SOME),
+        (LITTLE, WITHOUT_REFERENCES | {"size": MANY - 1}, Knowledge.UNCLEAR),
     ],
 )
 def test_a_set_is_judged_by_what_never_trained_examples_show(given, changes, knowledge):
     assert replace(given, **changes).knowledge is knowledge
+
+
+@pytest.mark.parametrize(("size", "population"), [(8, 16), (MANY, MANY), (MANY, 96), (200, 512)])
+def test_relative_exposure_of_never_trained_examples_is_as_expected(size, population):
+    rng = np.random.default_rng(0)
+    draws = [relative_exposure(rng.random(size), rng.random(population)).mean() for _ in range(2000)]
+    expected, error = never_trained(size, population)
+    assert np.mean(draws) == pytest.approx(expected, abs=0.03)
+    assert np.std(draws) == pytest.approx(error, rel=0.08)
+    assert np.mean(np.array(draws) > expected + 2 * error) < 0.05
 
 
 def row(model, **metrics):
@@ -79,7 +94,7 @@ def test_the_floor_is_the_largest_of_the_references_each_against_the_others():
 def test_a_sweep_stops_where_no_set_shows_anything_and_goes_on_where_one_may():
     spec = make_spec(name="s")
     for other in (Knowledge.SOME, Knowledge.UNCLEAR):
-        second = replace(NOTHING, forget_set="people", size=4 if other is Knowledge.UNCLEAR else 8, gen_ex=0.6)
+        second = replace(NOTHING, forget_set="people", size=8 if other is Knowledge.UNCLEAR else MANY)
         if other is Knowledge.SOME:
             second = replace(second, extraction_rate=1.0)
         assert second.knowledge is other
@@ -108,7 +123,7 @@ def test_of_a_pretrained_model_as_it_is_the_texts_are_in_question():
 def test_a_run_tells_what_is_memorized_and_stops_unless_forced_or_under_way(force, has_trials, stops):
     told = []
     spec, ledger = make_spec(), memory_ledger()
-    sets = {name: SimpleNamespace(forget=range(8), population=range(16)) for name in spec.data.forget_sets}
+    sets = {name: SimpleNamespace(forget=range(MANY), population=range(MANY)) for name in spec.data.forget_sets}
     inputs = SimpleNamespace(datasets=SimpleNamespace(forget_sets=sets))
     events = SimpleNamespace(memorized=told.append)
     search = SimpleNamespace(has_trials=has_trials)

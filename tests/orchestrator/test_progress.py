@@ -28,13 +28,12 @@ def watched():
             return self.now
 
     clock, text = Clock(), StringIO()
-    return RunProgress(Console(file=text, width=160), clock=clock), clock, text
+    return RunProgress(Console(file=text, width=160), Console(file=StringIO()), clock=clock), clock, text
 
 
 def test_lines_where_there_is_no_terminal(watched):
     progress, clock, text = watched
     with progress.live():
-        progress.doing("starting Ray")
         progress.preparing(["base", "reference-0"])
         progress.model_ready("base")
         progress.model_ready("reference-0")
@@ -44,7 +43,6 @@ def test_lines_where_there_is_no_terminal(watched):
         clock.now += LINE_EVERY_S
         progress.trial_ended(status="completed")
     assert text.getvalue().splitlines() == [
-        "starting Ray",
         "models 0/2  base, reference-0",
         "models 1/2  base ready",
         "models 2/2  reference-0 ready",
@@ -52,6 +50,18 @@ def test_lines_where_there_is_no_terminal(watched):
         "trials 1/4  2 at once",
         "trials 2/4  1 evaluation  1 completed  about 20 s left",
     ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_goes_on_is_a_message_where_there_is_no_terminal(terminal):
+    results, messages = StringIO(), StringIO()
+    progress = RunProgress(Console(file=results, force_terminal=terminal), Console(file=messages))
+    with progress.live():
+        progress.doing("starting Ray")
+    assert ("starting Ray" in results.getvalue(), messages.getvalue()) == (
+        terminal,
+        "" if terminal else "starting Ray\n",
+    )
 
 
 def test_lines_do_not_come_faster_than_they_should(watched):
@@ -111,7 +121,8 @@ def test_a_failure_is_one_line_and_the_same_one_is_told_once(watched):
 @pytest.mark.parametrize("width", [80, 120])
 def test_counts_are_whole_on_a_terminal(width):
     text = StringIO()
-    progress = RunProgress(Console(file=text, width=width, force_terminal=True), clock=lambda: 100.0)
+    console = Console(file=text, width=width, force_terminal=True)
+    progress = RunProgress(console, Console(file=StringIO()), clock=lambda: 100.0)
     progress.sweeping(total=400, ended=120, concurrent=4)
     for status in ("collapsed", "completed", "diverged", "failed", "stopped"):
         for _ in range(10):

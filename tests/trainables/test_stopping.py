@@ -32,8 +32,13 @@ def evaluations(*points, measure="gen_ex"):
     ]
 
 
-def never_asked():
-    raise AssertionError("its rank is of no interest")
+def never_asked(*_):
+    raise AssertionError("its rank is of no interest, and neither is what its siblings came to")
+
+
+def alone(reason):
+    """Agree with siblings that there are none of."""
+    return reason
 
 
 @pytest.mark.parametrize(
@@ -55,10 +60,10 @@ def test_a_trial_ends_after_patience_evaluations_past_the_target_that_each_perfo
     found = evaluations(*points, measure=measure)
     assert stays_ended(stop, found) == ends
     if points:
-        reason = early_end(stop, found, never_asked)
+        reason = early_end(stop, found, never_asked, never_asked)
         assert (reason is not None) == ends
         assert not ends or "past the target 2" in reason
-        assert early_end(StopConfig(), found, never_asked) is None, "nothing is asked for"
+        assert early_end(StopConfig(), found, never_asked, never_asked) is None, "nothing is asked for"
 
 
 @pytest.mark.parametrize(
@@ -68,10 +73,10 @@ def test_a_trial_ends_after_patience_evaluations_past_the_target_that_each_perfo
 def test_at_a_rung_one_in_reduction_goes_on_and_always_the_best(rank, among, goes_on):
     stop = StopConfig(halving={"rungs": [2, 4], "reduction": 3})
     at_rung = evaluations((9, 3.0), (8, 3.0))
-    reason = early_end(stop, at_rung, lambda: Rank(rank, among))
+    reason = early_end(stop, at_rung, lambda: Rank(rank, among), alone)
     assert (reason is None) == goes_on
     assert goes_on or f"number {rank} of the {among}" in reason
-    assert early_end(stop, at_rung[:1], never_asked) is None, "between rungs"
+    assert early_end(stop, at_rung[:1], never_asked, never_asked) is None, "between rungs"
     assert stays_ended(stop, at_rung)
     assert not stays_ended(stop, at_rung[:1])
 
@@ -184,7 +189,21 @@ def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_
     assert run.outcome.last_step == 10
 
 
-def test_the_leader_ranks_for_all():
+@pytest.mark.parametrize(("rank", "decided", "last_step"), [(1, "as its sibling", 6), (3, None, 10)])
+def test_what_another_seed_of_the_setting_came_to_at_a_rung_holds_whatever_the_trials_own_rank(
+    workload, rank, decided, last_step
+):
+    results = MemoryResults()
+    results.ranks = [Rank(1, 3), Rank(rank, 3)]
+    results.agreed = {6: decided}
+    run = run_to_end(Engine(replace(workload, stop=HALVING)), TRIAL, results)
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, last_step)
+    assert run.outcome.message == decided
+
+
+def test_the_leader_ranks_and_agrees_for_all():
     results = MemoryResults()
     results.ranks = [Rank(2, 3)]
+    results.agreed = {4: "as its sibling"}
     assert LeadersResults(results, ALONE).rank("trial", [], worst_performance=4.0) == (2, 3)
+    assert LeadersResults(results, ALONE).agree("trial", 4, None) == "as its sibling"

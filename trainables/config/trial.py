@@ -43,6 +43,10 @@ class HalvingConfig(Config):
     A trial that reaches a rung is compared by the area that its own evaluations so far dominate, below the base model's
     unlearning quality and the performance floor, with the other trials of its stratum that had reached it by then. With
     many trials at once, who goes on depends on who comes first.
+
+    Where every proposal runs on every seed (``search.across: seeds``), its trials are judged as one: the first of them
+    that reaches a rung is ranked, with its own seed's trials of other settings, and the others end there or go on with
+    it: halving leaves no setting with some of its seeds only.
     """
 
     rungs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -73,7 +77,7 @@ class StopConfig(Config):
     """... and when each of so many evaluations there, one after another, performs worse than the one before it, the
     trial ends."""
     halving: HalvingConfig | None = None
-    """Ends trials that are worse than others of their stratum."""
+    """Ends trials that are worse than others of their stratum; all seeds of a setting that is searched across them."""
 
 
 class EvaluationConfig(Config):
