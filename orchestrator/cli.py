@@ -269,9 +269,8 @@ def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: st
             progress.doing("loading libraries")
             from orchestrator.runner import run_sweep
 
-            Thread(
-                target=import_module, args=("orchestrator.report",), daemon=True
-            ).start()  # ready when the trials are
+            # what the report takes is imported while Ray starts, and is there when the trials are done
+            Thread(target=import_module, args=("orchestrator.report",), daemon=True).start()
             quiet_optuna()
             summary = run_sweep(spec, storage=storage, events=progress, **settings)
     except SweepInterruptedError as error:
