@@ -12,7 +12,7 @@ from orchestrator.set_summaries import TypicalLengths
 from orchestrator.spec import SweepSpec
 from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet, collate
-from trainables.decks import sizes_of
+from trainables.decks import Sizes, sizes_of
 from trainables.likelihood import score_batch, score_set
 from trainables.models import is_encoder_decoder, random_model, recompute_activations
 from trainables.objectives import OBJECTIVES
@@ -41,7 +41,11 @@ class StepTimes:
 
 
 def time_steps(
-    spec: SweepSpec, lengths: TypicalLengths | None = None, *, clock: Callable[[], float] = time.perf_counter
+    spec: SweepSpec,
+    lengths: TypicalLengths | None = None,
+    *,
+    sizes: Sizes | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> StepTimes:
     """Time the spec's model: the median of three, after a warm-up, on the GPU if this machine has one.
 
@@ -50,6 +54,7 @@ def time_steps(
     Args:
         spec: of the sweep.
         lengths: how long its examples are; None: that is assumed.
+        sizes: of its sets; None: they are counted.
         clock: gives seconds that only grow.
 
     Raises:
@@ -58,15 +63,18 @@ def time_steps(
     threads = torch.get_num_threads()
     torch.set_num_threads(spec.resources.threads_per_trial)
     try:
-        return _Probe(spec, lengths or _ASSUMED, clock).times()
+        return _Probe(spec, lengths or _ASSUMED, sizes, clock).times()
     finally:
         torch.set_num_threads(threads)
 
 
 class _Probe:
-    def __init__(self, spec: SweepSpec, lengths: TypicalLengths, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, spec: SweepSpec, lengths: TypicalLengths, sizes: Sizes | None, clock: Callable[[], float]
+    ) -> None:
         self._spec = spec
         self._lengths = lengths
+        self._sizes = sizes
         self._clock = clock
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = random_model(spec.model, tokenizer=_ProbeTokenizer(spec.model.vocab_size), seed=0)
@@ -89,7 +97,7 @@ class _Probe:
         configs = spec.corner_configs
         largest = max(configs, key=lambda config: config.batch_size)
         passes = max((OBJECTIVES[c.objective].passes(c.objective_weights) for c in configs), key=_cost)
-        sizes = sizes_of(spec.data, encoder_decoder=lambda: self._encoder_decoder)
+        sizes = self._sizes or sizes_of(spec.data, encoder_decoder=lambda: self._encoder_decoder)
         biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population + s.distractors)
         batch = -(-min(largest.batch_size, biggest.forget) // workers)
         own_kind = [s.forget + s.population + s.distractors for s in sizes.forget_sets.values()]
