@@ -21,7 +21,7 @@ _is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizesLook:
+class CheckedSizes:
     """What came of counting a spec's sets."""
 
     spec: SweepSpec
@@ -32,7 +32,7 @@ class SizesLook:
     """Why sizes were not checked."""
 
 
-def look_at_sizes(spec: SweepSpec) -> SizesLook:
+def look_at_sizes(spec: SweepSpec) -> CheckedSizes:
     """Count a spec's sets and run the checks that need no more.
 
     Raises:
@@ -43,12 +43,12 @@ def look_at_sizes(spec: SweepSpec) -> SizesLook:
     if sizes is None:
         where = ", ".join(hub_datasets_to_count(spec.data))
         why = f"set sizes were not checked: how many examples {where} has is not known before it is fetched"
-        return SizesLook(spec=spec, sizes=None, unchecked=why)
+        return CheckedSizes(spec=spec, sizes=None, unchecked=why)
     spec, notes = settled_sizes(spec, sizes.retain)
     require_retained(spec.data.retain_evaluation, sizes.retain)
     counted = counted_of(spec, sizes, generates=lambda: _generates(spec))
     require_no_problem(spec.name, size_problems_of(counted), notes=notes)
-    return SizesLook(spec=spec, sizes=sizes)
+    return CheckedSizes(spec=spec, sizes=sizes)
 
 
 def count_sets(spec: SweepSpec) -> Sizes | None:

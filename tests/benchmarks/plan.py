@@ -13,7 +13,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
-from pathlib import Path
 
 import duckdb
 from rich.console import Console
