@@ -87,13 +87,16 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+_NOT_CHECKED = "texts, token lengths and the model were not checked (--no-estimate)"
+
+
 @app.command()
 def plan(
     spec: SpecArgument = None,
     overrides: SetOption = None,
     workers: WorkersOption = None,
     estimate: Annotated[
-        bool, typer.Option(help="Check data, tokenizer and model, and time steps on this machine; or count only.")
+        bool, typer.Option(help="Check texts and the model too, and time steps on this machine; or sizes only.")
     ] = True,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
@@ -104,35 +107,42 @@ def plan(
     from orchestrator.tables import plan_table
 
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    inputs = times = overheads = None
-    if estimate:
-        inputs, times, overheads = _look_and_time(loaded)
-    else:
-        say("unlearn-sweep: data, tokenizer and model were not looked at (--no-estimate)")
+    known = _look_and_time(loaded) if estimate else _look_at_sizes(loaded, _NOT_CHECKED)
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
-    result = plan_sweep(
-        inputs.spec if inputs is not None else loaded,
-        concurrent_trials=at_once,
-        inputs=inputs,
-        times=times,
-        overheads=overheads,
-    )
+    result = plan_sweep(**known, concurrent_trials=at_once)
     print_json(result.as_json()) if as_json else out().print(plan_table(result))
 
 
-def _look_and_time(spec: Any) -> tuple[Any, Any, Any]:
-    """Check what a sweep would fail at, and time its steps and what a run takes besides. It loads PyTorch."""
+def _look_at_sizes(spec: Any, unchecked: str | None) -> dict[str, Any]:
+    """Check what is known before a text is read, and say what was not: arguments of ``plan_sweep``."""
+    from orchestrator.set_sizes import look_at_sizes
+
+    looked = look_at_sizes(spec)
+    for what in (unchecked, looked.unchecked):
+        if what is not None:
+            say(f"unlearn-sweep: {what}")
+    return {"spec": looked.spec, "sizes": looked.sizes}
+
+
+def _look_and_time(spec: Any) -> dict[str, Any]:
+    """Check what a sweep would fail at, and time its steps and what a run takes besides: arguments of ``plan_sweep``.
+
+    It loads PyTorch.
+    """
     from orchestrator.overheads import measure_overheads
     from orchestrator.readiness import look_at
     from orchestrator.set_summaries import typical_lengths
     from orchestrator.step_times import time_steps
 
     looked = look_at(spec)
-    if looked.unchecked is not None:
-        say(f"unlearn-sweep: {looked.unchecked}")
-    if looked.inputs is None:
-        return None, time_steps(spec), measure_overheads()
-    return looked.inputs, time_steps(looked.inputs.spec, typical_lengths(looked.inputs)), measure_overheads()
+    inputs = looked.inputs
+    if inputs is not None:
+        times = time_steps(inputs.spec, typical_lengths(inputs), sizes=inputs.sizes)
+        return {"spec": inputs.spec, "inputs": inputs, "times": times, "overheads": measure_overheads()}
+    known = _look_at_sizes(spec, looked.unchecked)
+    if known["sizes"] is None:
+        return known
+    return {**known, "times": time_steps(known["spec"], sizes=known["sizes"]), "overheads": measure_overheads()}
 
 
 @app.command()

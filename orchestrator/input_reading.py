@@ -14,7 +14,7 @@ from trainables.scored_sets import encode_retained, tokens_hash
 def read_inputs(spec: SweepSpec, chat_date: date | None) -> SweepInputs:
     """See ``SweepInputs.of``."""
     datasets = datasets_of(spec)
-    spec, notes = settled_sizes(spec, datasets)
+    spec, notes = settled_sizes(spec, len(datasets.retain))
     tokenizer = prepare_tokenizer(spec.model, datasets)
     if not (spec.model.chat_template and asks_for_the_date(tokenizer)):
         chat_date = None

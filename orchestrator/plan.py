@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.listed_points import grid_points, trials_per_stratum
 from orchestrator.overheads import NO_OVERHEADS, Overheads
 from orchestrator.search_config import LISTING
+from orchestrator.set_sizes import count_sets
 from orchestrator.set_summaries import SetSummary, summaries_of
 from orchestrator.spec import ResourcesConfig, SweepSpec
-from trainables.config import ModelConfig, train_steps
-from trainables.decks import Sizes, sizes_of
+from trainables.config import train_steps
+from trainables.decks import Sizes
 from trainables.deferred import Deferred
-from trainables.forget_sets import repetitions_of
+from trainables.forget_sets import training_examples
 from trainables.optimizers import SCHEDULES
 
 if TYPE_CHECKING:
     from orchestrator.inputs import SweepInputs
     from orchestrator.step_times import StepTimes
-
-_is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models", "is_encoder_decoder")
-"""It loads Transformers: asked only where a source has to be looked into."""
 
 _count_gpus: Callable[[], int] = Deferred("torch.cuda", "device_count")
 
@@ -40,8 +38,8 @@ class Plan:
     """At most, where there is a budget; None: until it is spent."""
     trials: int | None
     models_to_train: int
-    training_steps: int
-    """Optimizer steps of preparation, all models."""
+    training_steps: int | None
+    """Optimizer steps of preparation, all models; None: the sets are not counted."""
     step_values: int
     evaluations: int | None
     """At most: a trial that ends early has fewer. None: not known, as the number of trials."""
@@ -56,7 +54,7 @@ class Plan:
     """The limits that the spec gives, by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
     concurrent_trials: int | None
     sets: tuple[SetSummary, ...]
-    """How large each set is, and how long its examples are."""
+    """How large each set is, and how long its examples are; empty: they are not counted."""
     timed_on: str | None
     """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
     estimated_start_s: float | None
@@ -94,6 +92,7 @@ def plan_sweep(
     *,
     concurrent_trials: int,
     inputs: "SweepInputs | None" = None,
+    sizes: Sizes | None = None,
     times: "StepTimes | None" = None,
     overheads: Overheads | None = None,
 ) -> Plan:
@@ -103,26 +102,29 @@ def plan_sweep(
         spec: of the sweep.
         concurrent_trials: how many run at once.
         inputs: its data, tokenized; None: lengths of examples are not known.
-        times: of its steps; None: nothing is estimated.
+        sizes: of its sets, where there is no data; None: they are counted.
+        times: of its steps; None, or sets that are not counted: nothing is estimated.
         overheads: what a run takes besides; None: that is left out.
 
     Raises:
         UnlearningError: sizes that are left to sources cannot be counted.
     """
-    sizes = inputs.sizes if inputs is not None else _sizes(spec)
+    sizes = inputs.sizes if inputs is not None else sizes or count_sets(spec)
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
     per_stratum = trials_per_stratum(spec)
     counts = _counts(spec, per_stratum, len(names))
-    steps_each = train_steps(_training_examples(spec, sizes), spec.preparation)
     models = 1 + spec.preparation.references
+    training_steps = None
+    if sizes is not None:
+        training_steps = models * train_steps(training_examples(spec.data, sizes), spec.preparation)
     estimate = _Estimate()
-    if times is not None:
+    if times is not None and training_steps is not None:
         estimate = _estimated(
             spec,
             counts,
             times,
             overheads or NO_OVERHEADS,
-            training_steps=models * steps_each,
+            training_steps=training_steps,
             at_once=concurrent_trials,
         )
     return Plan(
@@ -133,7 +135,7 @@ def plan_sweep(
         trials_per_stratum=per_stratum,
         trials=counts.trials,
         models_to_train=models,
-        training_steps=models * steps_each,
+        training_steps=training_steps,
         step_values=len(spec.steps),
         schedules_that_depend_on_total=sorted(name for name in spec.schedules if SCHEDULES[name].needs_horizon),
         evaluations=counts.evaluations,
@@ -142,7 +144,7 @@ def plan_sweep(
         schedule_depends_on_total=True in spec.looks_at_total,
         budget=spec.search.budget.model_dump(exclude_none=True),
         concurrent_trials=concurrent_trials,
-        sets=summaries_of(sizes, inputs),
+        sets=summaries_of(sizes, inputs) if sizes is not None else (),
         timed_on=times.device if times is not None else None,
         timed_in_part=times.cut_short if times is not None else None,
         **asdict(estimate),
@@ -249,14 +251,3 @@ def fits_here(resources: ResourcesConfig) -> int:
     if resources.gpus_per_trial and (gpus := _count_gpus()):
         fits = min(fits, gpus / resources.gpus_per_trial)
     return max(1, int(fits + 1e-9))
-
-
-def _sizes(spec: SweepSpec) -> Sizes:
-    return sizes_of(spec.data, encoder_decoder=lambda: _is_encoder_decoder(spec.model))
-
-
-def _training_examples(spec: SweepSpec, sizes: Sizes) -> int:
-    return sizes.retain + sum(
-        own.distractors + sum(repetitions_of(spec.data.forget_sets[name], own.forget))
-        for name, own in sizes.forget_sets.items()
-    )

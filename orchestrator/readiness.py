@@ -9,6 +9,7 @@ from datetime import date
 
 from orchestrator.chat_date import fix_chat_date
 from orchestrator.inputs import SweepInputs
+from orchestrator.set_sizes import counted_of
 from orchestrator.spec import SweepSpec
 from orchestrator.verdict import Examined, require_sound
 from trainables.batching import Form
@@ -35,7 +36,10 @@ def find_problems(inputs: SweepInputs) -> list[Problem]:
 def _subject(inputs: SweepInputs) -> Subject:
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
-    generates = form_of(spec.model) is Form.PAIR and spec.evaluation.generated > 0
+
+    def generates() -> bool:
+        return form_of(spec.model) is Form.PAIR and spec.evaluation.generated > 0
+
     return Subject(
         configuration=configuration,
         limits=limits_of_configuration(configuration, spec.model),
@@ -43,14 +47,9 @@ def _subject(inputs: SweepInputs) -> Subject:
         encoded={**inputs.encoded, **inputs.retained},
         model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
         files=pretrained_files(spec.model),
-        generates=generates,
         modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
         lora=spec.model.lora,
-        sizes=inputs.sizes,
-        trials=spec.corner_configs,
-        preparation=spec.preparation,
-        training_examples=len(inputs.datasets.base_training()),
-        generated=spec.evaluation.asked_to_generate,
+        **vars(counted_of(spec, inputs.sizes, generates=generates)),
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from orchestrator.spec import SweepSpec
 from trainables.config import Config, DataConfig
-from trainables.forget_sets import Datasets
 
 if TYPE_CHECKING:
     from trainables.batching import EncodedSet
@@ -20,9 +19,9 @@ UNBOUNDED_TOKENS = 2**31 - 1
 """Longest example while nobody has said how long one may be, and how long they are is not known yet."""
 
 
-def settled_sizes(spec: SweepSpec, datasets: Datasets) -> tuple[SweepSpec, list[str]]:
+def settled_sizes(spec: SweepSpec, there: int) -> tuple[SweepSpec, list[str]]:
     """Return the spec with as many retained examples measured as there are, and what there is to say of it."""
-    default, there = spec.data.retain_evaluation, len(datasets.retain)
+    default = spec.data.retain_evaluation
     if not _is_open(spec.data, "retain_evaluation") or default <= there:
         return spec, []
     return _with_data(spec, retain_evaluation=there), [

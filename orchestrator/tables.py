@@ -37,7 +37,8 @@ def plan_table(plan: "Plan") -> RenderableType:
     table.add_row("searches", f"{plan.studies}, one for each {of_what}")
     if limits:
         table.add_row("budget", limits)
-    table.add_row("models to train, unless cached", f"{plan.models_to_train}  ({plan.training_steps} training steps)")
+    steps = "" if plan.training_steps is None else f"  ({plan.training_steps} training steps)"
+    table.add_row("models to train, unless cached", f"{plan.models_to_train}{steps}")
     table.add_row("step values", str(plan.step_values))
     if plan.evaluations is not None:
         table.add_row("evaluations, at most", str(plan.evaluations))
@@ -85,7 +86,7 @@ def plan_table(plan: "Plan") -> RenderableType:
         notes.append(
             Text("Whole steps take too long to be timed here: parts of them were timed, and the rest reckoned.", "dim")
         )
-    return Group(_sets_table(plan), table, *notes)
+    return Group(*([_sets_table(plan)] if plan.sets else []), table, *notes)
 
 
 def _sets_table(plan: "Plan") -> RenderableType:

@@ -1,10 +1,11 @@
 """What can be wrong with data, a model, settings, or all together: one list of checks, made before anything is trained.
 
 A check looks at a ``Subject`` and yields a ``Problem`` for each thing that would fail later, or give numbers that mean
-nothing. A new one is a function in ``CHECKS``.
+nothing. A new one is a function in ``CHECKS``. One that needs neither texts nor a model belongs to ``size_checks``:
+``plan --no-estimate`` makes it too.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,16 @@ import torch
 from safetensors import safe_open
 
 from trainables.batching import EncodedSet
-from trainables.config import LoraConfig, PreparationConfig, TrialConfig
-from trainables.decks import Sizes
+from trainables.config import LoraConfig
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.limits import ModelLimits, limits_of
-from trainables.problems import Grade, Problem
-
-FEWEST_RANKED = 4
-"""Of a smaller population relative exposure ends at or hardly above 1.44 bits, which an untrained example has."""
-FEW = 8
-"""Examples below which a rank or a mean is coarse."""
+from trainables.problems import Problem
+from trainables.size_checks import SIZE_CHECKS, Counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is checked."""
+class Subject(Counted):
+    """What is checked: what is known before a text is read, and all that is known after it."""
 
     configuration: Any
     """The model's, of Transformers."""
@@ -41,20 +37,9 @@ class Subject:
     """The spec key that says which model it is."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Of a pretrained model on this machine, by their names within it."""
-    generates: bool = False
-    """An encoder-decoder writes texts out."""
     modules: Mapping[str, str] = field(default_factory=dict)
     """Names of the model's modules that can have adapters, to their class; empty: they are not known."""
     lora: LoraConfig | None = None
-    sizes: Sizes | None = None
-    """Of every set; None: of those that are encoded no more is known."""
-    trials: Sequence[TrialConfig] = ()
-    """Configurations that span what may come up."""
-    preparation: PreparationConfig | None = None
-    training_examples: int = 0
-    """Of the base model in one epoch, repetitions counted."""
-    generated: int | None = None
-    """Held-out examples that were asked to be written out; None: as many as there are will do."""
 
 
 Lengths = npt.NDArray[np.int64]
@@ -118,7 +103,7 @@ def decoder_start(subject: Subject) -> Iterator[Problem]:
 
 def padding(subject: Subject) -> Iterator[Problem]:
     """A model that writes texts, and no token to fill the shorter ones up with."""
-    if subject.generates and subject.tokenizer.pad_token_id is None:
+    if subject.generates() and subject.tokenizer.pad_token_id is None:
         yield Problem(
             where=subject.model_key,
             found="its tokenizer has no padding token",
@@ -152,83 +137,8 @@ def adapters(subject: Subject) -> Iterator[Problem]:
             )
 
 
-def populations(subject: Subject) -> Iterator[Problem]:
-    """Populations and held-out sets so small that ranks and means over them say little."""
-    if subject.sizes is None:
-        return
-    for name, own in subject.sizes.forget_sets.items():
-        if own.population < FEW:
-            few = own.population < FEWEST_RANKED
-            ceiling = np.log2(own.population)
-            yield Problem(
-                where=f"data.forget_sets.{name}.population",
-                found=f"{own.population} examples, so that relative exposure ends at {ceiling:.2f} bits",
-                allowed=f"at least {FEWEST_RANKED}: an untrained example has 1.44 bits, and an exposed one must be "
-                f"above"
-                if few
-                else f"{FEW} and more tell examples apart better",
-                advice="raise it; 64 and more are usual",
-                grade=Grade.MISLEADS if few else Grade.NOTE,
-            )
-    if subject.sizes.heldout < FEW:
-        yield Problem(
-            where="data.heldout",
-            found=f"{subject.sizes.heldout} examples, the mean of which is the performance",
-            allowed=f"{FEW} and more make it steadier",
-            advice="raise it; 64 and more are usual",
-            grade=Grade.NOTE,
-        )
-
-
-def batches(subject: Subject) -> Iterator[Problem]:
-    """Batches that are larger than the sets that they are drawn from: they would be called what they are not."""
-    if subject.sizes is not None and subject.trials:
-        sizes = {name: own.forget for name, own in subject.sizes.forget_sets.items()}
-        largest, asked = max(sizes.values()), sorted({config.batch_size for config in subject.trials})
-        small = [f"'{name}' ({size})" for name, size in sizes.items() if size < asked[-1]]
-        if asked[-1] > largest:
-            yield Problem(
-                where="search.space.batch_size",
-                found=f"{asked[-1]}, and the largest forget set has {largest} examples",
-                allowed=f"at most {largest}, which is the whole set",
-                advice=f"give {largest} or less, or enlarge the forget set",
-                grade=Grade.MISLEADS,
-            )
-        elif small:
-            yield Problem(
-                where="search.space.batch_size",
-                found=f"up to {asked[-1]}, more than the forget set {', '.join(small)} has",
-                allowed="of a smaller set the batch is the whole set",
-                advice="give less where steps on both sets are to be compared",
-                grade=Grade.NOTE,
-            )
-    preparation = subject.preparation
-    if preparation is not None and preparation.epochs and 0 < subject.training_examples < preparation.batch_size:
-        chosen = "batch_size" in preparation.model_fields_set
-        yield Problem(
-            where="preparation.batch_size",
-            found=f"{preparation.batch_size}{'' if chosen else ' by default'}, and an epoch has "
-            f"{subject.training_examples} examples",
-            allowed=f"at most {subject.training_examples}" if chosen else "all of them are one batch",
-            advice=f"give {subject.training_examples} or less",
-            grade=Grade.MISLEADS if chosen else Grade.NOTE,
-        )
-
-
-def written_out(subject: Subject) -> Iterator[Problem]:
-    """More held-out examples to write out than there are."""
-    if subject.generates and subject.sizes is not None and (subject.generated or 0) > subject.sizes.heldout:
-        yield Problem(
-            where="evaluation.generated",
-            found=f"{subject.generated} held-out examples are to be written out, and there are {subject.sizes.heldout}",
-            allowed=f"at most {subject.sizes.heldout}",
-            advice="lower it, or leave it out: then 32, or all that there are",
-            grade=Grade.MISLEADS,
-        )
-
-
 CHECKS: tuple[Check, ...] = (
-    lengths, token_ids, decoder_start, padding, weights_are_finite, adapters, populations, batches, written_out,
+    lengths, token_ids, decoder_start, padding, weights_are_finite, adapters, *SIZE_CHECKS,
 )  # fmt: skip
 """Every check, in the order in which problems are listed."""
 

@@ -51,21 +51,26 @@ def draws_of(config: DataConfig) -> list[Draw]:
 class Decks:
     """The corpus and every source of a configuration, dealt to its sets. Each is opened once, and only if needed.
 
+    Args:
+        config: the sets.
+        encoder_decoder: whether the model is one, which can use no example without a prompt.
+        draws: what is drawn; None: all of ``draws_of``.
+
     Raises:
         UnlearningError: a source cannot be used, or has too few examples.
     """
 
-    def __init__(self, config: DataConfig, *, encoder_decoder: bool) -> None:
+    def __init__(self, config: DataConfig, *, encoder_decoder: bool, draws: Sequence[Draw] | None = None) -> None:
         self._config = config
         self._encoder_decoder = encoder_decoder
         self._draws: dict[str, list[Draw]] = {}
-        for draw in draws_of(config):
+        for draw in draws_of(config) if draws is None else draws:
             self._draws.setdefault(_key(draw.source), []).append(draw)
         self._cards: dict[str, Sequence[Example]] = {}
         self.counts: dict[Part, int] = {}
         """How many examples each set gets, those left to the source included."""
-        for key, draws in self._draws.items():
-            self.counts |= self._counts(key, draws)
+        for key, drawn in self._draws.items():
+            self.counts |= self._counts(key, drawn)
 
     def deal(self) -> dict[Part, Sequence[Example]]:
         """Give each set its examples, in an order drawn at random. A source that one set takes whole keeps its own."""
@@ -161,18 +166,19 @@ class Sizes:
 
 
 def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda: False) -> Sizes:
-    """Count every set; where that is left to sources, by looking into these.
+    """Count every set; where that is left to sources, by looking into these, and into no others.
 
     Args:
         config: the sets.
-        encoder_decoder: tells whether the model is one; asked only if sources have to be looked into.
+        encoder_decoder: tells whether the model is one; asked only if such a source leaves out what cannot be used.
 
     Raises:
         UnlearningError: a source cannot be used, or has too few examples.
     """
     counts = {draw.part: draw.count for draw in draws_of(config) if draw.count is not None}
-    if len(counts) < len(draws_of(config)):
-        counts = Decks(config, encoder_decoder=encoder_decoder()).counts
+    if draws := _counted_by_their_sources(config):
+        leaves_out = any(draw.source is not None and draw.source.on_bad == "skip" for draw in draws)
+        counts |= Decks(config, encoder_decoder=leaves_out and encoder_decoder(), draws=draws).counts
     return Sizes(
         retain=counts["retain"],
         heldout=counts["heldout"],
@@ -185,6 +191,19 @@ def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda
             for name, s in config.forget_sets.items()
         },
     )
+
+
+def hub_datasets_to_count(config: DataConfig) -> list[str]:
+    """List the spec keys of what ``sizes_of`` would have to fetch from the Hugging Face hub."""
+    draws = _counted_by_their_sources(config)
+    return [_where(draw) for draw in draws if draw.source is not None and draw.source.dataset is not None]
+
+
+def _counted_by_their_sources(config: DataConfig) -> list[Draw]:
+    """List what is drawn from sources that one set at least takes the rest of."""
+    draws = draws_of(config)
+    left = {_key(draw.source) for draw in draws if draw.count is None}
+    return [draw for draw in draws if _key(draw.source) in left]
 
 
 def _key(source: SourceConfig | None) -> str:

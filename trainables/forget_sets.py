@@ -11,7 +11,7 @@ import numpy as np
 
 from trainables.canaries import CanaryInputs, make_canaries
 from trainables.config import DEFAULT_ALTERNATE, DataConfig, Distribution, ForgetSetConfig
-from trainables.decks import Decks
+from trainables.decks import Decks, Sizes
 from trainables.errors import UnlearningError
 from trainables.examples import (
     Example,
@@ -69,10 +69,7 @@ class Datasets:
         Raises:
             UnlearningError: there are fewer.
         """
-        if count > len(self.retain):
-            raise UnlearningError(
-                f"data.retain_evaluation: {count} retain examples are to be measured, and there are {len(self.retain)}"
-            )
+        require_retained(count, len(self.retain))
         if isinstance(self.retain, StoredExamples):
             return self.retain[:: len(self.retain) // count][:count]
         return self.retain[:count]
@@ -102,6 +99,30 @@ def _with_alternate(example: Example) -> dict[str, Any]:
     """Give an example as plain data; the default alternate goes without saying, and so hashes as it did before."""
     own = {} if example.alternate in (None, DEFAULT_ALTERNATE) else {"alternate": example.alternate}
     return trained_part(example) | own
+
+
+def require_retained(count: int, there: int) -> None:
+    """Require that there are as many retain examples as are to be measured.
+
+    Raises:
+        UnlearningError: there are fewer.
+    """
+    if count > there:
+        raise UnlearningError(
+            f"data.retain_evaluation: {count} retain examples are to be measured, and there are {there}"
+        )
+
+
+def training_examples(config: DataConfig, sizes: Sizes) -> int:
+    """Count what the base model is trained on in an epoch, repetitions included.
+
+    Raises:
+        UnlearningError: as ``repetitions_of``.
+    """
+    return sizes.retain + sum(
+        own.distractors + sum(repetitions_of(config.forget_sets[name], own.forget))
+        for name, own in sizes.forget_sets.items()
+    )
 
 
 def repetitions_of(s: ForgetSetConfig, size: int) -> tuple[int, ...]:

@@ -78,6 +78,13 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
         (["plan", "gp.yaml", "--no-estimate", "--json"], 0, '"trials"'),
         (["plan", "grid.yaml", "--no-estimate", "--set", "resources.gpus_per_trial=0"], 0, "plan of sweep"),
         (["plan", "objectives.yaml", "--no-estimate"], 0, "plan of sweep 'tiny'"),
+        (["plan", "spec.yaml", "--no-estimate"], 0, "texts, token lengths and the model were not checked"),
+        (
+            ["plan", "spec.yaml", "--no-estimate", "--set", "data.forget_sets.verses.population=2"],
+            2,
+            "data.forget_sets.verses.population: 2 examples, so that relative exposure ends at 1.00 bits",
+        ),
+        (["plan", "spec.yaml", "--no-estimate", "--set", "data.heldout=5"], 0, "data.heldout: 5 examples"),
         (["plan", "broken.yaml"], 2, "did you mean 'gradient_ascent'?"),
         (["run", "broken.yaml"], 2, "did you mean 'gradient_ascent'?"),
         (["doctor", "broken.yaml"], 2, "did you mean 'gradient_ascent'?"),
@@ -97,6 +104,19 @@ def test_a_command_that_reads_loads_no_library_that_takes_seconds(folder, argume
     done, heavy = run(folder, *arguments)
     assert (done.returncode, heavy) == (code, set()), done.stderr
     assert said in done.stdout + done.stderr
+
+
+def test_a_file_whose_examples_are_counted_loads_no_model_library(folder, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(folder / "cache"))
+    (folder / "retain.jsonl").write_text("".join(f'{{"text": "text {i}"}}\n' for i in range(30)))
+    settings = ("data.retain=null", "data.retain_source={path: retain.jsonl}", "preparation.batch_size=39")
+    done, heavy = run(
+        folder, "plan", "spec.yaml", "--no-estimate", *(part for setting in settings for part in ("--set", setting))
+    )
+    assert done.returncode == 2, done.stderr
+    assert heavy & {"torch", "transformers", "ray"} == set()
+    assert "datasets" in heavy
+    assert "preparation.batch_size: 39, and an epoch has 38 examples" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["run", "spec.yaml", "--resume", "--name", "driven"], ["resume", "driven"]])

@@ -218,7 +218,7 @@ def test_plan(call, tmp_path):
     assert result["saving"] == pytest.approx((2 + 5 + 9) / 9)
     code, out, err = call("plan", path, "--no-estimate", "--set", "resources.concurrent_trials=auto")
     assert (code, b"plan of sweep 'tiny'" in out) == (0, True)
-    assert "were not looked at" in err
+    assert "were not checked" in err
     smallest = f"model.architecture={json.dumps(tiny_architecture())}"
     code, out, _ = call("plan", path, "--set", smallest, "--set", "resources.gpus_per_trial=0.5")
     assert (code, b"on this machine (cpu)" in out, b"GPU-hours" in out, b"CPU-hours" in out) == (0, True, True, True)

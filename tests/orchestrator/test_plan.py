@@ -204,13 +204,13 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
 
 def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(step_times._Probe, "_seconds", lambda self, work, examples, **_: 1.0)
+    monkeypatch.setattr(step_times._Probe, "_evaluation_s", lambda self, work, examples, **_: 1.0)
     people = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
     found = []
     for distractors in (0, 32):
         data = {"forget_sets": {"people": people | {"distractors": distractors}}}
         spec = make_spec(data=data, model={"architecture": tiny_architecture()}, evaluation={"batch_size": 16})
-        found.append(time_steps(spec).evaluation_s)
+        found.append(time_steps(spec, clock=quick_clock()).evaluation_s)
     assert found == pytest.approx([(4 + 8 + 10 + 10) / 16, (4 + 8 + 32 + 10 + 10) / 16])
 
 
@@ -311,17 +311,39 @@ def test_measuring_has_a_limit_and_reckons_with_parts_of_a_batch(monkeypatch, st
     assert times.evaluation_s == pytest.approx(step_s + 32 * example_s)
 
 
-@pytest.mark.parametrize(("example_s", "update_s"), [(30.0, 0.0), (6.0, 3.0)])
+@pytest.mark.parametrize(("example_s", "update_s"), [(30.0, 0.0), (6.0, 3.0), (3.0, 2.0)])
 def test_what_takes_longer_than_the_limit_is_timed_once(monkeypatch, example_s, update_s):
-    """Of a step of one example that has begun the end is waited for; the others follow from it."""
+    """Of an example that has begun the end is waited for; the others follow from it."""
     model = SlowModel(monkeypatch, step_s=0.0, example_s=example_s, update_s=update_s)
     spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
     times = time_steps(spec, clock=model.clock)
     assert (model.scored[:1], times.cut_short) == ([1], True)
-    assert model.scored.count(1) == len(model.scored) < 3
-    assert times.training_step_s == pytest.approx(10 * example_s + update_s)
-    assert times.ascent_step_s == pytest.approx(4 * example_s + update_s)
-    assert times.evaluation_s == pytest.approx(32 * example_s / (3 if len(model.scored) == 1 else 1))
+    assert model.scored.count(1) == len(model.scored) <= 3
+    passes, update_s = (1, update_s) if len(model.scored) > 1 else (3, 0)
+    assert times.training_step_s == pytest.approx(10 * passes * example_s + update_s)
+    assert times.ascent_step_s == pytest.approx(4 * passes * example_s + update_s)
+    assert times.evaluation_s == pytest.approx(32 * example_s)
+
+
+def test_what_a_pass_takes_however_few_tokens_it_has_is_not_counted_for_every_example(monkeypatch):
+    """Of a step that is too slow only one example can be timed, most of which may be the reading of the weights."""
+    model = SlowModel(monkeypatch, step_s=1.9, example_s=0.1, update_s=2.0)
+    spec = make_spec(
+        search={"space": FIXED}, model={"architecture": tiny_architecture()}, preparation={"batch_size": 100}
+    )
+    times = time_steps(spec, clock=model.clock)
+    assert times.cut_short
+    assert max(model.scored) < 100
+    assert model.now <= MEASURING_LIMIT_S
+    assert times.training_step_s == pytest.approx(1.9 + 100 * 0.1 + 2.0)
+
+
+@pytest.mark.parametrize(("micro_batch_size", "passes"), [(None, 1), (1, 4), (3, 2)])
+def test_every_micro_batch_is_a_pass(monkeypatch, micro_batch_size, passes):
+    model = SlowModel(monkeypatch, step_s=2.0, example_s=0.5)
+    space = {**FIXED, **({} if micro_batch_size is None else {"micro_batch_size": micro_batch_size})}
+    spec = make_spec(search={"space": space}, model={"architecture": tiny_architecture()})
+    assert time_steps(spec, clock=model.clock).ascent_step_s == pytest.approx(passes * 2.0 + 4 * 0.5)
 
 
 def test_no_weights_of_a_pretrained_model_are_loaded_to_time_it(monkeypatch, tmp_path):

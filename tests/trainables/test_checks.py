@@ -11,13 +11,14 @@ from tests.support import tiny_architecture, tiny_encoded, tiny_examples, tiny_m
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.adapters import add_adapters
 from trainables.batching import EncodedSet
-from trainables.checks import CHECKS, Grade, Problem, Subject, problems_of
+from trainables.checks import CHECKS, Subject, problems_of
 from trainables.config import LoraConfig, ModelConfig, PreparationConfig, SourceConfig, TrialConfig
 from trainables.corpora import Example
 from trainables.decks import SetSizes, Sizes
 from trainables.errors import UnlearningError
 from trainables.limits import ModelLimits, adaptable_modules
 from trainables.models import save_model
+from trainables.problems import Grade, Problem
 from trainables.sources import open_source
 from trainables.training import Training
 
@@ -113,7 +114,7 @@ def test_a_decoder_needs_a_start(start):
 @pytest.mark.parametrize(("generates", "padding", "wrong"), [(True, None, 1), (False, None, 0), (True, 1, 0)])
 def test_texts_that_are_written_out_need_a_padding_token(generates, padding, wrong):
     tokenizer = SimpleNamespace(pad_token_id=padding)
-    assert len(problems_of(subject(tokenizer=tokenizer, generates=generates))) == wrong
+    assert len(problems_of(subject(tokenizer=tokenizer, generates=lambda: generates))) == wrong
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -250,8 +251,8 @@ def test_a_batch_of_preparation_that_was_asked_for_is_refused_and_the_default_ta
 
 
 def test_more_texts_to_write_out_than_are_held_out_are_refused():
-    assert graded(problems_of(subject(generates=True, generated=11, sizes=sizes(a=(5, 8))))) == [
+    assert graded(problems_of(subject(generates=lambda: True, generated=11, sizes=sizes(a=(5, 8))))) == [
         ("evaluation.generated", Grade.MISLEADS)
     ]
     for generated in (10, None):
-        assert problems_of(subject(generates=True, generated=generated, sizes=sizes(a=(5, 8)))) == []
+        assert problems_of(subject(generates=lambda: True, generated=generated, sizes=sizes(a=(5, 8)))) == []
