@@ -84,7 +84,10 @@ class RunProgress:
     def training(self, states: Mapping[str, "TrainingState"]) -> None:
         """See ``runner.Events``."""
         if states:
-            self._show("; ".join(f"training {role}: {_training(state)}" for role, state in states.items()))
+            brief = self._is_narrow
+            lead = "" if brief else "training "
+            lines = [f"{lead}{role}: {_training(state, brief=brief)}" for role, state in states.items()]
+            self._show(("\n" if self._console.is_terminal else "; ").join(lines))
 
     def memorized(self, found: Sequence["Memorized"]) -> None:
         """See ``runner.Events``."""
@@ -138,6 +141,11 @@ class RunProgress:
         self._task = self._bar.add_task(what, total=total, completed=done, note="", count=self._count)
 
     @property
+    def _is_narrow(self) -> bool:
+        """Whether this is a terminal on which a note folds unless it is short."""
+        return self._console.is_terminal and self._console.width < WIDE
+
+    @property
     def _count(self) -> str:
         """How many are done, of all, where that is known."""
         if self._total is None:
@@ -149,6 +157,8 @@ class RunProgress:
         eta = self.eta_s()
         left = f"about {duration(eta)} left" if eta is not None else ""
         many = "1 evaluation" if self._evaluations == 1 else f"{self._evaluations} evaluations"
+        if self._is_narrow:  # else the line folds within one of them
+            return "\n".join(line for line in (f"{many}  {left}".rstrip(), endings) if line)
         return "  ".join(part for part in (many, endings, left) if part)
 
     def _show(self, note: str, *, always: bool = False) -> None:
@@ -161,13 +171,15 @@ class RunProgress:
             self._say(f"{what} {self._count or 0}  {note}")
 
     def _say(self, message: str) -> None:
-        self._console.print(PlainText(message), soft_wrap=True)
+        """Print a message: folded between words on a terminal, one line elsewhere."""
+        self._console.print(PlainText(message), soft_wrap=not self._console.is_terminal)
 
 
-def _training(state: "TrainingState") -> str:
+def _training(state: "TrainingState", *, brief: bool = False) -> str:
+    epoch = "" if brief else f"epoch {state.epoch}/{state.epochs}, "
     loss = "" if state.loss is None else f", loss {state.loss:.2f}"
     left = "" if state.left_s is None else f", about {duration(state.left_s)} left"
-    return f"epoch {state.epoch}/{state.epochs}, step {state.step}/{state.steps}{loss}{left}"
+    return f"{epoch}step {state.step}/{state.steps}{loss}{left}"
 
 
 def _first_line(message: str) -> str:

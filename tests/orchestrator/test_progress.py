@@ -127,6 +127,47 @@ def test_counts_are_whole_on_a_terminal(width):
 
 
 @pytest.mark.parametrize(
+    ("width", "column"), [(80, "reference-0: step 83/272, loss 4.79"), (120, "reference-0: epoch 3/8, ")]
+)
+def test_each_model_in_training_has_a_line_of_its_own_on_a_terminal(width, column):
+    text = StringIO()
+    progress = RunProgress(Console(file=text, width=width, force_terminal=True), clock=lambda: 100.0)
+    progress.preparing(["base", "reference-0"])
+    state = TrainingState(step=83, steps=272, epochs=8, loss=4.79, left_s=34)
+    progress.training({"base": state, "reference-0": state})
+    shown_now = StringIO()
+    Console(file=shown_now, width=width, force_terminal=True).print(progress._bar)
+    lines = Text.from_ansi(shown_now.getvalue()).plain.splitlines()
+    assert len(lines) == 2
+    assert all(line.rstrip().endswith("about 34 s left") for line in lines), lines
+    assert column in lines[1]
+
+
+def test_the_time_left_is_not_folded_on_a_narrow_terminal():
+    text, times = StringIO(), iter([100.0, 100.0, 100.0])
+    progress = RunProgress(Console(file=text, width=80, force_terminal=True), clock=lambda: next(times, 177.0))
+    progress.sweeping(total=16, ended=0, concurrent=2)
+    for status in 2 * ["collapsed"] + 5 * ["completed"]:
+        progress.trial_ended(status=status)
+    shown_now = StringIO()
+    Console(file=shown_now, width=80, force_terminal=True).print(progress._bar)
+    lines = Text.from_ansi(shown_now.getvalue()).plain.splitlines()
+    assert [line.split("  ")[-1].strip() for line in map(str.rstrip, lines)] == [
+        "about 1 min 39 s left", "2 collapsed, 5 completed",
+    ]  # fmt: skip
+
+
+def test_what_is_said_on_a_terminal_folds_between_words():
+    text = StringIO()
+    progress = RunProgress(Console(file=text, width=40, force_terminal=True), clock=lambda: 100.0)
+    said = "the base model has memorized " + 8 * "verses and numbers "
+    progress.shared(said.strip())
+    lines = Text.from_ansi(text.getvalue()).plain.splitlines()
+    assert len(lines) > 1
+    assert " ".join(line.strip() for line in lines) == said.strip()
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (3599.7, "1 h 0 min"), (7500, "2 h 5 min")],
 )
