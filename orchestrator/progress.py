@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from orchestrator.interrupt import clear_of
 from orchestrator.terminal import PlainText
 from trainables.records import ENDED
 
@@ -50,6 +51,7 @@ class RunProgress:
             expand=True,
         )
         self._task: TaskID | None = None
+        self._note = ""
         self._total: int | None = None
         self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
@@ -61,7 +63,7 @@ class RunProgress:
     @contextmanager
     def live(self) -> Iterator["RunProgress"]:
         """Draw while the block runs."""
-        with self._bar:
+        with clear_of(lambda: self._height), self._bar:
             yield self
 
     def doing(self, what: str) -> None:
@@ -136,6 +138,7 @@ class RunProgress:
     def _begin(self, what: str, total: int | None, *, done: int = 0) -> None:
         self._total, self._done, self._ended_before = total, done, done
         self._started = self._clock()
+        self._note = ""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(what, total=total, completed=done, note="", count=self._count)
@@ -144,6 +147,13 @@ class RunProgress:
     def _is_narrow(self) -> bool:
         """Whether this is a terminal on which a note folds unless it is short."""
         return self._console.is_terminal and self._console.width < WIDE
+
+    @property
+    def _height(self) -> int:
+        """Lines that the bar takes on a terminal, at most: a note folds where it is longer than half a line."""
+        if not self._console.is_terminal:
+            return 0
+        return sum(1 + 2 * len(line) // self._console.width for line in self._note.split("\n"))
 
     @property
     def _count(self) -> str:
@@ -163,6 +173,7 @@ class RunProgress:
 
     def _show(self, note: str, *, always: bool = False) -> None:
         assert self._task is not None
+        self._note = note
         self._bar.update(self._task, completed=self._done, note=note, count=self._count)
         now = self._clock()
         if not self._console.is_terminal and (always or now - self._last_line >= LINE_EVERY_S):

@@ -1,5 +1,7 @@
 """Progress as plain lines, with a clock of our own; and tables of what is empty."""
 
+import os
+import signal
 from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.frontier_tables import frontier_report
+from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.model_tasks import ModelTask
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
 from orchestrator.runner import _Run
@@ -155,6 +158,24 @@ def test_the_time_left_is_not_folded_on_a_narrow_terminal():
     assert [line.split("  ")[-1].strip() for line in map(str.rstrip, lines)] == [
         "about 1 min 39 s left", "2 collapsed, 5 completed",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("models", [1, 2, 5])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_what_a_signal_is_told_stays_clear_of_the_bar(width, models, capfd):
+    """The bar erases the lines that it took, upwards from the cursor, when it is drawn again."""
+    progress = RunProgress(Console(file=StringIO(), width=width, force_terminal=True), clock=lambda: 100.0)
+    with catch_signals(Interrupt()), progress.live():
+        progress.preparing(["base"])
+        state = TrainingState(step=1083, steps=4272, epochs=8, loss=4.79, left_s=340)
+        progress.training({f"reference-{index}": state for index in range(models)})
+        os.kill(os.getpid(), signal.SIGINT)
+        said = capfd.readouterr().err
+        bar = StringIO()
+        Console(file=bar, width=width, force_terminal=True).print(progress._bar)
+    erased = len(bar.getvalue().splitlines()) - 1
+    assert erased >= models - 1
+    assert len(said) - len(said.rstrip("\n")) > erased
 
 
 def test_what_is_said_on_a_terminal_folds_between_words():
