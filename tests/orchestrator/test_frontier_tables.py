@@ -8,7 +8,7 @@ from rich.console import Console
 
 from orchestrator.frontier_plot import HEIGHT, WIDTH, frontier_plot
 from orchestrator.frontier_tables import POINTS_IN_SUMMARY, frontier_report, frontier_summary
-from orchestrator.summary import floor_note, marks, points_shown, points_title
+from orchestrator.summary import floor_note, marks, measures, points_shown, points_title
 from tests.orchestrator.test_frontier import path, row, whole
 
 METRICS = {
@@ -290,6 +290,30 @@ def shared(costs, *, own_kind=1.0):
         ]
         found.append(replace(whole(rows, base=BASE | {"population_nll": 2.0}), forget_set=name))
     return found
+
+
+@pytest.mark.parametrize("show", [frontier_report, frontier_summary])
+def test_settings_that_would_fold_within_words_are_numbered_and_listed_below(show):
+    long = [f"npo beta=0.5 retain_weight={weight} · sgd lr=0.1 · batch 4" for weight in ("0.5", "1.0")]
+    rows = [
+        row(20.0 - step, 3 + step / 10, step=step, settings=long[step % 2], **METRICS | OWN_KIND) for step in range(8)
+    ]
+    text = shown(show([whole(rows, base=BASE | OWN_KIND)]))
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines.count("settings 1: retain_weight=1 sgd lr=0.1") == 1
+    assert lines.count("settings 2: retain_weight=0.5 sgd lr=0.1") == 1
+    points = lines[1 + next(index for index, line in enumerate(lines) if line.startswith("─")) :][: len(rows)]
+    assert [line.split()[1:3] for line in points] == [[str(1 + index % 2), str(7 - index)] for index in range(8)]
+
+
+def test_that_no_setting_is_shared_is_said_once():
+    one, other = (
+        replace(curve(settings=f"gradient_ascent · sgd lr={rate} · batch 4", setting_id=rate), forget_set=rate)
+        for rate in ("0.1", "0.2")
+    )
+    assert measures([one, other]) == ["gen_ex", "rel_ex"]
+    assert shown(frontier_report([one, other])).count("no setting was run on several") == 1
 
 
 def test_forget_sets_stand_side_by_side_at_equal_settings_only():
