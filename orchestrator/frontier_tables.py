@@ -189,13 +189,20 @@ def _target_cells(target: Target, performance: str) -> list[str]:
 
 
 def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    found = prices(frontiers, measure)
+    first = measure == measures(frontiers)[0]  # the next tables need not say it again
+    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    below = [*(Text(note, style="dim") for note in notes if note), Text("")]
+    if not any(price.best is not None for price in found):  # a table would have columns of nothing
+        reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
+        return Group(Text(f"{PRICES[measure]}, is reached by"), *map(Text, reached), *below)
     table = _table(f"{PRICES[measure]} (lost in nats/token)")
     costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
     quality = quality_name(frontiers[0]) if frontiers else ""
     numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
     for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-    for price in prices(frontiers, measure):
+    for price in found:
         best = price.best
         level = None if best is None else best.unlearning_quality
         table.add_row(
@@ -205,9 +212,7 @@ def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: st
             number(None if best is None or best.steps is None else best.steps.mean, 1),
             names.short(best.settings) if best else "-", price.seeds,
         )  # fmt: skip
-    first = measure == measures(frontiers)[0]  # the next tables need not say it again
-    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
-    return Group(table, *(Text(note, style="dim") for note in notes if note), Text(""))
+    return Group(table, *below)
 
 
 def _mean(setting: SettingCrossing, price: str) -> float | None:

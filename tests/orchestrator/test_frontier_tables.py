@@ -88,6 +88,12 @@ def test_the_floor_and_its_spread_are_printed_and_drawn(show):
     assert sum("|" in line for line in canvas) >= len(canvas) - 1, "a point may stand on it"
 
 
+def test_a_range_of_equal_ends_is_not_written():
+    equal = [{**reference, "gen_ex_abs": 7.5} for reference in REFERENCES]
+    said = floor_note(whole([row(1.0, 3.0, **METRICS)], base=BASE, references=equal))
+    assert "|GenEx| 7.50 bits, GenEx 0.00 (-1.00 to 1.00) bits" in said
+
+
 def test_why_a_floor_is_not_known_is_said():
     one = whole([row(1.0, 3.0)], base=BASE, references=[{**REFERENCES[0], "gen_ex": None, "gen_ex_abs": None}])
     assert "of GenEx not known: there is one only" in floor_note(one)
@@ -307,6 +313,16 @@ def test_settings_that_would_fold_within_words_are_numbered_and_listed_below(sho
     assert [line.split()[1:3] for line in points] == [[str(1 + index % 2), str(7 - index)] for index in range(8)]
 
 
+def test_a_price_that_no_trial_gets_to_has_no_columns_of_nothing():
+    text = " ".join(
+        shown(frontier_summary([replace(curve(gen_ex=5.0), forget_set=name) for name in ("one", "other")])).split()
+    )
+    price = text.split("the price of mean GenEx 0")[1].split("the price of")[0]
+    assert "is reached by one: 0 of 1 trials other: 0 of 1 trials" in price
+    assert "seeds" not in price
+    assert "lost" not in price
+
+
 def test_that_no_setting_is_shared_is_said_once():
     one, other = (
         replace(curve(settings=f"gradient_ascent · sgd lr={rate} · batch 4", setting_id=rate), forget_set=rate)
@@ -349,10 +365,10 @@ def test_no_setting_in_common_is_said_and_compared_by_nothing():
 
 def test_the_last_sentence_answers_what_it_costs():
     people = shared({"people": {("0.1", 0): 0.016}})[0]
-    lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 400).splitlines()
+    lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 500).splitlines()
     assert lines[-1] == (
         "Ending the exposure (mean GenEx 0: as likely as under models that never saw the data) costs, by the best "
         "setting that was run: for verses +1.1 nats/token on held-out data, at step 20; for people +0.016 "
         "nats/token on held-out data, +0.5 on never-trained data of its own kind, at step 10; for rest more than "
-        "was tried, since no trial gets there: at best 1.0 of 10.0 bits of |GenEx| are left."
+        "was tried, since no trial gets there without collapsing: at best 1.0 of 10.0 bits of |GenEx| are left."
     )
