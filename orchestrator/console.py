@@ -1,7 +1,9 @@
 """How commands speak: results to standard output, messages to standard error."""
 
 import io
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -37,6 +39,22 @@ def print_json(value: Any) -> None:
 def show(text: str, *, end: str = "\n") -> None:
     """Write text for people to standard output, cleaned."""
     write(f"{clean(text)}{end}".encode())
+
+
+def show_folded(text: str, *, indent: str = "") -> None:
+    """Write lines without commands to standard output; on a terminal they fold between words, paths stay whole.
+
+    A terminal that folds by itself cuts words, yet what it folded can be copied: right for commands alone.
+    """
+    if sys.stdout.isatty():
+        fold = textwrap.TextWrapper(
+            shutil.get_terminal_size().columns,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        text = "\n".join(fold.fill(line) for line in text.splitlines())
+    show(text)
 
 
 def out() -> PlainConsole:

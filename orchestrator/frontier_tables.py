@@ -54,6 +54,8 @@ LOST_ON = {
 """Headings of what is lost, on held-out data and on data of the forget set's own kind."""
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""
+SETTING_WORD = 12
+"""Characters of the longest word of a setting that has room in a frontier's table of 80 columns."""
 SHARED_SETTINGS = 12
 """Settings in a table of forget sets side by side; ``frontier --json`` has all."""
 
@@ -125,9 +127,11 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
     headers += [*["held-\nout\nNLL"] * shows_nll, *costs.values(), *["BLEU"] * writes]
     for name in (*extra.values(), *headers):
         table.add_column(name, justify="right", overflow="fold")
-    for row in rows:
+    settings = [names.short(settings_of(row)) for row in rows]
+    numbered = _numbered(settings)
+    for row, setting in zip(rows, settings, strict=True):
         table.add_row(
-            marks(frontier, row), row["trial_id"][:8], names.short(settings_of(row)), str(row["step"]),
+            marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
             *(number(frontier.minimised(row)[index], 3) for index in extra),
             *(number(row[name], 2) for name in exposures),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
@@ -135,9 +139,17 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
             *(number(lost(row, frontier, name), 3, sign=True) for name in costs),
             *([number(row["bleu"], 1)] if writes else []),
         )  # fmt: skip
+    below = [Text(f"settings {number}: {setting}") for setting, number in numbered.items()]
     if not frontier.points:
         return Group(table, Text("no completed evaluation yet", style="yellow"), Text(""))
-    return Group(table, *(Text(line, style="dim") for line in frontier_notes(frontier)), Text(""))
+    return Group(table, *below, *(Text(line, style="dim") for line in frontier_notes(frontier)), Text(""))
+
+
+def _numbered(settings: Sequence[str]) -> dict[str, str]:
+    """Return a number for each setting, which stands for it in a table where words would be cut; empty: none would."""
+    if all(len(word) <= SETTING_WORD for setting in settings for word in setting.split()):
+        return {}
+    return {setting: str(index) for index, setting in enumerate(dict.fromkeys(settings), start=1)}
 
 
 def _shown_anyway(frontier: Frontier) -> set[str]:
@@ -177,13 +189,20 @@ def _target_cells(target: Target, performance: str) -> list[str]:
 
 
 def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    found = prices(frontiers, measure)
+    first = measure == measures(frontiers)[0]  # the next tables need not say it again
+    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    below = [*(Text(note, style="dim") for note in notes if note), Text("")]
+    if not any(price.best is not None for price in found):  # a table would have columns of nothing
+        reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
+        return Group(Text(f"{PRICES[measure]}, is reached by"), *map(Text, reached), *below)
     table = _table(f"{PRICES[measure]} (lost in nats/token)")
     costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
     quality = quality_name(frontiers[0]) if frontiers else ""
     numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
     for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-    for price in prices(frontiers, measure):
+    for price in found:
         best = price.best
         level = None if best is None else best.unlearning_quality
         table.add_row(
@@ -193,9 +212,7 @@ def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: st
             number(None if best is None or best.steps is None else best.steps.mean, 1),
             names.short(best.settings) if best else "-", price.seeds,
         )  # fmt: skip
-    first = measure == measures(frontiers)[0]  # the next tables need not say it again
-    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
-    return Group(table, *(Text(note, style="dim") for note in notes if note), Text(""))
+    return Group(table, *below)
 
 
 def _mean(setting: SettingCrossing, price: str) -> float | None:
@@ -208,8 +225,9 @@ def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: s
     shared = shared_settings(frontiers, measure)
     if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
         return Text("")
-    if not shared:
-        return Group(Text(NONE_SHARED, style="dim"), Text(""))
+    if not shared:  # by whichever measure
+        said_before = measure != measures(frontiers)[0]
+        return Text("") if said_before else Group(Text(NONE_SHARED, style="dim"), Text(""))
     shared = reached_by_some(shared)
     if not shared:
         return Text("")

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -76,7 +76,25 @@ def catch_signals(interrupt: Interrupt) -> Iterator[None]:
         restore()
 
 
+@contextmanager
+def clear_of(display: Callable[[], int]) -> Iterator[None]:
+    """Keep what a signal's sender is told clear of a live display while the block runs.
+
+    Args:
+        display: returns how many lines above the cursor the display erases, at most, when it is drawn again.
+    """
+    _displays.append(display)
+    try:
+        yield
+    finally:
+        _displays.remove(display)
+
+
+_displays: list[Callable[[], int]] = []
+
+
 def _tell(message: str) -> None:
     """Write to standard error by no object that the interrupted code may be in the midst of using."""
+    below = "\n" * (1 + sum(display() for display in _displays))
     with contextlib.suppress(OSError):
-        os.write(2, f"\nunlearn-sweep: {message}\n".encode())
+        os.write(2, f"\nunlearn-sweep: {message}{below}".encode())

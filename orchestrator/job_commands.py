@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.console import left_out, print_json, say, show, write
+from orchestrator.console import left_out, print_json, say, show, show_folded, write
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.ledger import PREPARATION, SPEC
 from orchestrator.options import (
@@ -59,7 +59,7 @@ def doctor(
     for check in examine(loaded, storage=storage, workers=workers):
         checks.append(check)
         if not as_json:
-            show(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}")
+            show_folded(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}", indent="    ")
     if as_json:
         print_json([asdict(check) for check in checks])
     if not all(check.ok for check in checks):
@@ -173,7 +173,10 @@ def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> No
         print_json(found[0] if one else found)
         return
     for index, entry in enumerate(found):
-        show(("\n" if index else "") + described(entry))
+        progress, _, rest = described(entry).partition("\n")
+        show("", end="\n" if index else "")
+        show_folded(progress, indent="  ")
+        show(rest)
         if entry["job"] is not None:
             job = entry["job"]
             show(f"job {job['job_id']}: {job['status']}, submitted {job['submitted_at']}")

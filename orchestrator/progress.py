@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from orchestrator.interrupt import clear_of
 from orchestrator.terminal import PlainText
 from trainables.records import ENDED
 
@@ -59,6 +60,7 @@ class RunProgress:
             expand=True,
         )
         self._task: TaskID | None = None
+        self._note = ""
         self._total: int | None = None
         self._done = self._ended_before = self._evaluations = 0
         self._statuses: Counter[str] = Counter()
@@ -70,7 +72,7 @@ class RunProgress:
     @contextmanager
     def live(self) -> Iterator["RunProgress"]:
         """Draw while the block runs."""
-        with self._bar:
+        with clear_of(lambda: self._height), self._bar:
             yield self
 
     def doing(self, what: str) -> None:
@@ -93,7 +95,10 @@ class RunProgress:
     def training(self, states: Mapping[str, "TrainingState"]) -> None:
         """See ``runner.Events``."""
         if states:
-            self._show("; ".join(f"training {role}: {_training(state)}" for role, state in states.items()))
+            brief = self._is_narrow
+            lead = "" if brief else "training "
+            lines = [f"{lead}{role}: {_training(state, brief=brief)}" for role, state in states.items()]
+            self._show(("\n" if self._console.is_terminal else "; ").join(lines))
 
     def memorized(self, found: Sequence["Memorized"]) -> None:
         """See ``runner.Events``."""
@@ -142,9 +147,22 @@ class RunProgress:
     def _begin(self, what: str, total: int | None, *, done: int = 0) -> None:
         self._total, self._done, self._ended_before = total, done, done
         self._started = self._clock()
+        self._note = ""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(what, total=total, completed=done, note="", count=self._count)
+
+    @property
+    def _is_narrow(self) -> bool:
+        """Whether this is a terminal on which a note folds unless it is short."""
+        return self._console.is_terminal and self._console.width < WIDE
+
+    @property
+    def _height(self) -> int:
+        """Lines that the bar takes on a terminal, at most: a note folds where it is longer than half a line."""
+        if not self._console.is_terminal:
+            return 0
+        return sum(1 + 2 * len(line) // self._console.width for line in self._note.split("\n"))
 
     @property
     def _count(self) -> str:
@@ -158,10 +176,13 @@ class RunProgress:
         eta = self.eta_s()
         left = f"about {duration(eta)} left" if eta is not None else ""
         many = "1 evaluation" if self._evaluations == 1 else f"{self._evaluations} evaluations"
+        if self._is_narrow:  # else the line folds within one of them
+            return "\n".join(line for line in (f"{many}  {left}".rstrip(), endings) if line)
         return "  ".join(part for part in (many, endings, left) if part)
 
     def _show(self, note: str, *, always: bool = False) -> None:
         assert self._task is not None
+        self._note = note
         self._bar.update(self._task, completed=self._done, note=note, count=self._count)
         now = self._clock()
         if not self._console.is_terminal and (always or now - self._last_line >= LINE_EVERY_S):
@@ -170,13 +191,15 @@ class RunProgress:
             self._say(f"{what} {self._count or 0}  {note}")
 
     def _say(self, message: str) -> None:
-        self._console.print(PlainText(message), soft_wrap=True)
+        """Print a message: folded between words on a terminal, one line elsewhere."""
+        self._console.print(PlainText(message), soft_wrap=not self._console.is_terminal)
 
 
-def _training(state: "TrainingState") -> str:
+def _training(state: "TrainingState", *, brief: bool = False) -> str:
+    epoch = "" if brief else f"epoch {state.epoch}/{state.epochs}, "
     loss = "" if state.loss is None else f", loss {state.loss:.2f}"
     left = "" if state.left_s is None else f", about {duration(state.left_s)} left"
-    return f"epoch {state.epoch}/{state.epochs}, step {state.step}/{state.steps}{loss}{left}"
+    return f"{epoch}step {state.step}/{state.steps}{loss}{left}"
 
 
 def _first_line(message: str) -> str:

@@ -146,7 +146,7 @@ def _answer_of(frontier: Frontier) -> str:
     start = None if frontier.base is None else frontier.base["unlearning_quality"]
     of = "" if start is None else f" of {start:.1f}"
     left = f": at best {min(reached):.1f}{of} bits of {quality_name(frontier)} are left" if reached else ""
-    return f"more than was tried, since no trial gets there{left}"
+    return f"more than was tried, since no trial gets there without collapsing{left}"
 
 
 def _mean(level: Level | None) -> float | None:
@@ -377,8 +377,7 @@ def number(value: float | None, digits: int, *, sign: bool = False) -> str:
 
 
 def _level(level: Level) -> str:
-    spread = f" ({level.low:.2f} to {level.high:.2f})" if level.models > 1 else ""
-    return f"{level.mean:.2f}{spread}"
+    return level_text(level, 2)
 
 
 def _own_kind(base: Row) -> str:

@@ -93,7 +93,7 @@ def _sets_table(plan: "Plan") -> RenderableType:
     """Show how large each set is and how long its examples are."""
     table = Table(title=f"data of sweep '{plan.sweep}'")
     table.add_column("set")
-    for name in ("examples", "tokens: median", "longest"):
+    for name in ("examples", "tokens:\nmedian", "\nlongest"):
         table.add_column(name, justify="right")
     for one in plan.sets:
         known = one.median_tokens is not None

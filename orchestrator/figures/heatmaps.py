@@ -31,7 +31,7 @@ def heatmap_figure(data: ReportData) -> Figure:
                 color=alt.Color(
                     "share:Q",
                     scale=alt.Scale(scheme="viridis", reverse=True, domain=[0, 1], clamp=True),
-                    legend=alt.Legend(title=f"{QUALITY[data.has_references]}: {share}", format="%"),
+                    legend=alt.Legend(title=[f"{QUALITY[data.has_references]}:", share], format="%"),
                 ),
                 tooltip=[
                     alt.Tooltip("rates:N", title="learning rate"),

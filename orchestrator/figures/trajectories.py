@@ -28,15 +28,17 @@ def trajectory_figure(data: ReportData) -> Figure:
         panels += [_trajectory_panel(data, own, measure, frontier, f"{forget_set} · {method}") for measure in measures]
     drawn = len({row["trial_id"] for row in data.trajectories})
     total = sum(f.trials for f in data.frontiers)
+    leaves = "the model is over-unlearned (GenEx) or " if "gen_ex" in measures else ""
+    models = "Green, of exposures: the range and the mean of the reference models."
+    if not data.has_references:
+        models = "GenEx is missing: the sweep has no reference models."
     return Figure(
         name="trajectories",
         title="Exposure and performance along the ascent",
         caption=(
             "Each line is one trial, by learning rate. Exposures have a scale for each forget set, performance one for "
-            "all. Lines leave the frame where the model is over-unlearned (GenEx) or beyond nine tenths of all "
-            "evaluations (performance). "
-            f"{drawn} of {total} trials are drawn. Green, of exposures: the range and the mean of the reference models."
-            + ("" if "gen_ex" in measures else " GenEx is missing: the sweep has no reference models.")
+            f"all. Lines leave the frame where {leaves}beyond nine tenths of all evaluations (performance). "
+            f"{drawn} of {total} trials are drawn. {models}"
         )
         if panels
         else "Nothing to draw: no evaluation is committed.",

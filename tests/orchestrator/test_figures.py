@@ -296,6 +296,16 @@ def test_exposures_have_a_scale_for_each_forget_set_and_performance_one_for_all(
     assert len({json.dumps(sorted(new)) for own in of.values() for what, new, _ in own if what == "performance"}) == 1
 
 
+@pytest.mark.parametrize("has_references", [True, False])
+def test_the_title_of_a_heatmaps_legend_has_room(data, has_references):
+    """A longer line is cut, with an ellipsis."""
+    (spec, *_) = heatmap_figure(replace(data, has_references=has_references)).page_specs()
+    (color,) = encodings(spec, "color")
+    lines = color["legend"]["title"]
+    assert max(map(len, lines)) <= 40
+    assert lines[1] == "share of the base model's that is left"
+
+
 def test_a_heatmap_is_a_share_of_what_the_base_model_has_of_the_same_set(data):
     """On one scale of bits, a set that starts at a tenth of another would look unlearned before the first step."""
     low = [

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from orchestrator.frontier_plot import HEIGHT, WIDTH, frontier_plot
 from orchestrator.frontier_tables import POINTS_IN_SUMMARY, frontier_report, frontier_summary
-from orchestrator.summary import floor_note, marks, points_shown, points_title
+from orchestrator.summary import floor_note, marks, measures, points_shown, points_title
 from tests.orchestrator.test_frontier import path, row, whole
 
 METRICS = {
@@ -86,6 +86,12 @@ def test_the_floor_and_its_spread_are_printed_and_drawn(show):
     assert "| floor of verses: its reference models' mean" in text
     canvas = [line for line in text.splitlines() if line.endswith("│")]
     assert sum("|" in line for line in canvas) >= len(canvas) - 1, "a point may stand on it"
+
+
+def test_a_range_of_equal_ends_is_not_written():
+    equal = [{**reference, "gen_ex_abs": 7.5} for reference in REFERENCES]
+    said = floor_note(whole([row(1.0, 3.0, **METRICS)], base=BASE, references=equal))
+    assert "|GenEx| 7.50 bits, GenEx 0.00 (-1.00 to 1.00) bits" in said
 
 
 def test_why_a_floor_is_not_known_is_said():
@@ -292,6 +298,40 @@ def shared(costs, *, own_kind=1.0):
     return found
 
 
+@pytest.mark.parametrize("show", [frontier_report, frontier_summary])
+def test_settings_that_would_fold_within_words_are_numbered_and_listed_below(show):
+    long = [f"npo beta=0.5 retain_weight={weight} · sgd lr=0.1 · batch 4" for weight in ("0.5", "1.0")]
+    rows = [
+        row(20.0 - step, 3 + step / 10, step=step, settings=long[step % 2], **METRICS | OWN_KIND) for step in range(8)
+    ]
+    text = shown(show([whole(rows, base=BASE | OWN_KIND)]))
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines.count("settings 1: retain_weight=1 sgd lr=0.1") == 1
+    assert lines.count("settings 2: retain_weight=0.5 sgd lr=0.1") == 1
+    points = lines[1 + next(index for index, line in enumerate(lines) if line.startswith("─")) :][: len(rows)]
+    assert [line.split()[1:3] for line in points] == [[str(1 + index % 2), str(7 - index)] for index in range(8)]
+
+
+def test_a_price_that_no_trial_gets_to_has_no_columns_of_nothing():
+    text = " ".join(
+        shown(frontier_summary([replace(curve(gen_ex=5.0), forget_set=name) for name in ("one", "other")])).split()
+    )
+    price = text.split("the price of mean GenEx 0")[1].split("the price of")[0]
+    assert "is reached by one: 0 of 1 trials other: 0 of 1 trials" in price
+    assert "seeds" not in price
+    assert "lost" not in price
+
+
+def test_that_no_setting_is_shared_is_said_once():
+    one, other = (
+        replace(curve(settings=f"gradient_ascent · sgd lr={rate} · batch 4", setting_id=rate), forget_set=rate)
+        for rate in ("0.1", "0.2")
+    )
+    assert measures([one, other]) == ["gen_ex", "rel_ex"]
+    assert shown(frontier_report([one, other])).count("no setting was run on several") == 1
+
+
 def test_forget_sets_stand_side_by_side_at_equal_settings_only():
     costs = {
         "verses": {("0.1", 0): 0.4, ("0.1", 1): 0.5, ("0.2", 0): 0.3, ("0.5", 0): 0.01},
@@ -325,10 +365,10 @@ def test_no_setting_in_common_is_said_and_compared_by_nothing():
 
 def test_the_last_sentence_answers_what_it_costs():
     people = shared({"people": {("0.1", 0): 0.016}})[0]
-    lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 400).splitlines()
+    lines = shown(frontier_summary([bent(), people, replace(curve(), forget_set="rest")]), 500).splitlines()
     assert lines[-1] == (
         "Ending the exposure (mean GenEx 0: as likely as under models that never saw the data) costs, by the best "
         "setting that was run: for verses +1.1 nats/token on held-out data, at step 20; for people +0.016 "
         "nats/token on held-out data, +0.5 on never-trained data of its own kind, at step 10; for rest more than "
-        "was tried, since no trial gets there: at best 1.0 of 10.0 bits of |GenEx| are left."
+        "was tried, since no trial gets there without collapsing: at best 1.0 of 10.0 bits of |GenEx| are left."
     )

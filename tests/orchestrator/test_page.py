@@ -94,6 +94,11 @@ def test_a_table_wider_than_the_screen_scrolls_by_itself(visit):
     assert (widths[0] > widths[1]) == (visit.page.viewport_size["width"] == WIDTHS["phone"])
 
 
+def test_a_price_and_its_range_fold_rather_than_widen_the_table(visit):
+    cells = visit.page.locator("#price .scroll").first.locator("td.n")
+    assert set(cells.evaluate_all("cells => cells.map(e => getComputedStyle(e).whiteSpace)")) == {"normal"}
+
+
 def test_print_keeps_every_panel_and_table_within_the_paper(browser, url):
     a4 = Visit(browser, url, WIDTHS["desk"]).page
     a4.emulate_media(media="print")

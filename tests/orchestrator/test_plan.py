@@ -15,7 +15,7 @@ from orchestrator import step_times
 from orchestrator.inputs import SweepInputs
 from orchestrator.overheads import measure_overheads, overheads_of
 from orchestrator.plan import fits_here, plan_sweep
-from orchestrator.set_summaries import typical_lengths
+from orchestrator.set_summaries import SetSummary, typical_lengths
 from orchestrator.spec import ResourcesConfig
 from orchestrator.step_times import MEASURING_LIMIT_S, StepTimes, time_steps
 from orchestrator.tables import plan_table
@@ -61,6 +61,13 @@ def table_of(result):
     console = Console(width=100, record=True, file=StringIO())
     console.print(plan_table(result))
     return " ".join(console.export_text().split())
+
+
+def test_the_sets_of_a_plan_have_a_line_each_in_80_columns():
+    one = SetSummary(forget_set="personal_data", part="population", examples=96, median_tokens=32.5, longest_tokens=41)
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(plan_table(replace(plan(make_spec()), sets=(one,))))
+    assert "personal_data: population, never trained │" in console.export_text()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Progress as plain lines, with a clock of our own; and tables of what is empty."""
 
+import os
+import signal
 from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.frontier_tables import frontier_report
+from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.model_tasks import ModelTask
 from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
 from orchestrator.runner import _Run
@@ -135,6 +138,65 @@ def test_counts_are_whole_on_a_terminal(width):
     for part in ("160/400", "1234 evaluations", "10 collapsed,", "10 completed,", "10 diverged,", "10 failed,"):
         assert part in plain, plain
     assert "10 stopped" in plain
+
+
+@pytest.mark.parametrize(
+    ("width", "column"), [(80, "reference-0: step 83/272, loss 4.79"), (120, "reference-0: epoch 3/8, ")]
+)
+def test_each_model_in_training_has_a_line_of_its_own_on_a_terminal(width, column):
+    text = StringIO()
+    progress = RunProgress(Console(file=text, width=width, force_terminal=True), clock=lambda: 100.0)
+    progress.preparing(["base", "reference-0"])
+    state = TrainingState(step=83, steps=272, epochs=8, loss=4.79, left_s=34)
+    progress.training({"base": state, "reference-0": state})
+    shown_now = StringIO()
+    Console(file=shown_now, width=width, force_terminal=True).print(progress._bar)
+    lines = Text.from_ansi(shown_now.getvalue()).plain.splitlines()
+    assert len(lines) == 2
+    assert all(line.rstrip().endswith("about 34 s left") for line in lines), lines
+    assert column in lines[1]
+
+
+def test_the_time_left_is_not_folded_on_a_narrow_terminal():
+    text, times = StringIO(), iter([100.0, 100.0, 100.0])
+    progress = RunProgress(Console(file=text, width=80, force_terminal=True), clock=lambda: next(times, 177.0))
+    progress.sweeping(total=16, ended=0, concurrent=2)
+    for status in 2 * ["collapsed"] + 5 * ["completed"]:
+        progress.trial_ended(status=status)
+    shown_now = StringIO()
+    Console(file=shown_now, width=80, force_terminal=True).print(progress._bar)
+    lines = Text.from_ansi(shown_now.getvalue()).plain.splitlines()
+    assert [line.split("  ")[-1].strip() for line in map(str.rstrip, lines)] == [
+        "about 1 min 39 s left", "2 collapsed, 5 completed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("models", [1, 2, 5])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_what_a_signal_is_told_stays_clear_of_the_bar(width, models, capfd):
+    """The bar erases the lines that it took, upwards from the cursor, when it is drawn again."""
+    progress = RunProgress(Console(file=StringIO(), width=width, force_terminal=True), clock=lambda: 100.0)
+    with catch_signals(Interrupt()), progress.live():
+        progress.preparing(["base"])
+        state = TrainingState(step=1083, steps=4272, epochs=8, loss=4.79, left_s=340)
+        progress.training({f"reference-{index}": state for index in range(models)})
+        os.kill(os.getpid(), signal.SIGINT)
+        said = capfd.readouterr().err
+        bar = StringIO()
+        Console(file=bar, width=width, force_terminal=True).print(progress._bar)
+    erased = len(bar.getvalue().splitlines()) - 1
+    assert erased >= models - 1
+    assert len(said) - len(said.rstrip("\n")) > erased
+
+
+def test_what_is_said_on_a_terminal_folds_between_words():
+    text = StringIO()
+    progress = RunProgress(Console(file=text, width=40, force_terminal=True), clock=lambda: 100.0)
+    said = "the base model has memorized " + 8 * "verses and numbers "
+    progress.shared(said.strip())
+    lines = Text.from_ansi(text.getvalue()).plain.splitlines()
+    assert len(lines) > 1
+    assert " ".join(line.strip() for line in lines) == said.strip()
 
 
 @pytest.mark.parametrize(
