@@ -203,6 +203,7 @@ def answer(files, written_sweeps, monkeypatch, capsys):
         nowhere = server.getsockname()[1]
     for module in ("orchestrator.doctor", "orchestrator.runner"):
         monkeypatch.setattr(f"{module}.ray_session", no_cluster)
+    monkeypatch.setattr("orchestrator.runner.starts_here", lambda: False)  # else a worker reads the data
     monkeypatch.setattr("trainables.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{nowhere}")
     monkeypatch.setattr("trainables.hub_access.is_offline_mode", lambda: False)
     monkeypatch.setattr("trainables.hub_access.getproxies", dict)
