@@ -145,7 +145,9 @@ def test_counts_are_whole_on_a_terminal(width):
 )
 def test_each_model_in_training_has_a_line_of_its_own_on_a_terminal(width, column):
     text = StringIO()
-    progress = RunProgress(Console(file=text, width=width, force_terminal=True), clock=lambda: 100.0)
+    progress = RunProgress(
+        Console(file=text, width=width, force_terminal=True), Console(file=StringIO()), clock=lambda: 100.0
+    )
     progress.preparing(["base", "reference-0"])
     state = TrainingState(step=83, steps=272, epochs=8, loss=4.79, left_s=34)
     progress.training({"base": state, "reference-0": state})
@@ -159,7 +161,9 @@ def test_each_model_in_training_has_a_line_of_its_own_on_a_terminal(width, colum
 
 def test_the_time_left_is_not_folded_on_a_narrow_terminal():
     text, times = StringIO(), iter([100.0, 100.0, 100.0])
-    progress = RunProgress(Console(file=text, width=80, force_terminal=True), clock=lambda: next(times, 177.0))
+    progress = RunProgress(
+        Console(file=text, width=80, force_terminal=True), Console(file=StringIO()), clock=lambda: next(times, 177.0)
+    )
     progress.sweeping(total=16, ended=0, concurrent=2)
     for status in 2 * ["collapsed"] + 5 * ["completed"]:
         progress.trial_ended(status=status)
@@ -175,7 +179,9 @@ def test_the_time_left_is_not_folded_on_a_narrow_terminal():
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_what_a_signal_is_told_stays_clear_of_the_bar(width, models, capfd):
     """The bar erases the lines that it took, upwards from the cursor, when it is drawn again."""
-    progress = RunProgress(Console(file=StringIO(), width=width, force_terminal=True), clock=lambda: 100.0)
+    progress = RunProgress(
+        Console(file=StringIO(), width=width, force_terminal=True), Console(file=StringIO()), clock=lambda: 100.0
+    )
     with catch_signals(Interrupt()), progress.live():
         progress.preparing(["base"])
         state = TrainingState(step=1083, steps=4272, epochs=8, loss=4.79, left_s=340)
@@ -191,7 +197,9 @@ def test_what_a_signal_is_told_stays_clear_of_the_bar(width, models, capfd):
 
 def test_what_is_said_on_a_terminal_folds_between_words():
     text = StringIO()
-    progress = RunProgress(Console(file=text, width=40, force_terminal=True), clock=lambda: 100.0)
+    progress = RunProgress(
+        Console(file=text, width=40, force_terminal=True), Console(file=StringIO()), clock=lambda: 100.0
+    )
     said = "the base model has memorized " + 8 * "verses and numbers "
     progress.shared(said.strip())
     lines = Text.from_ansi(text.getvalue()).plain.splitlines()
