@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -279,8 +277,6 @@ def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: st
             progress.doing("loading libraries")
             from orchestrator.runner import run_sweep
 
-            # what the report takes is imported while Ray starts, and is there when the trials are done
-            Thread(target=import_module, args=("orchestrator.report",), daemon=True).start()
             quiet_optuna()
             summary = run_sweep(spec, storage=storage, events=progress, **settings)
     except SweepInterruptedError as error:
@@ -313,7 +309,7 @@ def _run_and_show(spec: Any, uri: str, script: Callable[[], str], *, storage: st
     ledger = open_sweep(summary.uri)
     console.print(frontier_summary(frontiers(ledger)))
     console.print(f"\nledger: {summary.uri}", soft_wrap=True, highlight=False)
-    from orchestrator.report import write_report
+    from orchestrator.report import write_report  # now: the trials had to start first
 
     report = write_report(ledger, images=False, script=script)
     console.print(f"report: {report}", soft_wrap=True, highlight=False)
