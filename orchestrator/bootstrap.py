@@ -1,7 +1,8 @@
 """How far a number may owe itself to the seeds that were run: percentile bootstrap intervals over seeds.
 
-Seeds are what is resampled, whole, with all their trials: trials of one seed share their batch order and their study,
-and are no independent observations (Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 and 13).
+Seeds are what is resampled, whole, with all their trials: trials of one seed share their batch order, and under
+``search.across: each`` their study, and are no independent observations (Efron & Tibshirani 1993, "An Introduction to
+the Bootstrap", chapters 8 and 13).
 
 What the interval cannot say: with few seeds it is much too narrow. Two seeds have three distinct resamples, three have
 ten; below about five the interval is hardly more than the range of the seeds, and covers less than its level. It knows

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 _UNIT = "import torch, transformers, accelerate, ray, optuna"
 
-START_UNITS = 6.3
+START_UNITS = 3.5
 """Until the first model trains, ..."""
-PREPARATION_UNITS = 1.5
+PREPARATION_UNITS = 0.25
 """... what training and measuring models takes besides their steps, ..."""
-TRIALS_START_UNITS = 2.0
+TRIALS_START_UNITS = 0.5
 """... until the first step of the first trial, ..."""
-TRIAL_UNITS = 0.02
+TRIAL_UNITS = 0.15
 """... what each trial takes besides its steps, ..."""
-EVALUATION_UNITS = 0.02
+EVALUATION_UNITS = 0.03
 """... an evaluation besides its passes (statistics, two files of the ledger), ..."""
-REPORT_UNITS = 1.6
+REPORT_UNITS = 1.4
 """... and the report."""
 
 
