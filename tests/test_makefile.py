@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 
 def would_run(target: str, environment: Path) -> list[str]:
     """List the commands that a target would run, without running them."""
-    arguments = ["make", "--dry-run", target, f"VENV={environment}"]
+    arguments = ["make", "--dry-run", "--no-print-directory", target, f"VENV={environment}"]  # make may run this
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 

@@ -124,7 +124,7 @@ def test_an_exception_before_the_first_step_is_told_too(trainable, monkeypatch):
     def broken(_):
         raise FileNotFoundError("retain.parquet")
 
-    monkeypatch.setattr(ray_single, "Engine", broken)
+    monkeypatch.setattr(ray_single, "_engine", broken)
     (only,) = run(trainable)
     assert only[FAILURE]["message"] == "FileNotFoundError: retain.parquet"
     assert only[FAILURE]["step"] is None
