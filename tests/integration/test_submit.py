@@ -1,7 +1,9 @@
 """A sweep on a cluster with token authentication, from a machine that has only its address and the storage."""
 
+import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -47,15 +49,23 @@ def laptop() -> Environment:
 @pytest.fixture(scope="module")
 def address(laptop: Environment) -> Iterator[str]:
     """The dashboard of a cluster that wants the token. Ray reads its mode once, so it is a process of its own."""
-    with socket.socket() as one, socket.socket() as another:
-        for free in (one, another):
-            free.bind(("127.0.0.1", 0))
-        ports = [str(free.getsockname()[1]) for free in (one, another)]
-    command = [sys.executable, "-c", CLUSTER, *ports]
+    command = [sys.executable, "-c", CLUSTER, *map(str, free_ports(2))]
     cluster = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=laptop)
     assert cluster.stdout is not None
     yield f"http://{cluster.stdout.readline().strip()}"
     cluster.communicate(timeout=HANG_S)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens at, below those that a system gives out: Ray opens hundreds of connections, and
+    one of them would take a port of that range before the process that it is meant for."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)  # no secret
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            found += [port] * (port not in found)
+    return found
 
 
 def start(laptop: Environment, *arguments: str) -> subprocess.Popen[str]:
