@@ -23,7 +23,7 @@ def keep_chat_date(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
     """
     if not _is_open(spec) or ledger.spec_text() is None:
         return spec
-    return _told(spec, stored_spec(ledger).model.chat_date)
+    return dated(spec, stored_spec(ledger).model.chat_date)
 
 
 def fix_chat_date(spec: SweepSpec, *, today: Callable[[], date] = date.today) -> SweepSpec:
@@ -35,15 +35,18 @@ def fix_chat_date(spec: SweepSpec, *, today: Callable[[], date] = date.today) ->
     """
     if not _is_open(spec) or not asks_for_the_date(_load_tokenizer(spec.model)):
         return spec
-    return _told(spec, today())
+    return dated(spec, today())
 
 
 def _is_open(spec: SweepSpec) -> bool:
     return spec.model.chat_template and spec.model.chat_date is None
 
 
-def _told(spec: SweepSpec, day: date | None) -> SweepSpec:
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": day})})
+def dated(spec: SweepSpec, chat_date: date | None) -> SweepSpec:
+    """Return the spec with a date for its chat template, unless it gives one."""
+    if chat_date is None or spec.model.chat_date is not None:
+        return spec
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": chat_date})})
 
 
 def day_of_creation(ledger: Ledger) -> date | None:

@@ -2,7 +2,8 @@
 
 from datetime import date
 
-from orchestrator.inputs import SweepInputs, dated
+from orchestrator.chat_date import dated
+from orchestrator.inputs import SweepInputs
 from orchestrator.model_work import datasets_of, model_tasks, scored_sets, workload_hash
 from orchestrator.settled import settled_lengths, settled_sizes, unbounded
 from orchestrator.spec import SweepSpec

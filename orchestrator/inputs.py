@@ -6,6 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import provenance
+from orchestrator.chat_date import dated
 from orchestrator.model_tasks import ModelTask
 from orchestrator.spec import SweepSpec
 from trainables.decks import SetSizes, Sizes
@@ -79,10 +80,3 @@ class SweepInputs:
         """Describe them for ``sweep.json``."""
         described = provenance.manifest(self.spec, self.datasets, self.tasks, workload=self.workload_hash)
         return {**described, "tokens_hash": self.tokens_hash}
-
-
-def dated(spec: SweepSpec, chat_date: date | None) -> SweepSpec:
-    """Return the spec with a date for its chat template, unless it gives one."""
-    if chat_date is None or spec.model.chat_date is not None:
-        return spec
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": chat_date})})

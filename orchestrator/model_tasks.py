@@ -1,11 +1,8 @@
 """The models of a sweep by name: what the driver and the workers say of them to each other. It loads no PyTorch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from trainables.examples import Example
-from trainables.forget_sets import Datasets
 
 BASE = "base"
 
@@ -27,8 +24,3 @@ class Baseline:
     forget_set: str
     metrics: Mapping[str, Any]
     """By column of the baselines table."""
-
-
-def examples_of(datasets: Datasets, role: str) -> Sequence[Example]:
-    """Return what the model of a role is trained on."""
-    return datasets.base_training() if role == BASE else datasets.reference_training()

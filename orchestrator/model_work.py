@@ -22,14 +22,14 @@ from orchestrator.errors import StorageError
 from orchestrator.identity import content_hash, file_hash
 from orchestrator.ledger import Ledger
 from orchestrator.model_cache import ModelCache
-from orchestrator.model_tasks import BASE, Baseline, ModelTask, examples_of
+from orchestrator.model_tasks import BASE, Baseline, ModelTask
 from orchestrator.schema import RELATIVE_TO_REFERENCES
 from orchestrator.spec import SweepSpec
 from trainables.batching import EncodedSet, Form, encode
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.evaluation import EvaluationSets, evaluate
-from trainables.examples import identity
+from trainables.examples import Example, identity
 from trainables.forget_sets import Datasets, build_datasets
 from trainables.generation import WritingTask, bleu_and_chrf
 from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files
@@ -67,7 +67,7 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     tasks = []
     for role in roles:
         seed = derive_seed(spec.preparation.seed, "model", role)
-        examples = content_hash(identity(examples_of(datasets, role)))
+        examples = content_hash(identity(_training(datasets, role)))
         key = content_hash({**recipe, "seed": seed, "examples": examples})
         tasks.append(ModelTask(role=role, seed=seed, key=key[:24]))
     return tasks
@@ -90,6 +90,10 @@ def workload_hash(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask]) -
             "threads": spec.resources.threads_per_trial,
         }
     )
+
+
+def _training(datasets: Datasets, role: str) -> Sequence[Example]:
+    return datasets.base_training() if role == BASE else datasets.reference_training()
 
 
 def _recipe_of(model: ModelConfig) -> dict[str, Any]:
@@ -185,7 +189,7 @@ def train_model(
             model=spec.model,
             preparation=spec.preparation,
             tokenizer=tokenizer,
-            examples=examples_of(datasets, task.role),
+            examples=_training(datasets, task.role),
             max_tokens=spec.data.max_tokens,
             seed=task.seed,
             threads=spec.resources.threads_per_trial,

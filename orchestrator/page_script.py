@@ -54,8 +54,9 @@ def packed_ahead() -> Iterator[Callable[[], str]]:
     Yields:
         A function that returns the script, as soon as it is packed. Where that failed, it packs it itself.
     """
-    if _kept() is not None:
-        yield javascript
+    kept = _kept()
+    if kept is not None:
+        yield lambda: kept
         return
     command = [sys.executable, "-P", "-m", __name__]  # -P: not from the current folder
     packer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

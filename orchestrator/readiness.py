@@ -4,15 +4,15 @@ Nothing is trained, and no weights are loaded into memory as a whole. What is ch
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
 from orchestrator.chat_date import fix_chat_date
 from orchestrator.inputs import SweepInputs
-from orchestrator.set_sizes import counted_of
+from orchestrator.set_sizes import counted_of, writes_out
 from orchestrator.spec import SweepSpec
 from orchestrator.verdict import Examined, require_sound
-from trainables.batching import Form
 from trainables.checks import Subject, problems_of
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
@@ -20,26 +20,11 @@ from trainables.hub_access import reaches_the_hub
 from trainables.limits import adaptable_modules, limits_of_configuration
 from trainables.models import configuration_of, pretrained_files
 from trainables.places import is_path
-from trainables.prepare import form_of
-from trainables.problems import Problem
-
-
-def find_problems(inputs: SweepInputs) -> list[Problem]:
-    """Run every check on what a sweep would score and train on, on its model and its settings.
-
-    Raises:
-        UnlearningError: the model's configuration cannot be had.
-    """
-    return list(problems_of(_subject(inputs)))
 
 
 def _subject(inputs: SweepInputs) -> Subject:
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
-
-    def generates() -> bool:
-        return form_of(spec.model) is Form.PAIR and spec.evaluation.generated > 0
-
     return Subject(
         configuration=configuration,
         limits=limits_of_configuration(configuration, spec.model),
@@ -49,7 +34,7 @@ def _subject(inputs: SweepInputs) -> Subject:
         files=pretrained_files(spec.model),
         modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
         lora=spec.model.lora,
-        **vars(counted_of(spec, inputs.sizes, generates=generates)),
+        **vars(counted_of(spec, inputs.sizes, generates=partial(writes_out, spec))),
     )
 
 
@@ -66,15 +51,16 @@ def examine(spec: SweepSpec, *, is_new: bool, chat_date: date | None = None) -> 
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        inputs = SweepInputs.of(fix_chat_date(spec) if is_new else spec, chat_date=chat_date)
-        subject = _subject(inputs)
-        problems = problems_of(subject)
+        examined = _examined(SweepInputs.of(fix_chat_date(spec) if is_new else spec, chat_date=chat_date))
     warned = tuple(one.message for one in caught if isinstance(one.message, DataWarning))
+    return replace(examined, inputs=examined.inputs.without_tokens(), warned=warned)
+
+
+def _examined(inputs: SweepInputs) -> Examined:
+    """Run every check on what a sweep would score and train on, on its model and its settings."""
+    subject = _subject(inputs)
     return Examined(
-        inputs=inputs.without_tokens(),
-        problems=tuple(problems),
-        warned=warned,
-        training_flops=_training_flops(inputs, subject),
+        inputs=inputs, problems=tuple(problems_of(subject)), training_flops=_training_flops(inputs, subject)
     )
 
 
@@ -94,9 +80,9 @@ def require_ready(inputs: SweepInputs, *, exists: bool = False) -> None:
 
     Raises:
         SweepError: as ``require_sound``.
-        UnlearningError: as ``find_problems``.
+        UnlearningError: the model's configuration cannot be had.
     """
-    require_sound(Examined(inputs=inputs, problems=tuple(find_problems(inputs))), exists=exists)
+    require_sound(_examined(inputs), exists=exists)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,9 +132,9 @@ def run_sweep(
         ledger = replace(ledger, driver=held.number)
         spec = keep_chat_date(spec, ledger)
         ready = None  # of a new sweep a worker reads the data: it has PyTorch already
-        if ledger.has_begun() or not starts_here():
+        if (exists := ledger.has_begun()) or not starts_here():
             events.doing("reading the data and the tokenizer")
-            ready = _read_here(spec, ledger, options)
+            ready = _read_here(spec, ledger, options, exists=exists)
             interrupt.raise_if_set()
             if ready.is_finished:
                 return _summary(ready.search, ledger, was_finished=True)
@@ -155,17 +155,18 @@ def run_sweep(
                     events.doing("reading the data and the tokenizer")
                     ready = _read_by_a_worker(spec, ledger, interrupt, withdraws=not is_written)
                 held.needs(SPEC)
+                inputs = ready.examined.inputs
                 run = _Run(
-                    ready.inputs.spec,
+                    inputs.spec,
                     root,
                     ledger,
-                    ready.inputs,
+                    inputs,
                     ready.search,
                     events,
                     interrupt,
                     held,
                     force=options.force,
-                    training_flops=ready.training_flops,
+                    training_flops=ready.examined.training_flops,
                 )
                 run.to_the_end(workers=workers)
         except TaskFailedError as error:
@@ -179,11 +180,10 @@ def run_sweep(
 class _Ready:
     """A sweep that may run: its data is read, and nothing is wrong with it."""
 
-    inputs: SweepInputs
+    examined: Examined
     search: SweepSearch
     changes: Changes | None = None
     """To what was begun; None: it is new."""
-    training_flops: float | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -191,28 +191,23 @@ class _Ready:
         return self.changes is not None and self.search.is_exhausted()
 
 
-def _read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions) -> _Ready:
-    """Read a sweep's data in this process, compare it with what was begun, if that was, and check it.
+def _read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: bool) -> _Ready:
+    """Read a sweep's data in this process, compare it with what was begun, if it ``exists``, and check it.
 
     Raises:
         SweepError: it may not go on; as ``run_sweep``.
         UnlearningError: the data cannot be used.
     """
-    exists = ledger.has_begun()
     examined = _examine(spec, is_new=not exists, chat_date=day_of_creation(ledger))
     changes = _changes(ledger, examined.inputs) if exists else None
     if changes is not None:
         changes.require_allowed(ledger.storage.uri, force=options.force)
-    ready = _Ready(
-        inputs=examined.inputs,
-        search=_search(examined.inputs, ledger, options),
-        changes=changes,
-        training_flops=examined.training_flops,
-    )
-    if changes is not None and not ready.is_finished and not options.resume:
+    ready = _Ready(examined=examined, search=_search(examined.inputs, ledger, options), changes=changes)
+    if ready.is_finished:
+        return ready
+    if changes is not None and not options.resume:
         raise _exists(ledger, ready.search, changes)
-    if not ready.is_finished:
-        require_sound(examined, exists=exists)
+    require_sound(examined, exists=exists)
     return ready
 
 
@@ -234,7 +229,8 @@ def _write(spec: SweepSpec, ledger: Ledger, ready: _Ready | None) -> None:
         return
     if ready.changes:
         session["changes"] = asdict(ready.changes)
-    ledger.create(dump_spec(ready.inputs.spec), ready.inputs.manifest(), session)
+    inputs = ready.examined.inputs
+    ledger.create(dump_spec(inputs.spec), inputs.manifest(), session)
 
 
 def _read_by_a_worker(spec: SweepSpec, ledger: Ledger, interrupt: Interrupt, *, withdraws: bool) -> _Ready:
@@ -260,9 +256,7 @@ def _read_by_a_worker(spec: SweepSpec, ledger: Ledger, interrupt: Interrupt, *, 
             ledger.withdraw()
         raise
     ledger.describe(dump_spec(examined.inputs.spec), examined.inputs.manifest())
-    return _Ready(
-        inputs=examined.inputs, search=_search(examined.inputs, ledger), training_flops=examined.training_flops
-    )
+    return _Ready(examined=examined, search=_search(examined.inputs, ledger))
 
 
 def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:

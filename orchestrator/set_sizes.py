@@ -46,7 +46,7 @@ def look_at_sizes(spec: SweepSpec) -> CheckedSizes:
         return CheckedSizes(spec=spec, sizes=None, unchecked=why)
     spec, notes = settled_sizes(spec, sizes.retain)
     require_retained(spec.data.retain_evaluation, sizes.retain)
-    counted = counted_of(spec, sizes, generates=lambda: _generates(spec))
+    counted = counted_of(spec, sizes, generates=lambda: _is_known_to_write_out(spec))
     require_no_problem(spec.name, size_problems_of(counted), notes=notes)
     return CheckedSizes(spec=spec, sizes=sizes)
 
@@ -78,8 +78,11 @@ def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) 
     )
 
 
-def _generates(spec: SweepSpec) -> bool:
-    """Return whether the model writes texts out, as far as is known without asking the hub."""
-    model = spec.model
-    is_here = model.pretrained is None or is_path(model.pretrained)
-    return is_here and not model.chat_template and spec.evaluation.generated > 0 and _is_encoder_decoder(model)
+def writes_out(spec: SweepSpec) -> bool:
+    """Return whether the model is an encoder-decoder that writes texts out."""
+    return not spec.model.chat_template and spec.evaluation.generated > 0 and _is_encoder_decoder(spec.model)
+
+
+def _is_known_to_write_out(spec: SweepSpec) -> bool:
+    """Return the same, as far as is known without asking the hub."""
+    return (spec.model.pretrained is None or is_path(spec.model.pretrained)) and writes_out(spec)

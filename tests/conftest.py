@@ -1,7 +1,5 @@
 """Which tests share a process where two run at once; limits; a real S3 server and a whole sweep, each started once."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +9,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.integration.helpers import DRIVER, MODULES, TINY
-from tests.limits import HANG_S, LONG_HANG_S, PROPERTY
+from tests.integration.helpers import MODULES, TELLING_MODULES, TINY, unlearn_sweep
+from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
 CLUSTERS = ("tests/e2e/", "tests/integration/")
@@ -65,14 +63,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_sweep(storage: Path) -> Path:
     """The tiny sweep, run to its end without interruption."""
-    arguments = ["run", str(TINY), "--storage", str(storage)]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(storage / MODULES), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        env=environment,
-    )
+    command = [sys.executable, "-c", TELLING_MODULES, str(storage / MODULES)]
+    done = unlearn_sweep("run", str(TINY), "--storage", str(storage), command=command)
     assert done.returncode == 0, done.stderr
     return storage / "tiny"

@@ -11,6 +11,7 @@ import yaml
 from orchestrator.interrupt import Interrupt
 from orchestrator.lease import lease
 from orchestrator.storage import LocalStorage
+from tests.integration.helpers import TELLING_MODULES
 from tests.orchestrator.helpers import make_spec, spec_data, write_sweep
 from tests.support import tiny_architecture
 
@@ -19,12 +20,6 @@ HEAVY = {
     "matplotlib", "altair",
 }  # fmt: skip
 FIXED = {"learning_rate": 1e-3, "batch_size": 4}
-PROGRAM = """
-import atexit, json, sys
-atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open("modules.json", "w")))
-from orchestrator.cli import main
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     """Run a command; return how it ended, and which of the heavy libraries it has loaded."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TELLING_MODULES, "modules.json", *arguments], cwd=folder, capture_output=True, text=True
+    )
     modules = json.loads((folder / "modules.json").read_text())
     assert "orchestrator.cli" in modules
     return done, {name.partition(".")[0] for name in modules} & HEAVY

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,31 @@ from tests.limits import HANG_S
 TINY = Path(__file__).with_name("tiny.yaml")
 COMMAND = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 
-MODULES = "modules.json"
-"""In the storage of the tiny sweep: what the process that drove it had imported at its end."""
-DRIVER = """
+TELLING_MODULES = """
 import atexit, json, sys
 file = sys.argv.pop(1)
 atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open(file, "w")))
 from orchestrator.cli import main
 main()
 """
+"""The command as a program that writes what it has imported at its end to a file, its first argument."""
+MODULES = "modules.json"
+"""That file of the tiny sweep, in its storage."""
 
 NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
 """Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
 
 
-def start(*arguments: str, cluster: bool = False) -> subprocess.Popen[str]:
+def start(*arguments: str, cluster: bool = False, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
     """Start the command: on this machine, or on the ``cluster`` that RAY_ADDRESS names."""
     environment = {name: value for name, value in os.environ.items() if cluster or name != "RAY_ADDRESS"}
     return subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
 
 
-def unlearn_sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
-    process = start(*arguments)
+def unlearn_sweep(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.CompletedProcess[str]:
+    process = start(*arguments, command=command)
     out, err = process.communicate(timeout=HANG_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
