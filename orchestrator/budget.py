@@ -7,7 +7,7 @@ proposes does not depend on how fast the others are.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.progress import duration
+from orchestrator.durations import duration
 from orchestrator.search_config import BudgetConfig
 
 

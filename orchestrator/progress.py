@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from orchestrator.durations import duration
 from orchestrator.interrupt import clear_of
 from orchestrator.terminal import PlainText
 from trainables.records import ENDED
@@ -204,13 +205,3 @@ def _training(state: "TrainingState", *, brief: bool = False) -> str:
 
 def _first_line(message: str) -> str:
     return message.strip().partition("\n")[0] or "its worker died"
-
-
-def duration(seconds: float) -> str:
-    """Write a duration for a person: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from rich.console import Group, RenderableType
 
+from orchestrator.durations import duration
 from orchestrator.formats import interval_text
 from orchestrator.plain import one_line
-from orchestrator.progress import duration
 from orchestrator.terminal import PlainTable as Table
 from orchestrator.terminal import PlainText as Text
 

@@ -107,3 +107,16 @@ class RowSink(Protocol):
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read the rows of a trial that are visible now, in step order."""
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
+
+    def save_checkpoint(self, key: str, payload: bytes, /) -> None:
+        """Replace its checkpoint."""
+
+    def load_checkpoint(self, key: str, /) -> bytes | None:
+        """Read its checkpoint, if there is one."""
+
+    def discard_checkpoint(self, key: str, /) -> None:
+        """Forget its checkpoint, if there is one."""

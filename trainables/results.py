@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, RowSink
+from trainables.records import CheckpointStore, EvaluationRecord, ExampleRecord, Outcome, RowSink
 
 if TYPE_CHECKING:
     from trainables.team import Team
@@ -13,19 +13,6 @@ class Rank(NamedTuple):
 
     rank: int
     among: int
-
-
-class CheckpointStore(Protocol):
-    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
-
-    def save_checkpoint(self, key: str, payload: bytes, /) -> None:
-        """Replace its checkpoint."""
-
-    def load_checkpoint(self, key: str, /) -> bytes | None:
-        """Read its checkpoint, if there is one."""
-
-    def discard_checkpoint(self, key: str, /) -> None:
-        """Forget its checkpoint, if there is one."""
 
 
 class Results(RowSink, CheckpointStore, Protocol):

@@ -18,7 +18,7 @@ from trainables.examples import Example
 from trainables.likelihood import score_batch
 from trainables.models import new_model, recompute_activations
 from trainables.prepare import form_of
-from trainables.results import CheckpointStore
+from trainables.records import CheckpointStore
 from trainables.seeding import derive_seed
 from trainables.streaming import StreamedSet, encode_or_stream
 from trainables.torch_streams import torch_stream

@@ -10,11 +10,12 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.durations import duration
 from orchestrator.frontier import frontier_of, frontiers
 from orchestrator.frontier_tables import frontier_report
 from orchestrator.interrupt import Interrupt, catch_signals
 from orchestrator.model_tasks import ModelTask
-from orchestrator.progress import LINE_EVERY_S, RunProgress, duration
+from orchestrator.progress import LINE_EVERY_S, RunProgress
 from orchestrator.runner import _Run
 from orchestrator.schema import EVALUATIONS
 from orchestrator.sweeps import open_sweep
