@@ -11,7 +11,7 @@ tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, encoder_dec
                                                   -> Workload, set "forget", with alternate answers
                                                   checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
-MemoryResults()                                   -> implements trainables.results.Results; copies all it is given
+MemoryResults()                                   -> implements trainables.trial.sinks.Results; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
@@ -27,16 +27,14 @@ from typing import Any
 import numpy as np
 
 from tests import limits
-from trainables.batching import EncodedSet
 from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrialConfig
-from trainables.corpora import Example
-from trainables.models import new_model
-from trainables.prepare import evaluation_sets
+from trainables.data import Example
+from trainables.encoding import EncodedSet, train_tokenizer
+from trainables.models import new_model, snapshot
+from trainables.models.weights import named_tensors
+from trainables.preparation import evaluation_sets
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
-from trainables.results import Rank
-from trainables.tokenization import train_tokenizer
-from trainables.trial import Workload
-from trainables.weights import named_tensors, snapshot
+from trainables.trial import Rank, Workload
 
 PROPERTY = limits.PROPERTY
 

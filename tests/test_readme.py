@@ -9,13 +9,14 @@ import pytest
 import typer.main
 import yaml
 
-from orchestrator.cli import app
-from orchestrator.search_config import Sampler
-from orchestrator.spec import ResourcesConfig, load_spec, validate_spec
+from orchestrator.cli.app import app
+from orchestrator.spec import ResourcesConfig, load_spec
+from orchestrator.spec.search_config import Sampler
+from orchestrator.spec.sweep_spec import validate_spec
 from search_spaces import shipped_specs
-from trainables.canaries import CANARIES
+from trainables.data.canaries import CANARIES
 from trainables.objectives import OBJECTIVES
-from trainables.optimizers import OPTIMIZERS, SCHEDULES
+from trainables.optim import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]

@@ -13,7 +13,7 @@ from trainables.deferred import Deferred
 
 PACKAGES = ("search_spaces", "trainables", "orchestrator")
 ROOT = Path(__file__).parents[2]
-RAY_WRAPPERS = {"trainables.ray_single", "trainables.ray_multi"}
+RAY_WRAPPERS = {"trainables.tune.narrow", "trainables.tune.wide"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_the_orchestrator_composes_both(graph):
 
 def test_inside_trainables_only_the_ray_wrappers_import_ray(graph):
     found = {module for module in importers(graph, "ray") if module.startswith("trainables.")}
-    assert "trainables.ray_single" in found
+    assert "trainables.tune.narrow" in found
     assert found <= RAY_WRAPPERS
 
 
@@ -65,7 +65,9 @@ def test_search_spaces_stay_light(graph, library):
 
 def test_reading_results_loads_no_model_library():
     """Whoever asks a ledger waits for DuckDB and Arrow, not for PyTorch, Transformers, Ray or Optuna."""
-    reading = "orchestrator.cli, orchestrator.query, orchestrator.results, orchestrator.formats, orchestrator.tables"
+    reading = ", ".join(
+        f"orchestrator.{name}" for name in ("cli.app", "query.sql", "query.results", "query.formats", "cli.tables")
+    )
     heavy = "{'torch', 'transformers', 'accelerate', 'ray', 'optuna', 'scipy'}"
     code = f"import sys, {reading}; print(*sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -73,7 +75,7 @@ def test_reading_results_loads_no_model_library():
 
 
 def test_the_report_loads_no_ray():
-    code = "import sys, orchestrator.report; print('ray' in sys.modules)"
+    code = "import sys, orchestrator.report.page; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.interrupt import Interrupt
-from orchestrator.lease import lease
+from orchestrator.driver import Interrupt, lease
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TELLING_MODULES
 from tests.orchestrator.helpers import make_spec, spec_data, write_sweep
@@ -54,7 +53,7 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
         [sys.executable, "-c", TELLING_MODULES, "modules.json", *arguments], cwd=folder, capture_output=True, text=True
     )
     modules = json.loads((folder / "modules.json").read_text())
-    assert "orchestrator.cli" in modules
+    assert "orchestrator.cli.app" in modules
     return done, {name.partition(".")[0] for name in modules} & HEAVY
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.errors import LedgerWarning, SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.model_cache import ModelCache
-from orchestrator.parquet import encode
-from orchestrator.schema import TRIALS
+from orchestrator.ledger.parquet import encode
+from orchestrator.ledger.schema import TRIALS
+from orchestrator.preparation import ModelCache
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import PROPOSAL, make_spec, make_trial
 

@@ -19,9 +19,8 @@ from rich.table import Table
 
 from tests.support import tiny_tokenizer, tiny_workload
 from trainables.config import ModelConfig
-from trainables.models import new_model
+from trainables.models import new_model, snapshot
 from trainables.trial import Engine, Workload
-from trainables.weights import snapshot
 
 ARCHITECTURE = {
     "model_type": "llama",

@@ -37,29 +37,29 @@ seeds: [0, 1]
 search: {sampler: random, trials: 1, space: {batch_size: 4, learning_rate: {low: 1.0e-6, high: 1.0e-3, log: true}}}
 """
 READERS = {
-    "what a report reads": "from orchestrator.report_data import read_report_data; read_report_data(ledger)",
-    "frontier": "from orchestrator.frontier import frontiers; frontiers(ledger)",
+    "what a report reads": "from orchestrator.report.data import read_report_data; read_report_data(ledger)",
+    "frontier": "from orchestrator.frontier.sweep_frontiers import frontiers; frontiers(ledger)",
     "report": (
-        "from orchestrator.report import write_report_to; "
+        "from orchestrator.report.page import write_report_to; "
         "write_report_to(ledger, LocalStorage(Path(sys.argv[1], 'out')), page='index.html', figures='figures')"
     ),
     "group-by of evaluations": (
-        "from orchestrator.query import query; "
+        "from orchestrator.query.sql import query; "
         "query([ledger], 'select forget_set, step, avg(gen_ex_abs), min(performance) from evaluations group by all')"
     ),
     "group-by of examples": (
-        "from orchestrator.query import query; "
+        "from orchestrator.query.sql import query; "
         "query([ledger], 'select forget_set, step, avg(gen_ex), quantile_cont(nll, 0.9) from examples group by all')"
     ),
     "filter on forget set, rate and step": (
-        'from orchestrator.query import query; query([ledger], "select avg(nll) from examples '
+        'from orchestrator.query.sql import query; query([ledger], "select avg(nll) from examples '
         "where forget_set = 'a' and learning_rate between 1e-5 and 1.1e-5 and step = 10\")"
     ),
 }
 READ = """
 import sys, time
-from orchestrator.ledger import Ledger
-from orchestrator.storage import LocalStorage
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.storage.protocol import LocalStorage
 from pathlib import Path
 ledger = Ledger(storage=LocalStorage(Path(sys.argv[1])), sweep="bench")
 times = []

@@ -18,14 +18,12 @@ from rich.console import Console
 
 from orchestrator.frontier import frontiers
 from orchestrator.identity import trial_key
-from orchestrator.importances import importances
-from orchestrator.journal import export_journal
-from orchestrator.ledger import Ledger
-from orchestrator.rivals import TrialLedger
-from orchestrator.schema import BASELINES
-from orchestrator.search import SweepSearch
-from orchestrator.spec import SweepSpec, dump_spec, trial_config, validate_spec
-from orchestrator.status import sweep_status
+from orchestrator.ledger import BASELINES, Ledger
+from orchestrator.monitor import sweep_status
+from orchestrator.report.importances import importances
+from orchestrator.search import SweepSearch, TrialLedger, export_journal
+from orchestrator.spec import SweepSpec, dump_spec, trial_config
+from orchestrator.spec.sweep_spec import validate_spec
 from orchestrator.storage import LocalStorage
 from search_spaces import all_dimensions, point_at, settings
 from tests.benchmarks.ledger import evaluations

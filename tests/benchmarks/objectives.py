@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tests.support import MemoryResults, tiny_trial, tiny_workload
 from tests.trainables.gloo import GlooTeam
-from trainables.batching import collate
+from trainables.encoding import collate
 from trainables.objectives import OBJECTIVES, compute
 from trainables.records import Trial
 from trainables.trial import Engine, TrialRun

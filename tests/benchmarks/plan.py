@@ -1,4 +1,4 @@
-"""What ``plan`` says a sweep takes, beside what it takes: the factors of ``orchestrator.overheads`` are set by this.
+"""What ``plan`` says a sweep takes, beside what it takes: the factors of ``orchestrator.plan`` are set by this.
 
     python -m tests.benchmarks.plan [SPEC ...]
 
@@ -18,13 +18,11 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator import overheads
-from orchestrator.inputs import SweepInputs
-from orchestrator.overheads import NO_OVERHEADS, Overheads, measure_overheads, overheads_of
-from orchestrator.plan import Plan, fits_here, plan_sweep
-from orchestrator.set_summaries import typical_lengths
+from orchestrator.plan import Plan, fits_here, measure_overheads, overheads, plan_sweep, time_steps, typical_lengths
+from orchestrator.plan.overheads import NO_OVERHEADS, Overheads, overheads_of
+from orchestrator.plan.step_times import StepTimes
+from orchestrator.preparation import SweepInputs
 from orchestrator.spec import load_spec
-from orchestrator.step_times import StepTimes, time_steps
 from tests.integration.helpers import COMMAND, TINY
 
 _MARKS = {"models 0/": "models", "trials 0/": "trials"}
@@ -58,7 +56,7 @@ class Measured:
         }
 
     def factors(self, bare: Plan, times: StepTimes, at_once: int, unit_s: float) -> dict[str, float]:
-        """Return the factors of ``orchestrator.overheads`` that would have been right.
+        """Return the factors of ``orchestrator.plan.overheads`` that would have been right.
 
         Args:
             bare: the plan without overheads.

@@ -20,18 +20,18 @@ from typing import Any
 import optuna
 import torch
 
-from orchestrator.interrupt import Interrupt
-from orchestrator.lease import lease
+from orchestrator.driver import Interrupt, lease
 from orchestrator.ledger import Ledger
 from orchestrator.search import SweepSearch
-from orchestrator.spec import SweepSpec, dump_spec, parse_yaml, validate_spec
+from orchestrator.spec import SweepSpec, dump_spec
+from orchestrator.spec.sweep_spec import parse_yaml, validate_spec
 from orchestrator.storage import LocalStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import told
 from tests.support import tiny_workload
-from trainables import trial as trial_module
-from trainables.ascent import Ascent
 from trainables.trial import Engine, TrialRun
+from trainables.trial import engine as trial_module
+from trainables.trial.ascent import Ascent
 
 CHECKPOINT_STEPS = 3
 CHANGES = ("publish", "create", "remove", "move")

@@ -13,8 +13,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import Ledger
-from orchestrator.schema import BASELINES, TABLES
+from orchestrator.ledger import BASELINES, Ledger
+from orchestrator.ledger.schema import TABLES
 from orchestrator.storage import LocalStorage
 from tests.faults.crashes import CALLS, run_in_child
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome

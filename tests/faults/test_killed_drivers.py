@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from orchestrator.ledger import Ledger
 from orchestrator.search import SweepSearch
-from orchestrator.search_config import LISTING, Sampler
-from orchestrator.spec import amend_spec
+from orchestrator.spec import LISTING, amend_spec
+from orchestrator.spec.search_config import Sampler
 from orchestrator.storage import LocalStorage
 from tests.faults.sweeper import CHECKPOINT_STEPS, Sweeper, events
 from tests.integration.helpers import rows

@@ -8,11 +8,11 @@ import duckdb
 import fsspec
 import pytest
 
-from orchestrator import object_storage
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
-from orchestrator.retries import Retries
-from orchestrator.storage import ObjectStorage
+from orchestrator.storage import object_store as object_storage
+from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage.retries import Retries
 from tests.faults.s3_proxy import CUT, DEAF, LOST, SILENT, s3_proxy
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome

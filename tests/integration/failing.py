@@ -8,10 +8,11 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from orchestrator import cli, runner
-from orchestrator.rivals import TrialLedger
-from trainables.ascent import Ascent
-from trainables.ray_single import AscentTrainable
+from orchestrator.cli import app as cli
+from orchestrator.run import runner
+from orchestrator.search import TrialLedger
+from trainables.trial.ascent import Ascent
+from trainables.tune import AscentTrainable
 
 LATER_FROM = 2
 EARLY, LATER = "no retain.parquet here", "a bug of an objective"

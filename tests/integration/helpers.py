@@ -13,13 +13,13 @@ import duckdb
 from tests.limits import HANG_S
 
 TINY = Path(__file__).with_name("tiny.yaml")
-COMMAND = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from orchestrator.cli.app import main; main()"]
 
 TELLING_MODULES = """
 import atexit, json, sys
 file = sys.argv.pop(1)
 atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=open(file, "w")))
-from orchestrator.cli import main
+from orchestrator.cli.app import main
 main()
 """
 """The command as a program that writes what it has imported at its end to a file, its first argument."""

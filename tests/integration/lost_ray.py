@@ -5,8 +5,7 @@ import threading
 
 import psutil
 
-from orchestrator import local_ray
-from orchestrator.ray_session import ray_session
+from orchestrator.resources import local_ray, ray_session
 from orchestrator.spec import ResourcesConfig
 
 

@@ -13,15 +13,13 @@ from typing import Any
 import ray
 
 from orchestrator.ledger import Ledger
-from orchestrator.model_cache import ModelCache
-from orchestrator.model_tasks import ModelTask
-from orchestrator.model_work import model_tasks
-from orchestrator.preparation import train_missing
+from orchestrator.preparation import ModelCache, ModelTask, train_missing
+from orchestrator.preparation.work import model_tasks
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
 from tests.limits import HANG_S
-from trainables.forget_sets import Datasets, build_datasets
+from trainables.data import Datasets, build_datasets
 
 WORKER_DIES_AT, DRIVER_DIES_AT = 3, 5
 """Steps of training."""

@@ -9,8 +9,8 @@ import psutil
 import ray
 from ray import tune
 
-from orchestrator.ray_environment import AHEAD
-from orchestrator.ray_session import ray_session
+from orchestrator.resources import ray_session
+from orchestrator.resources.ray_environment import AHEAD
 from orchestrator.spec import ResourcesConfig
 
 HOSTILE = ("datasets", "yaml", "random", "torch")

@@ -18,17 +18,18 @@ from orchestrator.cli import main
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_point
 from orchestrator.ledger import Ledger
-from orchestrator.model_cache import ModelCache
-from orchestrator.model_work import build_workload, model_tasks, train_model, workload_hash
 from orchestrator.points import Point, find_point
-from orchestrator.runner import _baseline_row
+from orchestrator.preparation import ModelCache, build_workload, train_model
+from orchestrator.preparation.work import model_tasks, workload_hash
+from orchestrator.run.runner import _baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
 from tests.orchestrator.helpers import PROPOSAL, make_trial
 from trainables.config import TrialConfig
-from trainables.forget_sets import build_datasets
-from trainables.trial import Engine, run_to_end
+from trainables.data import build_datasets
+from trainables.trial import Engine
+from trainables.trial.engine import run_to_end
 
 pytestmark = pytest.mark.slow
 

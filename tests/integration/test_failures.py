@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.reaper import marked
+from orchestrator.resources.reaper import marked
 from tests.integration import failing
 from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
 from tests.integration.test_wide import SETTINGS

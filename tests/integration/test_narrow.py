@@ -12,13 +12,12 @@ import numpy.typing as npt
 import pytest
 import ray
 
-from orchestrator import runner
-from orchestrator.runner import run_sweep
-from orchestrator.sharing import measure
+from orchestrator.resources import measure
+from orchestrator.run import run_sweep, runner
 from orchestrator.spec import load_spec
 from tests.integration.helpers import TINY
 from tests.support import tiny_workload
-from trainables.ray_single import AscentTrainable
+from trainables.tune import AscentTrainable
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import yaml
 
 from tests.integration.helpers import TINY, rows, unlearn_sweep
 from trainables.config import CorpusConfig
-from trainables.corpora import load_corpus
+from trainables.data.corpora import load_corpus
 
 ALONE = """
 import sys, torch

@@ -13,7 +13,8 @@ import pytest
 import ray
 
 from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError
-from orchestrator.model_cache import CHECKPOINT, COMPLETE, ModelCache
+from orchestrator.preparation import ModelCache
+from orchestrator.preparation.model_cache import CHECKPOINT, COMPLETE
 from orchestrator.storage import LocalStorage
 from tests.integration.preparing import DRIVER_DIES_AT, WORKER_DIES_AT, NotingCache, inputs, prepare
 from tests.limits import HANG_S

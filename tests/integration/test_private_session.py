@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ray_environment import AHEAD
+from orchestrator.resources.ray_environment import AHEAD
 from tests.integration import lost_ray, session_facts
 from tests.integration.helpers import COMMAND, TINY
 from tests.limits import HANG_S

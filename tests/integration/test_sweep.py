@@ -7,17 +7,18 @@ import duckdb
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.model_cache import ModelCache
-from orchestrator.model_work import build_workload, model_tasks
+from orchestrator.preparation import ModelCache, build_workload
+from orchestrator.preparation.work import model_tasks
 from orchestrator.search import SweepSearch
 from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import MODULES, TINY, rows, unlearn_sweep
 from tests.orchestrator.helpers import PROPOSAL
 from trainables.config import TrialConfig
-from trainables.forget_sets import build_datasets
+from trainables.data import build_datasets
 from trainables.records import Trial
-from trainables.trial import Engine, run_to_end
+from trainables.trial import Engine
+from trainables.trial.engine import run_to_end
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def test_every_trial_is_evaluated_at_every_point_of_the_axis(tiny_sweep: Path) -
 
 def test_the_process_that_drives_a_new_sweep_loads_no_pytorch(tiny_sweep: Path) -> None:
     modules = json.loads((tiny_sweep.parent / MODULES).read_text())
-    assert {"orchestrator.runner", "ray.tune"} <= set(modules)
+    assert {"orchestrator.run.runner", "ray.tune"} <= set(modules)
     assert {"torch", "transformers", "accelerate", "peft", "datasets"} & set(modules) == set()
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from orchestrator.identity import trial_key
 from orchestrator.ledger import Ledger
-from orchestrator.rivals import TrialLedger
-from orchestrator.search import Assignment, SweepSearch
-from orchestrator.spec import SweepSpec, dump_spec, validate_spec
-from orchestrator.storage import LocalStorage, ObjectStorage
+from orchestrator.search import Assignment, SweepSearch, TrialLedger
+from orchestrator.spec import SweepSpec, dump_spec
+from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.storage import LocalStorage
+from orchestrator.storage.protocol import ObjectStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 

@@ -7,17 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.identity import (
-    canonical_json,
-    content_hash,
-    file_hash,
-    stratum_name,
-)
-from orchestrator.model_work import model_tasks, workload_hash
+from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
+from orchestrator.preparation.work import model_tasks, workload_hash
 from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import make_trial
 from trainables.config import TrialConfig
-from trainables.forget_sets import build_datasets
+from trainables.data import build_datasets
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(

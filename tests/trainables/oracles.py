@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainables.batching import IGNORE, Batch
+from trainables.encoding import IGNORE, Batch
 
 Row = tuple[torch.Tensor, int]
 Example = list[Row]

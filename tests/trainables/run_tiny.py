@@ -5,7 +5,8 @@ import json
 import sys
 
 from tests.support import MemoryResults, deterministic, tiny_trial, tiny_workload
-from trainables.trial import Engine, run_to_end
+from trainables.trial import Engine
+from trainables.trial.engine import run_to_end
 
 
 def main(precision: str) -> None:

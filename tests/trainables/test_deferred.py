@@ -9,7 +9,7 @@ import pytest
 
 from trainables.deferred import Deferred
 from trainables.objectives import OBJECTIVES
-from trainables.optimizers import OPTIMIZERS
+from trainables.optim import OPTIMIZERS
 
 
 def test_naming_a_function_imports_nothing_and_calling_it_does():

@@ -17,6 +17,7 @@ from trainables.config.data import (
 )
 from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, train_steps
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
+from trainables.config.validation import problems_in
 
 __all__ = [
     "DEFAULT_ALTERNATE",
@@ -42,5 +43,6 @@ __all__ = [
     "StopConfig",
     "TemplateConfig",
     "TrialConfig",
+    "problems_in",
     "train_steps",
 ]

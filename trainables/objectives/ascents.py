@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainables.likelihood import token_scores
+from trainables.metrics import token_scores
 from trainables.objectives.inputs import ObjectiveInputs
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from trainables.batching import Batch
+from trainables.encoding import Batch
 from trainables.errors import UnlearningError
-from trainables.likelihood import StepCounts
+from trainables.metrics import StepCounts
 from trainables.objectives.inputs import ObjectiveInputs
 from trainables.objectives.registry import Objective, Setting, check_objective
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from trainables.likelihood import soft_nll
+from trainables.metrics import soft_nll
 from trainables.objectives.inputs import ObjectiveInputs
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables.batching import Batch
-from trainables.likelihood import (
+from trainables.encoding import Batch
+from trainables.metrics import (
     Predictions,
     Reduction,
     StepCounts,

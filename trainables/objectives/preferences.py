@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from trainables.batching import Batch
-from trainables.likelihood import Predictions, TokenScores, predict, token_scores
+from trainables.encoding import Batch
+from trainables.metrics import Predictions, TokenScores, predict, token_scores
 from trainables.objectives.inputs import ObjectiveInputs
 
 

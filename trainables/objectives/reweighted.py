@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from trainables.likelihood import TokenScores, token_scores
+from trainables.metrics import TokenScores, token_scores
 from trainables.objectives.inputs import ObjectiveInputs
 
 

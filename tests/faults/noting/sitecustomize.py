@@ -34,7 +34,7 @@ def _watch(module) -> None:
 
 class _Finder(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        spec = PathFinder.find_spec(name, path) if name == "trainables.trial" else None
+        spec = PathFinder.find_spec(name, path) if name == "trainables.trial.engine" else None
         if spec is not None:
             spec.loader = _Loader(spec.loader)
         return spec

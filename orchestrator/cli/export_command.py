@@ -1,0 +1,136 @@
+"""The command that gives the model of one point of a sweep: export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.console import out, print_json, require_whole, say
+from orchestrator.cli.options import JsonOption, StorageOption, SweepArgument, TrustOption
+from orchestrator.cli.terminal import PlainTable as Table
+from orchestrator.errors import SweepError
+from orchestrator.ledger import DEFAULT_STORAGE, open_sweep
+from orchestrator.safe_text import command
+
+if TYPE_CHECKING:
+    from orchestrator.export import Export
+    from orchestrator.ledger import Ledger
+    from orchestrator.points import Point
+
+
+def export(
+    sweep: SweepArgument,
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes: a new folder.")],
+    trial: Annotated[str | None, typer.Option(help="A trial's id, or the beginning of it.")] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="A step it was evaluated at; 0: the base model.")] = None,
+    best: Annotated[
+        str | None,
+        typer.Option(
+            metavar='"exposure<=2"',
+            help="Instead: of the evaluations within these bounds (exposure, performance, any number of an "
+            "evaluation; between commas), the one of best performance; if performance alone is bounded, the least "
+            "exposed.",
+        ),
+    ] = None,
+    forget_set: Annotated[str | None, typer.Option(help="With --best: only this forget set.")] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="How far a metric of the exported model may be from the ledger's, relative; none: 0.001."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Then upload it to the Hugging Face hub.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: everyone may read it.")] = False,
+    trust_remote_code: TrustOption = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the model of one point of a sweep as a Hugging Face folder, and verify that it has the ledger's numbers."""
+    from orchestrator.export import require_free
+
+    ledger = open_sweep(sweep, storage)
+    point = _point(ledger, trial, step, best, forget_set)
+    to = to.resolve()
+    require_free(to, overwrite=overwrite)
+    if push is not None:
+        from orchestrator.export import require_hub
+
+        require_hub(push)
+    elif public:
+        raise SweepError("--public: says who may read what is pushed; give --push OWNER/NAME too")
+
+    from transformers.utils import logging
+
+    from orchestrator.export import DEFAULT_TOLERANCE, export_point
+
+    logging.disable_progress_bar()
+    name = f"sweep '{ledger.sweep}', trial {point.trial_id}, step {point.step}"
+    say(f"{name}: forget set '{point.trial['forget_set']}'")
+    exported = export_point(
+        ledger,
+        point,
+        to,
+        overwrite=overwrite,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        trust_remote_code=trust_remote_code,
+        tell=lambda doing: say(f"{doing} ..."),
+    )
+    if not as_json:
+        _show(exported, chosen=point.chosen_by is not None)
+    url = None
+    if push is not None:
+        from orchestrator.export import push_folder
+
+        url = push_folder(to, push, public=public, message=f"Export {name}")
+        say(f"pushed: {url}")
+    if as_json:
+        print_json(_summary(exported, url))
+    if best is not None:  # a better point may be among what was left out
+        require_whole(ledger)
+
+
+def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None) -> "Point":
+    from orchestrator.points import best_point, find_point, parse_conditions
+
+    if best is not None and trial is None and step is None:
+        return best_point(ledger, parse_conditions(best), forget_set)
+    if best is None and trial is not None and step is not None:
+        if forget_set is not None:
+            raise SweepError("--forget-set: belongs to --best; a trial has one forget set")
+        return find_point(ledger, trial, step)
+    raise SweepError(
+        f"export: say which point: --trial T --step S ({command('frontier', ledger.storage.uri)} lists the best), or "
+        f'--best "exposure<=2"'
+    )
+
+
+def _show(exported: "Export", *, chosen: bool) -> None:
+    from orchestrator.frontier import CHOSEN_NOTE
+    from orchestrator.points import shown
+
+    table = Table("metric", "ledger", "exported model", "difference")
+    for name, found in exported.verification.metrics.items():
+        table.add_row(name, shown(found.recorded), shown(found.measured), f"{found.difference:.2g}")
+    console = out()
+    console.print(table)
+    console.print(f"verified: {exported.verification}", soft_wrap=True, highlight=False)
+    if chosen:
+        console.print(CHOSEN_NOTE, highlight=False)
+    console.print(f"model: {exported.folder}", soft_wrap=True, highlight=False)
+
+
+def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
+    facts = exported.provenance
+    names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
+    return {
+        "folder": str(exported.folder),
+        **{name: facts[name] for name in names},
+        "forget_set": facts["forget_set"]["name"],
+        "model": facts["model"]["class"],
+        "chosen_by": facts.get("chosen_by"),
+        "chosen": facts.get("chosen"),
+        "pushed": url,
+    }

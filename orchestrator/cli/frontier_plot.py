@@ -1,0 +1,79 @@
+"""Frontiers as a scatter of characters, 80 columns wide: plain text, the same in a pipe as on a terminal."""
+
+from collections import Counter
+from collections.abc import Sequence
+from textwrap import fill
+
+import numpy as np
+import plotext
+
+from orchestrator.frontier import DISTRIBUTIONS, NAMES, OBJECTIVES, UNEXPOSED, Frontier, label_of
+from orchestrator.ledger import unit
+from orchestrator.safe_text import one_line
+
+WIDTH, HEIGHT = 79, 13
+MARKERS = {"in": "oabcde", "out": "x*+#%@"}
+"""One character a forget set, by distribution, in turn."""
+FLOOR_MARKERS = "|:!;"
+"""One character a forget set, in turn, for the floor that its reference models give."""
+PRICE_MARKERS = "PQRSTUVW"
+"""One character a forget set, in turn, for its price."""
+
+
+def frontier_plot(frontiers: Sequence[Frontier]) -> str:
+    """Draw the points of every frontier over the two objectives, under what they are and which marker is whose.
+
+    The price is drawn over what frontiers minimise by default, which it is known of.
+    """
+    drawn = [frontier for frontier in frontiers if frontier.points]
+    if not drawn:
+        return "nothing to plot: no frontier has a point yet"
+    figure = plotext.figure
+    figure.clear()
+    plotext.terminal.limit(False, False)
+    figure.plot_size(WIDTH, HEIGHT)
+    figure.theme("colorless")
+    legend = []
+    before: Counter[str] = Counter()
+    points = [[frontier.minimised(row) for row in frontier.points] for frontier in drawn]
+    prices = [_price(frontier) for frontier in drawn]
+    heights = [y for own in points for _, y in own if y is not None]
+    heights += [place[1] for place in prices if place is not None]
+    for index, frontier in enumerate(drawn):
+        if frontier.exposure_floor is not None:
+            marker = FLOOR_MARKERS[index % len(FLOOR_MARKERS)]
+            legend.append(f"{marker} floor of {one_line(frontier.forget_set)}: its reference models' mean")
+            rows = np.linspace(min(heights), max(heights), HEIGHT).tolist()
+            figure.draw(figure.signal([frontier.exposure_floor] * HEIGHT, rows, marker=marker))
+    floors, legend = legend, []
+    for frontier, own in zip(drawn, points, strict=True):
+        markers = MARKERS[frontier.distribution]
+        marker = markers[before[frontier.distribution] % len(markers)]
+        before[frontier.distribution] += 1
+        legend.append(f"{marker} {one_line(frontier.forget_set)} ({DISTRIBUTIONS[frontier.distribution]})")
+        figure.draw(figure.signal([x for x, _ in own], [y for _, y in own], marker=marker))
+    for index, (frontier, place) in enumerate(zip(drawn, prices, strict=True)):
+        if place is not None:
+            marker = PRICE_MARKERS[index % len(PRICE_MARKERS)]
+            level = f"mean {NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
+            floors.append(f"{marker} price of {one_line(frontier.forget_set)}: {level}, between evaluated steps")
+            figure.draw(figure.signal([place[0]], [place[1]], marker=marker))
+    x, y = (_axis(drawn, index) for index in (0, 1))
+    figure.label(x, "x")
+    lines = figure.build().string(colorless=True).splitlines()
+    heading = f"{y}, against {x}; lower is better"
+    return "\n".join([fill(heading, WIDTH), "   ".join(legend), *floors, *(line.rstrip() for line in lines)])
+
+
+def _price(frontier: Frontier) -> tuple[float, float] | None:
+    """Return where the price lies; None where there is none, or the axes are others than it is known of."""
+    best = frontier.price(frontier.measure)
+    if frontier.objectives != OBJECTIVES or best is None or best.unlearning_quality is None or best.performance is None:
+        return None
+    return best.unlearning_quality.mean, best.performance.mean
+
+
+def _axis(drawn: Sequence[Frontier], index: int) -> str:
+    column = drawn[0].objectives[index]
+    label = label_of(column, [frontier.levels[index] for frontier in drawn])
+    return f"{label} [{unit(column)}]" if unit(column) else label

@@ -1,0 +1,258 @@
+"""Frontiers on a terminal, in 80 columns. Only formatting lives here; what is said is ``summary``'s."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+
+from orchestrator.cli.frontier_plot import frontier_plot
+from orchestrator.cli.terminal import PlainTable as Table
+from orchestrator.cli.terminal import PlainText as Text
+from orchestrator.frontier import (
+    CHOSEN_NOTE,
+    NONE_SHARED,
+    POINTS_SHOWN,
+    PRICE_TITLES,
+    SIDE_LABELS,
+    Frontier,
+    Row,
+    SettingCrossing,
+    SettingNames,
+    Target,
+    answer,
+    exposure_notes,
+    frontier_notes,
+    interval_note,
+    label_of,
+    level_note,
+    lost,
+    marks,
+    measures,
+    number,
+    orders,
+    orders_title,
+    own_kind_measured,
+    points_shown,
+    points_title,
+    price_note,
+    prices,
+    quality_name,
+    reached_by_some,
+    setting_names,
+    settings_of,
+    shared_settings,
+    side_cell,
+    side_rows,
+    target_note,
+)
+from orchestrator.ledger import unit
+
+LOST_ON = {
+    "performance": "lost:\nheld-\nout",
+    "population_nll": "lost:\nnever\nseen",
+    "distractor_nll": "lost:\nre-\ntained",
+}
+"""Headings of what is lost, on held-out data and on data of the forget set's own kind."""
+POINTS_IN_SUMMARY = 8
+"""Frontier points of a forget set at the end of a run."""
+SETTING_WORD = 12
+"""Characters of the longest word of a setting that has room in a frontier's table of 80 columns."""
+SHARED_SETTINGS = 12
+"""Settings in a table of forget sets side by side; ``frontier --json`` has all."""
+
+
+def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
+    """Show every frontier and what reaches which exposure, a plot, then what it takes to end the exposure."""
+    names = setting_names(frontiers)
+    tables = [part for f in frontiers for part in (_frontier_table(f, names, POINTS_SHOWN), _target_table(f))]
+    return _report(frontiers, names, tables, compared=measures(frontiers))
+
+
+def frontier_summary(frontiers: Sequence[Frontier]) -> RenderableType:
+    """Show the same, shorter: fewer points, no targets, forget sets side by side by one measure."""
+    names = setting_names(frontiers)
+    tables = [_frontier_table(frontier, names, POINTS_IN_SUMMARY) for frontier in frontiers]
+    return _report(frontiers, names, tables, compared=measures(frontiers)[:1])
+
+
+def _report(
+    frontiers: Sequence[Frontier], names: SettingNames, tables: Sequence[RenderableType], *, compared: Sequence[str]
+) -> RenderableType:
+    return Group(
+        *tables,
+        Text(frontier_plot(frontiers), no_wrap=True),
+        Text(""),
+        *(
+            part
+            for measure in measures(frontiers)
+            for part in (
+                _price_table(frontiers, names, measure),
+                *([_side_by_side(frontiers, names, measure)] if measure in compared else []),
+            )
+        ),
+        *_notes(frontiers, names),
+        Text(""),
+        Text(answer(frontiers)),
+    )
+
+
+def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[RenderableType]:
+    """Say what holds of all tables together."""
+    notes = [f"settings above also have: {names.common}"] if names.common else []
+    if any(frontier.points for frontier in frontiers):
+        notes.append(CHOSEN_NOTE)
+    notes += [note for note in [interval_note(frontiers)] if note]
+    return [
+        *(Text(note, style="dim") for note in notes),
+        *(Text(note.text, style="dim" if note.matched else "yellow") for note in exposure_notes(frontiers)),
+    ]
+
+
+def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
+    table = _table(points_title(frontier, most))
+    rows = points_shown(frontier, most)
+    titles = {"unlearning_quality": quality_name(frontier).replace(" - ", " -\n")}
+    extra = {
+        index: f"{titles.get(name, name)}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
+        for index, (name, level) in enumerate(zip(frontier.objectives, frontier.levels, strict=True))
+        if level is not None or name not in _shown_anyway(frontier)
+    }
+    for name in ("", "trial", "settings", "step"):
+        table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
+    writes = any(row["bleu"] is not None for row in rows)
+    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured([frontier]))}
+    shows_nll = len(costs) == 1  # where its own kind is known, what is lost takes the room
+    exposures = {"gen_ex_abs": "|Gen-\nEx|\nbits", "gen_ex": "GenEx\nbits", "rel_ex": "RelEx\nbits"}
+    exposures = {name: header for name, header in exposures.items() if any(row[name] is not None for row in rows)}
+    headers = [*exposures.values(), "extr.", "AUC"]
+    headers += [*["held-\nout\nNLL"] * shows_nll, *costs.values(), *["BLEU"] * writes]
+    for name in (*extra.values(), *headers):
+        table.add_column(name, justify="right", overflow="fold")
+    settings = [names.short(settings_of(row)) for row in rows]
+    numbered = _numbered(settings)
+    for row, setting in zip(rows, settings, strict=True):
+        table.add_row(
+            marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
+            *(number(frontier.minimised(row)[index], 3) for index in extra),
+            *(number(row[name], 2) for name in exposures),
+            f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
+            *([number(row["heldout_nll"], 3)] if shows_nll else []),
+            *(number(lost(row, frontier, name), 3, sign=True) for name in costs),
+            *([number(row["bleu"], 1)] if writes else []),
+        )  # fmt: skip
+    below = [Text(f"settings {number}: {setting}") for setting, number in numbered.items()]
+    if not frontier.points:
+        return Group(table, Text("no completed evaluation yet", style="yellow"), Text(""))
+    return Group(table, *below, *(Text(line, style="dim") for line in frontier_notes(frontier)), Text(""))
+
+
+def _numbered(settings: Sequence[str]) -> dict[str, str]:
+    """Return a number for each setting, which stands for it in a table where words would be cut; empty: none would."""
+    if all(len(word) <= SETTING_WORD for setting in settings for word in setting.split()):
+        return {}
+    return {setting: str(index) for index, setting in enumerate(dict.fromkeys(settings), start=1)}
+
+
+def _shown_anyway(frontier: Frontier) -> set[str]:
+    """Name the objectives that the usual columns show: with reference models, unlearning quality is |GenEx|."""
+    shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *own_kind_measured([frontier])}
+    measured = any(row["gen_ex_abs"] is not None for row in frontier.points)
+    return shown | {"unlearning_quality"} if measured else shown
+
+
+def _target_table(frontier: Frontier) -> RenderableType:
+    if not frontier.points or not frontier.targets:
+        return Text("")
+    exposure = label_of(frontier.objectives[0], frontier.levels[:1])
+    performance = frontier.objectives[1]
+    table = _table(f"{frontier.forget_set}: what reaches a given {exposure}, soonest and best")
+    bound = f"at most,\n{unit(frontier.objectives[0])}"
+    for name in (bound, "fewest\nsteps", "s", performance, "by", f"best\n{performance}", "steps", "s", "by"):
+        table.add_column(name, justify="left" if name == "by" else "right", overflow="fold")
+    for target in frontier.targets:
+        mark = "*" if target.below_floor else ""
+        table.add_row(f"{target.exposure_at_most:.4g}{mark}", *_target_cells(target, performance))
+    return Group(table, *(Text(note, style="yellow") for note in [target_note(frontier)] if note), Text(""))
+
+
+def _target_cells(target: Target, performance: str) -> list[str]:
+    def cells(row: Row | None, *names: str) -> list[str]:
+        if row is None:
+            return ["-"] * (len(names) + 1)
+        shown = {"step": str(row["step"]), "elapsed_s": f"{row['elapsed_s']:.1f}"}
+        shown.setdefault(performance, f"{row[performance]:.3f}")
+        return [*(shown[name] for name in names), row["trial_id"][:8]]
+
+    return [
+        *cells(target.cheapest, "step", "elapsed_s", performance),
+        *cells(target.best, performance, "step", "elapsed_s"),
+    ]
+
+
+def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    found = prices(frontiers, measure)
+    first = measure == measures(frontiers)[0]  # the next tables need not say it again
+    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    below = [*(Text(note, style="dim") for note in notes if note), Text("")]
+    if not any(price.best is not None for price in found):  # a table would have columns of nothing
+        reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
+        return Group(Text(f"{PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
+    table = _table(f"{PRICE_TITLES[measure]} (lost in nats/token)")
+    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
+    quality = quality_name(frontiers[0]) if frontiers else ""
+    numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
+    for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for price in found:
+        best = price.best
+        level = None if best is None else best.unlearning_quality
+        table.add_row(
+            price.forget_set, price.reached_by,
+            *(number(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
+            number(None if level is None else level.mean, 2),
+            number(None if best is None or best.steps is None else best.steps.mean, 1),
+            names.short(best.settings) if best else "-", price.seeds,
+        )  # fmt: skip
+    return Group(table, *below)
+
+
+def _mean(setting: SettingCrossing, price: str) -> float | None:
+    level = setting.lost[price]
+    return None if level is None else level.mean
+
+
+def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
+    shared = shared_settings(frontiers, measure)
+    if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
+        return Text("")
+    if not shared:  # by whichever measure
+        said_before = measure != measures(frontiers)[0]
+        return Text("") if said_before else Group(Text(NONE_SHARED, style="dim"), Text(""))
+    shared = reached_by_some(shared)
+    if not shared:
+        return Text("")
+    sets = [frontier.forget_set for frontier in frontiers]
+    title = f"{PRICE_TITLES[measure].partition(',')[0]} at equal settings"
+    table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
+    for name in ("settings", "", *sets):
+        table.add_column(name, overflow="fold")
+    shown = side_rows(shared)
+    for setting in shared[:SHARED_SETTINGS]:
+        for what in shown:
+            table.add_row(
+                names.short(setting.settings) if what == shown[0] else "",
+                SIDE_LABELS[what],
+                *(side_cell(setting, name, what) for name in sets),
+            )
+    said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
+    left = len(shared) - SHARED_SETTINGS
+    more = [f"{left} more settings: frontier --json"] if left > 0 else []
+    return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))
+
+
+def _table(title: str) -> Table:
+    """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
+    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
+    return Table(title=title, title_justify="left", **layout)

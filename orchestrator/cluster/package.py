@@ -1,0 +1,33 @@
+"""What a cluster needs of us to run a job: this code, as it is here, and a sweep's spec, in one folder."""
+
+import json
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+
+from orchestrator.preparation import code_state
+
+SPEC_FILE = "sweep.yaml"
+_PACKAGES = ("orchestrator", "trainables", "search_spaces")
+
+
+def write_package(folder: Path, spec: str | None) -> None:
+    """Write the packages, what ``importlib.metadata`` reads of them, and the spec, into an empty folder.
+
+    A job's working folder comes first where Python looks for modules, so the cluster runs this code whatever version is
+    installed there. The commit goes along in ``direct_url.json`` (PEP 610), if nothing is changed since.
+    """
+    root = Path(__file__).parents[2]
+    for name in _PACKAGES:
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
+    ours = distribution("unlearn-sweep")
+    info = folder / f"unlearn_sweep-{ours.version}.dist-info"
+    info.mkdir()
+    metadata = ours.read_text("METADATA") or f"Name: unlearn-sweep\nVersion: {ours.version}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    code = code_state()
+    if code["commit"] is not None and not code["dirty"]:
+        direct_url = {"url": "", "vcs_info": {"vcs": "git", "commit_id": code["commit"]}}
+        (info / "direct_url.json").write_text(json.dumps(direct_url), encoding="utf-8")
+    if spec is not None:
+        (folder / SPEC_FILE).write_text(spec, encoding="utf-8")

@@ -1,0 +1,134 @@
+"""Run a sweep on a cluster as a Ray Job: look whether it can, send code and spec along, start a supervised driver."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.cluster.jobs import Jobs
+from orchestrator.cluster.package import SPEC_FILE, write_package
+from orchestrator.errors import SweepError
+from orchestrator.spec import SweepSpec, dump_spec
+from orchestrator.storage import require_plain_storage
+
+
+def submit_sweep(
+    jobs: Jobs,
+    spec: SweepSpec,
+    *,
+    storage: str,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    retries: int = 0,
+    check: bool = True,
+) -> str:
+    """Submit a sweep.
+
+    Args:
+        jobs: the cluster's.
+        spec: resolved here: nothing but the storage, and data or models that it names, is looked up there.
+        storage: a URI, or a folder that all the cluster's machines share.
+        options: of ``unlearn-sweep run``.
+        environment: variables for the driver and all workers; whoever sees the dashboard sees them.
+        retries: how often the driver is started again when it is killed.
+        check: run ``unlearn-sweep doctor`` there first.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        SweepError: the sweep could not run there; with what stands in its way.
+    """
+    require_reachable(storage)
+    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as name:
+        folder = Path(name)
+        write_package(folder, dump_spec(spec, every_default=False))
+        environment = environment or {}
+        if check:
+            _require_healthy(jobs, folder, spec.name, storage=storage, options=options, environment=environment)
+        arguments = [str(retries), "run", SPEC_FILE, "--storage", storage, *options]
+        return _supervised(jobs, arguments, folder, environment, sweep=spec.name, storage=storage)
+
+
+def submit_resume(
+    jobs: Jobs,
+    sweep: str,
+    *,
+    storage: str,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    retries: int = 0,
+) -> str:
+    """Submit ``unlearn-sweep resume`` of a sweep; see ``submit_sweep``."""
+    place, _, name = sweep.rstrip("/").rpartition("/")
+    place = place or storage
+    require_reachable(place)
+    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as folder:
+        write_package(Path(folder), None)
+        arguments = [str(retries), "resume", f"{place.rstrip('/')}/{name}", *options]
+        return _supervised(jobs, arguments, Path(folder), environment or {}, sweep=name, storage=place)
+
+
+def _supervised(
+    jobs: Jobs, arguments: list[str], folder: Path, environment: Mapping[str, str], *, sweep: str, storage: str
+) -> str:
+    return jobs.submit(
+        ["-m", "orchestrator.cluster.supervisor", *arguments],
+        folder=folder,
+        environment=environment,
+        sweep=sweep,
+        uri=f"{storage.rstrip('/')}/{sweep}",
+    )
+
+
+def _require_healthy(
+    jobs: Jobs, folder: Path, sweep: str, *, storage: str, options: Sequence[str], environment: Mapping[str, str]
+) -> None:
+    """Have the cluster look whether it could run the sweep."""
+    workers = options[options.index("--workers") : options.index("--workers") + 2] if "--workers" in options else []
+    trust = [option for option in options if option == "--trust-remote-code"]
+    looking = jobs.wait(
+        jobs.submit(
+            ["-m", "orchestrator", "doctor", SPEC_FILE, "--storage", storage, *workers, *trust],
+            folder=folder,
+            environment=environment,
+            sweep=f"doctor-{sweep}",
+            uri=None,
+        )
+    )
+    if looking.exit_code != 0:
+        said = jobs.logs(looking.job_id).strip().splitlines()
+        found = "\n".join(line for line in said if not line.startswith("Running entrypoint"))
+        raise SweepError(
+            f"the sweep cannot run at {jobs.address}:\n{found or looking.message}\n"
+            f"nothing was started. If a module is missing: install this project into the Python that runs Ray there"
+        )
+
+
+def require_reachable(storage: str) -> None:
+    """Refuse a folder relative to this machine's, and a URI with a secret in it.
+
+    Raises:
+        SweepError: it is one.
+    """
+    require_plain_storage(storage)
+    if "://" not in storage and not Path(storage).is_absolute():
+        raise SweepError(
+            f"storage '{storage}': a folder here says nothing on a cluster; give a URI that its machines reach "
+            f"(--storage s3://bucket/sweeps), or the absolute path of a folder that they all share"
+        )
+
+
+def environment_of(assignments: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE``, or ``NAME`` for its value here.
+
+    Raises:
+        SweepError: a name is not set here.
+    """
+    found = {}
+    for assignment in assignments:
+        name, given, value = assignment.partition("=")
+        if not given and name not in os.environ:
+            raise SweepError(f"--env {name}: it is not set here; set it, or give --env {name}=VALUE")
+        found[name] = value if given else os.environ[name]
+    return found

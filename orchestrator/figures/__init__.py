@@ -1,9 +1,0 @@
-"""The figures of a report, one module each: data to Vega-Lite charts. Nothing is read and nothing written here."""
-
-from orchestrator.figures.examples import examples_figure
-from orchestrator.figures.frontiers import frontier_figure
-from orchestrator.figures.heatmaps import heatmap_figure
-from orchestrator.figures.importance_bars import importance_figure
-from orchestrator.figures.trajectories import trajectory_figure
-
-__all__ = ["examples_figure", "frontier_figure", "heatmap_figure", "importance_figure", "trajectory_figure"]

@@ -1,0 +1,155 @@
+"""What rows of a ledger must say, beyond the types of their columns, so that every reader can rely on it.
+
+A file, or a merged copy, whose rows do not is not of a ledger that this tool wrote: see ``table_files``.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import NoneType
+from typing import Annotated, Any, get_args, get_type_hints
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from orchestrator.ledger.schema import EXAMPLES_WHO
+from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Status
+
+_WHO = ("sweep", "trial_id", "stratum", "forget_set", "distribution", "seed", "optimizer", "learning_rate")
+
+
+class StoredProposal(BaseModel):
+    """A proposal as ``trials`` keep it: see ``strata.Proposal``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    number: int = Field(ge=0, lt=2**63)
+    point: dict[str, str | int | float | bool | None]
+    step_index: int = Field(ge=0, lt=2**31)
+    notes: dict[str, Any]
+
+
+class StoredSettings(BaseModel):
+    """What all versions say of a trial's settings; ``TrialConfig`` reads them whole, where a model is made again."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    objective: str
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+
+
+_PROPOSALS = TypeAdapter(Annotated[list[StoredProposal], Field(min_length=1)])
+_SETTINGS = TypeAdapter(StoredSettings)
+
+
+def _measured(record: type) -> tuple[str, ...]:
+    """List the fields of a record that are never without a value."""
+    return tuple(name for name, kind in get_type_hints(record).items() if NoneType not in get_args(kind))
+
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "trials": (*_WHO, "number", "target_step", "config", "proposals", "started_at"),
+    "evaluations": (*_WHO, *_measured(EvaluationRecord)),
+    "examples": ("trial_id", *EXAMPLES_WHO, *_measured(ExampleRecord)),
+    "baselines": ("model", "forget_set"),
+    "forget_sets": ("forget_set", "example_id", "prompt", "completion"),
+}
+"""Columns that are never null, by table."""
+_COUNTS = ("number", "target_step", "last_step", "step", "tokens_seen", "num_tokens", "batch_size")
+"""Columns that are never below 0."""
+_FINITE = ("learning_rate", "elapsed_s")
+_TIMES = ("started_at", "ended_at")
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Python has no later times, though Parquet has."""
+
+
+def find_problem(name: str, rows: pa.Table) -> str | None:
+    """Say what is wrong with rows of the table ``name``, all its columns or some; None: nothing."""
+    for column in _NEEDED[name]:
+        if column in rows.column_names and rows[column].null_count:
+            return f"it has rows without '{column}'"
+    for column in _COUNTS:
+        if column in rows.column_names and (pc.min(rows[column]).as_py() or 0) < 0:
+            return f"'{column}' is below 0"
+    for column in _FINITE:
+        if column in rows.column_names and pc.all(pc.is_finite(rows[column])).as_py() not in (True, None):
+            return f"'{column}' is no finite number"
+    for column in _TIMES:
+        if column in rows.column_names and _beyond(rows[column]):
+            return f"'{column}' is no time between {_FIRST.year} and {_LAST.year}"
+    if "status" in rows.column_names:
+        unknown = set(rows["status"].unique().to_pylist()) - {None, *Status}
+        if unknown:
+            return f"'status' is {', '.join(map(repr, sorted(unknown)))}; known are {', '.join(Status)}"
+    return _OF_TABLES[name](rows) if name in _OF_TABLES else None
+
+
+def _of_trials(rows: pa.Table) -> str | None:
+    if {"status", "last_step"} <= set(rows.column_names):
+        ended = pc.is_in(rows["status"], pa.array([status.value for status in sorted(ENDED)]))
+        if rows["last_step"].filter(ended).null_count:
+            return "a trial ended without 'last_step'"
+    for column, kind in (("config", _SETTINGS), ("proposals", _PROPOSALS)):
+        for text in rows[column].to_pylist() if column in rows.column_names else ():
+            problem = _json_problem(text, kind)
+            if problem is not None:
+                return f"'{column}' {problem}"
+    return _repeated(rows, ("trial_id",))
+
+
+def _of_evaluations(rows: pa.Table) -> str | None:
+    return _repeated(rows, ("trial_id", "step"))
+
+
+def _of_examples(rows: pa.Table) -> str | None:
+    return _repeated(rows, ("trial_id", "step", "example_id"))
+
+
+def _of_baselines(rows: pa.Table) -> str | None:
+    """Of models, unlike of copied sources, performance and exposure are measured.
+
+    The unlearning quality of a reference model is not where there is no other reference to measure it against.
+    """
+    models = rows.filter(pc.not_equal(rows["model"], "copy"))
+    for column in ("performance", "rel_ex"):
+        if models[column].null_count:
+            return f"it has models without '{column}'"
+    if models["unlearning_quality"].filter(pc.invert(pc.starts_with(models["model"], "reference-"))).null_count:
+        return "it has a base model without 'unlearning_quality'"
+    return _repeated(rows, ("model", "forget_set"))
+
+
+_OF_TABLES: Mapping[str, Callable[[pa.Table], str | None]] = {
+    "trials": _of_trials,
+    "evaluations": _of_evaluations,
+    "examples": _of_examples,
+    "baselines": _of_baselines,
+}
+
+
+def _beyond(times: pa.ChunkedArray) -> bool:
+    """Tell whether there is a time that this tool cannot have written."""
+    early, late = (pa.scalar(time, times.type) for time in (_FIRST, _LAST))
+    return pc.any(pc.or_(pc.less(times, early), pc.greater(times, late))).as_py() is True
+
+
+def _repeated(rows: pa.Table, key: tuple[str, ...]) -> str | None:
+    if not set(key) <= set(rows.column_names):
+        return None
+    distinct = rows.select(key).group_by(list(key)).aggregate([]).num_rows
+    return None if distinct == rows.num_rows else f"it has the same {' and '.join(key)} twice"
+
+
+def _json_problem(text: str, kind: TypeAdapter[Any]) -> str | None:
+    try:
+        kind.validate_python(json.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"is not what this tool writes ({place + ': ' if place else ''}{first['msg'].lower()})"
+    except (ValueError, RecursionError) as error:
+        return f"is not valid JSON ({error})"
+    return None

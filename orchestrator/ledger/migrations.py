@@ -1,0 +1,87 @@
+"""From the columns of older schema versions to those of the present one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.ledger.schema import (
+    BASELINES,
+    EXAMPLES,
+    EXAMPLES_WHO,
+    OWN_KIND,
+    REAL,
+    RELATIVE_TO_REFERENCES,
+    SETTING,
+    TEXT,
+    WHOLE,
+    noted_trial,
+)
+from orchestrator.ledger.trial_setting import setting_of
+
+FindTrial = Callable[[str], Mapping[str, Any] | None]
+"""Gives a trial's row by its id; None where there is none."""
+
+
+def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) -> pa.Table:
+    """Bring rows of an older schema version to the present one.
+
+    Args:
+        name: of the table.
+        table: rows as they were written.
+        version: that they were written in.
+        find_trial: gives a trial's row by id, None where there is none.
+    """
+    if version < 2 and name == "examples":
+        found = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
+        for column in EXAMPLES_WHO:
+            values = [found[trial_id].get(column) for trial_id in table["trial_id"].to_pylist()]
+            table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
+    if version < 3 and name == "baselines":
+        for column in ("bleu", "chrf"):
+            table = table.append_column(column, pa.nulls(len(table), BASELINES.field(column).type))
+    if version < 3 and name == "forget_sets":
+        table = table.append_column("repetitions", pa.nulls(len(table), WHOLE))
+    if version < 4 and name in ("evaluations", "baselines"):
+        table = _inserted(table, {column: pa.nulls(len(table), REAL) for column in OWN_KIND}, after="performance")
+    if version < 4 and name == "baselines":
+        table = _without_own_floor(table)
+    if version < 5 and name in ("trials", "evaluations"):
+        rows = _settings_of_trials(table) if name == "trials" else _settings_of_evaluations(table, find_trial)
+        settings = {column: pa.array([row.get(column) for row in rows], TEXT) for column in SETTING}
+        table = _inserted(table, settings, after="batch_size")
+    return table
+
+
+def _inserted(table: pa.Table, columns: Mapping[str, pa.Array], *, after: str) -> pa.Table:
+    """Add columns behind another."""
+    for place, (name, values) in enumerate(columns.items(), table.schema.get_field_index(after) + 1):
+        table = table.add_column(place, name, values)
+    return table
+
+
+def _settings_of_trials(table: pa.Table) -> list[Mapping[str, Any]]:
+    return [setting_of(row) for row in table.select(["config", "horizon"]).to_pylist()]
+
+
+def _settings_of_evaluations(table: pa.Table, find_trial: FindTrial) -> list[Mapping[str, Any]]:
+    """Return the setting of the trial of each row: by the file's own note of it, or by the trial's row."""
+    noted = noted_trial(table.schema.metadata)
+    known: dict[str | None, Mapping[str, Any]] = {noted.get("trial_id"): setting_of(noted)}
+    trials = table["trial_id"].to_pylist()
+    for trial_id in set(trials) - known.keys():
+        known[trial_id] = find_trial(trial_id) or {}
+    return [known[trial_id] for trial_id in trials]
+
+
+def _without_own_floor(table: pa.Table) -> pa.Table:
+    """Take out the exposure of reference models as it was measured before version 4.
+
+    Each was compared with a mean that it was part of itself, which made it too small: no floor for other models.
+    """
+    is_reference = pc.starts_with(table["model"], "reference-")
+    for column in RELATIVE_TO_REFERENCES:
+        values = pc.if_else(is_reference, pa.scalar(None, REAL), table[column])
+        table = table.set_column(table.schema.get_field_index(column), column, values)
+    return table

@@ -1,0 +1,46 @@
+"""How far sweeps have come, from their ledgers."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.driver import Driver, current_driver
+from orchestrator.ledger import Ledger
+from orchestrator.safe_text import command
+from orchestrator.search import trials_per_stratum
+from orchestrator.spec import on_axis, stored_spec
+
+
+def sweep_status(ledger: Ledger) -> dict[str, Any]:
+    """Count a sweep's trials by status and its evaluations, and tell who drives it now."""
+    driver = current_driver(ledger.storage)
+    spec = stored_spec(ledger)
+    rows = ledger.trials()
+    strata = len(spec.data.forget_sets) * len(spec.seeds)
+    trials = trials_per_stratum(spec)
+    return {
+        "sweep": ledger.sweep,
+        "uri": ledger.storage.uri,
+        "trials": None if trials is None else trials * strata,
+        "proposed": len(rows),
+        "statuses": dict(Counter(row["status"] or "unfinished" for row in rows)),
+        "evaluations": on_axis(spec, ledger.table("evaluations", ["trial_id", "step"])).num_rows,
+        "driver": asdict(driver) if driver is not None and driver.drives() else None,
+        "skipped_files": sorted(ledger.skipped),
+    }
+
+
+def described(status: dict[str, Any]) -> str:
+    """Say it to a person; of a sweep that could not be read, why."""
+    if "trials" not in status:
+        return "\n".join([status["sweep"], status["uri"], *([status["error"]] if "error" in status else [])])
+    endings = ", ".join(f"{count} {name}" for name, count in sorted(status["statuses"].items())) or "none yet"
+    many = "as many as the budget allows" if status["trials"] is None else status["trials"]
+    driver = status["driver"]
+    drives = f"driven by {Driver(**driver)}" if driver is not None else "nobody drives it now"
+    if driver is None and not status["proposed"]:
+        drives += f"; it has not begun: {command('resume', status['uri'])}"
+    return (
+        f"{status['sweep']}: {status['proposed']} of {many} trials proposed ({endings}), "
+        f"{status['evaluations']} evaluations\n{status['uri']}\n{drives}"
+    )

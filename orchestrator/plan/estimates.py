@@ -1,0 +1,251 @@
+"""What a sweep will cost, before it runs: trials, steps, evaluations, and an estimate of the time."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.plan.overheads import NO_OVERHEADS, Overheads
+from orchestrator.plan.set_summaries import SetSummary, summaries_of
+from orchestrator.preparation import count_sets
+from orchestrator.search import grid_points, trials_per_stratum
+from orchestrator.spec import LISTING, ResourcesConfig, SweepSpec
+from trainables.config import train_steps
+from trainables.data import Sizes, training_examples
+from trainables.deferred import Deferred
+from trainables.optim import SCHEDULES
+
+if TYPE_CHECKING:
+    from orchestrator.plan.step_times import StepTimes
+    from orchestrator.preparation import SweepInputs
+
+_count_gpus: Callable[[], int] = Deferred("torch.cuda", "device_count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep will do."""
+
+    sweep: str
+    strata: int
+    across: str
+    """What one study searches: ``seeds`` of a forget set, or ``each`` stratum."""
+    studies: int
+    trials_per_stratum: int | None
+    """At most, where there is a budget; None: until it is spent."""
+    trials: int | None
+    models_to_train: int
+    training_steps: int | None
+    """Optimizer steps of preparation, all models; None: the sets are not counted."""
+    step_values: int
+    evaluations: int | None
+    """At most: a trial that ends early has fewer. None: not known, as the number of trials."""
+    ascent_steps: int | None
+    """At most, with the step axis shared along each trajectory, and within the budget."""
+    separate_run_ascent_steps: int | None
+    """What the same evaluations would take as separate runs, one for each step value."""
+    schedule_depends_on_total: bool
+    schedules_that_depend_on_total: list[str]
+    """Under these every step value is a trial of its own, from step 0, with one evaluation."""
+    budget: dict[str, int | float | str]
+    """The limits that the spec gives, by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
+    concurrent_trials: int | None
+    sets: tuple[SetSummary, ...]
+    """How large each set is, and how long its examples are; empty: they are not counted."""
+    timed_on: str | None
+    """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
+    estimated_start_s: float | None
+    """Until the first model trains: libraries are imported, Ray starts, and so do its workers."""
+    timed_in_part: bool | None
+    """Whether whole steps took too long to be timed: the estimates follow from parts of them."""
+    estimated_preparation_s: float | None
+    """Base and reference models are trained, unless they are cached, and measured."""
+    estimated_sweep_s: float | None
+    """All trials: ascent, evaluations, and what each trial takes besides."""
+    estimated_evaluation_s: float | None
+    """The part of ``estimated_sweep_s`` that evaluations take."""
+    estimated_report_s: float | None
+    estimated_total_s: float | None
+    """Start, preparation, sweep and report one after another."""
+    estimated_gpu_hours: float | None
+    """What preparation and all trials take of GPUs, at most: each worker is timed alone on a GPU, and a whole one is
+    counted for it; trials that share one take less. 0 where they have none."""
+    estimated_cpu_hours: float | None
+
+    @property
+    def saving(self) -> float | None:
+        """How many times fewer ascent steps than separate runs, trial by trial; None: not known."""
+        if self.ascent_steps is None or self.separate_run_ascent_steps is None:
+            return None
+        return self.separate_run_ascent_steps / self.ascent_steps
+
+    def as_json(self) -> dict[str, Any]:
+        """Give plain data for ``--json``."""
+        return {**asdict(self), "saving": self.saving}
+
+
+def plan_sweep(
+    spec: SweepSpec,
+    *,
+    concurrent_trials: int,
+    inputs: "SweepInputs | None" = None,
+    sizes: Sizes | None = None,
+    times: "StepTimes | None" = None,
+    overheads: Overheads | None = None,
+) -> Plan:
+    """Count what a sweep will do, and estimate how long it takes.
+
+    Args:
+        spec: of the sweep.
+        concurrent_trials: how many run at once.
+        inputs: its data, tokenized; None: lengths of examples are not known.
+        sizes: of its sets, where there is no data; None: they are counted.
+        times: of its steps; None, or sets that are not counted: nothing is estimated.
+        overheads: what a run takes besides; None: that is left out.
+
+    Raises:
+        UnlearningError: sizes that are left to sources cannot be counted.
+    """
+    sizes = inputs.sizes if inputs is not None else sizes or count_sets(spec)
+    names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
+    per_stratum = trials_per_stratum(spec)
+    counts = _counts(spec, per_stratum, len(names))
+    models = 1 + spec.preparation.references
+    training_steps = None
+    if sizes is not None:
+        training_steps = models * train_steps(training_examples(spec.data, sizes), spec.preparation)
+    estimate = _Estimate()
+    if times is not None and training_steps is not None:
+        estimate = _estimated(
+            spec,
+            counts,
+            times,
+            overheads or NO_OVERHEADS,
+            training_steps=training_steps,
+            at_once=concurrent_trials,
+        )
+    return Plan(
+        sweep=spec.name,
+        strata=len(names),
+        across=spec.search.across,
+        studies=len(spec.data.forget_sets) if spec.search.across == "seeds" else len(names),
+        trials_per_stratum=per_stratum,
+        trials=counts.trials,
+        models_to_train=models,
+        training_steps=training_steps,
+        step_values=len(spec.steps),
+        schedules_that_depend_on_total=sorted(name for name in spec.schedules if SCHEDULES[name].needs_horizon),
+        evaluations=counts.evaluations,
+        ascent_steps=counts.ascent_steps,
+        separate_run_ascent_steps=counts.separate_run_ascent_steps,
+        schedule_depends_on_total=True in spec.looks_at_total,
+        budget=spec.search.budget.model_dump(exclude_none=True),
+        concurrent_trials=concurrent_trials,
+        sets=summaries_of(sizes, inputs) if sizes is not None else (),
+        timed_on=times.device if times is not None else None,
+        timed_in_part=times.cut_short if times is not None else None,
+        **asdict(estimate),
+        estimated_total_s=estimate.total_s,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    """Fields of a ``Plan``; None: nothing was timed, or nobody knows how many trials there are."""
+
+    estimated_start_s: float | None = None
+    estimated_preparation_s: float | None = None
+    estimated_sweep_s: float | None = None
+    estimated_evaluation_s: float | None = None
+    estimated_report_s: float | None = None
+    estimated_gpu_hours: float | None = None
+    estimated_cpu_hours: float | None = None
+
+    @property
+    def total_s(self) -> float | None:
+        """All parts, one after another."""
+        parts = (
+            self.estimated_start_s, self.estimated_preparation_s, self.estimated_sweep_s, self.estimated_report_s,
+        )  # fmt: skip
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+
+def _estimated(
+    spec: SweepSpec, counts: "_Counts", times: "StepTimes", besides: Overheads, *, training_steps: int, at_once: int
+) -> _Estimate:
+    resources = spec.resources
+    worker = resources.worker_resources  # a model is trained on one worker's share
+    models = 1 + spec.preparation.references
+    training_s = training_steps * times.training_step_s
+    rounds = -(-models // (at_once * resources.workers_per_trial))
+    measuring_s = models * len(spec.data.forget_sets) * times.evaluation_s  # one after another
+    found = _Estimate(
+        estimated_start_s=besides.start_s,
+        estimated_preparation_s=rounds * training_s / models + measuring_s + besides.preparation_s,
+        estimated_report_s=besides.report_s,
+    )
+    if counts.typical is None:
+        return found
+    steps, evaluations, trials = counts.typical
+    trials_s = steps * times.ascent_step_s + evaluations * times.evaluation_s
+    evaluating_s = evaluations * (times.evaluation_s + besides.evaluation_s) / at_once
+    ascending_s = (steps * times.ascent_step_s + trials * besides.trial_s) / at_once
+    return replace(
+        found,
+        estimated_sweep_s=besides.trials_start_s + ascending_s + evaluating_s,
+        estimated_evaluation_s=evaluating_s,
+        estimated_gpu_hours=(training_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600,
+        estimated_cpu_hours=(training_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counts:
+    """What trials come to, at most; None: nobody knows before the budget is spent."""
+
+    trials: int | None
+    evaluations: int | None
+    ascent_steps: int | None
+    separate_run_ascent_steps: int | None
+    typical: tuple[int, int, int] | None
+    """Ascent steps, evaluations and trials, if every trial walks its whole axis: what estimates are made of."""
+
+
+def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
+    """Count what a sweep of so many trials a stratum does, or as many as its budget allows."""
+    limit = spec.search.budget.max_steps_total
+    last, dependent = spec.steps[-1], spec.looks_at_total == {True}
+    steps_each = 1 if dependent else len(spec.steps)
+    fitting = None if limit is None else limit // strata // last
+    ascent_steps = None if trials is None else strata * trials * last
+    if trials is not None and dependent and spec.search.sampler in LISTING:
+        ascent_steps = strata * sum(spec.steps[index] for _, index in grid_points(spec)[:trials])
+    if ascent_steps is None or (limit is not None and ascent_steps > limit):
+        typical = (
+            None if fitting is None else (strata * fitting * last, strata * fitting * steps_each, strata * fitting)
+        )
+        return _Counts(
+            trials=strata * trials if trials is not None else None,
+            evaluations=strata * trials * steps_each if trials is not None else None,
+            ascent_steps=limit,
+            separate_run_ascent_steps=None,
+            typical=typical,
+        )
+    assert trials is not None
+    evaluations = strata * trials * steps_each
+    return _Counts(
+        trials=strata * trials,
+        evaluations=evaluations,
+        ascent_steps=ascent_steps,
+        separate_run_ascent_steps=ascent_steps if dependent else strata * trials * sum(spec.steps),
+        typical=(ascent_steps, evaluations, strata * trials),
+    )
+
+
+def fits_here(resources: ResourcesConfig) -> int:
+    """Count the trials that this machine's CPUs, and GPUs if it has any, hold at once; one at least."""
+    fits = (os.cpu_count() or 1) / resources.cpus_per_trial
+    if resources.gpus_per_trial and (gpus := _count_gpus()):
+        fits = min(fits, gpus / resources.gpus_per_trial)
+    return max(1, int(fits + 1e-9))

@@ -1,0 +1,123 @@
+"""``sweep.json``: what a sweep was run with."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import distribution, distributions, version
+from pathlib import Path
+from typing import Any
+
+from orchestrator.identity import IDENTITY_VERSION, content_hash, file_hash
+from orchestrator.ledger import SCHEMA_VERSION
+from orchestrator.preparation.tasks import ModelTask
+from orchestrator.spec import SweepSpec
+from trainables.data import Datasets
+
+
+def outline(spec: SweepSpec) -> dict[str, Any]:
+    """Describe a sweep as far as its spec alone tells: what its numbers follow from."""
+    return {
+        "sweep": spec.name,
+        "schema_version": SCHEMA_VERSION,
+        "identity_version": IDENTITY_VERSION,
+        "spec_hash": content_hash(spec.model_dump(mode="json")),
+        "seeds": {
+            "data": spec.data.seed,
+            "preparation": spec.preparation.seed,
+            "search": spec.search.seed,
+            "strata": list(spec.seeds),
+        },
+        "threads_per_trial": spec.resources.threads_per_trial,
+    }
+
+
+def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
+    """Describe a sweep whose data is read."""
+    return {
+        **outline(spec),
+        "workload_hash": workload,
+        "data_hash": datasets.content_hash(),
+        "models": {task.role: {"key": task.key, "seed": task.seed} for task in tasks},
+    }
+
+
+def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Describe one run of this code: when, on what, with which versions.
+
+    Args:
+        workers: the ``hardware`` of every machine that trials may run on; empty while it is not known.
+    """
+    return {
+        "started_at": datetime.now(UTC).isoformat(),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "code": code_state(),
+        "workers": workers,
+    }
+
+
+def code_state() -> dict[str, Any]:
+    """Describe this code: its version, a hash of the sources that numbers and proposals follow from, where it is from.
+
+    Commit and dirty flag are those of the checkout that it runs from; elsewhere the commit that it was installed from,
+    if that is known.
+    """
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", Path(__file__).name) else None
+    return {
+        "version": version("unlearn-sweep"),
+        "sources": source_hash(),
+        "commit": commit or _installed_commit(),
+        "dirty": bool(git("status", "--porcelain")) if commit else None,
+    }
+
+
+def _installed_commit() -> str | None:
+    """Read the commit that a package was installed from (PEP 610)."""
+    direct_url = json.loads(distribution("unlearn-sweep").read_text("direct_url.json") or "{}")
+    commit: str | None = direct_url.get("vcs_info", {}).get("commit_id")
+    return commit
+
+
+def source_hash() -> str:
+    """Hash the sources that a trial's numbers and a search's proposals follow from, as they are on this machine."""
+    root = Path(__file__).parents[2]
+    return content_hash({path.relative_to(root).as_posix(): file_hash(path) for path in _sources(root)})
+
+
+def _sources(root: Path) -> list[Path]:
+    """List the modules that a trial's numbers and a search's proposals follow from."""
+    folders = ("trainables", "search_spaces", "orchestrator/search", "orchestrator/spec", "orchestrator/preparation")
+    return sorted(path for folder in folders for path in (root / folder).glob("**/*.py"))
+
+
+def last_session(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what ``sweep.json`` says of the last run of this code: see ``session``."""
+    return dict(([recorded, *recorded.get("resumed", [])])[-1])
+
+
+def version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say which packages that numbers follow from have another version now. Their last digits may differ."""
+    return [
+        f"{name} was {before[name]}, is {now.get(name, 'missing')}"
+        for name in ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scipy", "optuna", "cmaes")
+        if name in before and before[name] != now.get(name)
+    ]
+
+
+def package_versions() -> dict[str, str]:
+    """List the version of every installed package."""
+    return {dist.name: dist.version for dist in sorted(distributions(), key=lambda dist: dist.name.lower())}

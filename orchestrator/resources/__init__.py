@@ -1,0 +1,5 @@
+"""What a cluster has, how trials share it, and the Ray session of a run."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

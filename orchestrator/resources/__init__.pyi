@@ -1,0 +1,20 @@
+from .session_folder import named_folders, obstacle_of, parent_folder
+from .sessions import capacity, fetch, offered_gpus, on_every_node, ray_session, starts_here, workers_hardware
+from .shared_storage import require_shared
+from .sharing import measure, share_devices
+
+__all__ = [
+    "capacity",
+    "fetch",
+    "measure",
+    "named_folders",
+    "obstacle_of",
+    "offered_gpus",
+    "on_every_node",
+    "parent_folder",
+    "ray_session",
+    "require_shared",
+    "share_devices",
+    "starts_here",
+    "workers_hardware",
+]

@@ -1,0 +1,33 @@
+"""The points of a grid, and how many trials a stratum proposes. What counts a sweep needs no more: no Optuna."""
+
+import random
+
+from orchestrator.spec import LISTING, SweepSpec
+from search_spaces import Value, grid, grid_size
+
+Candidate = tuple[dict[str, Value], int]
+"""A point of the space, and the index on the step axis of how far to go."""
+
+
+def grid_points(spec: SweepSpec) -> list[Candidate]:
+    """List a grid's points; the step axis is one of its dimensions only where the schedule depends on the total.
+
+    It is the slowest one, so that a longer axis appends to the list.
+    """
+    indices = range(len(spec.steps)) if True in spec.looks_at_total else [len(spec.steps) - 1]
+    return [(point, index) for index in indices for point in grid(spec.space)]
+
+
+def shuffled_points(spec: SweepSpec, *, seed: int) -> list[Candidate]:
+    """List the same points in random order, step value by step value, so that a longer axis appends here too."""
+    points = grid_points(spec)
+    own = len(list(grid(spec.space)))
+    parts = [points[start : start + own] for start in range(0, len(points), own)]
+    return [p for index, part in enumerate(parts) for p in random.Random(f"{seed}/{index}").sample(part, own)]  # noqa: S311  # no secret
+
+
+def trials_per_stratum(spec: SweepSpec) -> int | None:
+    """Count the trials that each stratum proposes; None: as many as the sweep's budget allows."""
+    if spec.search.trials is not None or spec.search.sampler not in LISTING:
+        return spec.search.trials
+    return spec.horizons_per_point * grid_size(spec.space)

@@ -1,0 +1,269 @@
+"""One Optuna study, of a forget set or of one stratum: proposes settings, is told every step, rebuilt from the ledger.
+
+The study is disposable. The sampler is seeded afresh for every proposal from (search seed, name, number), so a
+proposal is a function of what the study has been told, not of how often the process was restarted.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from orchestrator.search.constraints import violations
+from orchestrator.search.finished_trials import finished_trial
+from orchestrator.search.listed_points import Candidate, grid_points, shuffled_points, trials_per_stratum
+from orchestrator.search.samplers import STEP_INDEX, study_sampler
+from orchestrator.spec import SearchConfig, SweepSpec, trial_config
+from search_spaces import Value, contains, settings
+from search_spaces.optuna_space import distributions, suggest
+from trainables.config import TrialConfig
+from trainables.deferred import Deferred
+from trainables.optim import SCHEDULES
+from trainables.seeding import derive_seed
+
+# each loads more than a search needs that has another sampler: PyTorch, or SciPy
+_gaussian_process: Callable[..., Candidate] = Deferred("orchestrator.search.gaussian_process", "propose")
+_evolution_strategy: Callable[..., Candidate] = Deferred("orchestrator.search.evolution_strategy", "propose")
+_quasi_random_point: Callable[..., Candidate] = Deferred("orchestrator.search.quasi_random", "quasi_random_point")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What the sampler proposed: a point of the space, how far along the step axis, and the sampler's own notes."""
+
+    number: int
+    point: Mapping[str, Value]
+    step_index: int
+    notes: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what the ledger keeps of it."""
+        return {
+            "number": self.number,
+            "point": dict(self.point),
+            "step_index": self.step_index,
+            "notes": dict(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One evaluated step, as the study is told of it: of one trial, or the mean of a proposal's.
+
+    Infeasible: collapsed, or diverged before this step.
+    """
+
+    step: int
+    values: tuple[float, float]
+    """(unlearning quality, performance), both minimised; infinite where there is no number."""
+    feasible: bool
+
+
+DIVERGED_VALUES = (math.inf, math.inf)
+
+
+class Stratum:
+    """The search of one study."""
+
+    def __init__(self, spec: SweepSpec, name: str, *, base_performance: Callable[[], float] | None = None) -> None:
+        """Begin a search that has proposed nothing.
+
+        Args:
+            spec: the sweep.
+            name: of the study.
+            base_performance: gives the base model's, nats per token; asked for by a bound that is measured from it.
+        """
+        self._search: SearchConfig = spec.search
+        self._base_performance = base_performance
+        self._axis = spec.steps
+        self._indices = {step: index for index, step in enumerate(spec.steps)}
+        self._space = spec.space
+        self._name = name
+        self._seed = derive_seed(spec.search.seed, "search", name)
+        self._searches_axis = True in spec.looks_at_total
+        self._listed: list[Candidate] = []
+        if spec.search.sampler == "grid":
+            self._listed = grid_points(spec)
+        elif spec.search.sampler == "brute_force":
+            self._listed = shuffled_points(spec, seed=derive_seed(self._seed, "order"))
+        self.trials = trials_per_stratum(spec)
+        """How many it proposes; None: until the sweep's budget is spent."""
+        self._numbers: set[int] = set()
+        self._next_number = 0
+        self._open: dict[int, optuna.Trial | None] = {}
+        self._last_space: tuple[Proposal, dict[str, BaseDistribution]] | None = None
+        """The proposal that was told of last, and the distributions of its dimensions."""
+        objectives = 2 if spec.search.minimize == "both" else 1
+        self.study = optuna.create_study(study_name=name, directions=["minimize"] * objectives)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has proposed as many trials as it was asked for."""
+        return self.trials is not None and self.proposed >= self.trials
+
+    @property
+    def proposed(self) -> int:
+        """How many trials were proposed."""
+        return len(self._numbers)
+
+    @property
+    def next_number(self) -> int:
+        """The first number that was not proposed: the ledger may have lost one in the middle."""
+        while self._next_number in self._numbers:
+            self._next_number += 1
+        return self._next_number
+
+    def admits(self, proposal: Proposal) -> bool:
+        """Tell whether a proposal could be one of this search: its point in the space, its step on the axis."""
+        return contains(self._space, proposal.point) and proposal.step_index < len(self._axis)
+
+    def skip(self, proposal: Proposal) -> None:
+        """Take a proposal's number without learning from it."""
+        self._numbers.add(proposal.number)
+
+    def propose(self) -> Proposal:
+        """Ask for the next trial. It stays pending until ``finish``."""
+        number = self.next_number
+        self._numbers.add(number)
+        candidate = self._candidate(number)
+        fixed = None if candidate is None else {**candidate[0], STEP_INDEX: candidate[1]}
+        return self._ask(number, fixed, notes={})
+
+    def _candidate(self, number: int) -> Candidate | None:
+        """Give the point that the study is to take; None: its sampler chooses."""
+        match self._search.sampler:
+            case "grid" | "brute_force":
+                return self._listed[number]
+            case "qmc":
+                seed = derive_seed(self._seed, "sequence")
+                return _quasi_random_point(self._space, len(self._axis), seed=seed, number=number)
+            case "gp" if number >= self._search.startup_trials:
+                seed = self._sampler_seed(number)
+                return _gaussian_process(self.study, self._space, len(self._axis), seed=seed)
+            case "cmaes":
+                return _evolution_strategy(
+                    self.study,
+                    self._space,
+                    len(self._axis),
+                    searches_axis=self._searches_axis,
+                    seed=self._sampler_seed(number),
+                )
+            case _:
+                return None
+
+    def _sampler_seed(self, number: int) -> int:
+        return derive_seed(self._seed, "sampler", number) % 2**32
+
+    def _ask(self, number: int, fixed: Mapping[str, Value] | None, *, notes: Mapping[str, Any]) -> Proposal:
+        """Ask the study, or have it take a point that is known already, with the sampler's notes of then."""
+        if fixed is not None:  # as study.enqueue_trial does, which cannot take notes
+            attributes = {"fixed_params": dict(fixed), **notes}
+            self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attributes))
+        niches_seed = derive_seed(self._seed, "niches")
+        self.study.sampler = study_sampler(
+            self._search, number, seed=self._sampler_seed(number), niches_seed=niches_seed
+        )
+        asked = self.study.ask()
+        point = suggest(asked, self._space)
+        step_index = asked.suggest_int(STEP_INDEX, 0, len(self._axis) - 1)
+        self._open[number] = asked
+        attributes = self.study.get_trials(deepcopy=False)[asked.number].system_attrs
+        kept = {key: value for key, value in attributes.items() if key.endswith(":generation")}
+        return Proposal(number=number, point=point, step_index=step_index, notes=kept)
+
+    def config_of(self, proposal: Proposal) -> tuple[TrialConfig, tuple[int, ...], int | None]:
+        """Turn a proposal into a trial's configuration, the steps to evaluate, and the horizon."""
+        config = trial_config(settings(self._space, proposal.point))
+        if SCHEDULES[config.schedule].needs_horizon:
+            horizon = self._axis[proposal.step_index]
+            return config, (horizon,), horizon
+        last = proposal.step_index if self._search.extent == "sampled" else len(self._axis) - 1
+        return config, self._axis[: last + 1], None
+
+    def observe(self, proposal: Proposal, observation: Observation) -> None:
+        """Tell the study of one evaluated step, at once."""
+        step_index = self._indices[observation.step]
+        if step_index == proposal.step_index and proposal.number in self._open:
+            self._close(proposal, observation.values, feasible=observation.feasible)
+        else:
+            self._add(proposal, step_index, observation.values, feasible=observation.feasible)
+
+    def finish(self, proposal: Proposal, *, infeasible_beyond: bool) -> None:
+        """End a proposal. Nothing stays pending: the point it asked for was told, lies beyond the end, or failed."""
+        if proposal.number in self._open:
+            self._close(proposal, DIVERGED_VALUES if infeasible_beyond else None, feasible=False)
+
+    def replay(self, proposal: Proposal, observations: list[Observation], *, infeasible_beyond: bool | None) -> None:
+        """Put a trial of the ledger back as if it had just run, each point where it stood in the study's history.
+
+        Args:
+            proposal: what was proposed.
+            observations: its evaluated steps.
+            infeasible_beyond: as for ``finish``; None: the trial has not ended, and stays open.
+        """
+        self._numbers.add(proposal.number)
+        if infeasible_beyond is None:
+            self._ask(proposal.number, {**proposal.point, STEP_INDEX: proposal.step_index}, notes=proposal.notes)
+        else:
+            self._open[proposal.number] = None
+            own_step = self._axis[proposal.step_index]
+            observations = sorted(observations, key=lambda o: o.step != own_step)
+            if not observations or observations[0].step != own_step:
+                self.finish(proposal, infeasible_beyond=infeasible_beyond)
+        for observation in observations:
+            self.observe(proposal, observation)
+
+    def _close(self, proposal: Proposal, values: tuple[float, float] | None, *, feasible: bool) -> None:
+        """Give the proposed point its values; None: it failed."""
+        asked = self._open.pop(proposal.number)
+        if asked is None:  # proposed by an earlier process
+            self._add(proposal, proposal.step_index, values, feasible=feasible)
+        elif values is None:
+            self.study.tell(asked, state=TrialState.FAIL)
+        else:
+            for name, violation in self._violations(values, feasible=feasible).items():
+                asked.set_constraint(name, violation)
+            self.study.tell(asked, self._minimised(values))
+
+    def _add(self, proposal: Proposal, step_index: int, values: tuple[float, float] | None, *, feasible: bool) -> None:
+        """Add a finished observation; without values it failed. Parameters stand in the order ``suggest`` gives them.
+
+        Samplers draw by that order; a point that comes back from the ledger may have lost it.
+        """
+        space = self._distributions(proposal)
+        known = {**proposal.point, STEP_INDEX: step_index}
+        self.study.add_trial(
+            finished_trial(
+                values=None if values is None else self._minimised(values),
+                params={name: known[name] for name in space},
+                distributions=space,
+                notes=proposal.notes,
+                constraints=None if values is None else self._violations(values, feasible=feasible),
+            )
+        )
+
+    def _distributions(self, proposal: Proposal) -> dict[str, BaseDistribution]:
+        """Return those of a proposal's dimensions; the same ones for all its steps, which come one after another."""
+        if self._last_space is None or self._last_space[0] is not proposal:
+            step_index = {STEP_INDEX: IntDistribution(0, len(self._axis) - 1)}
+            self._last_space = proposal, {**distributions(self._space, proposal.point), **step_index}
+        return self._last_space[1]
+
+    def _minimised(self, values: tuple[float, float]) -> list[float]:
+        """Keep what this search minimises."""
+        kept = {"both": values, "unlearning_quality": values[:1], "performance": values[1:]}
+        return list(kept[self._search.minimize])
+
+    def _violations(self, values: tuple[float, float], *, feasible: bool) -> dict[str, float]:
+        bounds = self._search.constraints
+        measured = bounds.performance_increase_at_most is not None and self._base_performance is not None
+        return violations(
+            bounds,
+            values,
+            feasible=feasible,
+            base_performance=self._base_performance() if measured and self._base_performance else None,
+        )

@@ -1,0 +1,31 @@
+from .admission import of_present_spec, on_axis
+from .changes import Changes, compare
+from .chat_date import dated, day_of_creation, fix_chat_date, keep_chat_date
+from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
+from .settled import settled_lengths, settled_sizes, unbounded
+from .sweep_spec import ResourcesConfig, SweepSpec, amend_spec, dump_spec, load_spec, stored_spec, trial_config
+
+__all__ = [
+    "LISTING",
+    "BudgetConfig",
+    "Changes",
+    "ConstraintsConfig",
+    "ResourcesConfig",
+    "SearchConfig",
+    "SweepSpec",
+    "amend_spec",
+    "compare",
+    "dated",
+    "day_of_creation",
+    "dump_spec",
+    "fix_chat_date",
+    "keep_chat_date",
+    "load_spec",
+    "of_present_spec",
+    "on_axis",
+    "settled_lengths",
+    "settled_sizes",
+    "stored_spec",
+    "trial_config",
+    "unbounded",
+]

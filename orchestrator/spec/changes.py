@@ -1,0 +1,122 @@
+"""What differs between a sweep as it was started and as it would go on, and whether it may.
+
+Three kinds of difference: those that change no number (how many trials at once, how often to checkpoint), those that
+add to the sweep (more trials, a longer step axis, more seeds), and those after which old and new rows are not of one
+kind: another space, model, data or code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import SweepError
+from orchestrator.spec.search_config import duration_s
+from orchestrator.spec.sweep_spec import SweepSpec
+
+_FREE = ("description", "checkpoint.", "resources.", "search.budget.", "stop.")
+"""Settings that change no number, ..."""
+_NOT_FREE = (
+    "resources.threads_per_trial", "resources.workers_per_trial", "resources.parallelism",
+    "stop.max_heldout_nll_increase",
+)  # fmt: skip
+"""... but these, which change how numbers are rounded, or what counts as collapsed."""
+_SAME_NUMBERS = ("identity_version", "data_hash", "models.", "tokens_hash")
+"""What ``sweep.json`` says of the data and the models that the rows follow from."""
+_MEANINGS = {"tokens_hash": " (the same data gives other tokens: another tokenizer, chat template or date)"}
+"""Of what ``sweep.json`` says and no setting does."""
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """The differences, one line each: where, what it was, what it would be."""
+
+    free: tuple[str, ...]
+    additions: tuple[str, ...]
+    breaking: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.free or self.additions or self.breaking)
+
+    def require_allowed(self, where: str, *, force: bool) -> None:
+        """Refuse to mix rows of two kinds, unless that is what is wanted.
+
+        Raises:
+            SweepError: with every breaking difference.
+        """
+        if self.breaking and not force:
+            lines = "\n".join(f"  {line}" for line in self.breaking)
+            raise SweepError(
+                f"{where}: the sweep was made with other settings, data, models or code:\n{lines}\n"
+                f"put them back, or start another sweep (--name); with --force it goes on: the trials that ended stay "
+                f"as they are, the rest runs as things are now, and sweep.json notes it"
+            )
+
+
+def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], present: Mapping[str, Any]) -> Changes:
+    """Compare two specs, and what ``sweep.json`` recorded of data, models and code with what they are at present."""
+    free, additions, breaking = [], [], []
+    same = {
+        name
+        for name in ("data_hash", "models")
+        if recorded.get(name) not in (None, {}) and recorded[name] == present.get(name)
+    }
+    for path, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
+        line = f"{path}: was {old}, is {new}"
+        if _adds(path, old, new):
+            additions.append(line)
+        elif (path.startswith(_FREE) and path not in _NOT_FREE) or _content_of(path) in same:
+            free.append(line)
+        else:
+            breaking.append(line)
+    for path, old, new in _differences(recorded, present):
+        if path.startswith(_SAME_NUMBERS) and old != _MISSING:
+            breaking.append(f"{path}{_MEANINGS.get(path, '')}: was {old}, is {new}")
+    breaking += _code_difference(recorded.get("code") or {}, present.get("code") or {})
+    return Changes(free=tuple(free), additions=tuple(additions), breaking=tuple(breaking))
+
+
+def _code_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if "sources" not in before or all(before.get(key) == now.get(key) for key in ("version", "sources")):
+        return []
+    was, present = (
+        f"version {code.get('version')}, commit {str(code.get('commit'))[:12]}, sources {str(code.get('sources'))[:12]}"
+        for code in (before, now)
+    )
+    return [f"code of trials and search: was {was}, is {present}"]
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    old, new = _flat(before), _flat(now)
+    pairs = [(path, old.get(path, _MISSING), new.get(path, _MISSING)) for path in sorted(old.keys() | new.keys())]
+    return [(path, was, present) for path, was, present in pairs if was != present]
+
+
+def _content_of(path: str) -> str | None:
+    """Return what ``sweep.json`` says of the content of a place: a file may move, and its path be spelled otherwise."""
+    if path == "model.pretrained":
+        return "models"
+    return "data_hash" if path.startswith("data.") and path.endswith("ource.path") else None
+
+
+def _adds(path: str, old: Any, new: Any) -> bool:
+    """Tell whether the new value only adds to the old: more trials, a larger budget, a list that goes on; None is no
+    limit."""
+    if path == "search.trials" or path.startswith("search.budget."):
+        return old is not None and (new is None or _amount(new) > _amount(old))
+    return path in ("steps", "seeds") and isinstance(old, list) and list(new[: len(old)]) == old
+
+
+def _amount(limit: float | str) -> float:
+    return duration_s(limit) if isinstance(limit, str) else limit
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name every value by its path; lists are values."""
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found

@@ -1,0 +1,58 @@
+"""The date that a sweep's chat template is told: fixed when the sweep is made, and kept in its ledger."""
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+from orchestrator.ledger import Ledger
+from orchestrator.spec.sweep_spec import SweepSpec, stored_spec
+from trainables.deferred import Deferred
+from trainables.encoding import asks_for_the_date
+
+_load_tokenizer: Callable[[Any], Any] = Deferred("trainables.encoding", "load_tokenizer")
+
+
+def keep_chat_date(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
+    """Return the spec with the date that the sweep which is there already keeps, if it keeps one and the spec gives
+    none.
+
+    A sweep that was made before its date was kept has none: see ``day_of_creation``.
+
+    Raises:
+        SweepError: the stored spec cannot be read.
+    """
+    if not _is_open(spec) or ledger.spec_text() is None:
+        return spec
+    return dated(spec, stored_spec(ledger).model.chat_date)
+
+
+def fix_chat_date(spec: SweepSpec, *, today: Callable[[], date] = date.today) -> SweepSpec:
+    """Return the spec of a new sweep with the date that its chat template is told: the spec's, or today. A template
+    that writes no date gets none.
+
+    Raises:
+        UnlearningError: the tokenizer cannot be loaded.
+    """
+    if not _is_open(spec) or not asks_for_the_date(_load_tokenizer(spec.model)):
+        return spec
+    return dated(spec, today())
+
+
+def _is_open(spec: SweepSpec) -> bool:
+    return spec.model.chat_template and spec.model.chat_date is None
+
+
+def dated(spec: SweepSpec, chat_date: date | None) -> SweepSpec:
+    """Return the spec with a date for its chat template, unless it gives one."""
+    if chat_date is None or spec.model.chat_date is not None:
+        return spec
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": chat_date})})
+
+
+def day_of_creation(ledger: Ledger) -> date | None:
+    """Return the day on which a sweep was made, by this machine's calendar; None: there is no sweep, or it is not said.
+
+    It is what a chat template is told in a sweep whose spec keeps no date.
+    """
+    started = ledger.manifest().get("started_at") if ledger.spec_text() is not None else None
+    return datetime.fromisoformat(started).astimezone().date() if isinstance(started, str) else None

@@ -1,5 +1,0 @@
-"""Where evaluations can be looked at beside the ledger: one file a tracker, imported when it is asked for."""
-
-from orchestrator.trackers.base import SCALARS, TrackedTrial, Tracker
-
-__all__ = ["SCALARS", "TrackedTrial", "Tracker"]

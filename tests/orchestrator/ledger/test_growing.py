@@ -1,0 +1,196 @@
+"""A trial's rows that grow: as one conversion of all of them gives, but only new records are converted."""
+
+import io
+import itertools
+import json
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.ledger import Ledger, parquet, table_files, to_table
+from orchestrator.ledger import trial_files as growing
+from orchestrator.ledger.parquet import AFTER_AT_MOST, decode, encode
+from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES
+from orchestrator.ledger.table_builder import TABLES_AT_ONCE, Gathered
+from orchestrator.ledger.trial_files import LastTrial, TrialRows
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
+
+RECORDS = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(4) for i in range(3)]
+
+
+@pytest.fixture
+def trial(ledger):
+    ledger.propose(make_trial(), number=0, distribution="in", proposal=PROPOSAL)
+    return ledger.trials()[0]
+
+
+@pytest.fixture
+def converted(monkeypatch):
+    """The numbers of records that were converted, one a call."""
+    counts = []
+
+    def counting(schema, rows):
+        counts.append(len(rows))
+        return to_table(schema, rows)
+
+    to_table = growing.to_table
+    monkeypatch.setattr(growing, "to_table", counting)
+    return counts
+
+
+def test_a_file_that_grew_is_the_file_of_all_records(trial, converted):
+    rows = TrialRows(trial)
+    for count in (0, 3, 3, 9, 12):
+        grown = rows.file("examples", RECORDS[:count])
+    assert converted == [3, 3, 3, 3], "a step at a time, none twice"
+    assert grown == TrialRows(trial).file("examples", RECORDS)
+    expected = [
+        {**vars(record), "trial_id": trial["trial_id"], **{n: trial[n] for n in EXAMPLES_WHO}} for record in RECORDS
+    ]
+    assert read(grown).to_pylist() == expected
+
+
+@pytest.fixture
+def versions(trial, monkeypatch):
+    """The versions of a file that grows by twelve steps, from a size so small that it doubles more than once."""
+    monkeypatch.setattr(parquet, "SMALLEST", 2**13)
+    rows = TrialRows(trial)
+    records = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(12) for i in range(128)]
+    return [rows.file("examples", records[: 128 * steps]) for steps in range(13)]
+
+
+def test_rows_stand_where_the_footer_of_any_earlier_version_says(versions):
+    """A reader that opens a file twice may have the footer of one version, and the rows of a later one."""
+    for earlier, later in itertools.combinations(versions, 2):
+        assert_readable_with_the_footer_of(earlier, later)
+
+
+def test_a_footer_stands_where_the_size_of_any_earlier_version_says(versions):
+    """A reader may have the size of one version, and read the footer of a later one there."""
+    assert len({len(version) for version in versions}) >= 3, "it doubled twice"
+    assert len({len(version) for version in versions}) < len(versions), "and stayed as it was in between"
+    tables = [pq.read_table(io.BytesIO(version)) for version in versions]
+    for (earlier, table), (later, _) in itertools.combinations(zip(versions, tables, strict=True), 2):
+        rows = pq.read_table(io.BytesIO(later[: len(earlier)]))
+        assert rows.num_rows >= table.num_rows
+        assert rows.equals(tables[rows.num_rows // 128])
+
+
+def test_a_replaced_row_stands_behind_the_one_before(ledger, tmp_path):
+    trial = make_trial()
+    versions = []
+    for proposal in ({**PROPOSAL, "number": 1}, {**PROPOSAL, "number": 2}):
+        if not versions:
+            ledger.propose(trial, number=0, distribution="in", proposal=proposal)
+        else:
+            ledger.propose_again(trial, proposal)
+        versions.append(ledger.storage.read(f"trials/{trial.trial_id}.parquet"))
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    versions.append(ledger.storage.read(f"trials/{trial.trial_id}.parquet"))
+    for earlier, later in itertools.combinations(versions, 2):
+        assert_readable_with_the_footer_of(earlier, later)
+    assert ledger.trial(trial.trial_id)["status"] == "completed"
+
+
+def test_replaced_rows_do_not_drag_along_their_past_for_ever():
+    rows = to_table(TABLES["trials"], [{"trial_id": "a", "config": "x" * 1000}])
+    content, sizes = None, []
+    for _ in range(60):
+        content = encode(rows, after=content)
+        sizes.append(len(content))
+    assert max(sizes) < AFTER_AT_MOST + 2 * sizes[0]
+    assert read(content, "trials").to_pylist() == rows.to_pylist()
+
+
+def assert_readable_with_the_footer_of(earlier, later):
+    footer = pq.read_metadata(io.BytesIO(earlier))
+    found = pq.ParquetFile(io.BytesIO(later), metadata=footer, page_checksum_verification=True).read()
+    assert found.equals(pq.read_table(io.BytesIO(earlier)))
+
+
+def read(content, name="examples"):
+    rows, _ = decode(content, name, TABLES[name], find_trial=lambda _: None)
+    return rows
+
+
+@pytest.mark.parametrize("changed", ["replaced", "fewer", "in another order"])
+def test_records_that_are_not_those_of_before_are_converted_anew(trial, changed):
+    rows = TrialRows(trial)
+    rows.file("examples", RECORDS)
+    now = {
+        "replaced": [example_record(0, "other", nll=9.0), *RECORDS[1:]],
+        "fewer": RECORDS[:5],
+        "in another order": RECORDS[::-1],
+    }[changed]
+    assert rows.file("examples", now) == TrialRows(trial).file("examples", now)
+
+
+def test_tables_grow_apart(trial):
+    rows = TrialRows(trial)
+    rows.file("examples", RECORDS)
+    evaluations = read(rows.file("evaluations", [evaluation_record(0)]), "evaluations")
+    assert evaluations.schema.equals(TABLES["evaluations"], check_metadata=True)
+    assert evaluations["step"].to_pylist() == [0]
+
+
+def test_a_commit_of_a_growing_trial_parses_nothing_and_writes_the_bytes_of_a_trial_published_whole(
+    tmp_path, monkeypatch
+):
+    """It looks at the file that it replaces, which is the one that it wrote."""
+    trial = make_trial()
+    evaluations = [evaluation_record(step) for step in range(4)]
+    ledgers = [Ledger(storage=LocalStorage(tmp_path / name), sweep="tiny") for name in ("grown", "whole")]
+    for ledger in ledgers:
+        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    grown, whole = ledgers
+    grown.publish(trial.trial_id, evaluations[:1], RECORDS[:3], None)
+    with monkeypatch.context() as patch:
+        patch.setattr(table_files, "decode", lambda *_, **__: pytest.fail("a file was parsed"))
+        for count in (2, 3, 4):
+            grown.publish(trial.trial_id, evaluations[:count], RECORDS[: 3 * count], None)
+    whole.publish(trial.trial_id, evaluations, RECORDS, None)
+    for name in ("evaluations", "examples"):
+        files = [(tmp_path / folder / name / f"{trial.trial_id}.parquet").read_bytes() for folder in ("grown", "whole")]
+        assert files[0] == files[1]
+
+
+def test_the_outcome_goes_into_the_trials_row_as_it_is_by_then(ledger):
+    trial = make_trial()
+    ledger.propose(trial, number=0, distribution="in", proposal={**PROPOSAL, "number": 1})
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    driver = Ledger(storage=ledger.storage, sweep="tiny")
+    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {**PROPOSAL, "number": 2})
+    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    row = ledger.trial(trial.trial_id)
+    assert (row["target_step"], [entry["number"] for entry in json.loads(row["proposals"])]) == (9, [1, 2])
+
+
+def test_trials_of_one_worker_do_not_mix(ledger):
+    trials = [make_trial(seed=seed) for seed in range(2)]
+    for trial in trials:
+        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    for count in (1, 2):
+        for trial in trials:
+            ledger.publish(trial.trial_id, [evaluation_record(step) for step in range(count)], [], None)
+    assert sorted(ledger.table("evaluations")["seed"].to_pylist()) == [0, 0, 1, 1]
+
+
+def test_another_process_begins_anew(trial):
+    last = LastTrial()
+    last.rows("t", lambda _: trial)
+    read = []
+    pickle.loads(pickle.dumps(last)).rows(trial["trial_id"], lambda name: (read.append(name), trial)[1])
+    assert read == [trial["trial_id"]]
+
+
+def test_tables_gathered_are_their_rows_in_order_in_few_chunks(trial):
+    gathered = Gathered()
+    tables = [read(TrialRows(trial).file("examples", [example_record(n)])) for n in range(TABLES_AT_ONCE + 2)]
+    for table in tables:
+        gathered.add(table)
+    assert gathered.count == len(tables)
+    assert gathered.table().equals(pa.concat_tables(tables), check_metadata=True)
+    assert gathered.table()["step"].num_chunks == 3

@@ -1,0 +1,171 @@
+"""What the tasks that prepare models look at first, and what they say; without Ray."""
+
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from orchestrator.driver.records import driver_path
+from orchestrator.errors import StorageError
+from orchestrator.ledger import Ledger
+from orchestrator.preparation import ModelCache, build_workload, start_building, train_missing, train_model
+from orchestrator.preparation import dispatch as preparation
+from orchestrator.preparation import work as model_work
+from orchestrator.preparation.dispatch import ONE_AFTER_ANOTHER_FLOPS
+from orchestrator.preparation.work import measure_model, model_tasks
+from orchestrator.storage import LocalStorage
+from tests.orchestrator.helpers import make_spec
+from tests.support import tiny_model, tiny_tokenizer, tiny_workload
+from trainables.config import DEFAULT_ALTERNATE
+from trainables.data import build_datasets
+from trainables.encoding import Form
+from trainables.errors import UnlearningError
+from trainables.metrics import evaluate
+
+SPEC = make_spec()
+
+
+def arguments(tmp_path, task_or_tasks, spec=SPEC, driver=None):
+    ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny", driver=driver)
+    return spec, build_datasets(spec.data), task_or_tasks, ModelCache(LocalStorage(tmp_path)), ledger
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return model_tasks(SPEC, build_datasets(SPEC.data))
+
+
+def test_a_worker_that_sees_another_storage_is_told_so_before_it_trains_or_measures(monkeypatch, tmp_path, tasks):
+    monkeypatch.setattr(model_work, "Training", None)
+    for function, task in ((train_model, tasks[0]), (build_workload, tasks)):
+        with pytest.raises(StorageError, match=rf"sees no {driver_path(7)}.*every machine must see the same storage"):
+            function(*arguments(tmp_path, task, driver=7))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("recomputes", "advice"), [(False, r", or set model\.gradient_checkpointing: true$"), (True, "$")]
+)
+def test_training_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_path, tasks, recomputes, advice):
+    def runs_out(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+
+    spec = make_spec(model={"gradient_checkpointing": recomputes})
+    for name in ("Training", "train_to_end"):
+        with monkeypatch.context() as patch:
+            patch.setattr(model_work, "Training", lambda **_: SimpleNamespace(model=None))
+            patch.setattr(model_work, name, runs_out)
+            said = rf"training model 'base'.*2\.00 GiB\); lower preparation\.batch_size \(now 10\){advice}"
+            with pytest.raises(UnlearningError, match=said):
+                train_model(*arguments(tmp_path, tasks[0], spec))
+
+
+def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_path, tasks):
+    def runs_out(*_):
+        raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(ModelCache, "fetch", lambda *_: tmp_path)
+    monkeypatch.setattr(model_work, "load_model", runs_out)
+    size = SPEC.evaluation.batch_size
+    with pytest.raises(
+        UnlearningError, match=rf"models know.*2\.00 GiB\); lower evaluation\.batch_size \(now {size}\)"
+    ):
+        build_workload(*arguments(tmp_path, tasks))
+
+
+def test_the_floor_is_of_each_reference_model_against_the_others():
+    sets = tiny_workload(references=3).evaluation_sets
+    model = tiny_model(seed=101).eval()
+    (found,) = measure_model("reference-1", model, sets, reference=1, batch_size=16)
+    without = replace(sets["forget"], reference_logp_SN=sets["forget"].reference_logp_SN[[0, 2]])
+    expected, _ = evaluate(model, without, batch_size=16, step=0, tokens_seen=0, elapsed_s=0.0)
+    assert (found.model, found.forget_set) == ("reference-1", "forget")
+    assert found.metrics == asdict(expected)
+    (base,) = measure_model("base", model, sets, reference=None, batch_size=16)
+    assert base.metrics["gen_ex_abs"] < found.metrics["gen_ex_abs"]
+
+
+def test_one_reference_model_has_no_other_to_be_measured_against():
+    sets = tiny_workload(references=1).evaluation_sets
+    (found,) = measure_model("reference-0", tiny_model(seed=100).eval(), sets, reference=0, batch_size=16)
+    nulls = {"gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality"}
+    assert {
+        name for name in nulls | {"rel_ex", "performance", "population_nll"} if found.metrics[name] is None
+    } == nulls
+
+
+@pytest.mark.parametrize(("objective", "encoded"), [("dpo", True), ("gradient_ascent", False)])
+def test_alternates_are_encoded_where_an_objective_may_need_them(objective, encoded):
+    spec = make_spec(search={"space": {"learning_rate": 1e-3, "batch_size": 4, "objective": objective}})
+    datasets = build_datasets(spec.data)
+    alternates = model_work._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
+    if not encoded:
+        assert alternates == {}
+        return
+    assert alternates.keys() == datasets.forget_sets.keys()
+    for name, own in alternates.items():
+        examples = datasets.forget_sets[name].forget
+        assert own.example_ids == tuple(example.example_id for example in examples)
+        for index, example in enumerate(examples):
+            text = tiny_tokenizer().decode(own.tokens[own.offsets[index] : own.offsets[index + 1]].tolist()[1:])
+            assert text == f"{example.prompt}{DEFAULT_ALTERNATE}"
+
+
+def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monkeypatch, tmp_path, tasks):
+    asked = {}
+
+    class Task:
+        def options(self, **options):
+            asked.update(options)
+            return self
+
+        def remote(self, *given):
+            asked["given"] = given
+            return ["workload", "baselines"]
+
+    monkeypatch.setattr(
+        preparation, "remote_on_a_share", lambda function, _: Task() if function.name == "build_workload" else 0
+    )
+    given = arguments(tmp_path, tasks)
+    assert start_building(*given) == ("workload", "baselines")
+    assert asked == {"num_returns": 2, "max_retries": -1, "given": given}
+
+
+class Trained:
+    """Ray tasks that train at once, and say so."""
+
+    def __init__(self):
+        self.asked = []
+
+    def remote(self, _spec, _datasets, group, *_, **__):
+        self.asked.append([task.role for task in group])
+        return f"reference {len(self.asked)}"
+
+
+@pytest.mark.parametrize(
+    ("flops", "asked"),
+    [
+        (None, [["base"], ["reference-1"]]),
+        (ONE_AFTER_ANOTHER_FLOPS, [["base"], ["reference-1"]]),
+        (0.0, [["base", "reference-1"]]),
+    ],
+)
+def test_small_models_are_trained_by_one_worker_and_others_side_by_side(monkeypatch, tmp_path, tasks, flops, asked):
+    trained, ready = Trained(), []
+    monkeypatch.setattr(preparation, "remote_on_a_share", lambda *_: trained)
+    monkeypatch.setattr(preparation, "fetch", lambda reference, _: [None] * len(asked[int(reference[-1]) - 1]))
+    spec, datasets, _, _, ledger = arguments(tmp_path, tasks)
+    cache = SimpleNamespace(holds=lambda key: key == tasks[1].key, tidy=lambda _: None)
+    train_missing(
+        spec,
+        datasets,
+        tasks,
+        cache,
+        ledger,
+        flops=flops,
+        on_trained=ready.append,
+        wait=lambda groups: next(iter(groups)),
+    )
+    assert trained.asked == asked
+    assert ready == ["reference-0", "base", "reference-1"], "what the cache holds is ready at once"

@@ -1,0 +1,299 @@
+"""Trials that ended early: ranked by what the ledger holds, with the other seeds of their setting, left alone by a
+resume, gone on with without the rule."""
+
+import json
+
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator.errors import StorageError
+from orchestrator.preparation.work import workload_hash
+from orchestrator.spec import amend_spec
+from tests.orchestrator.helpers import (
+    Crash,
+    Driver,
+    evaluation_record,
+    example_record,
+    invent,
+    make_search,
+    make_spec,
+    memory_ledger,
+    outcome,
+    told,
+    trial_ledger,
+)
+from tests.orchestrator.search.test_constraints import ledger_with_baselines
+from tests.orchestrator.search.test_search import rows
+from trainables.records import Status
+from trainables.trial.stopping import early_end
+
+TAME = {"batch_size": 4, "learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
+HALVING = {"halving": {"rungs": [2, 5]}}
+FLOOR = 6.0
+PINNED_WORKLOAD = "2cde987595a1bdf1f0986a0f474f5a1a7b359a54ac46e93b73a474e7956f80e0"
+
+
+def published(ledger, assignment, *points, ended=None):
+    """Publish evaluations of (step, quality, performance)."""
+    records = [evaluation_record(step, quality=quality, performance=nll) for step, quality, nll in points]
+    examples = [example_record(record.step) for record in records]
+    ledger.publish(assignment.trial.trial_id, records, examples, ended)
+    return records
+
+
+@pytest.fixture
+def stratum_of_four():
+    """Four trials of one stratum and one of another, with baselines of quality 10 and performance 3."""
+    ledger = trial_ledger(ledger_with_baselines())
+    search = make_search(make_spec(search={"trials": 8}), ledger, concurrent_trials=8)
+    assignments = [search.next() for _ in range(8)]
+    mine = [a for a in assignments if a.stratum == "verses/seed=0"]
+    return ledger, mine, next(a for a in assignments if a.stratum != "verses/seed=0")
+
+
+def test_a_trial_is_ranked_by_hypervolume_among_those_of_its_stratum_that_reached_its_step(stratum_of_four):
+    ledger, (best, mine, behind, early), foreign = stratum_of_four
+    published(ledger, best, (2, 4.0, 3.5), (5, 0.0, 3.0))  # what comes after the rung is not looked at
+    published(ledger, behind, (0, 10.0, 3.0), (2, 9.0, 3.0))
+    published(ledger, early, (0, 1.0, 3.0))
+    published(ledger, foreign, (2, 0.0, 3.0))
+    own = published(ledger, mine, (0, 10.0, 3.0), (2, 6.0, 3.5))
+    rank = ledger.rank(mine.trial.trial_id, own, worst_performance=FLOOR)
+    assert rank == (2, 3), "areas 6 x 2.5, 4 x 2.5 and 1 x 3"
+    unpublished = [evaluation_record(2, quality=1.0, performance=3.5)]
+    assert ledger.rank(mine.trial.trial_id, unpublished, worst_performance=FLOOR) == (1, 3)
+    assert ledger.rank(mine.trial.trial_id, own, worst_performance=3.4).rank == 2, "beyond the floor nothing counts"
+
+
+def test_equal_trials_share_the_better_rank_and_a_collapsed_one_counts_as_far_as_it_came(stratum_of_four):
+    ledger, (one, two, three, _), _ = stratum_of_four
+    own = published(ledger, one, (2, 6.0, 3.5))
+    published(ledger, two, (2, 6.0, 3.5))
+    collapsed = evaluation_record(2, quality=0.0, performance=7.0, status=Status.COLLAPSED)
+    ledger.publish(three.trial.trial_id, [collapsed], [example_record(2)], None)
+    assert ledger.rank(one.trial.trial_id, own, worst_performance=FLOOR) == (1, 3)
+
+
+def test_without_a_base_model_there_is_nothing_to_rank_from():
+    ledger = trial_ledger(memory_ledger())
+    assignment = make_search(make_spec(), ledger).next()
+    own = published(ledger, assignment, (2, 6.0, 3.5))
+    with pytest.raises(StorageError, match=r"references/baselines\.parquet"):
+        ledger.rank(assignment.trial.trial_id, own, worst_performance=FLOOR)
+
+
+def ended_early(stop, *, sampler="random", space=None):
+    """A sweep of two strata, one trial each, that ended at step 2 of 9. A grid proposes to go to the end."""
+    spec = make_spec(search={"sampler": sampler, "trials": 1, "space": space or TAME}, stop=stop)
+    ledger = memory_ledger()
+    search = make_search(spec, ledger)
+    while (assignment := search.next()) is not None:
+        records = invent(assignment.trial)[0][:2]
+        for record in records:
+            search.observe(assignment, {**vars(record), "feasible": True})
+        examples = [example_record(record.step) for record in records]
+        ended = outcome(Status.COMPLETED, last_step=2, message="number 2 of the 2")
+        ledger.publish(assignment.trial.trial_id, records, examples, ended)
+        search.end(assignment, Status.COMPLETED)
+    return spec, ledger, search
+
+
+def test_what_is_known_of_a_trial_that_ended_early_counts_and_its_end_is_no_failure_of_the_point():
+    spec, ledger, live = ended_early(HALVING, sampler="grid", space={"batch_size": 4, "learning_rate": [1e-5]})
+    for search in (live, make_search(spec, ledger)):
+        for stratum in search.studies.values():
+            trials = stratum.study.get_trials(deepcopy=False)
+            complete = [t for t in trials if t.state is TrialState.COMPLETE]
+            assert len(complete) == 2
+            assert all(t.constraints == {"feasible": 0.0} for t in complete)
+            assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.FAIL}
+
+
+def test_a_trial_that_ended_early_is_not_run_again():
+    spec, ledger, live = ended_early(HALVING)
+    again = make_search(spec, ledger)
+    assert again.is_exhausted()
+    assert again.statuses == live.statuses
+    ledger.mend()
+    assert {row["status"] for row in ledger.trials()} == {"completed"}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["stop.halving=null"], ["stop.halving.rungs=[5]"], ["steps=[0, 2, 5, 9, 12]"]],
+)
+def test_it_goes_on_without_the_rule_and_is_judged_anew_on_a_longer_axis(overrides):
+    spec, ledger, _ = ended_early(HALVING)
+    search = make_search(amend_spec(spec, overrides), ledger)
+    assert not search.is_exhausted()
+    reopened = Driver(search, ledger).run()
+    assert sorted(reopened) == sorted(row["trial_id"] for row in ledger.trials())
+    assert {row["last_step"] for row in ledger.trials()} == {search.next() or amend_spec(spec, overrides).steps[-1]}
+    assert all(len(json.loads(row["proposals"])) == 1 for row in ledger.trials())
+    assert make_search(amend_spec(spec, overrides), ledger).is_exhausted()
+
+
+def test_another_reduction_does_not_open_what_was_decided():
+    spec, ledger, _ = ended_early(HALVING)
+    assert make_search(amend_spec(spec, ["stop.halving.reduction=2"]), ledger).is_exhausted()
+
+
+def test_only_the_floor_is_part_of_what_a_trial_is():
+    class Sets:
+        def content_hash(self):
+            return "data"
+
+    hashes = {
+        workload_hash(make_spec(stop=stop), Sets(), [])
+        for stop in ({}, HALVING, {"exposure_at_most": 2.0, "patience": 5}, {"max_heldout_nll_increase": 3.0})
+    }
+    assert hashes == {PINNED_WORKLOAD}, "as it was before there were rules to end trials early"
+    other = workload_hash(make_spec(stop={"max_heldout_nll_increase": 2.0}), Sets(), [])
+    assert other not in hashes
+
+
+def siblings(across="seeds", **fields):
+    """A ledger as its trials have it, and the trials of one proposal: two seeds of each forget set."""
+    spec = make_spec(seeds=[0, 1], stop=HALVING, search={"across": across, "sampler": "grid", "space": GRID}, **fields)
+    ledger = trial_ledger(ledger_with_baselines(), spec)
+    search = make_search(spec, ledger, concurrent_trials=8)
+    trials = [search.next().trial for _ in range(4)]
+    assert len({trial.config.learning_rate for trial in trials}) == 1
+    return ledger, {(trial.forget_set, trial.seed): trial.trial_id for trial in trials}
+
+
+GRID = {"batch_size": 4, "learning_rate": [1e-5, 2e-5, 4e-5, 8e-5]}
+
+
+@pytest.mark.parametrize("decided", [None, "it is number 3 of 3"])
+def test_the_seeds_of_a_setting_agree_at_a_rung_on_what_the_first_of_them_came_to(decided):
+    ledger, trials = siblings()
+    first, second = trials["verses", 1], trials["verses", 0]
+    assert ledger.agree(first, 2, decided) == decided
+    follows = ledger.agree(second, 2, "it is number 2 of 2" if decided is None else None)
+    assert follows == (decided and f"{decided}; so decided trial {first}, of another seed")
+    assert ledger.agree(first, 2, "by now it is number 4 of 5") == decided, "it was killed before it published its end"
+
+
+def test_another_rung_forget_set_axis_or_model_is_another_decision():
+    ledger, trials = siblings()
+    assert ledger.agree(trials["verses", 0], 2, "behind") == "behind"
+    assert ledger.agree(trials["verses", 1], 5, None) is None
+    assert ledger.agree(trials["people", 1], 2, None) is None
+    other = trial_ledger(ledger, make_spec(search={"across": "seeds"}))
+    assert other.agree(trials["verses", 1], 2, None) is not None
+    other = type(ledger).of(ledger, make_spec(search={"across": "seeds"}), "another workload")
+    assert other.agree(trials["verses", 1], 2, None) is None
+
+
+def test_on_a_longer_axis_a_setting_that_had_ended_is_judged_anew_and_one_that_went_on_is_not():
+    ledger, trials = siblings()
+    first, second = trials["verses", 0], trials["verses", 1]
+    for target_step, reason in ((9, "behind"), (12, "still behind"), (15, None), (18, "fell behind")):
+        for trial_id in (first, second):
+            ledger._change_trial(trial_id, {"target_step": target_step})
+        assert ledger.agree(first, 2, reason) == (reason if target_step < 18 else None)
+        assert (ledger.agree(second, 2, None if reason else "behind") is None) == (target_step >= 15)
+
+
+def test_where_every_seed_has_a_study_of_its_own_each_trial_is_judged_by_itself():
+    ledger, trials = siblings(across="each")
+    assert [ledger.agree(trials["verses", seed], 2, reason) for seed, reason in enumerate(("behind", None))] == [
+        "behind",
+        None,
+    ]
+    assert not ledger.storage.files("halving", "")
+
+
+def test_of_two_seeds_at_a_rung_at_the_same_moment_one_decides(monkeypatch):
+    ledger, trials = siblings()
+    kind = type(ledger.storage)
+    create, faster = kind.create, []
+
+    def create_after_the_other(storage, path, content):
+        if not faster:
+            faster.append(trials["verses", 1])
+            faster.append(ledger.agree(trials["verses", 1], 2, "behind"))
+        return create(storage, path, content)
+
+    monkeypatch.setattr(kind, "create", create_after_the_other)
+    follows = ledger.agree(trials["verses", 0], 2, None)
+    assert faster[1] == "behind"
+    assert follows is not None
+
+
+DAMAGED = [b"", b"[]", b"{}", b"\xff", b"null", b'{"trial_id":1,"step":2,"target_step":9,"reason":null}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_decision_that_is_damaged_is_named(content):
+    ledger, trials = siblings()
+    ledger.agree(trials["verses", 0], 2, "behind")
+    (path,) = ledger.storage.files("halving", "")
+    ledger.storage.publish(path, content)
+    with pytest.raises(StorageError, match=f"{path}: does not say what was decided of a setting at a rung; remove it"):
+        ledger.agree(trials["verses", 1], 2, None)
+
+
+class Halves(Driver):
+    """Ends trials at rungs, as real ones do. It may die after an evaluation, and before what follows from it."""
+
+    def finish(self, assignment):
+        trial, (records, status) = assignment.trial, invent(assignment.trial)
+        published = len(self.ledger.published(trial.trial_id)[0])
+        for count in range(max(1, published), len(records) + 1):
+            seen = records[:count]
+            examples = [example_record(record.step) for record in seen]
+            if count > published:
+                self.ledger.publish(trial.trial_id, seen, examples, None)
+                self.search.observe(assignment, told(seen[-1]))
+                self._tick()
+            reason = self._judged(trial, seen) if count < len(records) else None
+            if reason is not None or count == len(records):
+                self.ledger.publish(
+                    trial.trial_id, seen, examples, outcome(status, last_step=seen[-1].step, message=reason)
+                )
+                break
+        self.search.end(assignment, status)
+
+    def _judged(self, trial, seen):
+        return early_end(
+            self.search._spec.stop,
+            seen,
+            lambda: self.ledger.rank(trial.trial_id, seen, worst_performance=FLOOR),
+            lambda reason: self.ledger.agree(trial.trial_id, seen[-1].step, reason),
+        )
+
+
+def halved(crash_after=None, ledger=None):
+    search = {"across": "seeds", "sampler": "tpe", "trials": 6, "space": TAME}
+    spec = make_spec(seeds=[0, 1, 2], stop=HALVING, search=search)
+    ledger = trial_ledger(ledger or ledger_with_baselines(), spec)
+    Halves(make_search(spec, ledger), ledger, crash_after=crash_after).run()
+    return spec, ledger
+
+
+def test_halving_ends_the_seeds_of_a_setting_together_so_that_the_mean_is_of_all_wherever_one_is():
+    spec, ledger = halved()
+    ends = {}
+    for row in ledger.trials():
+        ends.setdefault((row["forget_set"], row["setting_id"]), []).append(row["last_step"])
+    assert {len(steps) for steps in ends.values()} == {3}
+    assert all(len(set(steps)) == 1 for steps in ends.values())
+    assert {steps[0] for steps in ends.values()} == {2, 5, 9}, "the check would be empty"
+    search = make_search(spec, ledger)
+    assert search.is_exhausted()
+    for name, searched in search.studies.items():
+        known = [t for t in searched.study.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
+        assert len(known) == sum(spec.steps.index(own[0]) + 1 for (of, _), own in ends.items() if of == name)
+
+
+@pytest.mark.parametrize("cut", range(1, 90, 7))
+def test_a_halved_sweep_that_was_cut_off_goes_on_as_an_unbroken_one(cut):
+    _, whole = halved()
+    ledger = ledger_with_baselines()
+    with pytest.raises(Crash):
+        halved(crash_after=cut, ledger=ledger)
+    _, again = halved(ledger=ledger)
+    assert rows(again, "trials") == rows(whole, "trials")
+    assert rows(again) == rows(whole)

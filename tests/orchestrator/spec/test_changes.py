@@ -1,0 +1,104 @@
+"""What may differ when a sweep goes on: nothing but what changes no number, unless it adds, or is forced."""
+
+import pytest
+
+from orchestrator.errors import SweepError
+from orchestrator.spec import amend_spec, compare
+from tests.orchestrator.helpers import make_spec
+
+CODE = {"version": "1", "sources": "a" * 64, "commit": "c" * 40, "dirty": False}
+MANIFEST = {"identity_version": 1, "data_hash": "d", "models": {"base": {"key": "k", "seed": 3}}, "code": CODE}
+
+
+def changes(*overrides, **manifest):
+    spec = make_spec()
+    return compare(spec, amend_spec(spec, overrides), MANIFEST, {**MANIFEST, **manifest})
+
+
+def test_nothing_changed():
+    assert not changes()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "description=new words",
+        "checkpoint.every_s=1",
+        "checkpoint.every_steps=7",
+        "resources.concurrent_trials=3",
+        "resources.max_failures=0",
+    ],
+)
+def test_what_changes_no_number_is_free(override):
+    found = changes(override)
+    assert len(found.free) == 1
+    assert (found.additions, found.breaking) == ((), ())
+    found.require_allowed("sweep", force=False)
+
+
+def test_the_same_data_may_lie_elsewhere_or_be_spelled_otherwise():
+    def moved(path):
+        return make_spec(data={"heldout_source": {"path": path}})
+
+    other = compare(moved("data/a.jsonl"), moved("./data/a.jsonl"), MANIFEST, MANIFEST)
+    assert other.free == ("data.heldout_source.path: was data/a.jsonl, is ./data/a.jsonl",)
+    assert other.breaking == ()
+    changed = compare(moved("data/a.jsonl"), moved("data/b.jsonl"), MANIFEST, {**MANIFEST, "data_hash": "e"})
+    assert len(changed.breaking) == 2
+    assert compare(moved("a.jsonl"), moved("b.jsonl"), {}, {}).breaking
+
+
+@pytest.mark.parametrize("override", ["search.trials=9", "steps=[0, 2, 5, 9, 12, 40]", "seeds=[0, 5]"])
+def test_more_trials_later_steps_and_further_seeds_add(override):
+    found = changes(override)
+    assert len(found.additions) == 1
+    assert (found.free, found.breaking) == ((), ())
+    found.require_allowed("sweep", force=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("search.trials=2", "search.trials: was 4, is 2"),
+        ("steps=[0, 2, 9]", "steps: was [0, 2, 5, 9], is [0, 2, 9]"),
+        ("steps=[0, 1, 2, 5, 9]", "steps: was [0, 2, 5, 9], is [0, 1, 2, 5, 9]"),
+        ("seeds=[5, 0]", "seeds: was [0], is [5, 0]"),
+        ("search.space.batch_size=2", "search.space.batch_size: was 4, is 2"),
+        ("search.sampler=tpe", "search.sampler: was random, is tpe"),
+        ("data.retain=101", "data.retain: was 100, is 101"),
+        ("resources.threads_per_trial=2", "resources.threads_per_trial: was 1, is 2"),
+        ("stop.max_heldout_nll_increase=1", "stop.max_heldout_nll_increase: was 3.0, is 1.0"),
+    ],
+)
+def test_what_gives_rows_of_another_kind_is_refused_by_name(override, line):
+    found = changes(override)
+    assert found.breaking == (line,)
+    with pytest.raises(SweepError) as caught:
+        found.require_allowed("/sweeps/tiny", force=False)
+    assert line in str(caught.value)
+    assert "--force" in str(caught.value)
+    found.require_allowed("/sweeps/tiny", force=True)
+
+
+@pytest.mark.parametrize(
+    ("present", "line"),
+    [
+        ({"data_hash": "e"}, "data_hash: was d, is e"),
+        ({"models": {"base": {"key": "other", "seed": 3}}}, "models.base.key: was k, is other"),
+        ({"identity_version": 2}, "identity_version: was 1, is 2"),
+        ({"code": {**CODE, "sources": "b" * 64}}, "sources bbbbbbbbbbbb"),
+        ({"code": {**CODE, "version": "2"}}, "is version 2"),
+    ],
+)
+def test_other_data_models_or_code_are_refused_by_name(present, line):
+    (found,) = changes(**present).breaking
+    assert line in found
+
+
+def test_another_commit_of_the_same_sources_is_no_change():
+    assert not changes(code={**CODE, "commit": "e" * 40, "dirty": True})
+
+
+def test_a_sweep_from_before_sources_were_recorded_may_go_on():
+    spec = make_spec()
+    assert not compare(spec, spec, {**MANIFEST, "code": {"commit": "c"}}, MANIFEST)

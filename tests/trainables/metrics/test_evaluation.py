@@ -1,0 +1,161 @@
+"""An evaluation is made of the metrics of its parts, is finite, and marks collapse."""
+
+import dataclasses
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import tiny_model, tiny_workload
+from trainables.metrics import NonFiniteEvaluationError, evaluate, exposure, score_set
+from trainables.metrics.difficulty import difficulty, memorization
+from trainables.records import Status
+
+
+@pytest.fixture(scope="module")
+def workload():
+    return tiny_workload()
+
+
+@pytest.fixture(scope="module")
+def sets(workload):
+    return workload.evaluation_sets["forget"]
+
+
+def run(model, sets, batch_size=3):
+    return evaluate(model, sets, batch_size=batch_size, step=5, tokens_seen=17, elapsed_s=2.5)
+
+
+def test_every_number_of_an_evaluation_is_what_its_name_says(sets):
+    model = tiny_model(seed=9).eval()
+    evaluation, examples = run(model, sets)
+    forget, population = (score_set(model, s, batch_size=3) for s in (sets.forget, sets.population))
+    gen_ex = exposure.generalized_exposure(forget.logp_N[np.newaxis], sets.reference_logp_SN)
+    rel_ex = exposure.relative_exposure(forget.nll_per_token_N, population.nll_per_token_N)
+    heldout_nll = score_set(model, sets.heldout, batch_size=3).nll_per_token
+    assert (evaluation.step, evaluation.tokens_seen, evaluation.elapsed_s) == (5, 17, 2.5)
+    assert evaluation.status is Status.COMPLETED
+    assert evaluation.forget_nll == forget.nll_per_token
+    assert evaluation.gen_ex == gen_ex.mean()
+    assert evaluation.gen_ex_abs == evaluation.unlearning_quality == np.abs(gen_ex).mean() > abs(evaluation.gen_ex)
+    assert evaluation.gen_ex_per_token == pytest.approx(np.mean(gen_ex / forget.num_targets_N), rel=1e-12)
+    assert evaluation.rel_ex == rel_ex.mean()
+    assert evaluation.extraction_rate == forget.extracted_N.mean()
+    assert evaluation.membership_auc == exposure.membership_auc(forget.nll_per_token_N, population.nll_per_token_N)
+    assert evaluation.retain_nll == score_set(model, sets.retain, batch_size=3).nll_per_token
+    assert evaluation.heldout_nll == evaluation.performance == heldout_nll
+    assert evaluation.heldout_perplexity == math.exp(heldout_nll)
+    assert evaluation.population_nll == population.nll_per_token
+    assert evaluation.distractor_nll == score_set(model, sets.distractors, batch_size=3).nll_per_token
+
+    assert [e.example_id for e in examples] == list(sets.forget.example_ids)
+    assert [e.num_tokens for e in examples] == sets.forget.num_targets_N.tolist()
+    assert [e.nll for e in examples] == forget.nll_per_token_N.tolist()
+    assert [e.gen_ex for e in examples] == gen_ex.tolist()
+    assert [e.rel_ex for e in examples] == rel_ex.tolist()
+    known = (sets.reference_logp_SN, sets.forget.num_targets_N)
+    assert [e.memorization for e in examples] == memorization(sets.base_logp_N, *known).tolist()
+    assert [e.difficulty for e in examples] == difficulty(*known).tolist()
+
+
+def test_without_references_quality_is_the_distance_to_the_expected_relative_exposure():
+    workload = tiny_workload(references=0)
+    evaluation, examples = run(workload.base.build(), workload.evaluation_sets["forget"])
+    assert evaluation.gen_ex is evaluation.gen_ex_abs is evaluation.gen_ex_per_token is None
+    assert all(e.gen_ex is e.memorization is e.difficulty is None for e in examples)
+    distances = [abs(e.rel_ex - math.log2(math.e)) for e in examples]
+    assert evaluation.unlearning_quality == pytest.approx(sum(distances) / len(distances))
+
+
+def test_prices_on_its_own_kind_are_weighted_by_tokens_and_null_where_there_is_no_distractor(sets):
+    model = tiny_model(seed=9).eval()
+    evaluation, _ = run(model, sets)
+    for name, own in (("population_nll", sets.population), ("distractor_nll", sets.distractors)):
+        scores = [score_set(model, own.select([index]), batch_size=1) for index in range(len(own))]
+        total = -sum(float(score.logp_N[0]) for score in scores)
+        assert getattr(evaluation, name) == pytest.approx(total / sum(int(s.num_targets_N[0]) for s in scores))
+    assert run(model, dataclasses.replace(sets, distractors=None))[0].distractor_nll is None
+
+
+def test_a_reference_model_is_measured_against_the_others(sets):
+    """By hand: likelihoods as exact fractions, one example and one model at a time."""
+    models = [tiny_model(seed=seed).eval() for seed in (100, 101, 102)]
+    logp_SN = np.array([score_set(model, sets.forget, batch_size=3).logp_N for model in models])
+    whole = dataclasses.replace(sets, reference_logp_SN=logp_SN)
+    for index, model in enumerate(models):
+        evaluation, _ = run(model, whole.without_reference(index))
+        likelihoods = [[Fraction(math.exp(logp)) for logp in logp_N] for logp_N in logp_SN]
+        others = [own for place, own in enumerate(likelihoods) if place != index]
+        bits = [
+            math.log2(p) - math.log2(sum(column, Fraction()) / len(others))
+            for p, *column in zip(likelihoods[index], *others, strict=True)
+        ]
+        tokens = sets.forget.num_targets_N.tolist()
+        assert evaluation.gen_ex == pytest.approx(sum(bits) / len(bits))
+        absolute = sum(map(abs, bits)) / len(bits)
+        assert evaluation.gen_ex_abs == evaluation.unlearning_quality == pytest.approx(absolute)
+        per_token = [value / count for value, count in zip(bits, tokens, strict=True)]
+        assert evaluation.gen_ex_per_token == pytest.approx(sum(per_token) / len(per_token))
+        assert absolute > run(model, whole)[0].gen_ex_abs, "a mean that contains the model is nearer to it"
+
+
+def test_the_batch_size_changes_rounding_only(sets):
+    model = tiny_model(seed=9)
+    one, many = (dataclasses.asdict(run(model, sets, batch_size=size)[0]) for size in (1, 64))
+    for numbers in (one, many):
+        assert numbers.pop("status") is Status.COMPLETED
+        numbers.pop("rel_ex_skew_normal")  # steep: it has tests of its own
+        assert (numbers.pop("bleu"), numbers.pop("chrf")) == (None, None)  # of encoder-decoder models alone
+    assert one == pytest.approx(many, rel=1e-4, abs=1e-5)
+
+
+def test_evaluating_turns_dropout_off_and_changes_no_weights(sets):
+    model = tiny_model(dropout=0.9).train()
+    with torch.random.fork_rng():
+        first, second = run(model, sets), run(model, sets)
+    assert first == second
+    assert first == run(tiny_model(), sets)
+
+
+def test_beyond_the_floor_is_collapsed_and_on_it_is_not(sets):
+    model = tiny_model()
+    on_the_floor = run(model, sets)[0].heldout_nll
+    assert run(model, dataclasses.replace(sets, max_heldout_nll=on_the_floor))[0].status is Status.COMPLETED
+    below = math.nextafter(on_the_floor, 0)
+    assert run(model, dataclasses.replace(sets, max_heldout_nll=below))[0].status is Status.COLLAPSED
+
+
+def test_perplexity_is_capped_and_everything_stays_finite(sets):
+    model = tiny_model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(1e4)
+    evaluation, examples = run(model, sets)
+    assert evaluation.heldout_nll > 88
+    assert evaluation.heldout_perplexity == math.exp(88)
+    assert evaluation.status is Status.COLLAPSED
+    for record in (evaluation, *examples):
+        assert all(math.isfinite(v) for v in dataclasses.asdict(record).values() if isinstance(v, float))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_model_that_is_not_finite_gives_no_record(sets, value):
+    model = tiny_model()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(value)
+    with pytest.raises(NonFiniteEvaluationError, match="step 5"):
+        run(model, sets)
+
+
+def test_a_model_that_is_not_finite_on_distractors_alone_gives_no_record(sets):
+    others = (sets.forget, sets.population, sets.heldout, sets.retain)
+    used = set(np.concatenate([own.tokens for own in others]).tolist())
+    token = next(token for token in sets.distractors.tokens.tolist() if token not in used)
+    only = next(i for i in range(len(sets.distractors)) if token in sets.distractors.select([i]).tokens[:-1])
+    model = tiny_model(tied=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = math.nan
+    assert run(model, dataclasses.replace(sets, distractors=None))
+    with pytest.raises(NonFiniteEvaluationError, match="step 5"):
+        run(model, dataclasses.replace(sets, distractors=sets.distractors.select([only])))

@@ -1,0 +1,136 @@
+"""An exception of a trial as plain data, and a narrow trial that tells of it as of any other result."""
+
+import pickle
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from tests.support import MemoryResults, tiny_trial, tiny_workload
+from trainables.errors import ResultsError, UnlearningError
+from trainables.failures import LONGEST_MESSAGE, LONGEST_TRACEBACK, Failure, TrialFailedError, failure_of
+from trainables.trial.ascent import Ascent
+from trainables.tune import FAILURE, OUTCOME, STORAGE_ERROR, TRIAL, AscentTrainable
+from trainables.tune import narrow as ray_single
+
+
+def raised(error):
+    try:
+        raise error
+    except type(error) as caught:
+        return caught
+
+
+def test_a_failure_is_one_line_and_the_traceback():
+    failure = failure_of(raised(OSError("no room\nfor anything")), step=3)
+    assert (failure.kind, failure.message, failure.step) == ("OSError", "OSError: no room", 3)
+    assert failure.details.startswith("Traceback")
+    assert failure.details.rstrip().endswith("for anything")
+    assert failure_of(KeyError()).message == "KeyError"
+    assert failure_of(UnlearningError("no")).is_users
+    assert not failure.is_users
+    assert Failure(**asdict(failure)) == failure
+
+
+def test_a_traceback_is_without_the_frames_that_ray_puts_around_a_method():
+    wrapped = compile("def call(method):\n    return method()\n", "/x/ray/util/tracing/tracing_helper.py", "exec")
+    namespace = {}
+    exec(wrapped, namespace)
+
+    def method():
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("then") from error
+
+    with pytest.raises(ValueError, match="then") as caught:
+        namespace["call"](method)
+    details = failure_of(caught.value).details
+    assert "tracing_helper" not in details
+    assert details.count("in method") == 2
+    assert "KeyError: 'first'" in details
+
+
+def test_a_failure_is_of_a_bounded_size():
+    failure = failure_of(raised(ValueError("x" * 10 * LONGEST_TRACEBACK)))
+    assert len(failure.message) < LONGEST_MESSAGE + 50
+    assert len(failure.details) < LONGEST_TRACEBACK + 100
+    assert "characters left out" in failure.details
+
+
+def test_a_full_gpu_is_told_with_what_to_lower():
+    said = (
+        "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total capacity of 79 GiB of which 1 MiB is free."
+    )
+    failure = failure_of(torch.OutOfMemoryError(said), trial=tiny_trial(micro_batch_size=2))
+    assert failure.message.startswith("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 MiB; lower")
+    assert "micro_batch_size in search.space (now 2 " in failure.message
+    assert "evaluation.batch_size" in failure.message
+
+
+def test_a_failure_travels_in_an_exception():
+    failure = failure_of(ValueError("x"))
+    assert pickle.loads(pickle.dumps(TrialFailedError(failure))).failure == failure
+
+
+@pytest.fixture
+def trainable():
+    made = object.__new__(AscentTrainable)
+    made.setup({TRIAL: tiny_trial(steps=(0, 2, 4))}, workload=tiny_workload(every_s=1e9), results=MemoryResults())
+    return made
+
+
+def break_from_step(monkeypatch, step, error):
+    whole = Ascent.advance
+
+    def advance(self, to):
+        if to >= step:
+            raise error
+        whole(self, to)
+
+    monkeypatch.setattr(Ascent, "advance", advance)
+
+
+def run(trainable):
+    results = []
+    while not results or not results[-1]["done"]:
+        results.append(trainable.step())
+    return results
+
+
+def test_an_exception_is_told_with_its_step_and_the_actor_takes_the_next_trial(trainable, monkeypatch):
+    with monkeypatch.context() as patch:
+        break_from_step(patch, 4, ValueError("of the objective"))
+        last = run(trainable)[-1]
+    assert OUTCOME not in last
+    failure = Failure(**last[FAILURE])
+    assert (failure.message, failure.step) == ("ValueError: of the objective", 3)
+    assert "in advance" in failure.details
+    calls = len(trainable._results.calls)
+    trainable.cleanup()
+    assert len(trainable._results.calls) == calls, "a trial that failed saves nothing of where it broke"
+    assert trainable.reset_config({TRIAL: tiny_trial(steps=(0, 2), trial_id="next")})
+    assert run(trainable)[-1][OUTCOME] == "completed"
+
+
+def test_an_exception_before_the_first_step_is_told_too(trainable, monkeypatch):
+    def broken(_):
+        raise FileNotFoundError("retain.parquet")
+
+    monkeypatch.setattr(ray_single, "_engine", broken)
+    (only,) = run(trainable)
+    assert only[FAILURE]["message"] == "FileNotFoundError: retain.parquet"
+    assert only[FAILURE]["step"] is None
+
+
+def test_a_process_that_cuda_has_broken_is_left_and_says_why(trainable, monkeypatch):
+    break_from_step(monkeypatch, 1, RuntimeError("CUDA error: device-side assert triggered\nand more"))
+    trainable.step()
+    with pytest.raises(TrialFailedError, match=r"CUDA error: device-side assert triggered$") as left:
+        run(trainable)
+    assert left.value.failure.step == 0
+
+
+def test_a_storage_that_fails_is_no_failure_of_the_trial(trainable, monkeypatch):
+    break_from_step(monkeypatch, 1, ResultsError("no room"))
+    assert run(trainable)[-1] == {"done": True, STORAGE_ERROR: "no room"}

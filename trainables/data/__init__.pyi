@@ -1,0 +1,21 @@
+from .allocation import SetSizes, Sizes, hub_datasets_to_count, sizes_of
+from .canaries import check_canary
+from .examples import Example, StoredExamples, identity, shortened
+from .forget_sets import Datasets, ForgetSet, build_datasets, require_retained, training_examples
+
+__all__ = [
+    "Datasets",
+    "Example",
+    "ForgetSet",
+    "SetSizes",
+    "Sizes",
+    "StoredExamples",
+    "build_datasets",
+    "check_canary",
+    "hub_datasets_to_count",
+    "identity",
+    "require_retained",
+    "shortened",
+    "sizes_of",
+    "training_examples",
+]

@@ -1,0 +1,208 @@
+"""Examples of users' sources, read where they lie.
+
+What is wrong with a source is reported together, each with its line or row. ``reading`` reads the formats, and
+``source_tables`` keeps what was read.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from trainables.config import Role, SourceConfig
+from trainables.data.examples import Example, SelectableExamples
+from trainables.data.reading import column_names
+from trainables.data.source_files import named
+from trainables.data.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
+from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
+
+_SHOWN = 5
+"""Problems that an error lists."""
+_AT_ONCE = 1000
+"""Rows that a pass over a source decodes at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceExamples(SelectableExamples):
+    """Examples of a source, or some of them, in an order of their own. 8 bytes of memory each, and none for all."""
+
+    source: SourceConfig
+    columns: Columns
+    needs_prompt: bool
+    content: str
+    """SHA-256 of all that the source holds, to find that it has changed, or differs on another machine."""
+    chosen: Indices | None = None
+    """Rows of the table, 0 the first; None: all of them."""
+
+    @cached_property
+    def table(self) -> Dataset:
+        """The source's rows in Arrow.
+
+        Raises:
+            UnlearningError: the source cannot be read, or is not what it was.
+        """
+        table = checked_table(self.source, self.columns, needs_prompt=self.needs_prompt)
+        if content_of(table) != self.content:
+            raise UnlearningError(
+                f"{named(self.source)} has changed since it was first read, or is another file on this machine; give "
+                f"every machine the same, and leave it alone while the sweep runs"
+            )
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SourceExamples, (self.source, self.columns, self.needs_prompt, self.content, self.chosen)
+
+    def select(self, indices: Indices) -> "SourceExamples":
+        """See ``SelectableExamples``."""
+        chosen = indices if self.chosen is None else self.chosen[indices]
+        some = replace(self, chosen=chosen)
+        some.__dict__["table"] = self.table  # it is there already
+        return some
+
+    def where(self, keep: Callable[[Example], bool]) -> "SourceExamples":
+        """See ``SelectableExamples``."""
+        return self.select(np.flatnonzero([keep(example) for example in self]))
+
+    def _some(self, indices: range) -> "SourceExamples":
+        return self.select(np.arange(indices.start, indices.stop, indices.step))
+
+    def __len__(self) -> int:
+        return len(self.table) if self.chosen is None else len(self.chosen)
+
+    def _read(self, index: int) -> Example:
+        return self._example(self.table[int(index if self.chosen is None else self.chosen[index])])
+
+    def __iter__(self) -> Iterator[Example]:
+        for start in range(0, len(self), _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(self))
+            rows: Any = slice(start, stop) if self.chosen is None else self.chosen[start:stop]
+            batch = self.table[rows]
+            for index in range(stop - start):
+                yield self._example({name: values[index] for name, values in batch.items()})
+
+    def _example(self, row: Mapping[str, Any]) -> Example:
+        return Example(
+            example_id=f"{label(self.source)}:{row['number']}",
+            prompt=row["prompt"],
+            completion=row["completion"],
+            alternate=row["alternate"],
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Name the content, and which of it."""
+        chosen = None if self.chosen is None else hashlib.sha256(self.chosen.tobytes()).hexdigest()
+        return {"name": label(self.source), "content": self.content, "chosen": chosen}
+
+    def with_text_keys(self, keys: Sequence[int]) -> "SourceExamples":
+        """See ``SelectableExamples``."""
+        return self.select(
+            np.flatnonzero(np.isin(_chosen(number_column(self.table, "text_key"), self.chosen), list(keys)))
+        )
+
+
+def label(source: SourceConfig) -> str:
+    """Name a source in the ids of its examples: ``forget.jsonl``, of which line 12 is ``forget.jsonl:12``."""
+    return Path(source.path).name if source.path is not None else str(source.dataset)
+
+
+def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False) -> SourceExamples:
+    """Check a source, or find in the cache that it was checked, and give what can be used of it.
+
+    Args:
+        source: where it is, and what its columns are.
+        where: its place in the spec.
+        needs_prompt: an example without prompt cannot be used.
+
+    Raises:
+        UnlearningError: it cannot be read, lacks a column, holds nothing, or rows that cannot be used.
+    """
+    with _naming(where):
+        columns = _find_columns(source)
+        table = checked_table(source, columns, needs_prompt=needs_prompt)
+        problems = _problems(table)
+        if problems:
+            _report(source, problems, where)
+        if len(problems) == len(table):
+            raise UnlearningError(f"{named(source)} has no example that can be used")
+    whole = SourceExamples(source, columns, needs_prompt, content_of(table))
+    whole.__dict__["table"] = table
+    return whole.select(np.delete(np.arange(len(table)), list(problems))) if problems else whole
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UnlearningError as error:
+        raise UnlearningError(f"{where}: {error}") from error.__cause__
+
+
+def _find_columns(source: SourceConfig) -> Columns:
+    """Match roles with the columns that a source has. Prompts and alternates may come later than its first row."""
+    given, found = source.columns, column_names(source)
+    if found is None:
+        return {}  # each of its rows says why
+    for role, column in given.items():
+        if column not in found:
+            raise UnlearningError(
+                f"{named(source)} has no column '{column}' ({role}); {nearest_name_hint(column, found)}"
+            )
+    ways: list[tuple[Role | None, Role]] = [("prompt", "completion"), ("source", "target"), (None, "text")]
+    meant = [way for way in ways if set(way) & set(given)] or ways
+    for prompt, completion in meant:
+        target = given.get(completion, completion)
+        if target in found:
+            others = {"prompt": prompt, "alternate": "alternate"}
+            return {
+                "completion": target,
+                **{role: given.get(name, name) for role, name in others.items() if name is not None},
+            }
+    raise UnlearningError(
+        f"{named(source)} has no column 'completion', 'target' or 'text', but {', '.join(map(repr, found))}; say which "
+        f"of them is what, for example columns: {{completion: {found[-1] if found else '...'}}}"
+    )
+
+
+def _problems(table: Dataset) -> dict[int, str]:
+    """Find rows that cannot be used: {row: line and reason}, in order."""
+    found: dict[int, str] = {}
+    for start, chunk in chunks(table, "problem"):
+        if chunk.null_count < len(chunk):
+            found |= {start + i: problem for i, problem in enumerate(chunk.to_pylist()) if problem is not None}
+    good = np.delete(np.arange(len(table)), list(found)) if found else None
+    first: dict[int, int] = {}
+    keys = _chosen(number_column(table, "text_key"), good)
+    for place in _repeated(keys):
+        row = int(place if good is None else good[place])
+        earlier = first.setdefault(int(keys[place]), row)
+        if earlier != row:
+            found[row] = f"the same text as {table[earlier]['number']}"
+    return {row: f"{table[row]['number']}: {found[row]}" for row in sorted(found)}
+
+
+def _repeated(keys: Indices) -> Indices:
+    """Give the places of all keys that come more than once. Takes twice the memory of the keys."""
+    ordered = np.sort(keys)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return np.flatnonzero(np.isin(keys, twice)) if len(twice) else np.array([], dtype=np.int64)
+
+
+def _report(source: SourceConfig, problems: Mapping[int, str], where: str) -> None:
+    listed = [f"\n  {label(source)}:{problem}" for problem in list(problems.values())[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        listed.append(f"\n  ... and {len(problems) - _SHOWN} more")
+    what = f"{named(source)}: {len(problems)} row{'s' * (len(problems) != 1)} cannot be used:{''.join(listed)}"
+    if source.on_bad == "refuse":
+        raise UnlearningError(f"{what}\nmend them, or set on_bad: skip to leave them out")
+    warnings.warn(f"{where}: {what}\nleft out (on_bad: skip)", DataWarning, stacklevel=3)
+
+
+def _chosen(values: Indices, chosen: Indices | None) -> Indices:
+    return values if chosen is None else values[chosen]

@@ -1,0 +1,71 @@
+"""Rows of tables: Parquet files, and datasets of Hugging Face. Only the columns that are asked for are read."""
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset, load_from_disk
+from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.packaged_modules.parquet.parquet import Parquet
+
+from trainables.config import SourceConfig
+from trainables.data.source_files import chosen_split, named
+from trainables.data.text_rows import Row
+from trainables.errors import UnlearningError
+
+_ROWS_AT_ONCE = 1000
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """Return the columns of a file; none where it has no rows: an empty part may have any."""
+    names = list(_streamed(path).features or ())
+    return names if names and next(iter(_streamed(path, names[:1])), None) is not None else []
+
+
+def of_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
+    """Read each row, with those of the columns that the file has; it is streamed."""
+    names = parquet_columns(path)
+    if not names:
+        return
+    there = [name for name in columns if name in names]
+    unread = tuple(name for name in names if name not in there)
+    for number, fields in enumerate(_streamed(path, there or names[:1]), start=1):
+        yield Row(number=number, fields=fields if there else {}, unread=unread)
+
+
+def _streamed(path: Path, columns: Sequence[str] | None = None) -> IterableDataset:
+    """Open one Parquet file. ``load_dataset`` would take its name for a pattern, and parts that differ for broken."""
+    logging.getLogger(Parquet.__module__).setLevel(logging.CRITICAL)  # it prints what it raises
+    files = DataFilesDict({"train": DataFilesList([str(path.absolute())], [])})
+    parquet = Parquet(data_files=files, columns=columns, batch_size=_ROWS_AT_ONCE)
+    stream = parquet.as_streaming_dataset(split="train")
+    return stream if columns is None else stream.decode(False)  # a column that tells whether there are rows may be any
+
+
+def of_dataset(dataset: Dataset, columns: Collection[str]) -> Iterator[Row]:
+    """Read each row, with those of the columns that the dataset has: others may be images that need a decoder."""
+    there = [name for name in columns if name in dataset.column_names]
+    for number, fields in enumerate(dataset.select_columns(there), start=1):
+        yield Row(number=number, fields=fields)
+
+
+def open_dataset(source: SourceConfig) -> Dataset:
+    """Load a dataset of the hub, or a folder that ``save_to_disk`` made.
+
+    Raises:
+        UnlearningError: it has no such split.
+    """
+    if source.path is None:
+        found: Any = load_dataset(source.dataset, source.name, revision=source.revision, split=source.split)
+    else:
+        found = load_from_disk(source.path)
+    if isinstance(found, DatasetDict):
+        chosen: Dataset = chosen_split(source, found)
+        return chosen
+    if source.path is not None and source.split is not None and source.split != str(found.split):
+        raise UnlearningError(
+            f"{named(source)}: split: found {source.split!r}, but the folder holds one dataset without splits; leave "
+            f"'split' out"
+        )
+    return found

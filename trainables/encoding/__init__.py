@@ -1,0 +1,5 @@
+"""From texts to token ids to padded batches: tokenizers, chat templates, encoded sets."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,21 @@
+from .batching import IGNORE, Batch, BatchOrder, EncodedSet, Form, batches_by_length, collate, encode
+from .chat import asks_for_the_date
+from .streaming import BatchSource, StreamedSet, encode_or_stream
+from .tokenization import load_tokenizer, train_tokenizer
+
+__all__ = [
+    "IGNORE",
+    "Batch",
+    "BatchOrder",
+    "BatchSource",
+    "EncodedSet",
+    "Form",
+    "StreamedSet",
+    "asks_for_the_date",
+    "batches_by_length",
+    "collate",
+    "encode",
+    "encode_or_stream",
+    "load_tokenizer",
+    "train_tokenizer",
+]

@@ -1,0 +1,5 @@
+"""Models: found, loaded, built, saved, adapted, restored and compared. No data, no losses."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,198 @@
+"""The state of a model: what it consists of, a copy that workers share, and putting it back."""
+
+import warnings
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from transformers import GenerationConfig
+
+from trainables.config import LoraConfig, ModelConfig
+from trainables.distributed import sharded_like
+from trainables.models.adapters import add_adapters, has_adapters
+from trainables.models.loading import build_model, load_model
+from trainables.models.sameness import differences, equal, probe_logits, require_same
+from trainables.models.ties import share_as, shared_names
+
+
+def named_tensors(model: Any) -> dict[str, torch.Tensor]:
+    """Everything of a model's state that ascent or training may change: parameters and persistent buffers.
+
+    Tied weights are there once. Of a model with adapters, they alone.
+    """
+    state = model.state_dict()  # first: a sharded model that kept layers whole after a forward pass shards them again
+    if has_adapters(model):
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    parameters = dict(model.named_parameters())
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in state}
+    return parameters | buffers
+
+
+def arrays_of(tensors: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
+    """Copy tensors into NumPy arrays; bfloat16, which NumPy lacks, as integers of the same bits."""
+    return {name: _bits(tensor.detach().cpu()).numpy().copy() for name, tensor in tensors.items()}
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
+
+
+def _tensor(array: npt.NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+    """Give a tensor in the memory of an array, which is only read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
+        value = torch.from_numpy(array)
+    return value.view(torch.bfloat16) if dtype is torch.bfloat16 else value
+
+
+def _copy_in_place(arrays: dict[str, npt.NDArray[Any]], tensors: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(sharded_like(_tensor(arrays[name], tensor.dtype), tensor))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSnapshot:
+    """A model's state as NumPy arrays: shared by all workers of a node through Ray's object store, without copies."""
+
+    arrays: dict[str, npt.NDArray[Any]]
+    """Parameters and buffers that are saved with a model."""
+    constants: dict[str, npt.NDArray[Any]]
+    """Buffers that are not saved: what the architecture makes of itself."""
+    dtypes: dict[str, torch.dtype]
+    """Of all of these."""
+    shared: dict[str, str]
+    """Which parameters are one tensor: see ``ties.shared_names``."""
+    architecture: dict[str, Any]
+    """The Transformers configuration to rebuild the model from."""
+    model: ModelConfig | None = None
+    """Where code of the model's own is found, if it has any."""
+    dtype: torch.dtype = torch.float32
+    attention: str | None = None
+    generation: dict[str, Any] = field(default_factory=dict)
+    """How the model writes texts, by Transformers' names."""
+    generation_file: bytes | None = None
+    """The same as whoever made the model wrote it, for those that get the model."""
+    lora: LoraConfig | None = None
+    adapters: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Adapters as ascent starts with them: they change nothing yet."""
+
+    def build(self) -> Any:
+        """Build a model of this architecture with these weights. No random weights are drawn before."""
+        model = self._build_base()
+        _copy_in_place(self.arrays, named_tensors(model))
+        if self.lora is not None:
+            model = add_adapters(model, self.lora, seed=0)
+            self.restore(model)
+        return model
+
+    def view(self) -> Any:
+        """Build the base model in the memory of the arrays, which must not be written to."""
+        model = self._build_base()
+        for name, tensor in named_tensors(model).items():
+            tensor.data = _tensor(self.arrays[name], tensor.dtype)
+        return model
+
+    def _build_base(self) -> Any:
+        model = build_model(self.architecture, self.model, dtype=self.dtype, attention=self.attention)
+        if self.generation:
+            model.generation_config = GenerationConfig.from_dict(self.generation)
+        require_same(model, self._unlike(model), "rebuilding it from its configuration")
+        share_as(model, self.shared)
+        for name, tensor in (dict(model.named_parameters()) | dict(model.named_buffers())).items():
+            if name in self.dtypes and tensor.dtype is not self.dtypes[name]:
+                tensor.data = tensor.data.to(self.dtypes[name])
+        for name, array in self.constants.items():
+            module, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(module), attribute, _tensor(array, self.dtypes[name]).clone())
+        return model
+
+    def _unlike(self, model: Any) -> list[str]:
+        """List the parameters that a model lacks, has beyond these, or has in another shape."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters(remove_duplicate=False)}
+        mine = {name: self.arrays[first].shape for name, first in self.shared.items()}
+        return [
+            f"parameter '{name}' had the shape {mine.get(name, '(it was not there)')}, and now has "
+            f"{shapes.get(name, '(it is not there)')}"
+            for name in sorted(shapes.keys() | mine.keys())
+            if shapes.get(name) != mine.get(name)
+        ]
+
+    def start(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        """Give a tensor as ascent starts with it, in memory that is only read."""
+        return _tensor((self.adapters if name in self.adapters else self.arrays)[name], dtype)
+
+    def restore(self, model: Any) -> None:
+        """Copy into the model, or this worker's shards of it, what ascent changes. The arrays are only read."""
+        _copy_in_place(self.adapters if has_adapters(model) else self.arrays, named_tensors(model))
+
+
+def snapshot(
+    model: Any,
+    *,
+    attention: str | None = None,
+    lora: LoraConfig | None = None,
+    origin: ModelConfig | None = None,
+    generation_file: bytes | None = None,
+    device: torch.device | None = None,
+) -> WeightsSnapshot:
+    """Copy a model's weights and configuration. With ``lora``, ascent will train adapters beside them.
+
+    What is built from the copy is proved to be this model: its names, shapes, dtypes, ties, buffers, and its logits of
+    a few tokens, bit for bit.
+
+    Args:
+        model: without adapters.
+        attention: its implementation, if that was chosen.
+        lora: adapters that are to be trained.
+        origin: where the model came from, for one with code of its own.
+        generation_file: how it writes texts by itself, as whoever made it wrote it.
+        device: where both are run for that, one after the other; None: where the model is.
+
+    Raises:
+        UnlearningError: the rebuilt model is another one; or has none of the modules that adapters were asked for.
+    """
+    state = named_tensors(model)
+    constants = {name: buffer for name, buffer in model.named_buffers() if name not in state}
+    generation = model.generation_config
+    taken = WeightsSnapshot(
+        arrays=arrays_of(state),
+        constants=arrays_of(constants),
+        dtypes={name: tensor.dtype for name, tensor in (state | constants).items()},
+        shared=shared_names(model),
+        architecture=model.config.to_dict(),
+        model=origin,
+        dtype=model.dtype,
+        attention=attention,
+        generation=generation.to_dict() if generation is not None else {},
+        generation_file=generation_file,
+        lora=lora,
+    )
+    _require_rebuilt(model, taken, device or model.device)
+    if lora is None:
+        return taken
+    return replace(taken, adapters=arrays_of(named_tensors(add_adapters(model, lora, seed=0))))
+
+
+def _require_rebuilt(model: Any, taken: WeightsSnapshot, device: torch.device) -> None:
+    home = model.device
+    expected = probe_logits(model.to(device))
+    model.to(home)
+    rebuilt = taken.view().to(home)
+    found = differences(model, rebuilt)
+    if not found and not equal(expected, probe_logits(rebuilt.to(device))):
+        found = ["the same tokens give other logits"]
+    require_same(model, found, "rebuilding it from its configuration")
+
+
+def require_kept(model: Any, folder: Path, config: ModelConfig) -> None:
+    """See that a folder written by ``save_model`` holds all of a model; of one with adapters, which are few, nothing.
+
+    Raises:
+        UnlearningError: another model is loaded from it.
+    """
+    if not has_adapters(model):
+        kept, _ = load_model(folder, config)
+        require_same(model, differences(model, kept), "saving it and loading it again")

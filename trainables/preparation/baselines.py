@@ -1,0 +1,122 @@
+"""What comes before and after the training of base and reference models: a tokenizer, and what each model knows.
+
+Pure functions of their arguments; where results are cached and who runs them in parallel is the orchestrator's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from trainables.config import DataConfig, EvaluationConfig, ModelConfig
+from trainables.data import Datasets, Example
+from trainables.encoding import EncodedSet, Form, encode, load_tokenizer, train_tokenizer
+from trainables.metrics import Array, EvaluationSets, WritingTask, score_set
+from trainables.models import is_encoder_decoder
+
+
+def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
+    """Give the pretrained tokenizer, or train one on what every model sees: the forget sets leave no trace in it."""
+    if model.pretrained is not None:
+        return load_tokenizer(model)
+    texts = (example.text for example in datasets.reference_training())
+    return train_tokenizer(texts, model.vocab_size, encoder_decoder=is_encoder_decoder(model))
+
+
+def form_of(model: ModelConfig) -> Form:
+    """Tell how the texts of examples become tokens for this model."""
+    if model.chat_template:
+        return Form.CHAT
+    return Form.PAIR if is_encoder_decoder(model) else Form.TEXT
+
+
+def encode_all(
+    tokenizer: Any,
+    datasets: Datasets,
+    data: DataConfig,
+    evaluation: EvaluationConfig,
+    *,
+    form: Form = Form.TEXT,
+    chat_date: date | None = None,
+) -> dict[str, dict[str, EncodedSet]]:
+    """Tokenize what evaluations score of each forget set.
+
+    Returns:
+        By forget set: ``forget``, ``population``, ``heldout``, ``retain`` and, where it has any, ``distractors``.
+    """
+
+    def encoded(examples: Sequence[Example]) -> EncodedSet:
+        return encode(
+            tokenizer,
+            examples,
+            max_tokens=data.max_tokens,
+            form=form,
+            extraction_prefix=evaluation.extraction_prefix,
+            chat_date=chat_date,
+        )
+
+    shared = {
+        "heldout": encoded(datasets.heldout),
+        "retain": encoded(datasets.retain_sample(data.retain_evaluation)),
+    }
+    return {
+        name: {
+            "forget": encoded(s.forget),
+            "population": encoded(s.population),
+            **({"distractors": encoded(s.distractors)} if s.distractors else {}),
+            **shared,
+        }
+        for name, s in datasets.forget_sets.items()
+    }
+
+
+def writing_task(
+    tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form
+) -> WritingTask | None:
+    """Choose what an encoder-decoder model writes: the first of the held-out examples; None for other models."""
+    chosen = datasets.heldout[: evaluation.generated]
+    if form is not Form.PAIR or not chosen:
+        return None
+    return WritingTask(
+        encoded=encode(tokenizer, chosen, max_tokens=data.max_tokens, form=form),
+        references=tuple(example.completion for example in chosen),
+        tokenizer=tokenizer,
+    )
+
+
+def evaluation_sets(
+    encoded: Mapping[str, dict[str, EncodedSet]],
+    *,
+    models: Iterable[Any],
+    batch_size: int,
+    max_increase: float,
+    writing: WritingTask | None = None,
+) -> dict[str, EvaluationSets]:
+    """Measure base and reference models on every forget set's data, once and for all.
+
+    Args:
+        encoded: what evaluations score, by forget set.
+        models: the base model, then the reference models. Each is let go of before the next is taken.
+        batch_size: examples in one forward pass.
+        max_increase: the performance floor, in nats per token above the base model's held-out NLL.
+        writing: what an encoder-decoder model writes out.
+    """
+    logp_N: dict[str, list[Array]] = {name: [] for name in encoded}
+    base_heldout_nll: dict[str, float] = {}
+    for model in models:
+        for name, own in encoded.items():
+            logp_N[name].append(score_set(model, own["forget"], batch_size=batch_size).logp_N)
+            if name not in base_heldout_nll:
+                base_heldout_nll[name] = score_set(model, own["heldout"], batch_size=batch_size).nll_per_token
+        del model
+    return {
+        name: EvaluationSets(
+            **own,
+            base_logp_N=logp_N[name][0],
+            reference_logp_SN=np.array(logp_N[name][1:]).reshape(-1, len(own["forget"])),
+            max_heldout_nll=base_heldout_nll[name] + max_increase,
+            writing=writing,
+        )
+        for name, own in encoded.items()
+    }

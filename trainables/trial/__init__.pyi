@@ -1,0 +1,17 @@
+from .ascent import DivergedError
+from .engine import Engine, TrialRun, Workload
+from .memory import PeakMemory, measure_peak
+from .sinks import Rank, Results
+from .stopping import stays_ended
+
+__all__ = [
+    "DivergedError",
+    "Engine",
+    "PeakMemory",
+    "Rank",
+    "Results",
+    "TrialRun",
+    "Workload",
+    "measure_peak",
+    "stays_ended",
+]

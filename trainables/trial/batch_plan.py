@@ -1,0 +1,103 @@
+"""Which examples each step of a trajectory sees, cut into micro-batches of one worker."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainables.config import TrialConfig
+from trainables.distributed import Team
+from trainables.encoding import Batch, BatchOrder, BatchSource, EncodedSet, collate
+from trainables.metrics import StepCounts
+from trainables.seeding import derive_seed
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AscentData:
+    """What a trajectory may see."""
+
+    forget: EncodedSet
+    retain: BatchSource
+    alternates: EncodedSet | None = None
+    """The forget set with other answers, example by example; None: it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """What one forward and backward pass of one worker sees."""
+
+    forget: Batch
+    retain: Batch | None
+    alternate: Batch | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The examples of one step: those of all workers are counted, this worker's are cut into parts."""
+
+    data: AscentData
+    retained: EncodedSet | None
+    """The step's retained examples; None: the objective looks at none."""
+    forget_counts: StepCounts
+    retain_counts: StepCounts | None
+    parts: list[tuple[Indices, Indices]]
+    """Of each micro-batch the examples of the forget set and, by their places in it, of ``retained``."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Forget targets of all workers."""
+        return int(self.forget_counts.targets_N.sum())
+
+    def micro_batches(self, device: torch.device) -> Iterator[MicroBatch]:
+        """Make this worker's micro-batches, one after another."""
+        alternates = self.data.alternates
+        for forget, retain in self.parts:
+            yield MicroBatch(
+                forget=collate(self.data.forget, forget, device=device),
+                retain=collate(self.retained, retain, device=device) if self.retained is not None else None,
+                alternate=collate(alternates, forget, device=device) if alternates is not None else None,
+            )
+
+
+class Steps:
+    """The steps of a trajectory: a pure function of seed and step, so that resuming needs no state."""
+
+    def __init__(self, data: AscentData, config: TrialConfig, *, retains: bool, seed: int, team: Team) -> None:
+        self._data = data
+        self._retains = retains
+        self._team = team
+        self._micro_batch_size = config.micro_batch_size
+        examples = min(config.batch_size, len(data.forget))
+        self._forget_order = BatchOrder(
+            num_examples=len(data.forget), batch_size=examples, seed=derive_seed(seed, "forget")
+        )
+        self._retain_order = BatchOrder(
+            num_examples=len(data.retain), batch_size=examples, seed=derive_seed(seed, "retain")
+        )
+
+    def step(self, number: int) -> Step:
+        """Choose the examples of a step, counted from 1."""
+        forget = self._forget_order.indices(number)
+        retained = self._data.retain.select(self._retain_order.indices(number).tolist()) if self._retains else None
+        return Step(
+            data=self._data,
+            retained=retained,
+            forget_counts=StepCounts.of(self._data.forget.select(forget.tolist())),
+            retain_counts=StepCounts.of(retained) if retained is not None else None,
+            parts=list(self._parts(forget, np.arange(len(retained) if retained is not None else 0))),
+        )
+
+    def _parts(self, forget: Indices, retain: Indices) -> Iterator[tuple[Indices, Indices]]:
+        """Cut this worker's share of both batches into near-equal parts, each of at most ``micro_batch_size`` examples.
+
+        All workers have as many parts as the largest share needs. A smaller share, and a retain set smaller than the
+        forget batch, leave some parts empty.
+        """
+        largest_share = -(-len(forget) // self._team.size)
+        parts = -(-largest_share // (self._micro_batch_size or largest_share))
+        forget, retain = self._team.share(forget), self._team.share(retain)
+        return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)

@@ -1,0 +1,184 @@
+"""The wide trial: a Tune function that runs one trial on the workers of a Ray Train group.
+
+Every worker runs the trial's loop in step with the others; the leader alone publishes, and tells Tune. Ray Train
+neither retries nor keeps checkpoints: the search retries a trial, from the trial's own checkpoint.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainables.errors import ResultsError
+from trainables.failures import failure_of
+from trainables.records import Trial
+from trainables.trial import Engine, Results, TrialRun
+from trainables.tune.results import FAILURE, STORAGE_ERROR, TRIAL, next_result
+
+_OVER = None
+"""What ends the stream of a trial's results."""
+_SIGNS_OF_A_LOST_PEER = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL")
+"""What PyTorch says, in a plain RuntimeError, where another process of the group has ended."""
+_PATIENCE_S = 365 * 86_400
+"""A trial waits for its workers as a narrow one does, however long: a cluster may have to grow first. Whether anything
+goes on at all is watched by whoever drives the sweep."""
+
+
+def wide_trainable(
+    workload: Any,
+    results: Results,
+    *,
+    workers: int,
+    worker_resources: Mapping[str, float],
+) -> Callable[[dict[str, Any]], None]:
+    """Make the Tune function of trials that run on several workers each; the function itself needs no CPU.
+
+    Args:
+        workload: the Ray reference of what the trials share: each worker maps it.
+        results: where their rows and checkpoints go.
+        workers: processes of one trial.
+        worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
+    """
+    return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
+        _run,
+        workload=[workload],  # in a list, for Tune would fetch what it is given itself
+        results=results,
+        workers=workers,
+        worker_resources=dict(worker_resources),
+    )
+
+
+class _Torch(TorchConfig):  # type: ignore[misc]  # Ray is not typed
+    """PyTorch's processes, which speak over the network that Ray speaks over."""
+
+    @property
+    def backend_cls(self) -> type:
+        return _TorchOverRaysNetwork
+
+
+class _TorchOverRaysNetwork(TorchConfig().backend_cls):  # type: ignore[misc]
+    """Gloo would listen where the machine's name leads, on many machines a loopback that no other reaches."""
+
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(choose_network)
+        super().on_start(worker_group, backend_config)
+
+
+def choose_network() -> None:
+    """Let Gloo and NCCL speak over the interface by which Ray knows this machine, unless they are told otherwise."""
+    address = ray.util.get_node_ip_address()
+    for interface, addresses in psutil.net_if_addrs().items():
+        if address in (entry.address for entry in addresses):
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+
+
+def _run(
+    config: dict[str, Any],
+    *,
+    workload: list[Any],
+    results: Results,
+    workers: int,
+    worker_resources: dict[str, float],
+) -> None:
+    """Run one trial on a new group of workers, and pass on what its leader says.
+
+    Not by Ray's ``TuneReportCallback``: it passes a group's last results and the end of this function to Tune by two
+    ways, and where Tune is slow to ask, both wait for each other for ever.
+    """
+    os.environ.update(
+        {  # Ray Train takes these from the environment only; they reach its controller and its workers
+            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_PATIENCE_S),
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late it sees that workers have ended, or died
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart workers itself
+        }
+    )
+    trial: Trial = config[TRIAL]
+    has_gpus = worker_resources["GPU"] > 0
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # not where it may be lost alone
+    failures: list[Exception] = []
+    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"trial": trial, "workload": workload, "results": results, "told": told},
+            torch_config=_Torch(backend="nccl" if has_gpus else "gloo"),
+            scaling_config=train.ScalingConfig(
+                num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
+            ),
+            run_config=train.RunConfig(
+                name=trial.trial_id,
+                storage_path=scratch,
+                failure_config=train.FailureConfig(
+                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+                ),
+            ),
+        )
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except Exception as error:  # it is raised below, in the thread that Tune looks at
+                failures.append(error)
+            finally:
+                told.put(_OVER)
+
+        threading.Thread(target=fit, name="fit", daemon=True).start()
+        failed: list[dict[str, Any]] = []
+        for result in iter(told.get, _OVER):
+            if FAILURE in result:
+                failed.append(result[FAILURE])
+            elif not failed:
+                tune.report(result)
+    told.shutdown()
+    if failed:
+        tune.report({FAILURE: _most_telling(failed)})
+    elif failures:
+        raise failures[0]
+
+
+def _most_telling(failed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Choose what is told of a group that failed: the first failure, from which others may follow.
+
+    What the leader raised all raise, and it alone has the whole traceback.
+    """
+    alike = [failure for failure in failed if failure["message"] == failed[0]["message"]]
+    return max(alike, key=lambda failure: len(failure["details"]))
+
+
+def _work(config: dict[str, Any]) -> None:
+    """Run the trial in one worker. The first that fails tells of it, whichever it is, and ends the group."""
+    told, run = config["told"], None
+    try:
+        (workload,) = ray.get(config["workload"])
+        engine = Engine(workload)
+        try:
+            run = TrialRun(engine, config["trial"], config["results"])
+            while run.outcome is None:
+                result = next_result(run)
+                if engine.team.leads:
+                    told.put(result)
+        except ResultsError as error:
+            if engine.team.leads:
+                told.put({STORAGE_ERROR: str(error)})
+    except Exception as error:
+        if not _lost_another(error):
+            failure = failure_of(error, trial=config["trial"], step=None if run is None else run.step)
+            told.put({FAILURE: asdict(failure)})
+        raise
+
+
+def _lost_another(error: Exception) -> bool:
+    """Tell whether an exception only says that another process of the group, or of Ray, does not answer any more."""
+    kinds = (ray.exceptions.RayError, torch.distributed.DistError)
+    return isinstance(error, kinds) or any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PEER)
