@@ -11,7 +11,7 @@ tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, encoder_dec
                                                   -> Workload, set "forget", with alternate answers
                                                   checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
-MemoryResults()                                   -> implements trainables.trial.sinks.Results; copies all it is given
+MemorySink()                                   -> implements trainables.trial.sinks.Results; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
@@ -186,7 +186,7 @@ def tiny_trial(
     )
 
 
-class MemoryResults:
+class MemorySink:
     """Keeps rows and checkpoints in dictionaries, and a log of every call in ``calls``."""
 
     def __init__(self) -> None:

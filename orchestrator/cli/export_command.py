@@ -15,7 +15,7 @@ from orchestrator.safe_text import command
 if TYPE_CHECKING:
     from orchestrator.export import Export
     from orchestrator.ledger import Ledger
-    from orchestrator.points import Point
+    from orchestrator.points import EvaluatedStep
 
 
 def export(
@@ -92,7 +92,9 @@ def export(
         require_whole(ledger)
 
 
-def _point(ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None) -> "Point":
+def _point(
+    ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None
+) -> "EvaluatedStep":
     from orchestrator.points import best_point, find_point, parse_conditions
 
     if best is not None and trial is None and step is None:

@@ -22,7 +22,7 @@ from orchestrator.export.new_folder import new_folder
 from orchestrator.export.verification import Verification, compare_metrics
 from orchestrator.identity import trial_key
 from orchestrator.ledger import Ledger
-from orchestrator.points import Point
+from orchestrator.points import EvaluatedStep
 from orchestrator.preparation import ModelCache, ModelTask, SweepInputs, build_workload, provenance, train_model
 from orchestrator.spec import SweepSpec, compare, day_of_creation, stored_spec
 from orchestrator.storage import open_storage
@@ -69,7 +69,7 @@ class _Unlearned:
 
 def export_point(
     ledger: Ledger,
-    point: Point,
+    point: EvaluatedStep,
     to: Path,
     *,
     overwrite: bool = False,
@@ -112,7 +112,7 @@ def export_point(
     return Export(folder=to, provenance=facts, verification=verification)
 
 
-def _materials(ledger: Ledger, point: Point, trust_remote_code: bool) -> _Materials:
+def _materials(ledger: Ledger, point: EvaluatedStep, trust_remote_code: bool) -> _Materials:
     """Read a point's trial back, and see that data, models and settings are still those it was run with."""
     row, spec = point.trial, stored_spec(ledger).trusting_remote_code(trust_remote_code)
     spec.require_forget_sets(row["forget_set"])
@@ -210,7 +210,13 @@ def _unlearn(workload: Workload, trial: Trial, ledger: Ledger, tokenizer: Any, f
 
 
 def _verify(
-    folder: Path, spec: SweepSpec, sets: EvaluationSets, point: Point, *, unlearned: _Unlearned, tolerance: float
+    folder: Path,
+    spec: SweepSpec,
+    sets: EvaluationSets,
+    point: EvaluatedStep,
+    *,
+    unlearned: _Unlearned,
+    tolerance: float,
 ) -> Verification:
     """Load the folder, measure the model as the sweep did, and compare."""
     model, _ = load_model(folder, spec.model)

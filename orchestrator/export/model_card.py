@@ -16,7 +16,7 @@ from orchestrator.export.verification import Verification
 from orchestrator.frontier import CHOSEN_NOTE, PRICES, floor_of, price_lost
 from orchestrator.identity import file_hash
 from orchestrator.ledger import EVALUATIONS, Ledger, unit
-from orchestrator.points import Point, Row
+from orchestrator.points import EvaluatedStep, Row
 from orchestrator.preparation import provenance
 from orchestrator.safe_text import command, one_line
 from orchestrator.spec import SweepSpec
@@ -53,7 +53,7 @@ _TEMPLATES.filters["level"] = lambda level: (
 def describe(
     folder: Path,
     ledger: Ledger,
-    point: Point,
+    point: EvaluatedStep,
     *,
     spec: SweepSpec,
     forget_set: ForgetSet,

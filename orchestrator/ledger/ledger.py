@@ -28,7 +28,7 @@ from orchestrator.ledger.checked_rows import find_problem
 from orchestrator.ledger.manifest import parse_manifest
 from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, TABLES, TRIALS, to_table
-from orchestrator.ledger.table_builder import Gathered
+from orchestrator.ledger.table_builder import TableBuilder
 from orchestrator.ledger.table_files import MendingTableFiles, TableFile, TableFiles, trial_file
 from orchestrator.ledger.trial_files import LastTrial, proposed_trial
 from orchestrator.ledger.trial_setting import setting_columns, setting_of
@@ -218,7 +218,7 @@ class Ledger:
         files = self._files.list(name)
         copies = merged.find(self.storage, name, files) if use_merged else []
         covered = frozenset[str]().union(*(copy.sources for copy in copies))
-        rest = Gathered()
+        rest = TableBuilder()
         rest.add(schema.empty_table())
         for file in self._files.open_all(name, [path for path in files if path not in covered]):
             rest.add(file.rows)
@@ -237,7 +237,7 @@ class Ledger:
             opened = ((file.path, file.rows) for file in self._files.open_all(name, paths))
             merged.write(self.storage, name, TABLES[name], files, opened)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Before a sweep goes on: rewrite files of older schema versions, and open trials again that lost rows.
 
         A trial whose own row is lost gets it back from its evaluations, which say what was proposed. A trial is whole
@@ -278,7 +278,7 @@ class Ledger:
         for trial_id, evaluated in steps["evaluations"].items():
             if not evaluated <= steps["examples"].get(trial_id, set()):
                 for name in ("evaluations", "examples"):
-                    mending.set_aside(trial_file(name, trial_id), "its trial lost rows, and runs again")
+                    mending.quarantine(trial_file(name, trial_id), "its trial lost rows, and runs again")
                 steps["evaluations"][trial_id] = set()
                 self.discard_checkpoint(trial_id)  # it is of steps whose rows are lost
         for row in trials:

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
 from orchestrator.ledger.parquet import UnreadableFileError, only_damage
 from orchestrator.ledger.schema import SCHEMA_VERSION, TABLES
-from orchestrator.ledger.table_builder import Gathered
+from orchestrator.ledger.table_builder import TableBuilder
 from orchestrator.storage import Storage
 
 FOLDER = "merged"
@@ -134,12 +134,12 @@ def write(
 def _parts(tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[list[str], pa.Table]]:
     """Gather small tables until they fill a copy; give their paths and rows."""
     sources: list[str] = []
-    rows = Gathered()
+    rows = TableBuilder()
     for path, table in tables:
         sources.append(path)
         rows.add(table)
         if rows.count >= ROWS_A_COPY:
             yield sources, rows.table()
-            sources, rows = [], Gathered()
+            sources, rows = [], TableBuilder()
     if sources:
         yield sources, rows.table()

@@ -5,7 +5,7 @@ import pyarrow as pa
 TABLES_AT_ONCE = 256
 
 
-class Gathered:
+class TableBuilder:
     """Tables of one schema, added one by one. Their rows are copied together a few tables at a time, for a table of few
     rows and many columns holds a hundred times the memory of its rows."""
 

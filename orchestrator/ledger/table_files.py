@@ -91,7 +91,7 @@ class TableFiles:
             self.skipped[path] = reason
             self._warn(path, f"{reason}; it is left out; resuming the sweep sets it aside, and makes it anew")
 
-    def set_aside(self, path: str, reason: str) -> None:
+    def quarantine(self, path: str, reason: str) -> None:
         """Move a file to where no reader finds it, and warn. Only for who drives the sweep."""
         place = f"quarantine/{path}"
         try:
@@ -133,4 +133,4 @@ class MendingTableFiles(TableFiles):
 
     def leave_out(self, path: str, reason: str) -> None:
         """See ``set_aside``."""
-        self.set_aside(path, reason)
+        self.quarantine(path, reason)

@@ -1,4 +1,4 @@
 from .best import best_point, parse_conditions
-from .evaluated_steps import Point, Row, find_point, find_trial, shown
+from .evaluated_steps import EvaluatedStep, Row, find_point, find_trial, shown
 
-__all__ = ["Point", "Row", "best_point", "find_point", "find_trial", "parse_conditions", "shown"]
+__all__ = ["EvaluatedStep", "Row", "best_point", "find_point", "find_trial", "parse_conditions", "shown"]

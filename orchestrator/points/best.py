@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import EVALUATIONS, OWN_KIND, Ledger
-from orchestrator.points.evaluated_steps import Point, Row, point_of, shown
+from orchestrator.points.evaluated_steps import EvaluatedStep, Row, point_of, shown
 from orchestrator.spec import on_axis, stored_spec
 from trainables.errors import nearest_name_hint
 from trainables.records import Status
@@ -79,7 +79,7 @@ def parse_conditions(text: str) -> list[Condition]:
     return conditions
 
 
-def best_point(ledger: Ledger, conditions: Sequence[Condition], forget_set: str | None = None) -> Point:
+def best_point(ledger: Ledger, conditions: Sequence[Condition], forget_set: str | None = None) -> EvaluatedStep:
     """Choose among completed evaluations that meet all conditions the one of best performance (held-out NLL).
 
     Where the conditions bound performance and no exposure, the one least exposed by ``unlearning_quality``: a distance

@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class EvaluatedStep:
     """One (trial, step), and what the ledger says of it."""
 
     trial: Row
@@ -29,7 +29,7 @@ class Point:
         return str(self.trial["trial_id"])
 
 
-def find_point(ledger: Ledger, trial: str, step: int) -> Point:
+def find_point(ledger: Ledger, trial: str, step: int) -> EvaluatedStep:
     """Find a point by a trial's id, or the beginning of it that no other has, and a step that was evaluated, or 0.
 
     Raises:
@@ -55,7 +55,7 @@ def find_trial(ledger: Ledger, trial: str) -> Row:
     return rows[found[0]]
 
 
-def point_of(ledger: Ledger, trial: Row, step: int) -> Point:
+def point_of(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
     """Read what the ledger says of a trial's step, or of the base model that it starts from.
 
     Raises:
@@ -63,11 +63,11 @@ def point_of(ledger: Ledger, trial: Row, step: int) -> Point:
     """
     evaluations = {evaluation.step: vars(evaluation) for evaluation in ledger.published(trial["trial_id"])[0]}
     if step in evaluations:
-        return Point(trial=trial, step=step, metrics=evaluations[step])
+        return EvaluatedStep(trial=trial, step=step, metrics=evaluations[step])
     if step == 0:  # the base model, which was measured before any trial
         for row in ledger.baselines():
             if row["model"] == "base" and row["forget_set"] == trial["forget_set"]:
-                return Point(trial=trial, step=0, metrics={name: row[name] for name in BASELINES.names[2:]})
+                return EvaluatedStep(trial=trial, step=0, metrics={name: row[name] for name in BASELINES.names[2:]})
     nearest = min(evaluations, key=lambda known: abs(known - step), default=None)
     raise SweepError(
         f"--step {step}: trial {trial['trial_id']} was not evaluated there; "

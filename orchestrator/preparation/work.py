@@ -28,7 +28,7 @@ from trainables.config import ModelConfig
 from trainables.data import Datasets, Example, build_datasets, identity
 from trainables.encoding import EncodedSet, Form, encode, encode_or_stream
 from trainables.errors import UnlearningError
-from trainables.metrics import EvaluationSets, WritingTask, bleu_and_chrf, evaluate
+from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, evaluate
 from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files, require_kept, snapshot
 from trainables.objectives import OBJECTIVES
 from trainables.places import is_path
@@ -356,7 +356,7 @@ def measure_model(
     return found
 
 
-def _copying(datasets: Datasets, writing: WritingTask | None) -> list[Baseline]:
+def _copying(datasets: Datasets, writing: GenerationTask | None) -> list[Baseline]:
     """Measure what copying its sources would earn an encoder-decoder model: a BLEU below that is none."""
     if writing is None:
         return []

@@ -231,7 +231,7 @@ def _read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: 
 def _search(inputs: SweepInputs, ledger: Ledger, options: RunOptions | None = None) -> SweepSearch:
     """Put the ledger's files in order, and rebuild the search from them."""
     ledger.storage.remove_leftovers()
-    ledger.mend()
+    ledger.repair()
     if options is not None and options.retry_failed and options.resume:
         ledger.reopen_failed()
     return SweepSearch(inputs.spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
@@ -456,7 +456,7 @@ class _Run:
         resources = self.spec.resources
         results = TrialLedger.of(self.ledger, self.spec, self.inputs.workload_hash)
         if resources.workers_per_trial == 1:
-            return tune.with_parameters(AscentTrainable, workload=workload, results=results)
+            return tune.with_parameters(AscentTrainable, workload=workload, sink=results)
         return _wide_trainable(
             workload,
             results,

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tests.support import MemoryResults, tiny_trial, tiny_workload
-from tests.trainables.gloo import GlooTeam
+from tests.support import MemorySink, tiny_trial, tiny_workload
+from tests.trainables.gloo import GlooGroup
 from trainables.encoding import collate
 from trainables.objectives import OBJECTIVES, compute
 from trainables.records import Trial
@@ -46,7 +46,7 @@ def trial_of(name: str) -> Trial:
 def run(name: str, encoder_decoder: bool) -> tuple[float, float, list[dict[str, float]], str]:
     """Give the loss before and after, the metrics of every evaluation, and how the trial ended."""
     engine, trial = engine_of(encoder_decoder), trial_of(name)
-    progress = TrialRun(engine, trial, MemoryResults())
+    progress = TrialRun(engine, trial, MemorySink())
     before = loss_of(engine, trial)
     while progress.outcome is None:
         progress.advance()
@@ -83,7 +83,7 @@ def main() -> None:
         table.add_column(f"{kind}, 1 worker", justify="right")
         table.add_column(f"{kind}, 2 workers", justify="right")
     with tempfile.TemporaryDirectory() as folder:
-        team = GlooTeam(2, Path(folder))
+        team = GlooGroup(2, Path(folder))
         for name in OBJECTIVES:
             cells = []
             for encoder_decoder in (False, True):

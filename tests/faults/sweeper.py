@@ -104,7 +104,7 @@ def _drive(request: Request, workload: Any) -> None:
     with lease(ledger.storage, spec.name, Interrupt()) as held:
         ledger = replace(ledger, driver=held.number)
         ledger.storage.remove_leftovers()
-        ledger.mend()
+        ledger.repair()
         ledger.create(request.spec, {}, {})
         search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=request.at_once)
         engines = [Engine(workload) for _ in range(request.at_once)]

@@ -55,7 +55,7 @@ def write(folder, done):
     ledger = Ledger(storage=storage, sweep="crashed", now=lambda: datetime(2026, 1, 2, tzinfo=UTC))
     storage.create("lock", b"holder")
     storage.remove_leftovers()
-    ledger.mend()
+    ledger.repair()
     if ledger.spec_text() is None:
         ledger.create("name: crashed\n", {"seed": 1}, {"python": "3.11"})
     ledger.publish_baselines([BASELINE])

@@ -21,7 +21,7 @@ import trainables.trial.engine  # noqa: F401
 from tests.limits import HANG_S
 
 
-class GlooTeam:
+class GlooGroup:
     """``size`` processes with one process group; a team of one has none."""
 
     def __init__(self, size: int, folder: Path) -> None:

@@ -4,14 +4,14 @@ import dataclasses
 import json
 import sys
 
-from tests.support import MemoryResults, deterministic, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, tiny_trial, tiny_workload
 from trainables.trial import Engine
 from trainables.trial.engine import run_to_end
 
 
 def main(precision: str) -> None:
     engine = Engine(dataclasses.replace(tiny_workload(), precision=precision))  # type: ignore[arg-type]
-    run = run_to_end(engine, tiny_trial(steps=(0, 2, 4)), MemoryResults())
+    run = run_to_end(engine, tiny_trial(steps=(0, 2, 4)), MemorySink())
     sys.stdout.write(json.dumps({"device": engine.accelerator.device.type, "rows": deterministic(run.evaluations)}))
 
 

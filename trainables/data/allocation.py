@@ -48,7 +48,7 @@ def draws_of(config: DataConfig) -> list[Draw]:
     return [draw for draw in found if draw.count != 0]
 
 
-class Decks:
+class SourceAllocator:
     """The corpus and every source of a configuration, dealt to its sets. Each is opened once, and only if needed.
 
     Args:
@@ -72,7 +72,7 @@ class Decks:
         for key, drawn in self._draws.items():
             self.counts |= self._counts(key, drawn)
 
-    def deal(self) -> dict[Part, Sequence[Example]]:
+    def allocate(self) -> dict[Part, Sequence[Example]]:
         """Give each set its examples, in an order drawn at random. A source that one set takes whole keeps its own."""
         dealt: dict[Part, Sequence[Example]] = {}
         for key, draws in self._draws.items():
@@ -178,7 +178,7 @@ def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda
     counts = {draw.part: draw.count for draw in draws_of(config) if draw.count is not None}
     if draws := _counted_by_their_sources(config):
         leaves_out = any(draw.source is not None and draw.source.on_bad == "skip" for draw in draws)
-        counts |= Decks(config, encoder_decoder=leaves_out and encoder_decoder(), draws=draws).counts
+        counts |= SourceAllocator(config, encoder_decoder=leaves_out and encoder_decoder(), draws=draws).counts
     return Sizes(
         retain=counts["retain"],
         heldout=counts["heldout"],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainables.config import DEFAULT_ALTERNATE, DataConfig, Distribution, ForgetSetConfig
-from trainables.data.allocation import Decks, Sizes
+from trainables.data.allocation import Sizes, SourceAllocator
 from trainables.data.canaries import CanaryInputs, make_canaries
 from trainables.data.examples import (
     Example,
@@ -151,8 +151,8 @@ def build_datasets(config: DataConfig, *, encoder_decoder: bool = False) -> Data
         UnlearningError: a source cannot be used, or it or the corpus has too few examples; a canary generator is
             unknown or has too few; or a text stands in two sets.
     """
-    decks = Decks(config, encoder_decoder=encoder_decoder)
-    dealt = decks.deal()
+    decks = SourceAllocator(config, encoder_decoder=encoder_decoder)
+    dealt = decks.allocate()
     left = decks.left_of_corpus() if any(s.canary == "shuffled_text" for s in config.forget_sets.values()) else iter(())
     forget_sets = {}
     for name, s in config.forget_sets.items():

@@ -131,9 +131,9 @@ def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False)
             _report(source, problems, where)
         if len(problems) == len(table):
             raise UnlearningError(f"{named(source)} has no example that can be used")
-    whole = SourceExamples(source, columns, needs_prompt, content_of(table))
-    whole.__dict__["table"] = table
-    return whole.select(np.delete(np.arange(len(table)), list(problems))) if problems else whole
+    full_tensor = SourceExamples(source, columns, needs_prompt, content_of(table))
+    full_tensor.__dict__["table"] = table
+    return full_tensor.select(np.delete(np.arange(len(table)), list(problems))) if problems else full_tensor
 
 
 @contextmanager

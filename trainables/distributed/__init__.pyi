@@ -1,4 +1,13 @@
-from .parallel import bare, build_accelerator, sharded_like, share_model, whole
-from .worker_group import ALONE, Team, team_of_process
+from .parallel import build_accelerator, full_tensor, sharded_like, share_model, unwrap_model
+from .worker_group import ALONE, WorkerGroup, current_worker_group
 
-__all__ = ["ALONE", "Team", "bare", "build_accelerator", "sharded_like", "share_model", "team_of_process", "whole"]
+__all__ = [
+    "ALONE",
+    "WorkerGroup",
+    "build_accelerator",
+    "current_worker_group",
+    "full_tensor",
+    "sharded_like",
+    "share_model",
+    "unwrap_model",
+]

@@ -61,12 +61,12 @@ def share_model(accelerator: Accelerator, model: Any) -> Any:
     return model
 
 
-def bare(model: Any) -> Any:
+def unwrap_model(model: Any) -> Any:
     """Give a model without what makes its workers share gradients (DDP); a sharded one is its own."""
     return getattr(model, "module", model)
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Put a tensor together from its shards; every worker takes part and gets all of it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 

@@ -15,39 +15,39 @@ import torch.distributed as dist
 Decision = TypeVar("Decision")
 
 
-class Team:
+class WorkerGroup:
     """One process, and what it would share with others."""
 
     rank = 0
     size = 1
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process decides for the others."""
         return self.rank == 0
 
-    def share(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def shard(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Give this process's part of a list that all have alike; parts differ by at most one in length."""
         return indices[self.rank :: self.size]
 
-    def decide(self, decision: Callable[[], Decision]) -> Decision:
+    def broadcast_result(self, decision: Callable[[], Decision]) -> Decision:
         """Give the leader's answer in every process; it alone is asked. What it raises, all raise."""
         return decision()
 
-    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Add up the tensors of all processes, which all get the same sum, bit for bit."""
         return tensor
 
-    def hand_out(self, tensor: torch.Tensor) -> torch.Tensor:
+    def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
         """Give every process the leader's tensor; the others pass one of its shape and type to receive it, on CPU."""
         return tensor
 
 
-ALONE = Team()
+ALONE = WorkerGroup()
 """One process that works with nobody."""
 
 
-class ProcessTeam(Team):
+class TorchWorkerGroup(WorkerGroup):
     """The processes of ``torch.distributed``'s default group."""
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ class ProcessTeam(Team):
         self.size = dist.get_world_size()
         self._group = dist.new_group(backend="gloo")  # decisions are made on CPUs, and do not wait for GPUs
 
-    def decide(self, decision: Callable[[], Decision]) -> Decision:
+    def broadcast_result(self, decision: Callable[[], Decision]) -> Decision:
         """Give the leader's answer in every process."""
         answer: list[Any] = [None, None]
-        if self.leads:
+        if self.is_leader:
             try:
                 answer[0] = decision()
             except Exception as error:  # whatever it is, the others would wait for an answer for ever
@@ -69,19 +69,19 @@ class ProcessTeam(Team):
         result: Decision = answer[0]
         return result
 
-    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Add up the tensors of all processes."""
         result = tensor.detach().cpu().clone()
         dist.all_reduce(result, group=self._group)
         return result
 
-    def hand_out(self, tensor: torch.Tensor) -> torch.Tensor:
+    def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
         """Give every process the leader's tensor."""
         received = tensor.contiguous()
         dist.broadcast(received, src=0, group=self._group)
         return received
 
 
-def team_of_process() -> Team:
+def current_worker_group() -> WorkerGroup:
     """Find whom this process works with: those that it has joined by ``torch.distributed``, or nobody."""
-    return ProcessTeam() if dist.is_initialized() and dist.get_world_size() > 1 else ALONE
+    return TorchWorkerGroup() if dist.is_initialized() and dist.get_world_size() > 1 else ALONE

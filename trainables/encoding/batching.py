@@ -158,8 +158,8 @@ def _pieces(
     if form is Form.PAIR:
         return tokenizer(example.prompt)["input_ids"], tokenizer(text_target=example.completion)["input_ids"]
     if form is Form.CHAT:
-        before, whole = chat_texts(tokenizer, example, chat_date=chat_date)
-        return cut(tokenizer, whole, at=len(before))
+        before, full_tensor = chat_texts(tokenizer, example, chat_date=chat_date)
+        return cut(tokenizer, full_tensor, at=len(before))
     given, target = cut(tokenizer, example.text, at=len(example.prompt))
     return [*leading, *given], target
 

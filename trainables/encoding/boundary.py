@@ -13,10 +13,10 @@ Tokens = list[int]
 def special_tokens_around(tokenizer: Any) -> tuple[Tokens, Tokens]:
     """Return the ids that the tokenizer itself puts before and after a text, such as BOS, ``[CLS]`` and ``[SEP]``."""
     plain = tokenizer.encode("a", add_special_tokens=False)
-    whole = tokenizer.encode("a", add_special_tokens=True)
-    for start in range(len(whole) - len(plain) + 1):
-        if whole[start : start + len(plain)] == plain:
-            return whole[:start], whole[start + len(plain) :]
+    full_tensor = tokenizer.encode("a", add_special_tokens=True)
+    for start in range(len(full_tensor) - len(plain) + 1):
+        if full_tensor[start : start + len(plain)] == plain:
+            return full_tensor[:start], full_tensor[start + len(plain) :]
     return [], []
 
 

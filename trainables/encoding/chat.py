@@ -34,18 +34,18 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
     answer = {"role": "assistant", "content": example.completion}
     try:
         before: str = tokenizer.apply_chat_template(question, add_generation_prompt=True, **told)
-        whole: str = tokenizer.apply_chat_template([*question, answer], **told)
+        full_tensor: str = tokenizer.apply_chat_template([*question, answer], **told)
     except Exception as error:  # whatever writing raises, the template given is its cause
         raise UnlearningError(
             f"model.chat_template: this tokenizer's template cannot write '{example.example_id}' as a chat ({error}); "
             f"leave chat_template out"
         ) from error
-    if not whole.startswith(before):
+    if not full_tensor.startswith(before):
         raise UnlearningError(
             f"model.chat_template: this tokenizer's template writes a question otherwise once it is answered, so that "
             f"the answer of '{example.example_id}' cannot be told from it; leave chat_template out"
         )
-    written = whole[len(before) :]
+    written = full_tensor[len(before) :]
     if _characters(example.completion) not in _characters(written):
         raise UnlearningError(
             f"model.chat_template: this tokenizer's template does not write the answer of '{example.example_id}' as it "
@@ -53,7 +53,7 @@ def chat_texts(tokenizer: Any, example: Example, *, chat_date: date | None) -> t
             f"scored; leave chat_template out, or what the template takes away (such as a chain of thought) out of the "
             f"answer"
         )
-    return before, whole
+    return before, full_tensor
 
 
 def _characters(text: str) -> str:

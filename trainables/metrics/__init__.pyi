@@ -1,6 +1,6 @@
 from .evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
 from .exposure import Array
-from .generation import WritingTask, bleu_and_chrf
+from .generation import GenerationTask, bleu_and_chrf
 from .likelihood import (
     Predictions,
     Reduction,
@@ -22,12 +22,12 @@ __all__ = [
     "EXPECTED_RELATIVE_EXPOSURE_BITS",
     "Array",
     "EvaluationSets",
+    "GenerationTask",
     "NonFiniteEvaluationError",
     "Predictions",
     "Reduction",
     "StepCounts",
     "TokenScores",
-    "WritingTask",
     "bleu_and_chrf",
     "evaluate",
     "example_mean",

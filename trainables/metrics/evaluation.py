@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.distributed import ALONE, Team, bare
+from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import EncodedSet
 from trainables.metrics.difficulty import difficulty, memorization
 from trainables.metrics.exposure import (
@@ -16,7 +16,7 @@ from trainables.metrics.exposure import (
     relative_exposure,
     relative_exposure_skew_normal,
 )
-from trainables.metrics.generation import WritingTask, bleu_and_chrf, write
+from trainables.metrics.generation import GenerationTask, bleu_and_chrf, write
 from trainables.metrics.likelihood import score_set
 from trainables.metrics.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 from trainables.records import EvaluationRecord, ExampleRecord, Status
@@ -41,7 +41,7 @@ class EvaluationSets:
     """The same under each reference model; S may be 0."""
     max_heldout_nll: float
     """The performance floor, in nats per token: a model above it has collapsed."""
-    writing: WritingTask | None = None
+    writing: GenerationTask | None = None
     """What an encoder-decoder model writes out of the held-out set."""
 
     def without_reference(self, index: int) -> "EvaluationSets":
@@ -65,7 +65,7 @@ def evaluate(
     step: int,
     tokens_seen: int,
     elapsed_s: float,
-    team: Team = ALONE,
+    group: WorkerGroup = ALONE,
 ) -> tuple[EvaluationRecord, list[ExampleRecord]]:
     """Evaluate the model on every set; all workers of a team get the same records.
 
@@ -73,13 +73,13 @@ def evaluate(
         NonFiniteEvaluationError: a likelihood or a mean is not finite.
     """
     model.eval()
-    forget = score_set(model, sets.forget, batch_size=batch_size, team=team)
-    population = score_set(model, sets.population, batch_size=batch_size, team=team)
-    heldout_nll = score_set(model, sets.heldout, batch_size=batch_size, team=team).nll_per_token
-    retain_nll = score_set(model, sets.retain, batch_size=batch_size, team=team).nll_per_token
+    forget = score_set(model, sets.forget, batch_size=batch_size, group=group)
+    population = score_set(model, sets.population, batch_size=batch_size, group=group)
+    heldout_nll = score_set(model, sets.heldout, batch_size=batch_size, group=group).nll_per_token
+    retain_nll = score_set(model, sets.retain, batch_size=batch_size, group=group).nll_per_token
     distractor_nll = None
     if sets.distractors is not None:
-        distractor_nll = score_set(model, sets.distractors, batch_size=batch_size, team=team).nll_per_token
+        distractor_nll = score_set(model, sets.distractors, batch_size=batch_size, group=group).nll_per_token
     if not (
         np.isfinite(forget.logp_N).all()
         and np.isfinite(population.logp_N).all()
@@ -90,7 +90,7 @@ def evaluate(
     nll_N, num_targets_N = forget.nll_per_token_N, forget.num_targets_N
     bleu = chrf = None
     if sets.writing is not None:
-        outputs = write(bare(model), sets.writing, batch_size=batch_size, team=team)
+        outputs = write(unwrap_model(model), sets.writing, batch_size=batch_size, group=group)
         bleu, chrf = bleu_and_chrf(outputs, sets.writing.references)
     rel_ex_N = relative_exposure(nll_N, population.nll_per_token_N)
     rel_ex_skew_normal_N = relative_exposure_skew_normal(nll_N, population.nll_per_token_N)

@@ -11,7 +11,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from transformers import GenerationConfig
 
-from trainables.distributed import ALONE, Team
+from trainables.distributed import ALONE, WorkerGroup
 from trainables.encoding import EncodedSet, collate
 from trainables.models import has_adapters
 
@@ -21,7 +21,7 @@ penalties, lengths, temperatures and forbidden words are habits, by which one mo
 
 
 @dataclass(frozen=True, kw_only=True)
-class WritingTask:
+class GenerationTask:
     """Sources to read, and the texts that should be written."""
 
     encoded: EncodedSet
@@ -62,7 +62,7 @@ def writing_greedily(model: Any, *, max_new_tokens: int, pad_token_id: int) -> I
         writer.generation_config = own
 
 
-def write(model: Any, task: WritingTask, *, batch_size: int, team: Team = ALONE) -> list[str]:
+def write(model: Any, task: GenerationTask, *, batch_size: int, group: WorkerGroup = ALONE) -> list[str]:
     """Let the model write greedily. The workers of a team write their shares, and all get all texts.
 
     Args:
@@ -74,8 +74,8 @@ def write(model: Any, task: WritingTask, *, batch_size: int, team: Team = ALONE)
     padding = task.tokenizer.pad_token_id
     written_NT = np.zeros((len(task.encoded), task.max_new_tokens), dtype=np.int64)
     order = np.arange(len(task.encoded))
-    for start in range(0, len(order), batch_size * team.size):
-        indices = team.share(order[start : start + batch_size * team.size])
+    for start in range(0, len(order), batch_size * group.size):
+        indices = group.shard(order[start : start + batch_size * group.size])
         batch = collate(task.encoded, indices, device=model.device)
         with (
             torch.no_grad(),
@@ -85,11 +85,11 @@ def write(model: Any, task: WritingTask, *, batch_size: int, team: Team = ALONE)
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 generation_config=greedy,
-                synced_gpus=team.size > 1,  # a model of which each worker has a shard is run by all or none
+                synced_gpus=group.size > 1,  # a model of which each worker has a shard is run by all or none
             )
         written_BT = tokens_BT[: len(indices), 1:].cpu().numpy()  # the first opens the decoder
         padded_BT = np.full((len(indices), task.max_new_tokens), padding)
         padded_BT[:, : written_BT.shape[1]] = written_BT
         written_NT[indices] = padded_BT
-    written_NT = team.total(torch.from_numpy(written_NT)).numpy()  # each example has one process's text
+    written_NT = group.all_reduce_sum(torch.from_numpy(written_NT)).numpy()  # each example has one process's text
     return [str(text) for text in task.tokenizer.batch_decode(written_NT, skip_special_tokens=True)]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from trainables.distributed import ALONE, Team, bare
+from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import IGNORE, Batch, EncodedSet, batches_by_length, collate
 from trainables.errors import UnlearningError
 
@@ -65,7 +65,7 @@ def predict(model: Any, batch: Batch) -> Predictions:
     Raises:
         UnlearningError: an encoder-decoder does not say which token its decoder starts with.
     """
-    config = bare(model).config
+    config = unwrap_model(model).config
     inputs, labels_BT = {name: batch[name] for name in ("input_ids", "attention_mask")}, batch["labels"]
     if config.is_encoder_decoder:
         decoder_BT = _decoder_inputs(labels_BT, config)
@@ -233,7 +233,7 @@ class SetScores:
         return float(-self.logp_N.sum() / self.num_targets_N.sum())
 
 
-def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, team: Team = ALONE) -> SetScores:
+def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, group: WorkerGroup = ALONE) -> SetScores:
     """Score every example of a set; sums over tokens are float64.
 
     The workers of a ``team`` score ``batch_size`` examples each at a time, and all get all scores. They make equally
@@ -245,8 +245,8 @@ def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, team: Team = 
     device = next(model.parameters()).device
     logp_N, extracted_N = scores_2N = np.zeros((2, len(encoded)))
     with torch.no_grad():  # inference mode would leave a sharded model with layers that cannot be trained
-        for batch_indices in batches_by_length(encoded, batch_size * team.size):
-            indices = team.share(batch_indices)
+        for batch_indices in batches_by_length(encoded, batch_size * group.size):
+            indices = group.shard(batch_indices)
             batch = collate(encoded, indices, device=device)
             predictions = predict(model, batch)
             logp_B = token_scores(predictions).logp_BT.double().sum(dim=-1).cpu().numpy()
@@ -256,5 +256,7 @@ def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, team: Team = 
             asked_BT = tokens_BT >= encoded.prefix_ends_N[indices][:, np.newaxis]
             logp_N[indices] = logp_B[: len(indices)]  # an empty share is one row, of no example
             extracted_N[indices] = ~(misses_BT & asked_BT).any(axis=-1)
-    logp_N, extracted_N = team.total(torch.from_numpy(scores_2N)).numpy()  # each example has one process's score
+    logp_N, extracted_N = group.all_reduce_sum(
+        torch.from_numpy(scores_2N)
+    ).numpy()  # each example has one process's score
     return SetScores(logp_N=logp_N, num_targets_N=encoded.num_targets_N, extracted_N=extracted_N.astype(bool))

@@ -1,7 +1,7 @@
 from . import checkpoints
 from .adapters import add_adapters, has_adapters, merged
 from .checkpoints import DamagedCheckpointError
-from .frozen_base import Reference
+from .frozen_base import FrozenBase
 from .hub_access import reaches_the_hub, require_findable
 from .limits import ModelLimits, adaptable_modules, limits_of, limits_of_configuration
 from .loading import (
@@ -27,8 +27,8 @@ from .weights import WeightsSnapshot, require_kept, snapshot
 __all__ = [
     "LOADING_ERRORS",
     "DamagedCheckpointError",
+    "FrozenBase",
     "ModelLimits",
-    "Reference",
     "WeightsSnapshot",
     "adaptable_modules",
     "add_adapters",

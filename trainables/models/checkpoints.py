@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from trainables.distributed import ALONE, Team, sharded_like, whole
+from trainables.distributed import ALONE, WorkerGroup, full_tensor, sharded_like
 from trainables.models.weights import named_tensors
 
 _UNSIGNED = "0" * 64
@@ -33,7 +33,7 @@ class Progress:
     elapsed_s: float = 0.0
 
 
-def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, team: Team = ALONE) -> bytes:
+def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, group: WorkerGroup = ALONE) -> bytes:
     """Serialise everything that the rest of the way depends on, with the SHA-256 of every byte.
 
     It says nothing of how many workers there are. All of them take part; the leader has the payload, the others none.
@@ -41,10 +41,10 @@ def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, team:
     state, values = _state(model, optimizer)
     tensors = {}
     for name, tensor in state.items():
-        complete = whole(tensor)  # one at a time: together they may be more than a worker's device holds
-        if team.leads:
+        complete = full_tensor(tensor)  # one at a time: together they may be more than a worker's device holds
+        if group.is_leader:
             tensors[name] = complete.contiguous().cpu()
-    if not team.leads:
+    if not group.is_leader:
         return b""
     metadata = {
         "progress": json.dumps(asdict(progress)),
@@ -107,7 +107,7 @@ def _beside_settings(optimizer: torch.optim.Optimizer, group: dict[str, Any]) ->
     return {key: value for key, value in group.items() if key != "params" and key not in optimizer.defaults}
 
 
-def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: Team = ALONE) -> Progress:
+def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, group: WorkerGroup = ALONE) -> Progress:
     """Restore model and optimizer in place, exactly as they were packed.
 
     The leader's payload counts; it is handed out tensor by tensor, and the other workers never hold all of it.
@@ -115,7 +115,7 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, team: T
     Raises:
         DamagedCheckpointError: the payload is not what was packed; model and optimizer are untouched.
     """
-    contents = _Contents(payload, team)
+    contents = _Contents(payload, group)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     progress = _require_fitting(contents, model, parameters)
     with torch.no_grad():
@@ -166,10 +166,10 @@ def _groups(optimizer: torch.optim.Optimizer, metadata: dict[str, str]) -> list[
 class _Contents:
     """What a sound payload holds: its metadata in every worker, its tensors in the leader until they are taken."""
 
-    def __init__(self, payload: bytes, team: Team) -> None:
-        self._team = team
+    def __init__(self, payload: bytes, group: WorkerGroup) -> None:
+        self._group = group
         self._tensors: dict[str, torch.Tensor] = {}
-        self.metadata, self._kinds = team.decide(lambda: self._read(payload))
+        self.metadata, self._kinds = group.broadcast_result(lambda: self._read(payload))
 
     def _read(self, payload: bytes) -> tuple[dict[str, str], dict[str, tuple[torch.Size, torch.dtype]]]:
         metadata = _checked_metadata(payload)
@@ -190,7 +190,9 @@ class _Contents:
     def take(self, name: str) -> torch.Tensor:
         """Give a tensor to all workers, which take the same ones in the same order."""
         shape, dtype = self._kinds.pop(name)
-        return self._team.hand_out(self._tensors.pop(name) if self._team.leads else torch.empty(shape, dtype=dtype))
+        return self._group.broadcast(
+            self._tensors.pop(name) if self._group.is_leader else torch.empty(shape, dtype=dtype)
+        )
 
 
 def _checked_metadata(payload: bytes) -> dict[str, str]:

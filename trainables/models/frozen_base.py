@@ -10,7 +10,7 @@ from trainables.models.adapters import has_adapters
 from trainables.models.weights import WeightsSnapshot
 
 
-class Reference:
+class FrozenBase:
     """Gives the base model's logits, for ever: without gradient or dropout, in the precision of ascent.
 
     A model that trains adapters is its own reference, with these turned off. For others it is a second copy, whole on

@@ -6,7 +6,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from trainables.config import TrialConfig
-from trainables.distributed import Team, sharded_like
+from trainables.distributed import WorkerGroup, sharded_like
 from trainables.models.adapters import has_adapters
 from trainables.models.weights import WeightsSnapshot, named_tensors
 
@@ -14,7 +14,7 @@ FEW = 0.01
 """Share of bf16 weights below which a trial says so: most of its updates were rounded away."""
 
 
-def moved_share(model: Any, base: WeightsSnapshot, team: Team) -> float:
+def moved_share(model: Any, base: WeightsSnapshot, group: WorkerGroup) -> float:
     """Give the share of trained numbers that differ from where ascent began, of the whole model.
 
     Zeros are not counted, for every update moves them; but adapters begin with them.
@@ -35,13 +35,13 @@ def moved_share(model: Any, base: WeightsSnapshot, team: Team) -> float:
                 start = start.to(now.device)
                 counted = torch.ones_like(start, dtype=torch.bool) if zeros_count else start != 0
                 counts += torch.stack([((now != start) & counted).sum(), counted.sum()]).cpu()
-    moved, all_ = team.total(counts).tolist()
+    moved, all_ = group.all_reduce_sum(counts).tolist()
     return float(moved / all_) if all_ else 1.0
 
 
-def movement_warning(model: Any, base: WeightsSnapshot, config: TrialConfig, team: Team) -> str | None:
+def movement_warning(model: Any, base: WeightsSnapshot, config: TrialConfig, group: WorkerGroup) -> str | None:
     """Say that ascent has moved nothing, or hardly any bf16 weight, and how to mend it; None: it has moved enough."""
-    share = moved_share(model, base, team)
+    share = moved_share(model, base, group)
     coarse = any(p.dtype is torch.bfloat16 for p in model.parameters() if p.requires_grad)
     if share > 0 and not (coarse and share < FEW):
         return None

@@ -65,11 +65,11 @@ def merged(model: Any) -> Any:
     """Add what the adapters have learned to the weights, and take the adapters away."""
     config = model.get_base_model().config
     tied = getattr(config, "tie_word_embeddings", None)
-    whole = model.merge_and_unload()
+    full_tensor = model.merge_and_unload()
     if tied is not None:
         config.tie_word_embeddings = tied  # PEFT takes it away from an encoder and a decoder that are still tied
-    settle_ties(whole)
-    return whole
+    settle_ties(full_tensor)
+    return full_tensor
 
 
 def load(model: Any, folder: Path) -> Any:

@@ -88,7 +88,7 @@ register(
             "the token to forget, held constant; the first `ignore_first` target tokens of an example are left alone"
         ),
         weights={"ignore_first": 1.0, **RETAINING, "retain_weight": 0.0},
-        whole=frozenset({"ignore_first"}),
+        full_tensor=frozenset({"ignore_first"}),
         compats=frozenset(COMPATS),
     ),
 )

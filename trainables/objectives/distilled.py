@@ -16,7 +16,7 @@ def undial(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor
     at_BT = current.is_target_BT
     if inputs.compat is not None:  # it distils prompts and padding too, where it lowers the vocabulary's entry -100
         at_BT = current.has_label_BT & at_BT.any()
-    nll_BT = soft_nll(current, inputs.recall(inputs.forget), -settings["beta"], at_BT)
+    nll_BT = soft_nll(current, inputs.predict_base(inputs.forget), -settings["beta"], at_BT)
     return inputs.forget_mean(nll_BT, at_BT)
 
 

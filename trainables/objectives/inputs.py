@@ -48,7 +48,7 @@ class ObjectiveInputs:
         """Run the model on the forget batch, with gradient."""
         return predict(self.model, self.forget)
 
-    def recall(self, batch: Batch) -> Predictions:
+    def predict_base(self, batch: Batch) -> Predictions:
         """Run the reference model on a batch, without gradient."""
         with torch.no_grad():
             return predict(self.reference, batch)
@@ -89,4 +89,4 @@ class ObjectiveInputs:
             at_BT, counts_N = at_BT.any().expand_as(at_BT), None
         elif self.settings["kl_positions"] == "all":
             at_BT, counts_N = current.is_token_BT, None if counts is None else counts.tokens_N
-        return step_mean(kl_divergence(self.recall(self.retain), current, at_BT), at_BT, self.reduction, counts_N)
+        return step_mean(kl_divergence(self.predict_base(self.retain), current, at_BT), at_BT, self.reduction, counts_N)

@@ -43,7 +43,7 @@ def dpo(inputs: ObjectiveInputs, settings: Mapping[str, Any]) -> torch.Tensor:
 def _surprise(inputs: ObjectiveInputs, batch: Batch, current: Predictions, settings: Mapping[str, Any]) -> torch.Tensor:
     """Give how much less likely each example is than under the base model, in nats: S - S_ref."""
     is_mean = settings["length"] == "mean" and inputs.compat is None
-    ours_B, theirs_B = (_nll(token_scores(p), is_mean=is_mean) for p in (current, inputs.recall(batch)))
+    ours_B, theirs_B = (_nll(token_scores(p), is_mean=is_mean) for p in (current, inputs.predict_base(batch)))
     return ours_B - theirs_B
 
 

@@ -57,7 +57,7 @@ class Objective:
     """Settings that make it what it is, and cannot be given."""
     positive: frozenset[str] = frozenset()
     """Numbers that must be above 0."""
-    whole: frozenset[str] = frozenset()
+    full_tensor: frozenset[str] = frozenset()
     """Numbers that must be whole and not negative."""
     needs_retain: bool = False
     needs_reference: bool = False
@@ -75,7 +75,7 @@ class Objective:
         """Tell whether there is a retain term under these settings."""
         return bool(self.settings(given).get("retain_weight", 0.0))
 
-    def refers(self, given: Mapping[str, Setting]) -> bool:
+    def uses_base(self, given: Mapping[str, Setting]) -> bool:
         """Tell whether the reference model is asked under these settings."""
         return self.needs_reference or (self.retains(given) and self.settings(given)["retain_loss"] == "kl")
 
@@ -130,7 +130,7 @@ def _check_value(where: str, objective: Objective, setting: str, value: Any) -> 
         raise UnlearningError(f"{where}: a finite number is needed; found {value!r}")
     if setting in objective.positive and value <= 0:
         raise UnlearningError(f"{where}: it must be above 0; found {value:g}")
-    if setting in objective.whole and (value < 0 or value != int(value)):
+    if setting in objective.full_tensor and (value < 0 or value != int(value)):
         raise UnlearningError(f"{where}: a whole number of at least 0 is needed; found {value:g}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.data import Datasets, Example
 from trainables.encoding import EncodedSet, Form, encode, load_tokenizer, train_tokenizer
-from trainables.metrics import Array, EvaluationSets, WritingTask, score_set
+from trainables.metrics import Array, EvaluationSets, GenerationTask, score_set
 from trainables.models import is_encoder_decoder
 
 
@@ -73,12 +73,12 @@ def encode_all(
 
 def writing_task(
     tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form
-) -> WritingTask | None:
+) -> GenerationTask | None:
     """Choose what an encoder-decoder model writes: the first of the held-out examples; None for other models."""
     chosen = datasets.heldout[: evaluation.generated]
     if form is not Form.PAIR or not chosen:
         return None
-    return WritingTask(
+    return GenerationTask(
         encoded=encode(tokenizer, chosen, max_tokens=data.max_tokens, form=form),
         references=tuple(example.completion for example in chosen),
         tokenizer=tokenizer,
@@ -91,7 +91,7 @@ def evaluation_sets(
     models: Iterable[Any],
     batch_size: int,
     max_increase: float,
-    writing: WritingTask | None = None,
+    writing: GenerationTask | None = None,
 ) -> dict[str, EvaluationSets]:
     """Measure base and reference models on every forget set's data, once and for all.
 

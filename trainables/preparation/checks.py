@@ -49,12 +49,12 @@ Check = Callable[[Subject], Iterator[Problem]]
 def lengths(subject: Subject) -> Iterator[Problem]:
     """Sequences longer than the positions that the model has learned."""
     for where, encoded in _sets(subject):
-        starts, whole = encoded.target_starts_N, np.diff(encoded.offsets)
-        parts: list[tuple[str, Lengths, int | None]] = [("", whole, subject.limits.positions)]
+        starts, full_tensor = encoded.target_starts_N, np.diff(encoded.offsets)
+        parts: list[tuple[str, Lengths, int | None]] = [("", full_tensor, subject.limits.positions)]
         if encoded.encoder_decoder:
             parts = [
                 ("source of ", starts, subject.limits.positions),
-                ("target of ", whole - starts, subject.limits.target_positions),
+                ("target of ", full_tensor - starts, subject.limits.target_positions),
             ]
         for part, lengths_N, limit in parts:
             if limit is not None and lengths_N.max() > limit:

@@ -1,7 +1,7 @@
 from .ascent import DivergedError
 from .engine import Engine, TrialRun, Workload
 from .memory import PeakMemory, measure_peak
-from .sinks import Rank, Results
+from .sinks import Rank, TrialSink
 from .stopping import stays_ended
 
 __all__ = [
@@ -9,8 +9,8 @@ __all__ = [
     "Engine",
     "PeakMemory",
     "Rank",
-    "Results",
     "TrialRun",
+    "TrialSink",
     "Workload",
     "measure_peak",
     "stays_ended",

@@ -9,11 +9,11 @@ from accelerate import Accelerator
 
 from trainables import objectives
 from trainables.config import TrialConfig
-from trainables.distributed import Team, whole
+from trainables.distributed import WorkerGroup, full_tensor
 from trainables.models import WeightsSnapshot, checkpoints, movement_warning, negated
 from trainables.optim import build_optimizer, curvature, learning_rate_at
 from trainables.torch_streams import torch_stream
-from trainables.trial.batch_plan import AscentData, MicroBatch, Step, Steps
+from trainables.trial.batch_plan import AscentData, BatchPlan, MicroBatch, StepBatch
 
 
 class DivergedError(ArithmeticError):
@@ -34,7 +34,7 @@ class Ascent:
         self,
         *,
         accelerator: Accelerator,
-        team: Team,
+        group: WorkerGroup,
         model: Any,
         base: WeightsSnapshot,
         reference: Any = None,
@@ -44,14 +44,14 @@ class Ascent:
         horizon: int | None = None,
     ) -> None:
         self._accelerator = accelerator
-        self._team = team
+        self._group = group
         self._model = model
         self._base = base
         self._reference = reference
         self._config = config
         self._weights = config.objective_weights
         self._objective = objectives.check_objective(config.objective, self._weights, compat=config.compat)
-        self._steps = Steps(data, config, retains=self._objective.retains(self._weights), seed=seed, team=team)
+        self._steps = BatchPlan(data, config, retains=self._objective.retains(self._weights), seed=seed, group=group)
         self._seed = seed
         self._horizon = horizon
         self.step = 0
@@ -77,28 +77,28 @@ class Ascent:
         self._accelerator.gradient_accumulation_steps = len(step.parts)
         # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers; our losses are
         # shares of the step's already, unless compat wants that average
-        undivided = len(step.parts) * self._team.size if self._config.compat is None else 1
+        undivided = len(step.parts) * self._group.size if self._config.compat is None else 1
         if curvature.is_due(self._optimizer.optimizer, number):
             self._estimate_curvature(number, step)
         with torch_stream(self._seed, "dropout", number, *self._dropout_stream):
             for micro_batch in step.micro_batches(self._accelerator.device):
                 with self._accelerator.accumulate(self._model):
                     loss = self._loss(step, micro_batch)
-                    shared_loss = self._team.total(loss.detach())  # all go on, or none
+                    shared_loss = self._group.all_reduce_sum(loss.detach())  # all go on, or none
                     if not torch.isfinite(shared_loss):
                         raise self._diverged(number, "the loss", shared_loss)
                     self._accelerator.backward(loss * undivided)
                     if self._accelerator.sync_gradients:
                         limit = self._config.clip_norm if self._config.clip_norm is not None else float("inf")
                         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), limit)
-                        if norm is not None and not torch.isfinite(whole(norm)):
-                            raise self._diverged(number, "the gradient norm", whole(norm))
+                        if norm is not None and not torch.isfinite(full_tensor(norm)):
+                            raise self._diverged(number, "the gradient norm", full_tensor(norm))
                     self._optimizer.step()
                     self._optimizer.zero_grad(set_to_none=True)
         self.step = number
         self.tokens_seen += step.num_tokens
 
-    def _loss(self, step: Step, micro_batch: MicroBatch) -> torch.Tensor:
+    def _loss(self, step: StepBatch, micro_batch: MicroBatch) -> torch.Tensor:
         return objectives.compute(
             self._config.objective,
             self._model,
@@ -112,7 +112,7 @@ class Ascent:
             **self._weights,
         )
 
-    def _estimate_curvature(self, number: int, step: Step) -> None:
+    def _estimate_curvature(self, number: int, step: StepBatch) -> None:
         """Tell the optimizer of the curvature of the forget batch's likelihood, before the step is taken."""
         with torch_stream(self._seed, "curvature", number, *self._dropout_stream):
             for indices, _ in step.parts:
@@ -126,16 +126,16 @@ class Ascent:
                         seed=self._seed,
                         step=number,
                     )
-                    self._accelerator.backward(loss * (len(step.parts) * self._team.size))
+                    self._accelerator.backward(loss * (len(step.parts) * self._group.size))
         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), float("inf"))
-        if norm is not None and not torch.isfinite(whole(norm)):
-            raise self._diverged(number, "the norm of the curvature's gradient", whole(norm))
+        if norm is not None and not torch.isfinite(full_tensor(norm)):
+            raise self._diverged(number, "the norm of the curvature's gradient", full_tensor(norm))
         self._optimizer.optimizer.estimate_curvature(step.num_tokens)
 
     @property
     def _dropout_stream(self) -> tuple[int, ...]:
         """Name this worker's stream beside the leader's, which is the one of a worker alone."""
-        return () if self._team.leads else (self._team.rank,)
+        return () if self._group.is_leader else (self._group.rank,)
 
     def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
         self._optimizer.zero_grad(set_to_none=True)
@@ -156,12 +156,12 @@ class Ascent:
 
     def movement_warning(self) -> str | None:
         """Say that hardly anything has moved since the first step, if so."""
-        return movement_warning(self._bare_model, self._base, self._config, self._team) if self.step else None
+        return movement_warning(self._bare_model, self._base, self._config, self._group) if self.step else None
 
     def pack(self, elapsed_s: float) -> bytes:
         """Serialise the trajectory's state; the leader of a team has the payload."""
         progress = checkpoints.Progress(step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s)
-        return checkpoints.pack(self._bare_model, self._optimizer.optimizer, progress, self._team)
+        return checkpoints.pack(self._bare_model, self._optimizer.optimizer, progress, self._group)
 
     @property
     def state_bytes(self) -> int:
@@ -170,7 +170,7 @@ class Ascent:
 
     def unpack(self, payload: bytes) -> checkpoints.Progress:
         """Go back to a packed state; the payload of a team's leader counts."""
-        progress = checkpoints.unpack(payload, self._bare_model, self._optimizer.optimizer, self._team)
+        progress = checkpoints.unpack(payload, self._bare_model, self._optimizer.optimizer, self._group)
         self.step, self.tokens_seen = progress.step, progress.tokens_seen
         return progress
 

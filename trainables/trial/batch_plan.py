@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from trainables.config import TrialConfig
-from trainables.distributed import Team
+from trainables.distributed import WorkerGroup
 from trainables.encoding import Batch, BatchOrder, BatchSource, EncodedSet, collate
 from trainables.metrics import StepCounts
 from trainables.seeding import derive_seed
@@ -36,7 +36,7 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepBatch:
     """The examples of one step: those of all workers are counted, this worker's are cut into parts."""
 
     data: AscentData
@@ -63,13 +63,13 @@ class Step:
             )
 
 
-class Steps:
+class BatchPlan:
     """The steps of a trajectory: a pure function of seed and step, so that resuming needs no state."""
 
-    def __init__(self, data: AscentData, config: TrialConfig, *, retains: bool, seed: int, team: Team) -> None:
+    def __init__(self, data: AscentData, config: TrialConfig, *, retains: bool, seed: int, group: WorkerGroup) -> None:
         self._data = data
         self._retains = retains
-        self._team = team
+        self._group = group
         self._micro_batch_size = config.micro_batch_size
         examples = min(config.batch_size, len(data.forget))
         self._forget_order = BatchOrder(
@@ -79,11 +79,11 @@ class Steps:
             num_examples=len(data.retain), batch_size=examples, seed=derive_seed(seed, "retain")
         )
 
-    def step(self, number: int) -> Step:
+    def step(self, number: int) -> StepBatch:
         """Choose the examples of a step, counted from 1."""
         forget = self._forget_order.indices(number)
         retained = self._data.retain.select(self._retain_order.indices(number).tolist()) if self._retains else None
-        return Step(
+        return StepBatch(
             data=self._data,
             retained=retained,
             forget_counts=StepCounts.of(self._data.forget.select(forget.tolist())),
@@ -97,7 +97,7 @@ class Steps:
         All workers have as many parts as the largest share needs. A smaller share, and a retain set smaller than the
         forget batch, leave some parts empty.
         """
-        largest_share = -(-len(forget) // self._team.size)
+        largest_share = -(-len(forget) // self._group.size)
         parts = -(-largest_share // (self._micro_batch_size or largest_share))
-        forget, retain = self._team.share(forget), self._team.share(retain)
+        forget, retain = self._group.shard(forget), self._group.shard(retain)
         return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 
 from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, Precision, StopConfig
-from trainables.distributed import build_accelerator, share_model, team_of_process
+from trainables.distributed import build_accelerator, current_worker_group, share_model
 from trainables.encoding import BatchSource, EncodedSet
 from trainables.metrics import EvaluationSets, NonFiniteEvaluationError, evaluate
-from trainables.models import DamagedCheckpointError, Reference, WeightsSnapshot, recompute_activations
+from trainables.models import DamagedCheckpointError, FrozenBase, WeightsSnapshot, recompute_activations
 from trainables.objectives import check_objective
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.trial.ascent import Ascent, DivergedError
 from trainables.trial.batch_plan import AscentData
-from trainables.trial.sinks import LeadersResults, Rank, Results
+from trainables.trial.sinks import LeaderSink, Rank, TrialSink
 from trainables.trial.stopping import early_end
 
 Clock = Callable[[], float]
@@ -63,7 +63,7 @@ class Engine:
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
-        self.team = team_of_process()
+        self.group = current_worker_group()
         self.accelerator = build_accelerator(workload.precision, workload.parallelism, use_gpu=workload.use_gpu)
         torch.set_num_threads(workload.threads)  # after Accelerate, which has a number of its own for CPUs
         model = workload.base.build()
@@ -73,9 +73,9 @@ class Engine:
         self._of_base: dict[str, Evaluated | None] = {}
 
     @cached_property
-    def reference(self) -> Reference:
+    def reference(self) -> FrozenBase:
         """The frozen base model, made for the first objective that compares with it; it stays for those that follow."""
-        return Reference(self.accelerator, self.accelerator.unwrap_model(self.model), self.workload.base)
+        return FrozenBase(self.accelerator, self.accelerator.unwrap_model(self.model), self.workload.base)
 
     def start(self, trial: Trial) -> Ascent:
         """Put the base weights back and start a trajectory; nothing of an earlier trial is left."""
@@ -85,10 +85,10 @@ class Engine:
         workload.base.restore(self.accelerator.unwrap_model(self.model))
         return Ascent(
             accelerator=self.accelerator,
-            team=self.team,
+            group=self.group,
             model=self.model,
             base=workload.base,
-            reference=self.reference if objective.refers(config.objective_weights) else None,
+            reference=self.reference if objective.uses_base(config.objective_weights) else None,
             data=AscentData(
                 forget=workload.evaluation_sets[trial.forget_set].forget,
                 retain=workload.retain,
@@ -113,7 +113,7 @@ class Engine:
                     step=0,
                     tokens_seen=0,
                     elapsed_s=0.0,
-                    team=self.team,
+                    group=self.group,
                 )
             except NonFiniteEvaluationError:
                 self._of_base[forget_set] = None
@@ -127,13 +127,13 @@ class TrialRun:
     others, and nothing is decided by it.
     """
 
-    def __init__(self, engine: Engine, trial: Trial, results: Results, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, engine: Engine, trial: Trial, sink: TrialSink, *, clock: Clock = time.monotonic) -> None:
         self._engine = engine
         self._trial = trial
-        self._results = LeadersResults(results, engine.team)
-        self._clock = partial(engine.team.decide, clock)
+        self._sink = LeaderSink(sink, engine.group)
+        self._clock = partial(engine.group.broadcast_result, clock)
         self._ascent = engine.start(trial)
-        self._evaluations, examples = self._results.published(trial.trial_id)
+        self._evaluations, examples = self._sink.published(trial.trial_id)
         committed = {evaluation.step for evaluation in self._evaluations}
         self._examples = [example for example in examples if example.step in committed]  # examples are published first
         self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
@@ -152,7 +152,7 @@ class TrialRun:
 
     def _restore(self) -> None:
         """Go on from the checkpoint; without a sound one, from the base model, which ends in the same numbers."""
-        payload = self._results.load_checkpoint(self._trial.trial_id)
+        payload = self._sink.load_checkpoint(self._trial.trial_id)
         if payload is None:
             return
         try:
@@ -167,7 +167,7 @@ class TrialRun:
         self._elapsed_before_s = max(self._elapsed_before_s, progress.elapsed_s)
 
     def _start_anew(self, reason: str) -> None:
-        self._results.discard_checkpoint(self._trial.trial_id)
+        self._sink.discard_checkpoint(self._trial.trial_id)
         self._ascent = self._engine.start(self._trial)
         self.warning = f"trial {self._trial.trial_id}: {reason}; it ascends anew"
 
@@ -207,7 +207,7 @@ class TrialRun:
         every ``SLICE_S``. The outcome is published with the evaluation that ends the trial. Asked to stop, the trial is
         left in good order instead (``interrupt``).
         """
-        if self._results.stopping():
+        if self._sink.stopping():
             self.interrupt()
             return None
         waiting = self._waiting()
@@ -227,7 +227,7 @@ class TrialRun:
         if ending := self._ending(evaluation, waiting[1:]):
             self._finish(*ending)
         else:
-            self._results.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+            self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
             if self._checkpoint_is_due():
                 self.checkpoint()
         return evaluation
@@ -255,7 +255,7 @@ class TrialRun:
 
     def checkpoint(self) -> None:
         """Save the trajectory where it stands."""
-        self._results.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s))
+        self._sink.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s))
         self._last_checkpoint = self._clock()
         self._checkpoint_step = self._ascent.step
 
@@ -272,13 +272,13 @@ class TrialRun:
             return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
         if not waiting:
             return Status.COMPLETED, None
-        agree = partial(self._results.agree, self._trial.trial_id, last.step)
+        agree = partial(self._sink.agree, self._trial.trial_id, last.step)
         reason = early_end(self._engine.workload.stop, self._on_axis, self._rank, agree)
         return (Status.COMPLETED, reason) if reason is not None else None
 
     def _rank(self) -> Rank:
         floor = self._sets.max_heldout_nll
-        return self._results.rank(self._trial.trial_id, self._on_axis, worst_performance=floor)
+        return self._sink.rank(self._trial.trial_id, self._on_axis, worst_performance=floor)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:
@@ -286,7 +286,7 @@ class TrialRun:
         keeps = status is Status.COMPLETED and self._keep_last_state()
         self._publish_outcome(status, message)
         if not keeps:
-            self._results.discard_checkpoint(self._trial.trial_id)
+            self._sink.discard_checkpoint(self._trial.trial_id)
 
     def _with_movement(self, message: str | None) -> str | None:
         """Add to how a trial ended that its weights have hardly moved, if so, and warn of it."""
@@ -312,7 +312,7 @@ class TrialRun:
             message=message,
             elapsed_s=self.elapsed_s,
         )
-        self._results.publish(self._trial.trial_id, self._evaluations, self._examples, self.outcome)
+        self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, self.outcome)
 
     @property
     def _sets(self) -> EvaluationSets:
@@ -329,13 +329,13 @@ class TrialRun:
                 step=self._ascent.step,
                 tokens_seen=self._ascent.tokens_seen,
                 elapsed_s=self.elapsed_s,
-                team=self._engine.team,
+                group=self._engine.group,
             )
 
 
-def run_to_end(engine: Engine, trial: Trial, results: Results, **kwargs: Any) -> TrialRun:
+def run_to_end(engine: Engine, trial: Trial, sink: TrialSink, **kwargs: Any) -> TrialRun:
     """Run a trial to its outcome in this process."""
-    run = TrialRun(engine, trial, results, **kwargs)
+    run = TrialRun(engine, trial, sink, **kwargs)
     while run.outcome is None:
         run.advance()
     return run

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from trainables.records import CheckpointStore, EvaluationRecord, ExampleRecord, Outcome, RowSink
 
 if TYPE_CHECKING:
-    from trainables.distributed import Team
+    from trainables.distributed import WorkerGroup
 
 
 class Rank(NamedTuple):
@@ -15,7 +15,7 @@ class Rank(NamedTuple):
     among: int
 
 
-class Results(RowSink, CheckpointStore, Protocol):
+class TrialSink(RowSink, CheckpointStore, Protocol):
     """Where a trial's rows and checkpoints go, and whether it should go on at all.
 
     Every method raises ``ResultsError`` where rows or checkpoints cannot be kept or read.
@@ -44,12 +44,12 @@ class Results(RowSink, CheckpointStore, Protocol):
         """
 
 
-class LeadersResults:
+class LeaderSink:
     """A trial's results as all workers of a team see them alike: the leader alone reads and writes."""
 
-    def __init__(self, results: Results, team: "Team") -> None:
-        self._results = results
-        self._team = team
+    def __init__(self, sink: TrialSink, group: "WorkerGroup") -> None:
+        self._sink = sink
+        self._group = group
 
     def publish(
         self,
@@ -59,41 +59,43 @@ class LeadersResults:
         outcome: Outcome | None,
     ) -> None:
         """Publish the leader's rows."""
-        self._team.decide(lambda: self._results.publish(trial_id, evaluations, examples, outcome))
+        self._group.broadcast_result(lambda: self._sink.publish(trial_id, evaluations, examples, outcome))
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read the rows."""
-        return self._team.decide(lambda: self._results.published(trial_id))
+        return self._group.broadcast_result(lambda: self._sink.published(trial_id))
 
     def save_checkpoint(self, trial_id: str, payload: bytes) -> None:
         """Save the leader's payload."""
-        self._team.decide(lambda: self._results.save_checkpoint(trial_id, payload))
+        self._group.broadcast_result(lambda: self._sink.save_checkpoint(trial_id, payload))
 
     def load_checkpoint(self, trial_id: str) -> bytes | None:
         """Read the checkpoint. The leader keeps the payload; by an empty one the others know that it is there."""
         found: list[bytes] = []
 
         def load() -> bool:
-            payload = self._results.load_checkpoint(trial_id)
+            payload = self._sink.load_checkpoint(trial_id)
             found.extend([] if payload is None else [payload])
             return bool(found)
 
-        if not self._team.decide(load):
+        if not self._group.broadcast_result(load):
             return None
         return found[0] if found else b""
 
     def discard_checkpoint(self, trial_id: str) -> None:
         """Forget the checkpoint."""
-        self._team.decide(lambda: self._results.discard_checkpoint(trial_id))
+        self._group.broadcast_result(lambda: self._sink.discard_checkpoint(trial_id))
 
     def stopping(self) -> bool:
         """Tell whether the leader has been asked to stop."""
-        return self._team.decide(self._results.stopping)
+        return self._group.broadcast_result(self._sink.stopping)
 
     def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
         """Rank the trial by what the leader sees published."""
-        return self._team.decide(lambda: self._results.rank(trial_id, evaluations, worst_performance=worst_performance))
+        return self._group.broadcast_result(
+            lambda: self._sink.rank(trial_id, evaluations, worst_performance=worst_performance)
+        )
 
     def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
         """Agree with the trial's siblings, for all workers."""
-        return self._team.decide(lambda: self._results.agree(trial_id, step, reason))
+        return self._group.broadcast_result(lambda: self._sink.agree(trial_id, step, reason))

@@ -17,21 +17,21 @@ from trainables.records import Trial
 from trainables.tune.results import FAILURE, STORAGE_ERROR, TRIAL, next_result
 
 if TYPE_CHECKING:
-    from trainables.trial import Engine, Results, TrialRun, Workload
+    from trainables.trial import Engine, TrialRun, TrialSink, Workload
 
 _engine: Callable[["Workload"], "Engine"] = Deferred("trainables.trial", "Engine")
-_trial_run: Callable[["Engine", Trial, "Results"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")
+_trial_run: Callable[["Engine", Trial, "TrialSink"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")
 
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
-    """Each ``step`` is one evaluation, published before it is reported. Give ``workload`` and ``results`` by
+    """Each ``step`` is one evaluation, published before it is reported. Give ``workload`` and ``sink`` by
     ``tune.with_parameters``."""
 
-    def setup(self, config: dict[str, Any], *, workload: "Workload", results: "Results") -> None:
+    def setup(self, config: dict[str, Any], *, workload: "Workload", sink: "TrialSink") -> None:
         """Take what trials share. The trial starts with the first step: Tune may give an actor another trial before."""
         self._workload = workload
         self._engine: Engine | None = None
-        self._results = results
+        self._sink = sink
         self._trial: Trial = config[TRIAL]
         self._run: TrialRun | None = None
 
@@ -59,7 +59,7 @@ class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         if self._engine is None:  # once for all trials of this actor
             self._engine = _engine(self._workload)
         if self._run is None:
-            self._run = _trial_run(self._engine, self._trial, self._results)
+            self._run = _trial_run(self._engine, self._trial, self._sink)
         result = next_result(self._run)
         return {"done": self._run.outcome is not None, **result}
 

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from trainables.errors import ResultsError
 from trainables.failures import failure_of
 from trainables.records import Trial
-from trainables.trial import Engine, Results, TrialRun
+from trainables.trial import Engine, TrialRun, TrialSink
 from trainables.tune.results import FAILURE, STORAGE_ERROR, TRIAL, next_result
 
 _OVER = None
@@ -36,7 +36,7 @@ goes on at all is watched by whoever drives the sweep."""
 
 def wide_trainable(
     workload: Any,
-    results: Results,
+    sink: TrialSink,
     *,
     workers: int,
     worker_resources: Mapping[str, float],
@@ -52,7 +52,7 @@ def wide_trainable(
     return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
         _run,
         workload=[workload],  # in a list, for Tune would fetch what it is given itself
-        results=results,
+        sink=sink,
         workers=workers,
         worker_resources=dict(worker_resources),
     )
@@ -87,7 +87,7 @@ def _run(
     config: dict[str, Any],
     *,
     workload: list[Any],
-    results: Results,
+    sink: TrialSink,
     workers: int,
     worker_resources: dict[str, float],
 ) -> None:
@@ -111,7 +111,7 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"trial": trial, "workload": workload, "results": results, "told": told},
+            train_loop_config={"trial": trial, "workload": workload, "results": sink, "told": told},
             torch_config=_Torch(backend="nccl" if has_gpus else "gloo"),
             scaling_config=train.ScalingConfig(
                 num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
@@ -166,10 +166,10 @@ def _work(config: dict[str, Any]) -> None:
             run = TrialRun(engine, config["trial"], config["results"])
             while run.outcome is None:
                 result = next_result(run)
-                if engine.team.leads:
+                if engine.group.is_leader:
                     told.put(result)
         except ResultsError as error:
-            if engine.team.leads:
+            if engine.group.is_leader:
                 told.put({STORAGE_ERROR: str(error)})
     except Exception as error:
         if not _lost_another(error):

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.export.model_card import describe, model_card
 from orchestrator.export.verification import Comparison, Verification
-from orchestrator.points import Point
+from orchestrator.points import EvaluatedStep
 from tests.orchestrator.helpers import evaluation_record, make_spec, write_sweep
 from trainables.config import TrialConfig
 from trainables.data import ForgetSet
@@ -37,7 +37,7 @@ def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
     facts = describe(
         folder,
         ledger,
-        Point(trial=trial, step=1, metrics=vars(evaluation_record(1))),
+        EvaluatedStep(trial=trial, step=1, metrics=vars(evaluation_record(1))),
         spec=make_spec(),
         forget_set=ForgetSet(
             name="verses", distribution="in", forget=(), population=(), distractors=(), repetitions=()

@@ -128,7 +128,7 @@ def test_a_sweep_of_before_goes_on_without_a_second_row_or_a_refusal():
     with pytest.raises(Crash):
         Driver(make_search(spec, ledger), ledger, base_rows=False, crash_after=15).run()
     before = ledger.table("evaluations")
-    ledger.mend()
+    ledger.repair()
     Driver(make_search(spec, ledger), ledger).run()
     assert before.num_rows > 3
     assert make_search(spec, ledger).is_exhausted()

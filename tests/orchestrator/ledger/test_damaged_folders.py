@@ -294,6 +294,6 @@ def test_a_reader_that_the_system_fails_takes_no_file_for_damaged(folder, monkey
         with pytest.raises(StorageError, match=rf"/first/evaluations/.*{said}"):
             ledger.table("evaluations")
         with pytest.raises(StorageError, match=said):
-            ledger.mend()
+            ledger.repair()
     assert (ledger.skipped, state(folder)) == ({}, before)
     assert ledger.table("evaluations").num_rows > 0

@@ -13,7 +13,7 @@ from orchestrator.ledger import Ledger, parquet, table_files, to_table
 from orchestrator.ledger import trial_files as growing
 from orchestrator.ledger.parquet import AFTER_AT_MOST, decode, encode
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES
-from orchestrator.ledger.table_builder import TABLES_AT_ONCE, Gathered
+from orchestrator.ledger.table_builder import TABLES_AT_ONCE, TableBuilder
 from orchestrator.ledger.trial_files import LastTrial, TrialRows
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
@@ -187,7 +187,7 @@ def test_another_process_begins_anew(trial):
 
 
 def test_tables_gathered_are_their_rows_in_order_in_few_chunks(trial):
-    gathered = Gathered()
+    gathered = TableBuilder()
     tables = [read(TrialRows(trial).file("examples", [example_record(n)])) for n in range(TABLES_AT_ONCE + 2)]
     for table in tables:
         gathered.add(table)

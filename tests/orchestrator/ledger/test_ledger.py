@@ -410,7 +410,7 @@ def test_a_damaged_file_is_named_and_left_where_it_is_and_the_rest_is_read(ledge
         assert ledger.table("evaluations").num_rows == 1, "said once"
     aside = f"quarantine/evaluations/{bad.trial_id}.parquet"
     with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*set aside as {aside}"):
-        ledger.mend()
+        ledger.repair()
     assert (tmp_path / "tiny" / aside).read_bytes() == content
     assert not path.exists()
 
@@ -439,7 +439,7 @@ def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger,
         assert ledger.table("evaluations").num_rows == 1
     monkeypatch.setattr(os, "replace", no_permission)
     with pytest.warns(LedgerWarning) as warned:
-        ledger.mend()
+        ledger.repair()
     messages = sorted(str(warning.message) for warning in warned)
     assert len(messages) == 2
     assert "stray.parquet: no file of a ledger" in messages[0]
@@ -447,7 +447,7 @@ def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger,
     assert all("left out, for it could not be moved" in message for message in messages)
     monkeypatch.undo()
     with pytest.warns(LedgerWarning, match="set aside as quarantine"):
-        ledger.mend()
+        ledger.repair()
     assert sorted(path.name for path in (tmp_path / "tiny/quarantine/evaluations").iterdir()) == [
         "stray.parquet",
         "trials.parquet",
@@ -476,7 +476,7 @@ def test_a_resumed_sweep_runs_again_what_lost_its_rows(tmp_path, table):
     victim = sorted((tmp_path / "damaged" / "tiny" / table).iterdir())[1]
     victim.write_bytes(b"damaged")
     with pytest.warns(LedgerWarning, match=victim.name):
-        ledger.mend()
+        ledger.repair()
     Driver(make_search(spec, ledger), ledger).run()
     for name in TABLES:
         assert same_rows(ledger, name) == same_rows(whole, name)
@@ -514,7 +514,7 @@ def test_files_of_version_1_are_read_through_the_migration(version_1):
 
 def test_a_sweep_of_version_1_goes_on_as_one_of_today(version_1):
     rows = {name: version_1.table(name) for name in TABLES}
-    version_1.mend()
+    version_1.repair()
     spec = validate_spec(parse_yaml(version_1.spec_text(), "spec"), "spec")
     assert make_search(spec, version_1).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:
@@ -557,7 +557,7 @@ def test_a_sweep_of_version_3_is_read_reported_and_goes_on(version_3):
     write_report(version_3, images=False)
     (row,) = query([version_3], "select count(population_nll) as known from evaluations").to_pylist()
     assert row == {"known": 0}
-    version_3.mend()
+    version_3.repair()
     spec = validate_spec(parse_yaml(version_3.spec_text(), "spec"), "spec")
     assert make_search(spec, version_3).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:
@@ -603,7 +603,7 @@ def test_a_trial_of_version_4_without_its_row_has_settings_where_its_evaluations
     assert {row["trial_id"] for row in rows if row["setting_id"] is None} == (set() if noted else {lost})
     if not noted:
         return
-    version_4.mend()
+    version_4.repair()
     assert version_4.trial(lost)["settings"] == before["settings"], "its evaluations say what was proposed"
     assert version_4.trial(lost)["setting_id"] == before["setting_id"]
     evaluations, examples = version_4.published(lost)
@@ -628,7 +628,7 @@ def test_a_sweep_of_version_4_is_read_reported_and_goes_on(version_4):
     sql = "select settings, count(distinct seed) as seeds from evaluations group by all order by all"
     assert [row["seeds"] for row in query([version_4], sql).to_pylist()] == [2, 2]
     rows = {name: version_4.table(name) for name in TABLES}
-    version_4.mend()
+    version_4.repair()
     spec = validate_spec(parse_yaml(version_4.spec_text(), "spec"), "spec")
     assert make_search(spec, version_4).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:

@@ -114,7 +114,7 @@ def test_a_trial_that_ended_early_is_not_run_again():
     again = make_search(spec, ledger)
     assert again.is_exhausted()
     assert again.statuses == live.statuses
-    ledger.mend()
+    ledger.repair()
     assert {row["status"] for row in ledger.trials()} == {"completed"}
 
 

@@ -11,7 +11,7 @@ from orchestrator.errors import SweepError
 from orchestrator.export.exporting import _materials
 from orchestrator.export.model_card import _model
 from orchestrator.ledger import Ledger
-from orchestrator.points import Point
+from orchestrator.points import EvaluatedStep
 from orchestrator.preparation import ModelCache, SweepInputs, build_workload, train_model
 from orchestrator.spec import (
     amend_spec,
@@ -122,7 +122,7 @@ def test_a_changed_template_changes_the_hash_of_tokens(spec, tmp_path):
 def point_of(ledger, inputs):
     trial = make_trial(forget_set="secrets", workload_hash=inputs.workload_hash)
     row = {**vars(trial), "config": trial.config.model_dump_json()}
-    return Point(trial=row, step=2, metrics={})
+    return EvaluatedStep(trial=row, step=2, metrics={})
 
 
 def test_export_takes_the_sweeps_date_and_refuses_other_tokens_by_name(spec, tmp_path):

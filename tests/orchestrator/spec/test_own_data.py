@@ -24,7 +24,7 @@ from orchestrator.spec import amend_spec, dump_spec
 from orchestrator.spec.sweep_spec import validate_spec
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec, spec_data
-from tests.support import MemoryResults, deterministic, tiny_architecture, tiny_trial
+from tests.support import MemorySink, deterministic, tiny_architecture, tiny_trial
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.data import build_datasets
 from trainables.encoding import StreamedSet
@@ -82,7 +82,7 @@ def test_a_sweep_on_files_gives_the_numbers_of_one_in_memory(sections, tmp_path)
     rows = []
     retain = replace(other, retain=workload.retain)  # what retain NLL is measured on is spread over the file
     for one in (workload, retain):
-        results = MemoryResults()
+        results = MemorySink()
         run_to_end(Engine(one), trial, results)
         rows.append(deterministic(results.rows[trial.trial_id][1]))
     assert rows[0] == rows[1]

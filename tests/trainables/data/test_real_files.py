@@ -18,7 +18,7 @@ from datasets import Dataset
 from tests.trainables.files import own_cache, pairs, write_rows, write_splits
 from trainables.config import DataConfig, SourceConfig
 from trainables.data import source_tables
-from trainables.data.allocation import Decks
+from trainables.data.allocation import SourceAllocator
 from trainables.data.sources import open_source
 from trainables.data.text_rows import Row
 from trainables.errors import UnlearningError
@@ -392,6 +392,6 @@ class TestContent:
                 }
             },
         )
-        dealt = Decks(config, encoder_decoder=False).deal()
+        dealt = SourceAllocator(config, encoder_decoder=False).allocate()
         found = [example.text for part in dealt.values() for example in part]
         assert len(found) == len(set(found)) == 20

@@ -42,9 +42,9 @@ def test_whether_a_template_asks_for_the_date_is_found_out(template, asks):
 
 def test_a_template_is_told_the_date_that_it_is_given():
     tokenizer = tokenizer_with(LLAMA_32)
-    before, whole = chat_texts(tokenizer, EXAMPLE, chat_date=date(2024, 5, 7))
+    before, full_tensor = chat_texts(tokenizer, EXAMPLE, chat_date=date(2024, 5, 7))
     assert before == "Today Date: 07 May 2024\n<user>a;<assistant>"
-    assert whole == before + "b;"
+    assert full_tensor == before + "b;"
     assert chat_texts(tokenizer_with(HOUR), EXAMPLE, chat_date=date(2024, 5, 7))[0].startswith("Tuesday 00:00<user>")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import (
     VOCAB_SIZE,
-    MemoryResults,
+    MemorySink,
     deterministic,
     same_state,
     state_of,
@@ -45,12 +45,12 @@ def same(left, right):
 
 def test_what_is_selected_is_what_a_set_in_memory_gives(stored):
     streamed = encode_or_stream(tiny_tokenizer(), stored, max_tokens=64)
-    whole = encode_or_stream(tiny_tokenizer(), list(stored), max_tokens=64)
+    full_tensor = encode_or_stream(tiny_tokenizer(), list(stored), max_tokens=64)
     assert isinstance(streamed, StreamedSet)
-    assert isinstance(whole, EncodedSet)
-    assert (len(streamed), streamed.longest) == (len(whole), whole.longest)
-    assert same(streamed.select([39, 3, 3]), whole.select([39, 3, 3]))
-    assert same(pickle.loads(pickle.dumps(streamed)).select([1]), whole.select([1]))
+    assert isinstance(full_tensor, EncodedSet)
+    assert (len(streamed), streamed.longest) == (len(full_tensor), full_tensor.longest)
+    assert same(streamed.select([39, 3, 3]), full_tensor.select([39, 3, 3]))
+    assert same(pickle.loads(pickle.dumps(streamed)).select([1]), full_tensor.select([1]))
 
 
 def test_too_long_an_example_is_found_before_training_and_named_by_its_line(tmp_path):
@@ -82,7 +82,7 @@ def trained(examples):
         seed=3,
         threads=1,
     )
-    train_to_end(training, MemoryResults(), "model", every_s=1e9)
+    train_to_end(training, MemorySink(), "model", every_s=1e9)
     return state_of(training.model)
 
 
@@ -99,7 +99,7 @@ def test_ascent_beside_a_stored_retain_set_gives_the_same_rows(stored):
     for examples in (stored, list(stored)):
         retain = encode_or_stream(tiny_tokenizer(), examples, max_tokens=64)
         workload = pickle.loads(pickle.dumps(replace(tiny_workload(), retain=retain)))
-        results = MemoryResults()
+        results = MemorySink()
         run_to_end(Engine(workload), trial, results)
         rows.append([deterministic(part) for part in results.rows[trial.trial_id]])
         assert len(heaviest(workload, trial.config).retain) == 3
@@ -110,14 +110,14 @@ def test_ascent_beside_a_stored_retain_set_gives_the_same_rows(stored):
 def test_joined_parts_are_one_sequence(stored, sizes):
     starts = np.cumsum([0, *sizes])
     parts = [stored[start : start + size] for start, size in zip(starts, sizes, strict=False)]
-    whole = Joined(parts)
+    full_tensor = Joined(parts)
     listed = list(chain.from_iterable(parts))
-    assert list(whole) == [whole[index] for index in range(len(whole))] == listed
-    assert list(whole[1:]) == listed[1:]
-    assert whole[-1] == listed[-1]
+    assert list(full_tensor) == [full_tensor[index] for index in range(len(full_tensor))] == listed
+    assert list(full_tensor[1:]) == listed[1:]
+    assert full_tensor[-1] == listed[-1]
     with pytest.raises(IndexError):
-        whole[len(listed)]
-    assert list(pickle.loads(pickle.dumps(whole))) == listed
+        full_tensor[len(listed)]
+    assert list(pickle.loads(pickle.dumps(full_tensor))) == listed
 
 
 def test_joining_what_is_in_memory_is_a_plain_list(stored):

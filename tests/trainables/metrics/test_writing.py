@@ -10,7 +10,7 @@ from tests.support import VOCAB_SIZE, tiny_encoded, tiny_seq2seq_model, tiny_tok
 from tests.trainables.models.test_families import plain, write_checkpoint
 from trainables.config import LoraConfig, ModelConfig
 from trainables.encoding import collate
-from trainables.metrics import WritingTask
+from trainables.metrics import GenerationTask
 from trainables.metrics.generation import write
 from trainables.models import add_adapters, generation_file, load_model, new_model, save_model, snapshot
 
@@ -30,7 +30,7 @@ def written(model, **habits):
     model = model.eval()
     torch.manual_seed(0)
     encoded = tiny_encoded(6, encoder_decoder=True)
-    task = WritingTask(encoded=encoded, references=("",) * 6, tokenizer=tiny_tokenizer())
+    task = GenerationTask(encoded=encoded, references=("",) * 6, tokenizer=tiny_tokenizer())
     return write(model, task, batch_size=4)
 
 

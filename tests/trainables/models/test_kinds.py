@@ -8,7 +8,7 @@ import torch
 
 from tests.support import (
     FakeClock,
-    MemoryResults,
+    MemorySink,
     deterministic,
     same_state,
     state_of,
@@ -266,14 +266,14 @@ def test_with_its_adapters_off_a_model_is_its_own_reference():
 def test_a_trial_of_adapters_goes_on_from_its_checkpoint_to_the_same_numbers(recompute):
     workload, _ = lora_workload(gradient_checkpointing=recompute)
     trial = tiny_trial(steps=(1, 2, 4), optimizer="adamw")
-    whole = run_to_end(Engine(workload), trial, MemoryResults())
-    results = MemoryResults()
+    full_tensor = run_to_end(Engine(workload), trial, MemorySink())
+    results = MemorySink()
     cut = TrialRun(Engine(workload), trial, results, clock=FakeClock(tick=1.0))
     while len(cut.evaluations) < 3:  # the base model's is one
         cut.advance()
     again = run_to_end(Engine(workload), trial, results)
-    assert deterministic(again.evaluations) == deterministic(whole.evaluations)
-    assert len({e.heldout_nll for e in whole.evaluations}) == 4
+    assert deterministic(again.evaluations) == deterministic(full_tensor.evaluations)
+    assert len({e.heldout_nll for e in full_tensor.evaluations}) == 4
 
 
 def test_modules_that_the_model_lacks_are_refused():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import MemoryResults, tiny_model, tiny_trial, tiny_workload
+from tests.support import MemorySink, tiny_model, tiny_trial, tiny_workload
 from trainables.config import LoraConfig
 from trainables.distributed import ALONE
 from trainables.models import snapshot
@@ -18,7 +18,7 @@ from trainables.trial.engine import run_to_end
 
 def trial_of(base, **changes):
     workload = replace(tiny_workload(), base=base)
-    return run_to_end(Engine(workload), tiny_trial(**changes), MemoryResults())
+    return run_to_end(Engine(workload), tiny_trial(**changes), MemorySink())
 
 
 def bf16():

@@ -144,12 +144,12 @@ def test_parts_add_up_to_the_step(setup, name, reduction):
 def test_wherever_a_step_is_cut_its_losses_add_up(cut, name, positions):
     setup, chosen = setup_of("causal"), {"retain_loss": "kl", "kl_positions": positions, "retain_weight": 2.0}
     with torch.no_grad():
-        whole = setup.compute(name, **chosen)
+        full_tensor = setup.compute(name, **chosen)
         parts = [
             setup.compute(name, range(4)[f], range(3)[r], counts=True, **chosen)
             for f, r in ((slice(cut), slice(cut // 2)), (slice(cut, None), slice(cut // 2, None)))
         ]
-    assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-5, abs=1e-6)
+    assert sum(parts).item() == pytest.approx(full_tensor.item(), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["simnpo", "bounded_ascent", "kl_ascent"])
@@ -290,9 +290,9 @@ def test_what_the_settings_need_is_refused_where_it_is_missing(setup):
         ("task_vector", {}, False, False, (1, 0)),
     ],
 )
-def test_what_an_objective_looks_at_follows_from_its_settings(setup, name, settings, retains, refers, passes):
+def test_what_an_objective_looks_at_follows_from_its_settings(setup, name, settings, retains, uses_base, passes):
     objective, calls = OBJECTIVES[name], []
-    assert (objective.retains(settings), objective.refers(settings)) == (retains, refers)
+    assert (objective.retains(settings), objective.uses_base(settings)) == (retains, uses_base)
     assert objective.passes(settings) == passes
     hooks = [
         model.register_forward_pre_hook(lambda *_, which=which: calls.append(which))
@@ -321,7 +321,7 @@ def test_every_shipped_objective_names_its_source_and_options_that_exist():
     for objective in OBJECTIVES.values():
         assert "arXiv" in objective.source
         assert all(OPTIONS[name] for name, default in objective.weights.items() if isinstance(default, str))
-        assert {**objective.weights, **objective.fixed}.keys() >= objective.positive | objective.whole
+        assert {**objective.weights, **objective.fixed}.keys() >= objective.positive | objective.full_tensor
 
 
 def test_counts_are_of_what_is_predicted(setup):

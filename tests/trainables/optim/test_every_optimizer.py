@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tests.support import MemoryResults, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
 from trainables.optim import OPTIMIZERS
 from trainables.trial import Engine
 from trainables.trial.engine import run_to_end
@@ -43,9 +43,9 @@ def test_a_trajectory_is_deterministic_wherever_it_ends_and_whatever_ran_before(
         earlier.advance(4)
         for parameter in engine.model.parameters():
             parameter.grad = torch.full_like(parameter, 5.0)
-        run = run_to_end(engine, trial_of(name, steps=steps), MemoryResults())
+        run = run_to_end(engine, trial_of(name, steps=steps), MemorySink())
         runs[steps] = {row["step"]: row for row in deterministic(run.evaluations)}
-    fresh = run_to_end(Engine(engine.workload), trial_of(name, steps=(0, 2, 7)), MemoryResults())
+    fresh = run_to_end(Engine(engine.workload), trial_of(name, steps=(0, 2, 7)), MemorySink())
     assert {row["step"]: row for row in deterministic(fresh.evaluations)} == runs[0, 2, 7]
     assert runs[(7,)][7] == runs[0, 2, 7][7]
     assert runs[(2,)][2] == runs[0, 2, 7][2]

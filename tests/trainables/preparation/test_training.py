@@ -5,7 +5,7 @@ import pytest
 from tests.support import (
     VOCAB_SIZE,
     FakeClock,
-    MemoryResults,
+    MemorySink,
     same_state,
     state_of,
     tiny_architecture,
@@ -42,7 +42,7 @@ def new_training(seed=0, **recipe):
 
 def train(seed=0, **recipe):
     training = new_training(seed, **recipe)
-    assert train_to_end(training, MemoryResults(), KEY, every_s=1e9) is None
+    assert train_to_end(training, MemorySink(), KEY, every_s=1e9) is None
     return training.model
 
 
@@ -78,22 +78,22 @@ def test_a_recipe_that_explodes_says_what_to_lower():
 
 
 def test_cut_off_after_any_step_it_ends_in_the_same_weights():
-    whole = state_of(train())
+    full_tensor = state_of(train())
     for steps in range(1, 8):
         cut_off = new_training()
         while cut_off.step < steps:
             cut_off.advance()
-        store = MemoryResults()
+        store = MemorySink()
         store.save_checkpoint(KEY, cut_off.pack())
         gone_on = new_training()
         gone_on.unpack(store.load_checkpoint(KEY))
         assert gone_on.step == steps
         assert train_to_end(gone_on, store, KEY, every_s=1e9) is None
-        assert same_state(state_of(gone_on.model), whole)
+        assert same_state(state_of(gone_on.model), full_tensor)
 
 
 def test_it_goes_on_from_the_checkpoint_and_not_from_the_start(monkeypatch):
-    store, taken = MemoryResults(), []
+    store, taken = MemorySink(), []
     half = new_training()
     while half.step < 4:
         half.advance()
@@ -106,7 +106,7 @@ def test_it_goes_on_from_the_checkpoint_and_not_from_the_start(monkeypatch):
 
 @pytest.mark.parametrize("damage", [lambda p: p[:-1], lambda p: p[:-1] + bytes([p[-1] ^ 1]), lambda _: b"noise"])
 def test_a_damaged_checkpoint_starts_it_anew_with_a_warning(damage):
-    store, half = MemoryResults(), new_training()
+    store, half = MemorySink(), new_training()
     half.advance()
     store.save_checkpoint(KEY, damage(half.pack()))
     training = new_training()
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_starts_it_anew_with_a_warning(damage):
 
 @pytest.mark.parametrize(("every_s", "saved"), [(0, 7), (20, 3), (1e9, 0)])
 def test_checkpoints_come_every_so_many_seconds_and_none_of_the_end(every_s, saved):
-    store = MemoryResults()
+    store = MemorySink()
     train_to_end(new_training(), store, KEY, every_s=every_s, clock=FakeClock(tick=10.0))
     assert len(store.calls) == saved
 
@@ -125,7 +125,7 @@ def test_checkpoints_come_every_so_many_seconds_and_none_of_the_end(every_s, sav
 def test_it_tells_how_far_it_is_but_not_all_the_time(tick, told):
     states = []
     training = new_training()
-    train_to_end(training, MemoryResults(), KEY, every_s=1e9, clock=FakeClock(tick=tick), tell=states.append)
+    train_to_end(training, MemorySink(), KEY, every_s=1e9, clock=FakeClock(tick=tick), tell=states.append)
     assert [state.step for state in states] == told
     assert {(state.steps, state.epochs) for state in states} == {(8, 4)}
     assert [state.left_s for state in states] == [pytest.approx(tick * (8 - step)) for step in told]

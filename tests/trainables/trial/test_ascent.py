@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import MemoryResults, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
 from trainables.encoding import collate
 from trainables.metrics import score_batch
 from trainables.records import Status
@@ -35,7 +35,7 @@ def workload_with_dropout():
 def used_engine(workload):
     """An engine that another trial has left dirty: a step not finished, gradients and momentum and all."""
     engine = Engine(workload)
-    run = TrialRun(engine, tiny_trial(steps=(3, 9), trial_id="earlier", seed=99, **ADAMW), MemoryResults())
+    run = TrialRun(engine, tiny_trial(steps=(3, 9), trial_id="earlier", seed=99, **ADAMW), MemorySink())
     run.advance()
     for parameter in engine.model.parameters():
         parameter.grad = torch.full_like(parameter, 5.0)
@@ -48,7 +48,7 @@ ENGINES = {"fresh engine": Engine, "used engine": used_engine}
 
 def trajectory(engine, steps, **fields):
     """The run, and the weights after each of its evaluations."""
-    run, states = TrialRun(engine, tiny_trial(steps=steps, **fields), MemoryResults()), {}
+    run, states = TrialRun(engine, tiny_trial(steps=steps, **fields), MemorySink()), {}
     while run.outcome is None:
         evaluation = run.advance()
         if evaluation is not None:
@@ -144,10 +144,10 @@ def test_the_seed_matters_where_batches_are_drawn(workload):
 @pytest.mark.parametrize("settings", [SGD, MOMENTUM, ADAMW, DIFFERENCE], ids=["sgd", "momentum", "adamw", "difference"])
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4, 5])
 def test_accumulated_micro_batches_give_the_weights_of_the_whole_batch(workload, settings, micro_batch_size):
-    _, whole = trajectory(Engine(workload), (2,), batch_size=6, **settings)
+    _, full_tensor = trajectory(Engine(workload), (2,), batch_size=6, **settings)
     run, parts = trajectory(Engine(workload), (2,), batch_size=6, micro_batch_size=micro_batch_size, **settings)
     assert run.evaluations[-1].tokens_seen > 0
-    for name, array in whole[2].items():
+    for name, array in full_tensor[2].items():
         # AdamW divides by the root of the second moment, which magnifies rounding where a gradient is near 0
         tolerance = 1e-6 if settings["optimizer"] == "sgd" else 1e-4
         np.testing.assert_allclose(parts[2][name], array, rtol=1e-5, atol=tolerance)
@@ -160,9 +160,9 @@ def test_no_forward_pass_is_larger_than_a_micro_batch(workload, retain, settings
     ascent = engine.start(tiny_trial(batch_size=6, micro_batch_size=2, **settings))
     seen = during_every_forward_pass(engine, lambda kwargs: len(kwargs["input_ids"]), lambda: ascent.advance(1))
     assert max(seen) <= 2
-    whole = Engine(engine.workload)
-    whole.start(tiny_trial(batch_size=6, **settings)).advance(1)
-    for found, expected in zip(engine.model.parameters(), whole.model.parameters(), strict=True):
+    full_tensor = Engine(engine.workload)
+    full_tensor.start(tiny_trial(batch_size=6, **settings)).advance(1)
+    for found, expected in zip(engine.model.parameters(), full_tensor.model.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)  # and nothing is lost
 
 
@@ -226,7 +226,7 @@ EXPLODING = {"learning_rate": 1e6, "weight_decay": 1e9, "clip_norm": None}
 
 
 def test_an_enormous_learning_rate_diverges_and_only_finite_rows_are_published(workload):
-    results = MemoryResults()
+    results = MemorySink()
     run = run_to_end(Engine(workload), tiny_trial(steps=(0, 1, 2, 3), **EXPLODING), results)
     assert run.outcome.status is Status.DIVERGED
     assert "step" in run.outcome.message
@@ -264,7 +264,7 @@ def test_a_gradient_that_is_not_finite_diverges_before_it_reaches_the_weights(wo
 
 def test_a_trial_after_a_diverged_one_is_as_on_a_fresh_engine(workload):
     engine = Engine(workload)
-    diverged = run_to_end(engine, tiny_trial(steps=(4,), **EXPLODING), MemoryResults())
+    diverged = run_to_end(engine, tiny_trial(steps=(4,), **EXPLODING), MemorySink())
     assert diverged.outcome.status is Status.DIVERGED
     _, after = trajectory(engine, (3,), micro_batch_size=2)
     _, fresh = trajectory(Engine(workload), (3,), micro_batch_size=2)
@@ -272,7 +272,7 @@ def test_a_trial_after_a_diverged_one_is_as_on_a_fresh_engine(workload):
 
 
 def test_a_collapsed_trial_stops_with_its_last_row_marked():
-    results = MemoryResults()
+    results = MemorySink()
     steps = tuple(range(0, 40))
     workload = tiny_workload(max_increase=0.5)
     run = run_to_end(Engine(workload), tiny_trial(steps=steps, **{**ADAMW, "learning_rate": 0.1}), results)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from accelerate import Accelerator
 
-from tests.support import FakeClock, MemoryResults, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from tests.support import FakeClock, MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
 from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import checkpoints
 from trainables.records import Status
@@ -52,7 +52,7 @@ def publications(results):
 
 
 def test_published_rows_only_grow_and_the_outcome_comes_last(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run = run_to_end(engine, TRIAL, results)
     steps = [[evaluation.step for evaluation in evaluations] for evaluations, _ in publications(results)]
     assert steps == [[0], [0, 2], [0, 2, 4], [0, 2, 4, 6]]
@@ -68,9 +68,9 @@ def saved(monkeypatch):
     """The step of every checkpoint, and the seconds it says."""
     found, real = [], checkpoints.pack
 
-    def noting(model, optimizer, progress, team):
+    def noting(model, optimizer, progress, group):
         found.append((progress.step, progress.elapsed_s))
-        return real(model, optimizer, progress, team)
+        return real(model, optimizer, progress, group)
 
     monkeypatch.setattr(checkpoints, "pack", noting)
     return found
@@ -87,14 +87,14 @@ def saved(monkeypatch):
     ],
 )
 def test_a_checkpoint_comes_after_the_steps_asked_for_between_evaluations_too(every, expected, saved):
-    run_to_end(Engine(tiny_workload(**every, keep_mib=0)), TRIAL, MemoryResults())
+    run_to_end(Engine(tiny_workload(**every, keep_mib=0)), TRIAL, MemorySink())
     assert [step for step, _ in saved][: len(expected)] == expected
     assert len(saved) == len(expected)
 
 
 def test_a_checkpoint_comes_after_the_seconds_asked_for(saved):
     clock = FakeClock(tick=1.0)
-    run_to_end(Engine(tiny_workload(every_s=6.0, keep_mib=0)), TRIAL, MemoryResults(), clock=clock)
+    run_to_end(Engine(tiny_workload(every_s=6.0, keep_mib=0)), TRIAL, MemorySink(), clock=clock)
     times = [0.0, *(elapsed_s for _, elapsed_s in saved)]
     assert len(times) > 1
     assert all(later - earlier >= 6.0 for earlier, later in itertools.pairwise(times))
@@ -102,7 +102,7 @@ def test_a_checkpoint_comes_after_the_seconds_asked_for(saved):
 
 def test_a_long_ascent_lets_its_driver_look_up(engine):
     clock = FakeClock(tick=trial_module.SLICE_S / 2)
-    run = TrialRun(Engine(tiny_workload(every_s=1e9)), tiny_trial(steps=(50,)), MemoryResults(), clock=clock)
+    run = TrialRun(Engine(tiny_workload(every_s=1e9)), tiny_trial(steps=(50,)), MemorySink(), clock=clock)
     looks = 0
     while run.advance() is None:
         looks += 1
@@ -111,13 +111,13 @@ def test_a_long_ascent_lets_its_driver_look_up(engine):
 
 
 def test_the_last_state_of_a_completed_trial_stays_if_it_is_small(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run_to_end(engine, TRIAL, results)
     calls = [call for call, _ in results.calls]
     assert calls[-2:] == ["save", "publish"], "the outcome comes last"
     assert "discard" not in calls
 
-    large = MemoryResults()
+    large = MemorySink()
     run_to_end(Engine(tiny_workload(keep_mib=1e-3)), TRIAL, large)
     assert [call for call, _ in large.calls][-2:] == ["publish", "discard"]
     assert large.checkpoints == {}
@@ -127,17 +127,17 @@ def test_the_last_state_of_a_completed_trial_stays_if_it_is_small(engine):
 def test_a_longer_axis_goes_on_where_the_trial_ended_and_ends_bit_identical(keep_mib, evaluated, monkeypatch):
     further = replace(TRIAL, steps=(*TRIAL.steps, 7, 9))
     workload = tiny_workload(keep_mib=keep_mib, dropout=0.2)
-    whole, whole_results = Engine(workload), MemoryResults()
-    run_to_end(whole, further, whole_results)
+    full_tensor, whole_results = Engine(workload), MemorySink()
+    run_to_end(full_tensor, further, whole_results)
 
-    engine, results = Engine(workload), MemoryResults()
+    engine, results = Engine(workload), MemorySink()
     run_to_end(engine, TRIAL, results)
     evaluated.clear()
     taken = count_steps(monkeypatch)
     run_to_end(engine, further, results)
     assert evaluated == [7, 9]
     assert len(taken) == (3 if keep_mib else 9)
-    assert same_state(state_of(engine.model), state_of(whole.model))
+    assert same_state(state_of(engine.model), state_of(full_tensor.model))
     assert deterministic(results.published("trial")[0]) == deterministic(whole_results.published("trial")[0])
 
 
@@ -154,10 +154,10 @@ def count_steps(monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncated", "bit flipped in the header", "bit flipped in a weight", "foreign"])
 def test_a_damaged_checkpoint_is_named_and_its_trial_ascends_from_the_start(workload, evaluated, damage):
-    whole_results = MemoryResults()
+    whole_results = MemorySink()
     run_to_end(Engine(workload), TRIAL, whole_results)
     evaluated.clear()
-    results = MemoryResults()
+    results = MemorySink()
     run = TrialRun(Engine(workload), TRIAL, results)
     while len(run.evaluations) < 3:
         run.advance()
@@ -181,7 +181,7 @@ def test_a_damaged_checkpoint_is_named_and_its_trial_ascends_from_the_start(work
 
 
 def test_interrupting_leaves_a_checkpoint_and_the_status_stopped(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run = TrialRun(engine, TRIAL, results)
     to_next_evaluation(run)
     to_next_evaluation(run)
@@ -193,7 +193,7 @@ def test_interrupting_leaves_a_checkpoint_and_the_status_stopped(engine):
 
 
 def test_a_trial_that_is_asked_to_stop_does_so_at_its_next_look(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run = TrialRun(engine, TRIAL, results)
     to_next_evaluation(run)
     results.stop = True
@@ -203,7 +203,7 @@ def test_a_trial_that_is_asked_to_stop_does_so_at_its_next_look(engine):
 
 
 def test_interrupting_a_finished_trial_changes_nothing(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run = run_to_end(engine, TRIAL, results)
     calls = list(results.calls)
     run.interrupt()
@@ -212,7 +212,7 @@ def test_interrupting_a_finished_trial_changes_nothing(engine):
 
 
 def test_interrupting_before_the_first_evaluation_can_be_resumed(engine, evaluated):
-    results = MemoryResults()
+    results = MemorySink()
     TrialRun(engine, TRIAL, results).interrupt()
     assert results.outcomes["trial"].last_step == 0
     assert run_to_end(engine, TRIAL, results).outcome.status is Status.COMPLETED
@@ -223,11 +223,11 @@ def test_interrupting_before_the_first_evaluation_can_be_resumed(engine, evaluat
 @pytest.mark.parametrize("how", ["interrupted", "killed", "killed, checkpoint lost", "killed before the checkpoint"])
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload, evaluated, after, how, reuse):
-    whole, whole_results = Engine(workload), MemoryResults()
-    run_to_end(whole, TRIAL, whole_results)
+    full_tensor, whole_results = Engine(workload), MemorySink()
+    run_to_end(full_tensor, TRIAL, whole_results)
     evaluated.clear()
 
-    engine, results = Engine(workload), MemoryResults()
+    engine, results = Engine(workload), MemorySink()
     run = TrialRun(engine, TRIAL, results)
     for _ in range(after):
         earlier = results.load_checkpoint("trial")
@@ -240,34 +240,34 @@ def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload
         results.checkpoints = {"trial": earlier} if earlier else {}
     engine = engine if reuse else Engine(workload)
     if reuse:
-        run_to_end(engine, tiny_trial(trial_id="between", seed=1), MemoryResults())
+        run_to_end(engine, tiny_trial(trial_id="between", seed=1), MemorySink())
         evaluated[:] = [0, 2, 4, 6][:after]
     resumed = run_to_end(engine, TRIAL, results)
 
     assert evaluated == [0, 2, 4, 6]
     assert resumed.outcome.status is Status.COMPLETED
-    assert same_state(state_of(engine.model), state_of(whole.model))
+    assert same_state(state_of(engine.model), state_of(full_tensor.model))
     for found, expected in zip(results.published("trial"), whole_results.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
 
 
 def test_a_checkpoint_beyond_rows_that_were_lost_is_dropped(workload, evaluated):
-    whole = MemoryResults()
-    run_to_end(Engine(workload), TRIAL, whole)
-    results = MemoryResults()
-    results.checkpoints = dict(whole.checkpoints)
+    full_tensor = MemorySink()
+    run_to_end(Engine(workload), TRIAL, full_tensor)
+    results = MemorySink()
+    results.checkpoints = dict(full_tensor.checkpoints)
     evaluated.clear()
     run = TrialRun(Engine(workload), TRIAL, results)
     assert "its checkpoint is of step 6, and step 0 has no rows; it ascends anew" in run.warning
     while run.outcome is None:
         run.advance()
     assert evaluated == [0, 2, 4, 6]
-    for found, expected in zip(results.published("trial"), whole.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), full_tensor.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
 
 
 def test_another_axis_evaluates_what_it_adds_and_keeps_the_rows_in_step_order(workload, evaluated):
-    results = MemoryResults()
+    results = MemorySink()
     run_to_end(Engine(workload), TRIAL, results)
     evaluated.clear()
     run_to_end(Engine(workload), replace(TRIAL, steps=(0, 3, 5, 8)), results)
@@ -278,21 +278,21 @@ def test_another_axis_evaluates_what_it_adds_and_keeps_the_rows_in_step_order(wo
 
 
 def test_examples_whose_evaluation_was_not_published_are_not_published_twice(workload):
-    whole = MemoryResults()
-    run_to_end(Engine(workload), TRIAL, whole)
-    results = MemoryResults()
+    full_tensor = MemorySink()
+    run_to_end(Engine(workload), TRIAL, full_tensor)
+    results = MemorySink()
     run = TrialRun(Engine(workload), TRIAL, results)
     to_next_evaluation(run)
     evaluations, _ = results.published("trial")
     to_next_evaluation(run)
     results.rows["trial"] = (evaluations, results.published("trial")[1])  # killed between the two files
     run_to_end(Engine(workload), TRIAL, results)
-    assert deterministic(results.published("trial")[1]) == deterministic(whole.published("trial")[1])
+    assert deterministic(results.published("trial")[1]) == deterministic(full_tensor.published("trial")[1])
 
 
 @pytest.mark.parametrize("max_increase", [3.0, -0.5], ids=["completed", "collapsed"])
 def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increase, evaluated):
-    engine, results = Engine(tiny_workload(max_increase=max_increase)), MemoryResults()
+    engine, results = Engine(tiny_workload(max_increase=max_increase)), MemorySink()
     first = run_to_end(engine, TRIAL, results)
     rows, count = results.published("trial"), len(evaluated)
     again = run_to_end(engine, TRIAL, results)
@@ -304,7 +304,7 @@ def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increa
 
 
 def test_elapsed_time_is_the_injected_clocks_and_goes_on_after_an_interruption(engine):
-    clock, results = FakeClock(now=100.0), MemoryResults()
+    clock, results = FakeClock(now=100.0), MemorySink()
     run = TrialRun(engine, TRIAL, results, clock=clock)
     clock.now = 103.0
     assert run.advance().elapsed_s == 0.0, "the base model is no work of the trial's"
@@ -327,10 +327,10 @@ OFF_AXIS = replace(TRIAL, steps=(2, 4, 6))
 
 
 def test_a_trial_has_the_row_of_the_base_model_whatever_its_axis(workload):
-    whole, results = MemoryResults(), MemoryResults()
-    run_to_end(Engine(workload), TRIAL, whole)
+    full_tensor, results = MemorySink(), MemorySink()
+    run_to_end(Engine(workload), TRIAL, full_tensor)
     run = run_to_end(Engine(workload), OFF_AXIS, results)
-    for found, expected in zip(results.published("trial"), whole.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), full_tensor.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
     base = results.published("trial")[0][0]
     assert (base.step, base.tokens_seen, base.elapsed_s, base.status) == (0, 0, 0.0, Status.COMPLETED)
@@ -342,7 +342,7 @@ def test_a_trial_has_the_row_of_the_base_model_whatever_its_axis(workload):
 def test_whoever_drives_is_told_of_step_0_only_where_the_axis_has_it(workload):
     told = {}
     for trial in (TRIAL, OFF_AXIS):
-        run = TrialRun(Engine(workload), trial, MemoryResults())
+        run = TrialRun(Engine(workload), trial, MemorySink())
         told[trial.steps] = []
         while run.outcome is None:
             evaluation = run.advance()
@@ -351,7 +351,7 @@ def test_whoever_drives_is_told_of_step_0_only_where_the_axis_has_it(workload):
 
 
 def test_the_base_model_is_evaluated_once_for_all_trials_of_an_engine(engine, evaluated):
-    results = MemoryResults()
+    results = MemorySink()
     for trial_id in "abc":
         run_to_end(engine, replace(OFF_AXIS, trial_id=trial_id), results)
     run_to_end(engine, replace(TRIAL, trial_id="d", config=tiny_trial(objective="task_vector").config), results)
@@ -366,7 +366,7 @@ def test_the_base_model_reads_the_same_whatever_ascends(workload, objective):
     engine = Engine(workload)
     engine.start(trial)
     evaluation, examples = engine.evaluate_base("forget")
-    run = TrialRun(Engine(workload), trial, MemoryResults())
+    run = TrialRun(Engine(workload), trial, MemorySink())
     run._base = None  # it is evaluated as any other step is
     assert deterministic([run.advance()]) == deterministic([evaluation])
     assert {example.step for example in examples} == {0}
@@ -374,8 +374,8 @@ def test_the_base_model_reads_the_same_whatever_ascends(workload, objective):
 
 def test_the_row_of_the_base_model_is_of_the_base_model_in_a_trial_that_goes_on(workload, evaluated):
     """A trial of before there was such a row, or one that was killed between a checkpoint and its first evaluation."""
-    whole, results = MemoryResults(), MemoryResults()
-    run_to_end(Engine(workload), OFF_AXIS, whole)
+    full_tensor, results = MemorySink(), MemorySink()
+    run_to_end(Engine(workload), OFF_AXIS, full_tensor)
     run = TrialRun(Engine(workload), OFF_AXIS, results)
     to_next_evaluation(run)
     run.interrupt()
@@ -384,7 +384,7 @@ def test_the_row_of_the_base_model_is_of_the_base_model_in_a_trial_that_goes_on(
     evaluated.clear()
     run_to_end(Engine(workload), OFF_AXIS, results)
     assert evaluated == [0, 4, 6]
-    for found, expected in zip(results.published("trial"), whole.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), full_tensor.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
     evaluated.clear()
     run_to_end(Engine(workload), OFF_AXIS, results)
@@ -392,7 +392,7 @@ def test_the_row_of_the_base_model_is_of_the_base_model_in_a_trial_that_goes_on(
 
 
 def test_a_trial_that_stops_or_diverges_before_its_first_evaluation_has_the_row_too(workload):
-    stopped, diverged = MemoryResults(), MemoryResults()
+    stopped, diverged = MemorySink(), MemorySink()
     run = TrialRun(Engine(workload), OFF_AXIS, stopped)
     run.interrupt()
     explosive = replace(OFF_AXIS, config=tiny_trial(learning_rate=1e6, weight_decay=1e9, clip_norm=None).config)
@@ -412,14 +412,14 @@ def test_a_base_model_that_is_not_finite_has_no_row_and_ends_the_trial_only_at_i
 
     real = trial_module.evaluate
     monkeypatch.setattr(trial_module, "evaluate", evaluate)
-    results = MemoryResults()
+    results = MemorySink()
     run_to_end(Engine(workload), OFF_AXIS, results)
     assert [evaluation.step for evaluation in results.published("trial")[0]] == [2, 4, 6]
-    assert run_to_end(Engine(workload), TRIAL, MemoryResults()).outcome.status is Status.DIVERGED
+    assert run_to_end(Engine(workload), TRIAL, MemorySink()).outcome.status is Status.DIVERGED
 
 
 def test_a_diverged_trial_publishes_its_outcome_and_keeps_no_checkpoint(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run = run_to_end(engine, tiny_trial(steps=(0, 3), learning_rate=1e6, weight_decay=1e9, clip_norm=None), results)
     assert run.outcome.status is results.outcomes["trial"].status is Status.DIVERGED
     assert run.outcome.last_step == 0
@@ -427,7 +427,7 @@ def test_a_diverged_trial_publishes_its_outcome_and_keeps_no_checkpoint(engine):
 
 
 def test_trials_of_one_engine_do_not_mix_their_rows(engine):
-    results = MemoryResults()
+    results = MemorySink()
     run_to_end(engine, tiny_trial(steps=(0, 1), trial_id="a", batch_size=2), results)
     run_to_end(engine, tiny_trial(steps=(0, 1), trial_id="b", batch_size=3), results)
     (_, a), (_, b) = (deterministic(results.published(name)[0]) for name in "ab")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support import (
-    MemoryResults,
+    MemorySink,
     deterministic,
     same_state,
     state_of,
@@ -56,11 +56,11 @@ def trial_of(name, weights=None, **settings):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_unlearns_both_kinds_of_models(name, encoder_decoder):
     weights = UNTRAINED.get(name)
-    run = run_to_end(engine_of(encoder_decoder), trial_of(name, weights), MemoryResults())
+    run = run_to_end(engine_of(encoder_decoder), trial_of(name, weights), MemorySink())
     assert run.outcome.status is Status.COMPLETED
     start, *_, end = (evaluation.forget_nll for evaluation in run.evaluations)
     assert end > start + 0.01
-    micro = run_to_end(engine_of(encoder_decoder), trial_of(name, weights, micro_batch_size=2), MemoryResults())
+    micro = run_to_end(engine_of(encoder_decoder), trial_of(name, weights, micro_batch_size=2), MemorySink())
     for found, expected in zip(deterministic(micro.evaluations), deterministic(run.evaluations), strict=True):
         assert found["forget_nll"] == pytest.approx(expected["forget_nll"], rel=1e-3)
     assert len({row.tokens_seen for row in run.evaluations}) == 3
@@ -205,8 +205,8 @@ def test_a_task_vector_is_subtracted_where_it_is_evaluated_and_nowhere_else(enco
 
 
 def test_the_checkpoint_of_a_task_vector_is_what_was_trained():
-    trial, results = trial_of("task_vector", {"scale": 2.0}), MemoryResults()
-    whole = run_to_end(Engine(workload_of(False)), replace(trial, steps=(0, 2, 4)), results)
+    trial, results = trial_of("task_vector", {"scale": 2.0}), MemorySink()
+    full_tensor = run_to_end(Engine(workload_of(False)), replace(trial, steps=(0, 2, 4)), results)
     first, second = Engine(workload_of(False)), Engine(workload_of(False))
     begun = first.start(trial)
     begun.advance(2)
@@ -215,10 +215,10 @@ def test_the_checkpoint_of_a_task_vector_is_what_was_trained():
     resumed = second.start(trial)
     resumed.unpack(begun.pack(elapsed_s=0.0))
     resumed.advance(4)
-    again = run_to_end(first, replace(trial, steps=(4,)), MemoryResults())
+    again = run_to_end(first, replace(trial, steps=(4,)), MemorySink())
     with resumed.evaluated() as model:
         logp_N = score_set(model.eval(), workload_of(False).evaluation_sets["forget"].forget, batch_size=16).logp_N
-    assert deterministic(again.evaluations) == deterministic([whole.evaluations[0], whole.evaluations[-1]])
+    assert deterministic(again.evaluations) == deterministic([full_tensor.evaluations[0], full_tensor.evaluations[-1]])
     _, examples = results.published("trial")
     np.testing.assert_array_equal(-logp_N, [row.nll * row.num_tokens for row in examples if row.step == 4])
 
@@ -243,7 +243,7 @@ def test_a_task_vector_of_adapters_is_negated_in_their_product():
 
 def test_objectives_with_a_reference_ascend_adapters():
     engine = Engine(replace(workload_of(False), base=snapshot(tiny_model(), lora=LoraConfig(rank=2, alpha=4))))
-    run = run_to_end(engine, trial_of("npo", RETAIN_KL, learning_rate=0.03), MemoryResults())
+    run = run_to_end(engine, trial_of("npo", RETAIN_KL, learning_rate=0.03), MemorySink())
     assert run.evaluations[-1].forget_nll > run.evaluations[0].forget_nll + 0.01
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from tests.support import MemoryResults, tiny_trial, tiny_workload
+from tests.support import MemorySink, tiny_trial, tiny_workload
 from trainables.errors import ResultsError, UnlearningError
 from trainables.failures import LONGEST_MESSAGE, LONGEST_TRACEBACK, Failure, TrialFailedError, failure_of
 from trainables.trial.ascent import Ascent
@@ -76,17 +76,17 @@ def test_a_failure_travels_in_an_exception():
 @pytest.fixture
 def trainable():
     made = object.__new__(AscentTrainable)
-    made.setup({TRIAL: tiny_trial(steps=(0, 2, 4))}, workload=tiny_workload(every_s=1e9), results=MemoryResults())
+    made.setup({TRIAL: tiny_trial(steps=(0, 2, 4))}, workload=tiny_workload(every_s=1e9), sink=MemorySink())
     return made
 
 
 def break_from_step(monkeypatch, step, error):
-    whole = Ascent.advance
+    full_tensor = Ascent.advance
 
     def advance(self, to):
         if to >= step:
             raise error
-        whole(self, to)
+        full_tensor(self, to)
 
     monkeypatch.setattr(Ascent, "advance", advance)
 

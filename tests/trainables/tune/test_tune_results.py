@@ -1,13 +1,13 @@
 """What Tune hears of a trial: each evaluation once, a warning once, the outcome last."""
 
-from tests.support import MemoryResults, tiny_trial, tiny_workload
+from tests.support import MemorySink, tiny_trial, tiny_workload
 from trainables.trial import Engine, TrialRun
 from trainables.tune import EVALUATION, OUTCOME, WARNING
 from trainables.tune.results import next_result
 
 
 def test_a_result_tells_each_evaluation_and_warning_once_and_the_outcome_last():
-    results = MemoryResults()
+    results = MemorySink()
     results.checkpoints["trial"] = b"damaged"
     run = TrialRun(Engine(tiny_workload(every_s=1e9)), tiny_trial(steps=(0, 2)), results)
     told = []

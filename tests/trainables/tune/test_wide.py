@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch.distributed.tensor import DTensor
 
-from tests.support import FakeClock, MemoryResults, deterministic, tiny_model, tiny_trial, tiny_workload
-from tests.trainables.gloo import GlooTeam
+from tests.support import FakeClock, MemorySink, deterministic, tiny_model, tiny_trial, tiny_workload
+from tests.trainables.gloo import GlooGroup
 from trainables.config import LoraConfig
 from trainables.errors import ResultsError
 from trainables.models import snapshot
@@ -42,14 +42,14 @@ NEAR = {"rel": 1e-4, "abs": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Start a team once for all that ask for its size, parallelism and precision, which are those of its processes."""
-    teams: dict[tuple[int, str, str], GlooTeam] = {}
+    teams: dict[tuple[int, str, str], GlooGroup] = {}
 
-    def team_of(size: int, parallelism: str = "ddp", precision: str = "fp32") -> GlooTeam:
+    def team_of(size: int, parallelism: str = "ddp", precision: str = "fp32") -> GlooGroup:
         key = (size, parallelism, precision)
         if key not in teams:
-            teams[key] = GlooTeam(size, tmp_path_factory.mktemp("team"))
+            teams[key] = GlooGroup(size, tmp_path_factory.mktemp("team"))
         return teams[key]
 
     yield team_of
@@ -75,7 +75,7 @@ def whole_trials(parallelism: str, trials: list[Any], workload: dict[str, Any]) 
     """Run trials to their ends, and give of each its rows, its outcome and what this process published."""
     told = []
     for trial in trials:
-        results = MemoryResults()
+        results = MemorySink()
         run = run_to_end(engine_of(parallelism, **workload), trial, results)
         told.append((deterministic(run.evaluations), deterministic(run._examples), run.outcome, results.calls))
     return told
@@ -92,23 +92,23 @@ def narrow(request: pytest.FixtureRequest) -> tuple[str, list[Any]]:
 
 
 @pytest.mark.parametrize(("size", "parallelism"), WIDTHS)
-def test_a_trial_gives_what_one_worker_gives(team: Any, narrow: Any, size: int, parallelism: str) -> None:
+def test_a_trial_gives_what_one_worker_gives(group: Any, narrow: Any, size: int, parallelism: str) -> None:
     objective, expected = narrow
-    assert_as_alone(team(size, parallelism)(whole_trials, parallelism, trials_of(objective), {}), expected)
+    assert_as_alone(group(size, parallelism)(whole_trials, parallelism, trials_of(objective), {}), expected)
 
 
 @pytest.mark.parametrize(("objective", "parallelism"), AT_SOME_WIDTHS)
-def test_every_other_objective_gives_what_one_worker_gives(team: Any, objective: str, parallelism: str) -> None:
+def test_every_other_objective_gives_what_one_worker_gives(group: Any, objective: str, parallelism: str) -> None:
     kl = {"retain_loss": "kl"} if "retain_loss" in OBJECTIVES[objective].weights else {}
     trials = trials_of(objective, kl)[1:]
-    found = team(2, parallelism)(whole_trials, parallelism, trials, {})
+    found = group(2, parallelism)(whole_trials, parallelism, trials, {})
     assert_as_alone(found, whole_trials("ddp", trials, {}), **NEAR)
 
 
 @pytest.mark.parametrize("objective", PAIRS)
-def test_an_encoder_decoder_gives_what_one_worker_gives(team: Any, objective: str) -> None:
+def test_an_encoder_decoder_gives_what_one_worker_gives(group: Any, objective: str) -> None:
     trials, workload = trials_of(objective, PAIRS[objective])[1:], {"encoder_decoder": True}
-    assert_as_alone(team(2)(whole_trials, "ddp", trials, workload), whole_trials("ddp", trials, workload), **NEAR)
+    assert_as_alone(group(2)(whole_trials, "ddp", trials, workload), whole_trials("ddp", trials, workload), **NEAR)
 
 
 def assert_as_alone(ranks: list[Any], expected: list[Any], **tolerance: float) -> None:
@@ -126,8 +126,8 @@ def assert_as_alone(ranks: list[Any], expected: list[Any], **tolerance: float) -
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_sharded_model_is_in_shards(team: Any, tied: bool) -> None:
-    for local, total in team(2, "fsdp")(sizes, tied):
+def test_a_sharded_model_is_in_shards(group: Any, tied: bool) -> None:
+    for local, total in group(2, "fsdp")(sizes, tied):
         assert local <= total // 2 + 64
 
 
@@ -149,15 +149,15 @@ def ascend(parallelism: str, payload: bytes | None, to_step: int) -> tuple[bytes
     """Go on from a payload of the leader's to a step; give the payload as it is packed at once, and at the end."""
     ascent = engine_of(parallelism).start(tiny_trial(optimizer="adamw", batch_size=5))
     if payload is not None:
-        ascent.unpack(payload if engine_of(parallelism).team.leads else b"")
+        ascent.unpack(payload if engine_of(parallelism).group.is_leader else b"")
     first = ascent.pack(elapsed_s=1.5)
     ascent.advance(to_step)
     return first, ascent.pack(elapsed_s=1.5)
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_a_checkpoint_of_any_width_goes_on_at_any_other(team: Any, parallelism: str) -> None:
-    wide = team(2, parallelism)
+def test_a_checkpoint_of_any_width_goes_on_at_any_other(group: Any, parallelism: str) -> None:
+    wide = group(2, parallelism)
     _, unbroken = ascend("ddp", None, 6)
     (_, at_2), other = wide(ascend, parallelism, None, 2)
     assert other == (b"", b"")
@@ -179,8 +179,8 @@ TOLERANCE = {"sophia": 1e-3}
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_every_optimizer_gives_what_it_gives_on_one_worker_or_says_that_it_cannot(team: Any, parallelism: str) -> None:
-    wide = team(2, parallelism)
+def test_every_optimizer_gives_what_it_gives_on_one_worker_or_says_that_it_cannot(group: Any, parallelism: str) -> None:
+    wide = group(2, parallelism)
     found, _ = wide(ascend_by, list(OPTIMIZERS), parallelism)
     expected = ascend_by(list(OPTIMIZERS), "ddp")
     for name, payload in found.items():
@@ -211,7 +211,7 @@ def ascend_by(names: list[str], parallelism: str) -> dict[str, Any]:
             ascent.advance(5)
             payload = ascent.pack(elapsed_s=0.0)
             ascent.advance(6)
-            ascent.unpack(payload if engine.team.leads else b"")
+            ascent.unpack(payload if engine.group.is_leader else b"")
             ascent.advance(7)
             payloads[name] = ascent.pack(elapsed_s=0.0)
         except RuntimeError as error:
@@ -220,19 +220,19 @@ def ascend_by(names: list[str], parallelism: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_a_loss_that_is_not_finite_on_one_worker_ends_the_trial_on_all(team: Any, parallelism: str) -> None:
-    for told, committed in team(2, parallelism)(diverging, parallelism):
+def test_a_loss_that_is_not_finite_on_one_worker_ends_the_trial_on_all(group: Any, parallelism: str) -> None:
+    for told, committed in group(2, parallelism)(diverging, parallelism):
         assert told.status is Status.DIVERGED
         assert told.message == "step 2: the loss is nan"
         assert committed in ([0, 1], None)
 
 
 def diverging(parallelism: str) -> tuple[Any, list[int] | None]:
-    engine, results, real = engine_of(parallelism), MemoryResults(), ascent_module.objectives.compute
+    engine, results, real = engine_of(parallelism), MemorySink(), ascent_module.objectives.compute
     run = TrialRun(engine, tiny_trial(steps=(0, 1, 3), batch_size=5, micro_batch_size=1), results)
 
     def spoilt(*args: Any, **kwargs: Any) -> torch.Tensor:
-        return real(*args, **kwargs) * (torch.nan if run._ascent.step == 1 and engine.team.rank == 1 else 1)
+        return real(*args, **kwargs) * (torch.nan if run._ascent.step == 1 and engine.group.rank == 1 else 1)
 
     ascent_module.objectives.compute = spoilt
     try:
@@ -240,28 +240,28 @@ def diverging(parallelism: str) -> tuple[Any, list[int] | None]:
             run.advance()
     finally:
         ascent_module.objectives.compute = real
-    return run.outcome, [row.step for row in results.rows["trial"][0]] if engine.team.leads else None
+    return run.outcome, [row.step for row in results.rows["trial"][0]] if engine.group.is_leader else None
 
 
-def test_a_failing_storage_of_the_leader_stops_all(team: Any) -> None:
-    assert team(2)(failing) == ["no room", "no room"]
+def test_a_failing_storage_of_the_leader_stops_all(group: Any) -> None:
+    assert group(2)(failing) == ["no room", "no room"]
 
 
-class FullResults(MemoryResults):
+class FullResults(MemorySink):
     def publish(self, *args: Any) -> None:
         raise ResultsError("no room")
 
 
 def failing() -> str:
     engine = engine_of("ddp")
-    run = TrialRun(engine, tiny_trial(), FullResults() if engine.team.leads else MemoryResults())
+    run = TrialRun(engine, tiny_trial(), FullResults() if engine.group.is_leader else MemorySink())
     with pytest.raises(ResultsError) as caught:
         run.advance()
     return str(caught.value)
 
 
-def test_the_leaders_clock_storage_and_driver_decide(team: Any) -> None:
-    (leader, saves), (other, nothing) = team(2)(deciding)
+def test_the_leaders_clock_storage_and_driver_decide(group: Any) -> None:
+    (leader, saves), (other, nothing) = group(2)(deciding)
     assert leader == other
     assert leader == [0, None, None, "stopped"], (
         "an evaluation, two looks at the clock, then the leader was asked to stop"
@@ -272,23 +272,23 @@ def test_the_leaders_clock_storage_and_driver_decide(team: Any) -> None:
 
 def deciding() -> tuple[list[Any], int]:
     """The leader's clock jumps and its driver asks it to stop; the other worker's are never looked at."""
-    engine, results = engine_of("ddp"), MemoryResults()
-    if not engine.team.leads:
+    engine, results = engine_of("ddp"), MemorySink()
+    if not engine.group.is_leader:
         results.stop = True
         results.checkpoints["trial"] = b"of another trial"
-    clock = FakeClock(tick=trial_module.SLICE_S) if engine.team.leads else None
+    clock = FakeClock(tick=trial_module.SLICE_S) if engine.group.is_leader else None
     run = TrialRun(engine, tiny_trial(steps=(0, 50)), results, clock=clock)  # type: ignore[arg-type]
     seen: list[Any] = []
     while run.outcome is None:
         evaluation = run.advance()
         seen.append(run.outcome.status.value if run.outcome else evaluation and evaluation.step)
-        if engine.team.leads:
+        if engine.group.is_leader:
             results.stop = len(seen) == 3
     return seen, sum(call == "save" for call, _ in results.calls)
 
 
-def test_workers_make_equally_many_passes_of_at_most_a_micro_batch_each_example_once(team: Any) -> None:
-    ranks = team(3)(passes)
+def test_workers_make_equally_many_passes_of_at_most_a_micro_batch_each_example_once(group: Any) -> None:
+    ranks = group(3)(passes)
     assert len({len(training) for training, _ in ranks}) == len({len(scoring) for _, scoring in ranks}) == 1
     assert max(size for training, scoring in ranks for size, _ in training) == 1
     assert max(size for _, scoring in ranks for size, _ in scoring) <= 16
@@ -305,7 +305,7 @@ def passes() -> tuple[list[Any], list[Any]]:
         ),
         with_kwargs=True,
     )
-    run = TrialRun(engine, tiny_trial(steps=(1,), batch_size=5, micro_batch_size=1), MemoryResults())
+    run = TrialRun(engine, tiny_trial(steps=(1,), batch_size=5, micro_batch_size=1), MemorySink())
     seen.clear()  # of the base model's evaluation
     run._ascent.advance(1)
     training, seen[:] = list(seen), []
@@ -314,9 +314,9 @@ def passes() -> tuple[list[Any], list[Any]]:
     return training, list(seen)
 
 
-def test_every_worker_has_a_dropout_of_its_own_and_the_leaders_is_that_of_one_worker(team: Any) -> None:
-    (alone,) = team(1)(dropout_seeds)
-    leader, other = team(2)(dropout_seeds)
+def test_every_worker_has_a_dropout_of_its_own_and_the_leaders_is_that_of_one_worker(group: Any) -> None:
+    (alone,) = group(1)(dropout_seeds)
+    leader, other = group(2)(dropout_seeds)
     assert leader == alone
     assert not set(leader) & set(other)
 
@@ -331,9 +331,9 @@ def dropout_seeds() -> list[int]:
 
 
 @pytest.mark.parametrize(("size", "parallelism"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
-def test_gradient_checkpointing_computes_twice_and_changes_nothing(team: Any, size: int, parallelism: str) -> None:
+def test_gradient_checkpointing_computes_twice_and_changes_nothing(group: Any, size: int, parallelism: str) -> None:
     keeping, recomputing = (
-        team(size, parallelism)(layer_calls, parallelism, {"gradient_checkpointing": on}) for on in (False, True)
+        group(size, parallelism)(layer_calls, parallelism, {"gradient_checkpointing": on}) for on in (False, True)
     )
     for (rows, calls), (expected, expected_calls) in zip(recomputing, keeping, strict=True):
         assert_close(rows, expected, rel=1e-6)
@@ -342,9 +342,9 @@ def test_gradient_checkpointing_computes_twice_and_changes_nothing(team: Any, si
 
 def layer_calls(parallelism: str, workload: dict[str, Any]) -> tuple[list[Any], int]:
     engine, calls = engine_of(parallelism, **workload), []
-    run = TrialRun(engine, tiny_trial(steps=(0, 2), objective="gradient_difference", batch_size=3), MemoryResults())
-    bare = engine.accelerator.unwrap_model(engine.model)
-    hook = bare.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    run = TrialRun(engine, tiny_trial(steps=(0, 2), objective="gradient_difference", batch_size=3), MemorySink())
+    unwrap_model = engine.accelerator.unwrap_model(engine.model)
+    hook = unwrap_model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     while run.outcome is None:
         run.advance()
     hook.remove()
@@ -352,10 +352,10 @@ def layer_calls(parallelism: str, workload: dict[str, Any]) -> tuple[list[Any], 
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_mixed_precision_is_near_that_of_one_worker(team: Any, parallelism: str) -> None:
+def test_mixed_precision_is_near_that_of_one_worker(group: Any, parallelism: str) -> None:
     trial, precision = [tiny_trial(steps=(1, 2))], {"precision": "bf16", "every_s": 0.0}
-    ((alone, *_),) = team(1, "ddp", "bf16")(whole_trials, "ddp", trial, precision)[0]
-    ((together, _, _, calls),) = team(2, parallelism, "bf16")(whole_trials, parallelism, trial, precision)[0]
+    ((alone, *_),) = group(1, "ddp", "bf16")(whole_trials, "ddp", trial, precision)[0]
+    ((together, _, _, calls),) = group(2, parallelism, "bf16")(whole_trials, parallelism, trial, precision)[0]
     for found, expected in zip(together, alone, strict=True):
         assert found["heldout_nll"] == pytest.approx(expected["heldout_nll"], rel=1e-2)
         assert found["forget_nll"] == pytest.approx(expected["forget_nll"], rel=1e-2)
@@ -371,7 +371,7 @@ def engine_of_adapters(parallelism: str) -> Engine:
 
 
 def ascend_adapters(parallelism: str) -> Any:
-    results = MemoryResults()
+    results = MemorySink()
     trial = tiny_trial(
         steps=(0, 1, 3), batch_size=5, micro_batch_size=2, learning_rate=0.3, objective="npo",
         objective_weights={"retain_loss": "kl"},
@@ -381,9 +381,9 @@ def ascend_adapters(parallelism: str) -> Any:
 
 
 @pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
-def test_adapters_are_trained_together_and_they_alone_are_kept(team: Any, parallelism: str) -> None:
+def test_adapters_are_trained_together_and_they_alone_are_kept(group: Any, parallelism: str) -> None:
     alone, kept = ascend_adapters("ddp")
-    (evaluations, kept_of_leader), (others, _) = team(2, parallelism)(ascend_adapters, parallelism)
+    (evaluations, kept_of_leader), (others, _) = group(2, parallelism)(ascend_adapters, parallelism)
     assert_close(evaluations, alone)
     assert others == evaluations
     assert abs(kept_of_leader - kept) < 200, "the same payload but for its header"
