@@ -37,7 +37,7 @@ FORMAT_VERSION = 1
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 """Whose versions a model's numbers follow from."""
 _TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown
-    loader=jinja2.PackageLoader("orchestrator"),
+    loader=jinja2.PackageLoader("orchestrator.export"),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -39,7 +39,7 @@ COSTS = {
 MAIN_PACKAGES = ("unlearn-sweep", "torch", "transformers", "accelerate", "ray", "optuna")
 """Packages whose versions a reader looks for first."""
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("orchestrator"),
+    loader=jinja2.PackageLoader("orchestrator.report"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

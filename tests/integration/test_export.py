@@ -18,7 +18,7 @@ from orchestrator.cli import main
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_point
 from orchestrator.ledger import Ledger
-from orchestrator.points import Point, find_point
+from orchestrator.points import EvaluatedStep, find_point
 from orchestrator.preparation import ModelCache, build_workload, train_model
 from orchestrator.preparation.work import model_tasks, workload_hash
 from orchestrator.run.runner import _baseline_row
@@ -89,7 +89,7 @@ def changed(path: Path) -> Iterator[Path]:
         path.write_bytes(before)
 
 
-def last_point(sweep: Path, forget_set: str = "verses") -> Point:
+def last_point(sweep: Path, forget_set: str = "verses") -> EvaluatedStep:
     ledger = ledger_of(sweep)
     row = next(row for row in ledger.trials() if row["forget_set"] == forget_set)
     return find_point(ledger, row["trial_id"], row["last_step"])
@@ -195,7 +195,7 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
     assert str(copied.parent) not in written
 
 
-def _heldout(sweep: Path, point: Point) -> tuple[Any, ...]:
+def _heldout(sweep: Path, point: EvaluatedStep) -> tuple[Any, ...]:
     rows = {row["model"]: row for row in ledger_of(sweep).baselines() if row["forget_set"] == "verses"}
     return rows["base"]["heldout_nll"], point.metrics["heldout_nll"], rows["reference-0"]["heldout_nll"]
 

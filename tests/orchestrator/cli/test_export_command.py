@@ -8,7 +8,6 @@ import huggingface_hub
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.export import exporting, hub
 from orchestrator.export.verification import compare_metrics
 from orchestrator.frontier import CHOSEN_NOTE
 from orchestrator.ledger import Ledger
@@ -75,7 +74,7 @@ def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypa
         facts |= {"chosen_by": point.chosen_by, "chosen": CHOSEN_NOTE if point.chosen_by else None}
         return SimpleNamespace(folder=to, provenance=facts, verification=same)
 
-    monkeypatch.setattr(exporting, "export_point", export_point)
+    monkeypatch.setattr("orchestrator.export.export_point", export_point)
     which = ["--best", "exposure<=8", "--forget-set", "verses"] if chosen else ["--trial", trial_id, "--step", 2]
     code, out, _ = call(*which, *["--json"] * as_json)
     assert code == 0
@@ -96,9 +95,11 @@ def test_what_was_exported_is_pushed_and_told(call, trial_id, tmp_path, monkeypa
         return SimpleNamespace(folder=to, provenance=facts | {"trial_id": point.trial_id}, verification=same)
 
     pushed = []
-    monkeypatch.setattr(exporting, "export_point", export_point)
+    monkeypatch.setattr("orchestrator.export.export_point", export_point)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
-    monkeypatch.setattr(hub, "push_folder", lambda *args, **kwargs: pushed.append((args, kwargs)) or "https://hub")
+    monkeypatch.setattr(
+        "orchestrator.export.push_folder", lambda *args, **kwargs: pushed.append((args, kwargs)) or "https://hub"
+    )
     more = ["--public"] if public else []
     code, out, _ = call("--trial", trial_id, "--step", 2, "--tolerance", 0.5, "--push", "me/model", "--json", *more)
     assert code == 0

@@ -31,7 +31,7 @@ def test_run_passes_it_on(flags, monkeypatch, tmp_path):
 @pytest.mark.parametrize("flags", [(), (FLAG,)])
 def test_doctor_passes_it_on(flags, monkeypatch):
     seen = []
-    monkeypatch.setattr("orchestrator.run.doctor.examine", lambda spec, **options: seen.append(spec) or [])
+    monkeypatch.setattr("orchestrator.run.examine", lambda spec, **options: seen.append(spec) or [])
     call("doctor", "demo", *flags, monkeypatch=monkeypatch)
     assert [spec.model.trust_remote_code for spec in seen] == [bool(flags)]
 
