@@ -1,9 +1,10 @@
 from . import provenance
+from .code_fingerprint import source_hash
 from .dispatch import start_building, train_missing
 from .inputs import SweepInputs
 from .memorization import Memorized, memorized, require_something_to_unlearn
 from .model_cache import ModelCache
-from .provenance import code_state, source_hash
+from .provenance import code_state
 from .readiness import examine, look_at, require_ready
 from .set_sizes import count_sets, look_at_sizes
 from .tasks import Baseline, ModelTask

@@ -9,8 +9,9 @@ from importlib.metadata import distribution, distributions, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.identity import IDENTITY_VERSION, content_hash, file_hash
+from orchestrator.identity import IDENTITY_VERSION, content_hash
 from orchestrator.ledger import SCHEMA_VERSION
+from orchestrator.preparation.code_fingerprint import source_hash
 from orchestrator.preparation.tasks import ModelTask
 from orchestrator.spec import SweepSpec
 from trainables.data import Datasets
@@ -90,18 +91,6 @@ def _installed_commit() -> str | None:
     direct_url = json.loads(distribution("unlearn-sweep").read_text("direct_url.json") or "{}")
     commit: str | None = direct_url.get("vcs_info", {}).get("commit_id")
     return commit
-
-
-def source_hash() -> str:
-    """Hash the sources that a trial's numbers and a search's proposals follow from, as they are on this machine."""
-    root = Path(__file__).parents[2]
-    return content_hash({path.relative_to(root).as_posix(): file_hash(path) for path in _sources(root)})
-
-
-def _sources(root: Path) -> list[Path]:
-    """List the modules that a trial's numbers and a search's proposals follow from."""
-    folders = ("trainables", "search_spaces", "orchestrator/search", "orchestrator/spec", "orchestrator/preparation")
-    return sorted(path for folder in folders for path in (root / folder).glob("**/*.py"))
 
 
 def last_session(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """What differs between a sweep as it was started and as it would go on, and whether it may.
 
-Three kinds of difference: those that change no number (how many trials at once, how often to checkpoint), those that
-add to the sweep (more trials, a longer step axis, more seeds), and those after which old and new rows are not of one
-kind: another space, model, data or code.
+Four kinds of difference: those that change no number (how many trials at once, how often to checkpoint), those that
+add to the sweep (more trials, a longer step axis, more seeds), those after which old and new rows are not of one
+kind (another space, model, data or identity version), and other code, after which they may not be.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import LedgerWarning, SweepError
 from orchestrator.spec.search_config import duration_s
 from orchestrator.spec.sweep_spec import SweepSpec
 
@@ -34,12 +35,14 @@ class Changes:
     free: tuple[str, ...]
     additions: tuple[str, ...]
     breaking: tuple[str, ...]
+    code: tuple[str, ...] = ()
+    """Other sources of the same identity version: most of their changes change no number."""
 
     def __bool__(self) -> bool:
-        return bool(self.free or self.additions or self.breaking)
+        return bool(self.free or self.additions or self.breaking or self.code)
 
     def require_allowed(self, where: str, *, force: bool) -> None:
-        """Refuse to mix rows of two kinds, unless that is what is wanted.
+        """Refuse to mix rows of two kinds, unless that is what is wanted, and warn of other code.
 
         Raises:
             SweepError: with every breaking difference.
@@ -47,9 +50,13 @@ class Changes:
         if self.breaking and not force:
             lines = "\n".join(f"  {line}" for line in self.breaking)
             raise SweepError(
-                f"{where}: the sweep was made with other settings, data, models or code:\n{lines}\n"
+                f"{where}: the sweep was made with other settings, data or models:\n{lines}\n"
                 f"put them back, or start another sweep (--name); with --force it goes on: the trials that ended stay "
                 f"as they are, the rest runs as things are now, and sweep.json notes it"
+            )
+        for line in self.code:
+            warnings.warn(
+                f"{where}: {line}; new rows differ where it computes something else", LedgerWarning, stacklevel=2
             )
 
 
@@ -72,8 +79,8 @@ def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], pres
     for path, old, new in _differences(recorded, present):
         if path.startswith(_SAME_NUMBERS) and old != _MISSING:
             breaking.append(f"{path}{_MEANINGS.get(path, '')}: was {old}, is {new}")
-    breaking += _code_difference(recorded.get("code") or {}, present.get("code") or {})
-    return Changes(free=tuple(free), additions=tuple(additions), breaking=tuple(breaking))
+    code = _code_difference(recorded.get("code") or {}, present.get("code") or {})
+    return Changes(free=tuple(free), additions=tuple(additions), breaking=tuple(breaking), code=tuple(code))
 
 
 def _code_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

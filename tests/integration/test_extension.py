@@ -60,11 +60,11 @@ def test_another_space_is_refused_with_the_difference_and_forced_on_request(swee
     assert manifest["resumed"][-1]["changes"]["breaking"] == ["search.space.batch_size: was 4, is 2"]
 
 
-def test_other_code_is_refused(sweep: Path) -> None:
+def test_other_code_is_warned_of(sweep: Path) -> None:
     manifest = json.loads((sweep / "sweep.json").read_text())
     manifest["code"]["sources"] = "0" * 64
     (sweep / "sweep.json").write_text(json.dumps(manifest))
-    done = unlearn_sweep("resume", str(sweep), "--trials", "5")
-    assert done.returncode == 2
+    done = unlearn_sweep("resume", str(sweep))
+    assert done.returncode == 0, done.stderr
     assert "code of trials and search: was version" in done.stderr
     assert "sources 000000000000" in done.stderr

@@ -9,9 +9,11 @@ import pytest
 
 from orchestrator.cluster import package
 from orchestrator.cluster.package import SPEC_FILE, write_package
-from orchestrator.preparation import provenance, source_hash
+from orchestrator.preparation import source_hash
+from orchestrator.preparation.code_fingerprint import deciding_sources
 from orchestrator.spec import dump_spec, load_spec
 
+REPOSITORY = Path(__file__).parents[3]
 WHO = """
 import json
 from importlib.metadata import version
@@ -50,8 +52,7 @@ def test_the_spec_goes_along_whole_and_caches_do_not(tmp_path: Path) -> None:
     assert (folder / "search_spaces" / "demo.yaml").exists()
 
 
-def test_modules_inside_of_packages_go_along_and_count_as_sources(tmp_path: Path) -> None:
+def test_the_modules_that_decide_numbers_go_along(tmp_path: Path) -> None:
     folder = write(tmp_path / "job")
-    inner = folder / "trainables" / "objectives" / "preferences.py"
-    assert inner in provenance._sources(folder)
-    assert len(provenance._sources(folder)) == len(provenance._sources(Path(provenance.__file__).parents[2]))
+    here = [path.relative_to(REPOSITORY) for path in deciding_sources()]
+    assert [path.relative_to(folder) for path in deciding_sources(folder)] == here

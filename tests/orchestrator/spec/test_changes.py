@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import LedgerWarning, SweepError
 from orchestrator.spec import amend_spec, compare
 from tests.orchestrator.helpers import make_spec
 
@@ -86,13 +86,22 @@ def test_what_gives_rows_of_another_kind_is_refused_by_name(override, line):
         ({"data_hash": "e"}, "data_hash: was d, is e"),
         ({"models": {"base": {"key": "other", "seed": 3}}}, "models.base.key: was k, is other"),
         ({"identity_version": 2}, "identity_version: was 1, is 2"),
-        ({"code": {**CODE, "sources": "b" * 64}}, "sources bbbbbbbbbbbb"),
-        ({"code": {**CODE, "version": "2"}}, "is version 2"),
     ],
 )
-def test_other_data_models_or_code_are_refused_by_name(present, line):
+def test_other_data_models_or_identity_versions_are_refused_by_name(present, line):
     (found,) = changes(**present).breaking
     assert line in found
+
+
+@pytest.mark.parametrize(
+    ("code", "line"), [({"sources": "b" * 64}, "sources bbbbbbbbbbbb"), ({"version": "2"}, "is version 2")]
+)
+def test_other_code_of_the_same_identity_version_is_warned_of_and_goes_on(code, line):
+    found = changes(code={**CODE, **code})
+    assert found
+    assert not found.breaking
+    with pytest.warns(LedgerWarning, match=line):
+        found.require_allowed("/sweeps/tiny", force=False)
 
 
 def test_another_commit_of_the_same_sources_is_no_change():
