@@ -1,19 +1,15 @@
-"""The imports form the graph that DESIGN.md section 3 draws."""
+"""Which libraries the packages and their modules may know; the order of the rooms is in ``test_rooms``."""
 
 import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import grimp
 import pytest
 
+from tests.architecture.sources import PACKAGES, parsed
 from trainables.deferred import Deferred
-
-PACKAGES = ("search_spaces", "trainables", "orchestrator")
-ROOT = Path(__file__).parents[2]
-RAY_WRAPPERS = {"trainables.tune.narrow", "trainables.tune.wide"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +44,7 @@ def test_the_orchestrator_composes_both(graph):
 def test_inside_trainables_only_the_ray_wrappers_import_ray(graph):
     found = {module for module in importers(graph, "ray") if module.startswith("trainables.")}
     assert "trainables.tune.narrow" in found
-    assert found <= RAY_WRAPPERS
+    assert {module for module in found if not module.startswith("trainables.tune.")} == set()
 
 
 @pytest.mark.parametrize("library", ["optuna", "pyarrow", "duckdb", "typer", "rich"])
@@ -84,9 +80,8 @@ def test_every_function_that_is_imported_late_is_there():
     """No import of a module shows that such a name is wrong, and no type checker does."""
     calls = [
         node
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for tree in parsed().values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Deferred"
     ]
     named = [[a.value for a in call.args] for call in calls if all(isinstance(a, ast.Constant) for a in call.args)]
@@ -100,17 +95,3 @@ def test_there_is_no_cycle(graph):
     order = list(TopologicalSorter(edges).static_order())  # raises CycleError, naming the cycle
     assert set(order) == ours
     assert len(ours) > 30
-
-
-def test_nobody_reaches_for_underscore_names_of_another_package(graph):
-    private = {
-        name for name in graph.modules if any(part.startswith("_") and part != "__main__" for part in name.split("."))
-    }
-    found = {
-        (module, name)
-        for module in graph.modules
-        if module.partition(".")[0] in PACKAGES
-        for name in graph.find_modules_directly_imported_by(module) & private
-        if name.partition(".")[0] != module.partition(".")[0]
-    }
-    assert found == set()

@@ -59,7 +59,7 @@ def test_all_that_is_loaded_to_run_a_trial_counts(names: set[str]) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("def ", "# a remark\n\n\ndef "),
+        ("\n\n\n", "\n\n\n# a remark\n"),
         ('"""', '"""Other words: '),
         ("from ", "from orchestrator.errors import SweepError\nfrom "),
     ],
