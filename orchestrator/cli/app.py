@@ -54,7 +54,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TrialsFailAlikeError,
 )
-from orchestrator.ledger import DEFAULT_STORAGE, SPEC, Ledger, open_sweep
+from orchestrator.ledger import DEFAULT_STORAGE, SPEC, DriverWriter, Ledger, open_sweep
 from orchestrator.query import DEFAULT_TIMEOUT_S, Limits, parse_size
 from orchestrator.safe_text import clean, command, quoted_sql
 from orchestrator.storage import is_unusable, open_storage
@@ -425,7 +425,7 @@ def frontier(
 def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Merge a sweep's small files into sorted copies that queries read faster. A finished run does it itself."""
     ledger = open_sweep(sweep, storage)
-    ledger.merge()
+    DriverWriter(ledger).merge()
     show(f"{ledger.storage.uri}/merged")
     require_whole(ledger)
 

@@ -1,9 +1,11 @@
+from .fenced_storage import FencedStorage
 from .interrupt import Interrupt, catch_signals, clear_of
 from .leases import Lease, is_stopping, lease, require_lease, require_undriven
 from .records import Driver, Watch, current_driver, driven_s, is_driven, request_stop
 
 __all__ = [
     "Driver",
+    "FencedStorage",
     "Interrupt",
     "Lease",
     "Watch",

@@ -122,7 +122,7 @@ def _materials(ledger: Ledger, point: EvaluatedStep, trust_remote_code: bool) ->
     except ValidationError as error:
         raise SweepError(
             f"trial {point.trial_id}: this code cannot read its settings ({error.errors()[0]['msg']}); export it with "
-            f"the code that ran it: {provenance.last_session(ledger.manifest()).get('code')}"
+            f"the code that ran it: {provenance.last_session(ledger.manifest.read()).get('code')}"
         ) from None
     trial = Trial(
         trial_id=point.trial_id,
@@ -134,13 +134,13 @@ def _materials(ledger: Ledger, point: EvaluatedStep, trust_remote_code: bool) ->
     )
     if trial_key(trial, workload_hash=inputs.workload_hash) != trial.trial_id:
         raise SweepError(_what_changed(ledger, trial, inputs))
-    if ledger.manifest().get("tokens_hash") not in (None, inputs.tokens_hash):
+    if ledger.manifest.read().get("tokens_hash") not in (None, inputs.tokens_hash):
         raise SweepError(_what_changed(ledger, trial, inputs))
     return _Materials(inputs=inputs, trial=trial)
 
 
 def _what_changed(ledger: Ledger, trial: Trial, inputs: SweepInputs) -> str:
-    recorded, spec = ledger.manifest(), inputs.spec
+    recorded, spec = ledger.manifest.read(), inputs.spec
     code = provenance.last_session(recorded).get("code")
     changes = compare(spec, spec, {**recorded, "code": code}, {**inputs.manifest(), "code": provenance.code_state()})
     lines = changes.breaking or ("the trial is of an earlier spec of this sweep, which later went on with another",)

@@ -61,10 +61,10 @@ def describe(
     verification: Verification,
 ) -> dict[str, Any]:
     """Write ``provenance.json`` beside an exported model, and give its content. The texts are no part of it."""
-    recorded = ledger.manifest()
-    own = [row for row in ledger.baselines() if row["forget_set"] == forget_set.name]
-    base = next((row for row in own if row["model"] == "base"), None)
-    floor = floor_of([row for row in own if row["model"].startswith("reference")])
+    recorded = ledger.manifest.read()
+    baselines = ledger.baselines()
+    base = baselines.base(forget_set.name)
+    floor = floor_of(baselines.references(forget_set.name))
     facts = {
         "format_version": FORMAT_VERSION,
         "exported_at": datetime.now(UTC).isoformat(),
@@ -87,7 +87,7 @@ def describe(
         "from_step": from_step,
         "baselines": {
             row["model"]: {name: value for name, value in row.items() if name not in ("model", "forget_set")}
-            for row in own
+            for row in baselines.of(forget_set.name)
         },
         "floor": {name: asdict(level) for name, level in floor.items()},
         "prices": {name: _price(point.metrics.get(name), base, name) for name in PRICES},

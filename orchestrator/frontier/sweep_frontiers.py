@@ -151,24 +151,21 @@ def frontiers(
     names = spec.require_forget_sets(forget_set)
     evaluations = of_present_spec(ledger, spec, ledger.table("evaluations"))
     baselines = ledger.baselines()
-    result = []
-    for name in names:
-        own = [row for row in baselines if row["forget_set"] == name]
-        result.append(
-            frontier_of(
-                evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
-                forget_set=name,
-                distribution=spec.data.forget_sets[name].distribution,
-                base=next((row for row in own if row["model"] == "base"), None),
-                references=[row for row in own if row["model"].startswith("reference")],
-                copying=next((row for row in own if row["model"] == "copy"), None),
-                performance_floor=spec.stop.max_heldout_nll_increase,
-                objectives=objectives,
-                exposures_at_most=exposures_at_most,
-                performance_at_most=performance_at_most,
-            )
+    return [
+        frontier_of(
+            evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
+            forget_set=name,
+            distribution=spec.data.forget_sets[name].distribution,
+            base=baselines.base(name),
+            references=baselines.references(name),
+            copying=baselines.copying(name),
+            performance_floor=spec.stop.max_heldout_nll_increase,
+            objectives=objectives,
+            exposures_at_most=exposures_at_most,
+            performance_at_most=performance_at_most,
         )
-    return result
+        for name in names
+    ]
 
 
 def frontier_of(

@@ -1,4 +1,8 @@
-from .ledger import BASELINES_FILE, DECISIONS, PREPARATION, SPEC, Ledger
+from .baselines import Baselines
+from .driver_writer import DriverWriter
+from .layout import BASELINES_FILE, DECISIONS, PREPARATION, SPEC
+from .ledger import Ledger
+from .repair import repair_ledger
 from .schema import (
     BASELINES,
     EVALUATIONS,
@@ -13,6 +17,7 @@ from .schema import (
     unit,
 )
 from .sweeps import DEFAULT_STORAGE, open_sweep, sweeps_in
+from .trial_writer import TrialWriter
 
 __all__ = [
     "BASELINES",
@@ -28,9 +33,13 @@ __all__ = [
     "SCHEMA_VERSION",
     "SPEC",
     "VIEWS",
+    "Baselines",
+    "DriverWriter",
     "Ledger",
+    "TrialWriter",
     "described",
     "open_sweep",
+    "repair_ledger",
     "sweeps_in",
     "to_table",
     "unit",

@@ -5,7 +5,8 @@ import difflib
 import pyarrow.fs
 
 from orchestrator.errors import IrregularFileError, StorageError, SweepError
-from orchestrator.ledger.ledger import SPEC, Ledger
+from orchestrator.ledger.layout import SPEC
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage import open_storage
 from orchestrator.yaml_text import parse_yaml, text_of
 

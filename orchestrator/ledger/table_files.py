@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
 from orchestrator.ledger.checked_rows import find_problem
+from orchestrator.ledger.layout import trial_file
 from orchestrator.ledger.parquet import UnreadableFileError, decode
 from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES
 from orchestrator.storage import Storage
@@ -18,11 +19,6 @@ from orchestrator.storage import Storage
 FILES_AT_ONCE = 256
 """Files that are read together."""
 _SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES}
-
-
-def trial_file(name: str, trial_id: str) -> str:
-    """Name the file that holds a trial's rows of a table."""
-    return f"{name}/{trial_id}.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +30,11 @@ class TableFile:
     rows: pa.Table
     is_outdated: bool
     """Whether it is of an older schema version."""
+
+    def only_row(self) -> dict[str, Any]:
+        """Return the first row, the only one in a file of ``trials``."""
+        row: dict[str, Any] = self.rows.to_pylist()[0]
+        return row
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ def _require_own_rows(name: str, path: str, rows: pa.Table) -> None:
         raise UnreadableFileError(f"it holds {rows.num_rows} rows, and a trial has one")
 
 
-class MendingTableFiles(TableFiles):
-    """Reads files for who drives the sweep: one that is damaged is moved under ``quarantine/``."""
+class QuarantiningTableFiles(TableFiles):
+    """Reads files for the sweep's driver: a damaged file is moved under ``quarantine/``."""
 
     def leave_out(self, path: str, reason: str) -> None:
-        """See ``set_aside``."""
+        """See ``quarantine``."""
         self.quarantine(path, reason)

@@ -65,9 +65,9 @@ def point_of(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
     if step in evaluations:
         return EvaluatedStep(trial=trial, step=step, metrics=evaluations[step])
     if step == 0:  # the base model, which was measured before any trial
-        for row in ledger.baselines():
-            if row["model"] == "base" and row["forget_set"] == trial["forget_set"]:
-                return EvaluatedStep(trial=trial, step=0, metrics={name: row[name] for name in BASELINES.names[2:]})
+        base = ledger.baselines().base(trial["forget_set"])
+        if base is not None:
+            return EvaluatedStep(trial=trial, step=0, metrics={name: base[name] for name in BASELINES.names[2:]})
     nearest = min(evaluations, key=lambda known: abs(known - step), default=None)
     raise SweepError(
         f"--step {step}: trial {trial['trial_id']} was not evaluated there; "

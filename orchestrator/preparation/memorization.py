@@ -25,6 +25,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from orchestrator.errors import NothingToUnlearnError
+from orchestrator.ledger import Baselines
 from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec
 
@@ -114,11 +115,10 @@ def memorized(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[
         baselines: rows of that table.
         sizes: forget examples and population, by forget set.
     """
-    found = []
+    known, found = Baselines(baselines), []
     for name, (size, population) in sizes.items():
-        own = [row for row in baselines if row["forget_set"] == name]
-        base = next(row for row in own if row["model"] == "base")
-        references = [row for row in own if row["model"].startswith("reference-")]
+        base, references = known.base(name), known.references(name)
+        assert base is not None
         floors = [row["gen_ex_abs"] for row in references if row["gen_ex_abs"] is not None]
         found.append(
             Memorized(

@@ -180,7 +180,7 @@ def train_model(
         UnlearningError: the model does not fit the GPU; the loss became non-finite; or model, tokenizer and data do
             not go together.
     """
-    ledger.stopping()  # raises where the driver's file is not seen; a stop itself is the driver's to carry out
+    ledger.fenced.require_lease()  # raises where this machine does not see the driver's storage
     if cache.holds(task.key):  # another sweep was faster, or a worker died after it had finished
         return None
     tokenizer = prepare_tokenizer(spec.model, datasets)
@@ -253,7 +253,7 @@ def build_workload(
         StorageError: this machine does not see the driver's storage; or it failed.
         UnlearningError: a model does not fit the GPU; or its tokenizer is not the driver's.
     """
-    ledger.stopping()  # as in train_model
+    ledger.fenced.require_lease()  # as in train_model
     torch.set_num_threads(spec.resources.threads_per_trial)
     on_gpu = spec.resources.gpus_per_trial > 0 and spec.resources.parallelism == "ddp"
     device = PartialState(cpu=not on_gpu).device

@@ -91,7 +91,7 @@ class Views:
 
     def _source(self, name: str) -> ds.Dataset | pa.Table:
         if name == "baselines":
-            rows = [{"sweep": ledger.sweep, **row} for ledger in self._ledgers for row in ledger.baselines()]
+            rows = [{"sweep": ledger.sweep, **row} for ledger in self._ledgers for row in ledger.baselines().rows]
             return to_table(VIEWS[name], rows)
         if name == "forget_examples":
             texts = [(ledger.sweep, ledger.forget_examples()) for ledger in self._ledgers]

@@ -97,7 +97,7 @@ def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
 
 def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str, *, redact: bool) -> str:
     """Render the page. Text of the data is escaped, by Jinja in HTML and by its ``tojson`` in scripts."""
-    manifest = ledger.known_manifest()
+    manifest = ledger.manifest.read_if_sound()
     packages = {name: version for name, version in manifest.get("packages", {}).items() if version}
     return _TEMPLATES.get_template("report.html.j2").render(
         data=data,
@@ -123,7 +123,7 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str,
         packages=packages,
         facts=_facts(manifest),
         manifest_text=json.dumps(manifest, indent=2, sort_keys=True),
-        spec_text=ledger.spec_text() or "",
+        spec_text=ledger.manifest.spec_text() or "",
         written_at=ledger.now().strftime("%Y-%m-%d %H:%M UTC"),
         javascript=script,
     )

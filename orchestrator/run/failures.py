@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 from orchestrator.errors import TrialsFailAlikeError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger
 from orchestrator.safe_text import command
 from orchestrator.storage import masked
 from trainables.failures import LONGEST_MESSAGE, Failure, first_line
@@ -63,7 +63,7 @@ class Failures:
         failure = replace(failure, message=masked(failure.message), details=masked(failure.details))
         where = "" if failure.step is None else f", after step {failure.step}"
         head = f"{self._ledger.now().isoformat(timespec='seconds')}, driven from {socket.gethostname()}{where}"
-        self._ledger.add_to_log(trial_id, f"{head}\n{failure.message}\n\n{failure.details.rstrip()}\n")
+        DriverWriter(self._ledger).add_to_log(trial_id, f"{head}\n{failure.message}\n\n{failure.details.rstrip()}\n")
         return failure
 
     def may_retry(self, trial_id: str, failure: Failure) -> bool:

@@ -19,7 +19,7 @@ from orchestrator.errors import (
     SweepExistsError,
     TaskFailedError,
 )
-from orchestrator.ledger import BASELINES, PREPARATION, SPEC, Ledger
+from orchestrator.ledger import BASELINES, PREPARATION, SPEC, DriverWriter, Ledger, repair_ledger
 from orchestrator.preparation import (
     Baseline,
     Examined,
@@ -155,7 +155,7 @@ def run_sweep(
             interrupt.raise_if_set()
             if ready.is_finished:
                 return _summary(ready.search, ledger, was_finished=True)
-        is_written = ledger.spec_text() is not None
+        is_written = ledger.manifest.spec_text() is not None
         _write(spec, ledger, ready)  # whatever becomes of Ray
         events.doing("starting Ray")
         interrupt.waits_for = "Ray to start, which takes seconds, at most two minutes"
@@ -188,7 +188,7 @@ def run_sweep(
                 run.to_the_end(workers=workers)
         except TaskFailedError as error:
             raise _with_log(ledger, error) from None
-        ledger.merge()
+        DriverWriter(ledger).merge()
         _raise_if_stopped(interrupt)
     return _summary(ready.search, ledger, was_finished=False)
 
@@ -231,9 +231,9 @@ def _read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: 
 def _search(inputs: SweepInputs, ledger: Ledger, options: RunOptions | None = None) -> SweepSearch:
     """Put the ledger's files in order, and rebuild the search from them."""
     ledger.storage.remove_leftovers()
-    ledger.repair()
+    repair_ledger(ledger)
     if options is not None and options.retry_failed and options.resume:
-        ledger.reopen_failed()
+        DriverWriter(ledger).reopen_failed()
     return SweepSearch(inputs.spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
 
 
@@ -242,12 +242,12 @@ def _write(spec: SweepSpec, ledger: Ledger, ready: _Ready | None) -> None:
     so."""
     session = provenance.session([])
     if ready is None:
-        ledger.create(dump_spec(spec, every_default=False), provenance.outline(spec), session)
+        ledger.manifest.create(dump_spec(spec, every_default=False), provenance.outline(spec), session)
         return
     if ready.changes:
         session["changes"] = asdict(ready.changes)
     inputs = ready.examined.inputs
-    ledger.create(dump_spec(inputs.spec), inputs.manifest(), session)
+    ledger.manifest.create(dump_spec(inputs.spec), inputs.manifest(), session)
 
 
 def _read_by_a_worker(spec: SweepSpec, ledger: Ledger, interrupt: Interrupt, *, withdraws: bool) -> _Ready:
@@ -270,16 +270,16 @@ def _read_by_a_worker(spec: SweepSpec, ledger: Ledger, interrupt: Interrupt, *, 
         require_sound(examined)
     except (SweepError, UnlearningError):
         if withdraws:
-            ledger.withdraw()
+            ledger.manifest.withdraw()
         raise
-    ledger.describe(dump_spec(examined.inputs.spec), examined.inputs.manifest())
+    ledger.manifest.describe(dump_spec(examined.inputs.spec), examined.inputs.manifest())
     return _Ready(examined=examined, search=_search(examined.inputs, ledger))
 
 
 def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
     """Keep in the sweep what a failed task has said, and say where it is."""
     try:
-        ledger.add_to_log(
+        DriverWriter(ledger).add_to_log(
             PREPARATION, masked(f"{ledger.now().isoformat(timespec='seconds')}\n{error}\n\n{error.details}\n")
         )
     except RunStoppedError:  # the storage may be why it failed
@@ -291,9 +291,9 @@ def _with_log(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
 
 def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
     """Compare the sweep with what it would go on with; None: there is no sweep."""
-    if ledger.spec_text() is None:
+    if ledger.manifest.spec_text() is None:
         return None
-    recorded = ledger.manifest()
+    recorded = ledger.manifest.read()
     last = provenance.last_session(recorded)
     other_versions = provenance.version_notes(last.get("packages", {}), provenance.package_versions())
     if other_versions:
@@ -347,15 +347,16 @@ class _Run:
             require_shared(self.root)
         machines = len(_machines())
         concurrent = capacity().at_once(resources, asked=workers or resources.concurrent_limit)
-        self.ledger.note({"workers": workers_hardware()})
+        self.ledger.manifest.note({"workers": workers_hardware()})
+        writer = DriverWriter(self.ledger)
         for trial_id in search.superseded:
-            self.ledger.give_up(trial_id, "the sweep went on with another model, other data or another space")
+            writer.give_up(trial_id, "the sweep went on with another model, other data or another space")
         workload = self._prepare()
         if resources.concurrent_trials == "auto":
             resources = self._share(workload)
             concurrent = capacity().at_once(resources, asked=workers)
         if len(_machines()) != machines:  # an autoscaler has started those that trials run on
-            self.ledger.note({"workers": workers_hardware()})
+            self.ledger.manifest.note({"workers": workers_hardware()})
         self.interrupt.waits_for = (
             f"the running trials to save where they are, at most {resources.stop_grace_s:.0f} s "
             f"(resources.stop_grace_s)"
@@ -406,8 +407,9 @@ class _Run:
         )
         baselines = fetch(wait([measuring], "what the models know"), "measuring what the models know")
         rows = [_baseline_row(baseline) for baseline in baselines]
-        self.ledger.publish_baselines(rows)
-        self.ledger.publish_forget_examples(_forget_example_rows(inputs.datasets))
+        writer = DriverWriter(self.ledger)
+        writer.publish_baselines(rows)
+        writer.publish_forget_examples(_forget_example_rows(inputs.datasets))
         self._look_for_something_to_unlearn(rows)
         return workload
 
@@ -447,7 +449,7 @@ class _Run:
             nodes=_machines(),
             gpus=offered_gpus(),
         )
-        self.ledger.note({"sharing": sharing.as_json()})
+        self.ledger.manifest.note({"sharing": sharing.as_json()})
         self.events.shared(str(sharing))
         return resources
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import StorageError
 from orchestrator.identity import canonical_json, content_hash
-from orchestrator.ledger import BASELINES_FILE, DECISIONS, Ledger
+from orchestrator.ledger import BASELINES_FILE, DECISIONS, Ledger, TrialWriter
 from orchestrator.pareto import hypervolume
 from trainables.records import EvaluationRecord, Status
 from trainables.trial import Rank
@@ -60,7 +60,7 @@ class _Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialLedger(Ledger):
+class TrialLedger(TrialWriter):
     """A sweep's files, for its trials."""
 
     workload_hash: str | None = None
@@ -71,10 +71,7 @@ class TrialLedger(Ledger):
     def of(cls, ledger: Ledger, spec: "SweepSpec", workload_hash: str) -> Self:
         """Give the same files to the trials of a sweep."""
         return cls(
-            storage=ledger.storage,
-            sweep=ledger.sweep,
-            now=ledger.now,
-            driver=ledger.driver,
+            ledger,
             workload_hash=workload_hash if spec.search.across == "seeds" else None,
         )
 
@@ -86,7 +83,7 @@ class TrialLedger(Ledger):
         """
         evaluations = [evaluation for evaluation in evaluations if evaluation.step > 0]
         rung = evaluations[-1].step
-        trial = self.trial(trial_id)
+        trial = self.ledger.trial(trial_id)
         corner = (self._base_quality(trial["forget_set"]), worst_performance)
         self._read_what_is_new()
         own = _area([{name: getattr(e, name) for name in _COLUMNS[1:]} for e in evaluations], corner)
@@ -107,7 +104,7 @@ class TrialLedger(Ledger):
         """
         if self.workload_hash is None:
             return reason
-        trial = self.trial(trial_id)
+        trial = self.ledger.trial(trial_id)
         target_step = trial["target_step"]
         setting = [self.workload_hash, trial["forget_set"], trial["setting_id"] or trial_id, step]
         own = _Decision(trial_id=trial_id, step=step, target_step=target_step, reason=reason)
@@ -123,33 +120,32 @@ class TrialLedger(Ledger):
         """Return what was decided of a setting at a rung, once the trials that ended there on an axis up to ``after``
         went on; it is the trial's own decision where it is the first to ask."""
         path = f"{DECISIONS}/{content_hash([*setting, after])[:16]}.json"
-        self._require_lease()
-        self.storage.create(path, canonical_json(asdict(own)).encode())
+        self.ledger.fenced.create(path, canonical_json(asdict(own)).encode())
         try:
-            return TypeAdapter(_Decision).validate_json(self.storage.read(path) or b"", strict=True)
+            return TypeAdapter(_Decision).validate_json(self.ledger.storage.read(path) or b"", strict=True)
         except ValidationError:
             raise StorageError(
-                f"{self.storage.uri}/{path}: does not say what was decided of a setting at a rung; remove it, and "
-                f"resume the sweep, which decides again"
+                f"{self.ledger.storage.uri}/{path}: does not say what was decided of a setting at a rung; remove it, "
+                f"and resume the sweep, which decides again"
             ) from None
 
     def _read_what_is_new(self) -> None:
-        known, files = self._rivals.fingerprints, self._files.list("evaluations")
+        known, files = self._rivals.fingerprints, self.ledger.files.list("evaluations")
         if not known:
-            self._rivals.take_in(self.table("evaluations", [*_COLUMNS, "stratum"]))
+            self._rivals.take_in(self.ledger.table("evaluations", [*_COLUMNS, "stratum"]))
         else:
             changed = [path for path in files.keys() | known.keys() if files.get(path) != known.get(path)]
             self._rivals.forget(PurePosixPath(path).stem for path in changed)
-            for file in self._files.open_all("evaluations", sorted(files.keys() & set(changed))):
+            for file in self.ledger.files.open_all("evaluations", sorted(files.keys() & set(changed))):
                 self._rivals.take_in(file.rows)
         self._rivals.fingerprints = files  # listed before they were read: what changed since is read again
 
     def _base_quality(self, forget_set: str) -> float:
-        for row in self.baselines():
-            if (row["model"], row["forget_set"]) == ("base", forget_set):
-                return float(row["unlearning_quality"])
+        base = self.ledger.baselines().base(forget_set)
+        if base is not None:
+            return float(base["unlearning_quality"])
         raise StorageError(
-            f"{self.storage.uri}/{BASELINES_FILE}: says nothing of the base model on '{forget_set}', which "
+            f"{self.ledger.storage.uri}/{BASELINES_FILE}: says nothing of the base model on '{forget_set}', which "
             f"hypervolume is measured from; put the file back, or resume the sweep, which measures it again"
         )
 

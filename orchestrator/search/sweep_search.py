@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.driver import driven_s
 from orchestrator.errors import SweepError
 from orchestrator.identity import canonical_json, stratum_name, trial_key
-from orchestrator.ledger import BASELINES_FILE, Ledger
+from orchestrator.ledger import BASELINES_FILE, DriverWriter, Ledger
 from orchestrator.search.budget import Budget
 from orchestrator.search.replicates import Replicates
 from orchestrator.search.strata import DIVERGED_VALUES, Observation, Proposal, Stratum
@@ -85,6 +85,7 @@ class SweepSearch:
     ) -> None:
         self._spec = spec
         self._ledger = ledger
+        self._writer = DriverWriter(ledger)
         self._workload_hash = workload_hash
         self._parts = studies_of(spec)
         self._study_of = {
@@ -229,7 +230,7 @@ class SweepSearch:
             elif trial_id in self.statuses:
                 self._repeat(assignment)
             else:
-                self._ledger.propose(
+                self._writer.propose(
                     assignment.trial,
                     number=assignment.proposal.number,
                     distribution=self._spec.data.forget_sets[assignment.trial.forget_set].distribution,
@@ -239,7 +240,7 @@ class SweepSearch:
         if self.is_out_of_time:
             return None
         assignment = self._unfinished.pop(0)
-        self._ledger.reopen(assignment.trial)
+        self._writer.reopen(assignment.trial)
         return self._hand_out(assignment)
 
     def _propose(self, name: str) -> None:
@@ -283,7 +284,7 @@ class SweepSearch:
     def _repeat(self, assignment: Assignment) -> None:
         """Take an ended trial's being proposed once more: it goes on if it is asked to go further, and could."""
         further = self._goes_further(assignment)
-        self._ledger.propose_again(assignment.trial, assignment.proposal.as_json())
+        self._writer.propose_again(assignment.trial, assignment.proposal.as_json())
         if further:
             del self.statuses[assignment.trial.trial_id]
             self._unfinished.append(assignment)
@@ -339,7 +340,7 @@ class SweepSearch:
             self._unfinished.append(assignment)
             return None
         if status not in ENDED:
-            self._ledger.fail(trial_id, message)
+            self._writer.fail(trial_id, message)
             status = Status.FAILED
         self.end(assignment, Status(status))
         return Status(status)
@@ -366,8 +367,9 @@ class SweepSearch:
 
     def _base_performance(self, forget_set: str) -> float:
         if not self._base_performances:
-            rows = [row for row in self._ledger.baselines() if row["model"] == "base"]
-            self._base_performances = {row["forget_set"]: row["performance"] for row in rows}
+            baselines = self._ledger.baselines()
+            bases = {name: baselines.base(name) for name in self._spec.data.forget_sets}
+            self._base_performances = {name: row["performance"] for name, row in bases.items() if row is not None}
         if forget_set not in self._base_performances:
             raise SweepError(
                 f"{self._ledger.storage.uri}/{BASELINES_FILE}: says nothing of the base model on '{forget_set}', which "

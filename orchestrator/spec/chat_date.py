@@ -21,7 +21,7 @@ def keep_chat_date(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
     Raises:
         SweepError: the stored spec cannot be read.
     """
-    if not _is_open(spec) or ledger.spec_text() is None:
+    if not _is_open(spec) or ledger.manifest.spec_text() is None:
         return spec
     return dated(spec, stored_spec(ledger).model.chat_date)
 
@@ -54,5 +54,5 @@ def day_of_creation(ledger: Ledger) -> date | None:
 
     It is what a chat template is told in a sweep whose spec keeps no date.
     """
-    started = ledger.manifest().get("started_at") if ledger.spec_text() is not None else None
+    started = ledger.manifest.read().get("started_at") if ledger.manifest.spec_text() is not None else None
     return datetime.fromisoformat(started).astimezone().date() if isinstance(started, str) else None

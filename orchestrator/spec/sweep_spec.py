@@ -328,7 +328,7 @@ def validate_spec(data: object, where: str) -> SweepSpec:
 def stored_spec(ledger: Ledger) -> SweepSpec:
     """Read a sweep's resolved spec back."""
     where = f"{ledger.storage.uri}/{SPEC}"
-    data = parse_yaml(ledger.spec_text() or "", where)
+    data = parse_yaml(ledger.manifest.spec_text() or "", where)
     if isinstance(data, dict) and isinstance(data.get("search"), dict):
         data["search"].setdefault("across", "each")  # all that there was before the key
     return validate_spec(data, where)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.errors import LedgerWarning, SweepError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger
 from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import TRIALS
 from orchestrator.preparation import ModelCache
@@ -59,7 +59,7 @@ def test_a_trials_file_cannot_name_another_file(tmp_path):
     """A ledger from elsewhere may hold any text as a trial's id; it must be that of its file."""
     ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     (path,) = tmp_path.glob("tiny/trials/*.parquet")
     row = ledger.trial(trial.trial_id)
     forged = pa.Table.from_pylist([{**row, "trial_id": "../../outside"}], schema=TRIALS)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.storage import LocalStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
@@ -58,8 +58,8 @@ READERS = {
 }
 READ = """
 import sys, time
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.storage.protocol import LocalStorage
+from orchestrator.ledger import DriverWriter, Ledger, repair_ledger
+from orchestrator.storage import LocalStorage
 from pathlib import Path
 ledger = Ledger(storage=LocalStorage(Path(sys.argv[1])), sweep="bench")
 times = []
@@ -107,14 +107,15 @@ def growth(folder: Path, *, steps: int, per_step: int) -> tuple[list[float], lis
     explained = [list(examples(random, step, per_step)) for step in range(1, steps + 1)]
     config = TrialConfig(learning_rate=1e-3, batch_size=32)
     trial = Trial(trial_id="0" * 16, forget_set="a", seed=0, config=config, steps=(steps,), horizon=None)
-    ledger.propose(
+    DriverWriter(ledger).propose(
         trial, number=0, distribution="in", proposal={"number": 0, "point": {}, "step_index": 0, "notes": {}}
     )
     walls, processor, floor = [], [], []
+    worker = TrialWriter(ledger)
     for count in range(1, steps + 1):
         flat = [row for rows in explained[:count] for row in rows]
         start, start_processor = time.perf_counter(), time.process_time()
-        ledger.publish(trial.trial_id, evaluated[:count], flat, None)
+        worker.publish(trial.trial_id, evaluated[:count], flat, None)
         walls.append(1000 * (time.perf_counter() - start))
         processor.append(1000 * (time.process_time() - start_processor))
         written = {
@@ -127,7 +128,7 @@ def growth(folder: Path, *, steps: int, per_step: int) -> tuple[list[float], lis
 def fill(ledger: Ledger, *, trials: int, steps: int, per_step: int, committed: int) -> list[float]:
     """Write the ledger; the first and last ``committed`` trials evaluation by evaluation. Give ms of those commits."""
     random = np.random.default_rng(0)
-    times = []
+    times, driver, worker = [], DriverWriter(ledger), TrialWriter(ledger)
     for number in range(trials):
         config = TrialConfig(learning_rate=float(10 ** random.uniform(-6, -3)), batch_size=32)
         trial = Trial(
@@ -136,7 +137,7 @@ def fill(ledger: Ledger, *, trials: int, steps: int, per_step: int, committed: i
         )  # fmt: skip
         point = {"learning_rate": config.learning_rate}
         proposal = {"number": number // 4, "point": point, "step_index": steps - 1, "notes": {}}
-        ledger.propose(trial, number=number // 4, distribution="out" if number % 2 else "in", proposal=proposal)
+        driver.propose(trial, number=number // 4, distribution="out" if number % 2 else "in", proposal=proposal)
         evaluated = evaluations(random, steps)
         explained = [list(examples(random, step, per_step)) for step in range(1, steps + 1)]
         by_one = number < committed or number >= trials - committed
@@ -144,7 +145,7 @@ def fill(ledger: Ledger, *, trials: int, steps: int, per_step: int, committed: i
             outcome = Outcome(status=Status.COMPLETED, last_step=steps, message=None, elapsed_s=1.0)
             flat = [row for rows in explained[:count] for row in rows]
             start = time.perf_counter()
-            ledger.publish(trial.trial_id, evaluated[:count], flat, outcome if count == steps else None)
+            worker.publish(trial.trial_id, evaluated[:count], flat, outcome if count == steps else None)
             if by_one:
                 times.append(1000 * (time.perf_counter() - start))
     return times
@@ -160,7 +161,7 @@ def main() -> None:
     say(f"{asked.trials} trials x {asked.steps} steps x {asked.examples} examples; Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(storage=LocalStorage(Path(folder)), sweep="bench")
-        ledger.create(SPEC.replace("STEPS", str(list(range(1, asked.steps + 1)))), {}, {})
+        ledger.manifest.create(SPEC.replace("STEPS", str(list(range(1, asked.steps + 1)))), {}, {})
         committed = min(50, asked.trials // 2)
         times = fill(ledger, trials=asked.trials, steps=asked.steps, per_step=asked.examples, committed=committed)
         half = len(times) // 2
@@ -187,9 +188,9 @@ def main() -> None:
                 f"{statistics.median(processor[last]):.1f} ms; the same bytes written, synced and renamed only: "
                 f"{statistics.median(floor):.1f} and {statistics.median(floor[last]):.1f} ms"
             )
-        say(f"mending: {in_a_process(folder, 'ledger.mend()', times=1)}")
+        say(f"repairing: {in_a_process(folder, 'repair_ledger(ledger)', times=1)}")
         report_readers(folder, "before merging", say)
-        say(f"merging: {in_a_process(folder, 'ledger.merge()', times=1)}")
+        say(f"merging: {in_a_process(folder, 'DriverWriter(ledger).merge()', times=1)}")
         copies = sum(path.stat().st_size for path in Path(folder).glob("merged/*"))
         say(f"{copies / 2**20:.0f} MiB of merged copies")
         report_readers(folder, "merged", say)

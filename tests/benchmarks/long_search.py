@@ -18,7 +18,7 @@ from rich.console import Console
 
 from orchestrator.frontier import frontiers
 from orchestrator.identity import trial_key
-from orchestrator.ledger import BASELINES, Ledger
+from orchestrator.ledger import BASELINES, DriverWriter, Ledger, TrialWriter
 from orchestrator.monitor import sweep_status
 from orchestrator.report.importances import importances
 from orchestrator.search import SweepSearch, TrialLedger, export_journal
@@ -73,11 +73,12 @@ def long_spec(*, trials: int, steps: int) -> SweepSpec:
 
 def fill(ledger: Ledger, spec: SweepSpec) -> None:
     """Write every trial of the search, with points and numbers drawn at random; seeds share their points."""
-    ledger.create(dump_spec(spec), {}, {})
+    ledger.manifest.create(dump_spec(spec), {}, {})
     random = np.random.default_rng(0)
     measured = evaluations(random, 1)[0]
     names = [name for name in BASELINES.names if isinstance(getattr(measured, name, None), float)]
-    ledger.publish_baselines(
+    driver, worker = DriverWriter(ledger), TrialWriter(ledger)
+    driver.publish_baselines(
         [
             {"model": model, "forget_set": name, **dict.fromkeys(names, 1.0 + index)}
             for index, model in enumerate(("base", "reference-0", "reference-1"))
@@ -95,8 +96,8 @@ def fill(ledger: Ledger, spec: SweepSpec) -> None:
                 config = trial_config(settings(spec.space, point))
                 trial = Trial(trial_id="", forget_set=name, seed=seed, config=config, steps=spec.steps, horizon=None)
                 trial = Trial(**{**vars(trial), "trial_id": trial_key(trial, workload_hash=WORKLOAD)})
-                ledger.propose(trial, number=number, distribution=forget_set.distribution, proposal=proposal)
-                ledger.publish(trial.trial_id, evaluations(random, len(spec.steps)), [], outcome)
+                driver.propose(trial, number=number, distribution=forget_set.distribution, proposal=proposal)
+                worker.publish(trial.trial_id, evaluations(random, len(spec.steps)), [], outcome)
 
 
 def main() -> None:
@@ -112,7 +113,7 @@ def main() -> None:
         folder = asked.folder or Path(scratch)
         spec = long_spec(trials=asked.trials, steps=asked.steps)
         ledger = Ledger(storage=LocalStorage(folder), sweep="long")
-        if ledger.spec_text() is None:
+        if ledger.manifest.spec_text() is None:
             fill(ledger, spec)
         say(f"{asked.trials} trials x {asked.steps} steps, TPE, unmerged; Python {platform.python_version()}")
         for label, measure in measures(folder, spec).items():

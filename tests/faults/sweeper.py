@@ -21,7 +21,7 @@ import optuna
 import torch
 
 from orchestrator.driver import Interrupt, lease
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, repair_ledger
 from orchestrator.search import SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.sweep_spec import parse_yaml, validate_spec
@@ -104,15 +104,16 @@ def _drive(request: Request, workload: Any) -> None:
     with lease(ledger.storage, spec.name, Interrupt()) as held:
         ledger = replace(ledger, driver=held.number)
         ledger.storage.remove_leftovers()
-        ledger.repair()
-        ledger.create(request.spec, {}, {})
+        repair_ledger(ledger)
+        ledger.manifest.create(request.spec, {}, {})
         search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=request.at_once)
+        sink = TrialWriter(ledger)
         engines = [Engine(workload) for _ in range(request.at_once)]
         running: dict[int, tuple[Any, TrialRun]] = {}
         while True:
             for index, engine in enumerate(engines):
                 if index not in running and (assignment := search.next()) is not None:
-                    running[index] = (assignment, TrialRun(engine, assignment.trial, ledger))
+                    running[index] = (assignment, TrialRun(engine, assignment.trial, sink))
             if not running:
                 break
             for index, (assignment, run) in list(running.items()):
@@ -123,7 +124,7 @@ def _drive(request: Request, workload: Any) -> None:
                     search.end(assignment, run.outcome.status)
                     del running[index]
         assert search.is_exhausted()
-    ledger.merge()
+    DriverWriter(ledger).merge()
 
 
 def _watch(log: Path, die_at: int | None) -> None:

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import BASELINES, Ledger
+from orchestrator.ledger import BASELINES, DriverWriter, Ledger, TrialWriter, repair_ledger
 from orchestrator.ledger.schema import TABLES
 from orchestrator.storage import LocalStorage
 from tests.faults.crashes import CALLS, run_in_child
@@ -55,28 +55,29 @@ def write(folder, done):
     ledger = Ledger(storage=storage, sweep="crashed", now=lambda: datetime(2026, 1, 2, tzinfo=UTC))
     storage.create("lock", b"holder")
     storage.remove_leftovers()
-    ledger.repair()
-    if ledger.spec_text() is None:
-        ledger.create("name: crashed\n", {"seed": 1}, {"python": "3.11"})
-    ledger.publish_baselines([BASELINE])
-    ledger.publish_forget_examples([FORGET_EXAMPLE])
+    repair_ledger(ledger)
+    if ledger.manifest.spec_text() is None:
+        ledger.manifest.create("name: crashed\n", {"seed": 1}, {"python": "3.11"})
+    DriverWriter(ledger).publish_baselines([BASELINE])
+    DriverWriter(ledger).publish_forget_examples([FORGET_EXAMPLE])
     for number, steps in enumerate([2, 1]):
         write_trial(ledger, make_trial(seed=number), number, steps)
-        ledger.merge()
+        DriverWriter(ledger).merge()
 
 
 def write_trial(ledger, trial, number, steps):
+    worker = TrialWriter(ledger)
     proposed = {row["trial_id"]: row for row in ledger.trials()}
     if trial.trial_id not in proposed:
-        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
+        DriverWriter(ledger).propose(trial, number=number, distribution="in", proposal=PROPOSAL)
     if proposed.get(trial.trial_id, {}).get("status") is None:
         done = len(ledger.published(trial.trial_id)[0])
         for count in range(min(done + 1, steps), steps + 1):
             ended = outcome(last_step=steps - 1) if count == steps else None
             evaluations = [evaluation_record(step) for step in range(count)]
-            ledger.publish(trial.trial_id, evaluations, [example_record(step) for step in range(count)], ended)
-            ledger.save_checkpoint(trial.trial_id, b"weights of step %d" % count)
-    ledger.discard_checkpoint(trial.trial_id)
+            worker.publish(trial.trial_id, evaluations, [example_record(step) for step in range(count)], ended)
+            worker.save_checkpoint(trial.trial_id, b"weights of step %d" % count)
+    worker.discard_checkpoint(trial.trial_id)
 
 
 def visible(folder):

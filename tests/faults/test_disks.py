@@ -8,7 +8,7 @@ import os
 import pytest
 
 from orchestrator.errors import StorageError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.storage import LocalStorage
 from tests.faults.disks import mount, mounted
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial
@@ -44,19 +44,20 @@ def test_a_full_disk_keeps_what_it_holds_and_takes_more_once_there_is_room(small
 def test_a_ledger_on_a_full_disk_loses_no_committed_row(small_disk):
     ledger = Ledger(storage=LocalStorage(small_disk / "sweep"), sweep="sweep")
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    worker = TrialWriter(ledger)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    worker.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     before = ledger.published(trial.trial_id)
     room = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_bsize))
     with pytest.raises(StorageError, match="No space left"):
-        ledger.publish(trial.trial_id, [evaluation_record(0), evaluation_record(2)], [example_record(0)], None)
+        worker.publish(trial.trial_id, [evaluation_record(0), evaluation_record(2)], [example_record(0)], None)
     with pytest.raises(StorageError, match="No space left"):
-        ledger.save_checkpoint(trial.trial_id, bytes(1000))
+        worker.save_checkpoint(trial.trial_id, bytes(1000))
     assert ledger.published(trial.trial_id) == before
     assert not list(small_disk.rglob("*.tmp"))
     (small_disk / "filler").unlink()
-    ledger.publish(trial.trial_id, [evaluation_record(0), evaluation_record(2)], [example_record(0)], None)
+    worker.publish(trial.trial_id, [evaluation_record(0), evaluation_record(2)], [example_record(0)], None)
     assert ledger.table("evaluations").num_rows == 2
 
 

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from orchestrator.errors import StorageError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.storage import object_store as object_storage
 from orchestrator.storage.protocol import ObjectStorage
 from orchestrator.storage.retries import Retries
@@ -198,13 +198,14 @@ def test_a_ledger_written_through_trouble_has_every_row_once(proxy, storage, s3_
     ledger = Ledger(storage=storage, sweep="sweep")
     trial = make_trial()
     proxy.faults = [503, 200, LOST, 200, 500, 200, CUT, LOST, 200, 500] * 2
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    worker = TrialWriter(ledger)
     for count in (1, 2, 3):
         evaluations = [evaluation_record(step) for step in range(count)]
         examples = [example_record(step) for step in range(count)]
-        ledger.publish(trial.trial_id, evaluations, examples, outcome(last_step=2) if count == 3 else None)
+        worker.publish(trial.trial_id, evaluations, examples, outcome(last_step=2) if count == 3 else None)
     with warnings.catch_warnings(action="error"):
-        ledger.merge()
+        DriverWriter(ledger).merge()
         assert ledger.table("evaluations").num_rows == 3
     assert proxy.faults == []
     folder = s3_server.folder / storage.uri.removeprefix("s3://")

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.storage import LocalStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
@@ -97,11 +97,12 @@ def commit_trials(ledger: Ledger, numbers) -> None:
     """Commit eight trials side by side, an evaluation at a time."""
     trials = [make_trial(seed=next(numbers)) for _ in range(8)]
     for number, trial in enumerate(trials):
-        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
+        DriverWriter(ledger).propose(trial, number=number, distribution="in", proposal=PROPOSAL)
+    worker = TrialWriter(ledger)
     for count in range(1, STEPS + 1):
         evaluations = [evaluation_record(step) for step in range(count)]
         examples = [example_record(step, f"verses-{i}") for step in range(count) for i in range(EXAMPLES)]
         ended = outcome(last_step=count - 1) if count == STEPS else None
         for trial in trials:
-            ledger.publish(trial.trial_id, evaluations, examples, ended)
-    ledger.merge()
+            worker.publish(trial.trial_id, evaluations, examples, ended)
+    DriverWriter(ledger).merge()

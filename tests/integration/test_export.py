@@ -17,7 +17,7 @@ import yaml
 from orchestrator.cli import main
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_point
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.points import EvaluatedStep, find_point
 from orchestrator.preparation import ModelCache, build_workload, train_model
 from orchestrator.preparation.work import model_tasks, workload_hash
@@ -156,7 +156,7 @@ def test_a_checkpoint_beyond_the_step_is_no_use_and_step_0_is_the_base_model(cop
     for export in (middle, base):
         assert export.provenance["from_step"] == 0
         assert export.verification.largest == 0
-    key = ledger.manifest()["models"]["base"]["key"]
+    key = ledger.manifest.read()["models"]["base"]["key"]
     cached = (copied.parent / ".models" / key / "model.safetensors").read_bytes()
     assert (tmp_path / "base" / "model.safetensors").read_bytes() == cached
 
@@ -174,7 +174,7 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
     base, ours, references = (f"{value:.6g}" for value in _heldout(copied, point))
     assert f"| heldout_nll | nats/token | {base} | **{ours}** | {references} |" in body
     facts = json.loads((exported / "provenance.json").read_text())
-    baselines = {row["model"]: row for row in ledger_of(copied).baselines() if row["forget_set"] == "verses"}
+    baselines = {row["model"]: row for row in ledger_of(copied).baselines().of("verses")}
     before, after = baselines["base"]["population_nll"], point.metrics["population_nll"]
     assert facts["prices"]["population_nll"] == {"base": before, "model": after, "lost": after - before}
     assert (
@@ -186,7 +186,7 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
     assert facts["chosen_by"] is None
     assert "chosen on the same evaluations" not in card
     assert facts["files"].keys() == {path.name for path in exported.iterdir()} - {"README.md", "provenance.json"}
-    assert facts["hashes"]["data_hash"] == ledger_of(copied).manifest()["data_hash"]
+    assert facts["hashes"]["data_hash"] == ledger_of(copied).manifest.read()["data_hash"]
     texts = [
         text for (text,) in duckdb.sql(f"select completion from '{copied}/references/forget_sets.parquet'").fetchall()
     ]
@@ -196,7 +196,7 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
 
 
 def _heldout(sweep: Path, point: EvaluatedStep) -> tuple[Any, ...]:
-    rows = {row["model"]: row for row in ledger_of(sweep).baselines() if row["forget_set"] == "verses"}
+    rows = {row["model"]: row for row in ledger_of(sweep).baselines().of("verses")}
     return rows["base"]["heldout_nll"], point.metrics["heldout_nll"], rows["reference-0"]["heldout_nll"]
 
 
@@ -233,7 +233,7 @@ def test_a_trial_of_other_data_is_refused_with_what_differs(copied: Path, tmp_pa
 
 
 def test_a_model_that_is_gone_from_the_storage_is_trained_anew(copied: Path, tmp_path: Path) -> None:
-    key = ledger_of(copied).manifest()["models"]["base"]["key"]
+    key = ledger_of(copied).manifest.read()["models"]["base"]["key"]
     shutil.rmtree(copied.parent / ".models" / key)
     told: list[str] = []
     export = export_point(ledger_of(copied), last_point(copied), tmp_path / "model", tell=told.append)
@@ -268,11 +268,11 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
     tasks = model_tasks(spec, datasets)
     cache = ModelCache(LocalStorage(storage))
     ledger = Ledger(storage=LocalStorage(storage / spec.name), sweep=spec.name)
-    ledger.create(dump_spec(spec), {}, {})
+    ledger.manifest.create(dump_spec(spec), {}, {})
     for task in tasks:
         train_model(spec, datasets, task, cache, ledger)
     workload, baselines = build_workload(spec, datasets, tasks, cache, ledger)
-    ledger.publish_baselines([_baseline_row(baseline) for baseline in baselines])
+    DriverWriter(ledger).publish_baselines([_baseline_row(baseline) for baseline in baselines])
     trial = make_trial(
         forget_set=next(iter(spec.data.forget_sets)),
         steps=spec.steps,
@@ -280,6 +280,6 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
         learning_rate=1e-2,
         **config,
     )
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
-    run_to_end(Engine(workload), trial, ledger)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    run_to_end(Engine(workload), trial, TrialWriter(ledger))
     return ledger, trial.trial_id

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.preparation import ModelCache, build_workload
 from orchestrator.preparation.work import model_tasks
 from orchestrator.search import SweepSearch
@@ -170,8 +170,8 @@ def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(tiny_sweep: 
             steps=spec.steps,
             horizon=None,
         )
-        mine.propose(trial, number=row["number"], distribution=row["distribution"], proposal=PROPOSAL)
-        run_to_end(Engine(workload), trial, mine)
+        DriverWriter(mine).propose(trial, number=row["number"], distribution=row["distribution"], proposal=PROPOSAL)
+        run_to_end(Engine(workload), trial, TrialWriter(mine))
     assert rows(tmp_path, "evaluations") == rows(tiny_sweep, "evaluations")
     assert rows(tmp_path, "examples") == rows(tiny_sweep, "examples")
 

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from orchestrator.identity import trial_key
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.search import Assignment, SweepSearch, TrialLedger
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.sweep_spec import validate_spec
@@ -193,20 +193,20 @@ class Driver:
 
         As real trials do, it publishes the base model's row too, and reports that only where the axis has step 0.
         """
-        trial = assignment.trial
+        trial, worker = assignment.trial, TrialWriter(self.ledger)
         records, status = invent(trial)
         base = [] if 0 in trial.steps or not self.base_rows else [base_record()]
         done = len([e for e in self.ledger.published(trial.trial_id)[0] if e.step in trial.steps])
         for count in range(done + 1, len(records) + 1):
             last = outcome(status, last_step=records[-1].step) if count == len(records) else None
             rows = [*base, *records[:count]]
-            self.ledger.publish(trial.trial_id, rows, [example_record(record.step) for record in rows], last)
+            worker.publish(trial.trial_id, rows, [example_record(record.step) for record in rows], last)
             self.search.observe(assignment, told(records[count - 1]))
             self._tick()
         if done == len(records):
             last_step = records[-1].step if records else 0
             rows = self.ledger.published(trial.trial_id)
-            self.ledger.publish(trial.trial_id, *rows, outcome(status, last_step=last_step))
+            worker.publish(trial.trial_id, *rows, outcome(status, last_step=last_step))
         self.search.end(assignment, status)
 
     def _tick(self) -> None:
@@ -232,7 +232,7 @@ def write_sweep(folder, spec: SweepSpec, **options) -> Ledger:
 
 def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
     """Write a whole sweep of invented numbers; ``options`` are those of ``Driver``."""
-    ledger.create(dump_spec(spec), {"sweep": spec.name}, {"python": "3.11"})
+    ledger.manifest.create(dump_spec(spec), {"sweep": spec.name}, {"python": "3.11"})
     Driver(make_search(spec, ledger), ledger, **options).run()
     models = {
         "base": base_record(),
@@ -240,13 +240,13 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
         "reference-1": evaluation_record(0, quality=3.0, performance=3.2, gen_ex=0.5, rel_ex=1.2),
     }
     skip = ("step", "status", "tokens_seen", "elapsed_s")
-    ledger.publish_forget_examples(
+    DriverWriter(ledger).publish_forget_examples(
         [
             {"forget_set": name, "example_id": "verses-000000", "prompt": "", "completion": name, "repetitions": 1}
             for name in spec.data.forget_sets
         ]
     )
-    ledger.publish_baselines(
+    DriverWriter(ledger).publish_baselines(
         [
             {"model": model, "forget_set": name, **{k: v for k, v in vars(record).items() if k not in skip}}
             for model, record in models.items()

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.driver import Interrupt, Watch, current_driver, driven_s, is_driven, is_stopping, lease, request_stop
 from orchestrator.driver.leases import LeaseLostError
 from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError, SweepGoneError, SweepInterruptedError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, repair_ledger
 from orchestrator.storage import LocalStorage
 from orchestrator.storage.protocol import ObjectStorage
 from tests.limits import HANG_S
@@ -235,24 +235,28 @@ def test_nothing_is_written_to_a_sweep_that_is_gone(removable):
     with hold(storage) as held:
         ledger = Ledger(storage=storage, sweep="tiny", driver=held.number)
         trial = make_trial()
-        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
-        ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None)
+        DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+        TrialWriter(ledger).publish(trial.trial_id, [evaluation_record()], [example_record()], None)
         remove()
         for write in (
-            lambda: ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL),
-            lambda: ledger.propose_again(trial, PROPOSAL),
-            lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None),
-            lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], outcome()),
-            lambda: ledger.fail(trial.trial_id, "died"),
+            lambda: DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL),
+            lambda: DriverWriter(ledger).propose_again(trial, PROPOSAL),
+            lambda: TrialWriter(ledger).publish(trial.trial_id, [evaluation_record()], [example_record()], None),
+            lambda: TrialWriter(ledger).publish(trial.trial_id, [evaluation_record()], [example_record()], outcome()),
+            lambda: DriverWriter(ledger).fail(trial.trial_id, "died"),
             lambda: ledger.trial(trial.trial_id),
-            lambda: ledger.save_checkpoint(trial.trial_id, b""),
-            lambda: ledger.discard_checkpoint(trial.trial_id),
-            lambda: ledger.create("", {}, {}),
-            lambda: ledger.note({}),
-            lambda: ledger.publish_baselines([]),
-            lambda: ledger.publish_forget_examples([]),
-            ledger.merge,
-            ledger.stopping,
+            lambda: TrialWriter(ledger).save_checkpoint(trial.trial_id, b""),
+            lambda: TrialWriter(ledger).discard_checkpoint(trial.trial_id),
+            lambda: ledger.manifest.create("", {}, {}),
+            lambda: ledger.manifest.note({}),
+            lambda: DriverWriter(ledger).publish_baselines([]),
+            lambda: DriverWriter(ledger).publish_forget_examples([]),
+            lambda: ledger.manifest.describe("", {}),
+            lambda: DriverWriter(ledger).add_to_log("preparation", ""),
+            lambda: repair_ledger(ledger),
+            DriverWriter(ledger).merge,
+            TrialWriter(ledger).stopping,
+            ledger.fenced.require_lease,
         ):
             with pytest.raises(SweepGoneError, match=r"sees no drivers/000001.json"):
                 write()
@@ -451,13 +455,13 @@ def test_a_ledger_of_a_lost_sweep_writes_nothing(storage):
         pass
     ledger = Ledger(storage=storage, sweep="tiny", driver=first.number)
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     with hold(storage):
         for write in (
-            lambda: ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL),
-            lambda: ledger.publish(trial.trial_id, [evaluation_record()], [example_record()], None),
-            lambda: ledger.fail(trial.trial_id, "died"),
-            lambda: ledger.save_checkpoint(trial.trial_id, b""),
+            lambda: DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL),
+            lambda: TrialWriter(ledger).publish(trial.trial_id, [evaluation_record()], [example_record()], None),
+            lambda: DriverWriter(ledger).fail(trial.trial_id, "died"),
+            lambda: TrialWriter(ledger).save_checkpoint(trial.trial_id, b""),
         ):
             with pytest.raises(LeaseLostError):
                 write()

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.export.model_card import describe, model_card
 from orchestrator.export.verification import Comparison, Verification
+from orchestrator.ledger import DriverWriter
 from orchestrator.points import EvaluatedStep
 from tests.orchestrator.helpers import evaluation_record, make_spec, write_sweep
 from trainables.config import TrialConfig
@@ -18,11 +19,13 @@ GEN_EX = ("unlearning_quality", "gen_ex", "gen_ex_abs", "gen_ex_per_token")
 def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
     ledger = write_sweep(tmp_path, make_spec())
     kept = [
-        row for row in ledger.baselines() if row["model"] in ("base", "reference-0", "reference-1")[: 1 + references]
+        row
+        for row in ledger.baselines().rows
+        if row["model"] in ("base", "reference-0", "reference-1")[: 1 + references]
     ]
     if references == 1:
         kept = [row | (dict.fromkeys(GEN_EX) if row["model"] != "base" else {}) for row in kept]
-    ledger.publish_baselines(kept)
+    DriverWriter(ledger).publish_baselines(kept)
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))

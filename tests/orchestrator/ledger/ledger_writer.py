@@ -4,22 +4,23 @@ import itertools
 import sys
 from pathlib import Path
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial
 
 
 def main(folder: str) -> None:
     ledger = Ledger(storage=LocalStorage(Path(folder)), sweep="killed")
+    driver, worker = DriverWriter(ledger), TrialWriter(ledger)
     for number in itertools.count():
         trial = make_trial(seed=number)
-        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
+        driver.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
         for count in range(1, 5):
             evaluations = [evaluation_record(step) for step in range(count)]
             examples = [
                 example_record(step, f"verses-{i:06d}", nll=i / 7) for step in range(count) for i in range(1500)
             ]
-            ledger.publish(trial.trial_id, evaluations, examples, None)
+            worker.publish(trial.trial_id, evaluations, examples, None)
             print(number, count, flush=True)  # noqa: T201
 
 

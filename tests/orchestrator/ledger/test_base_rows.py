@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.errors import SweepError
 from orchestrator.frontier import frontiers
+from orchestrator.ledger import TrialWriter, repair_ledger
 from orchestrator.monitor import Tracking, sweep_status
 from orchestrator.points import best_point, parse_conditions
 from orchestrator.query import query
@@ -128,7 +129,7 @@ def test_a_sweep_of_before_goes_on_without_a_second_row_or_a_refusal():
     with pytest.raises(Crash):
         Driver(make_search(spec, ledger), ledger, base_rows=False, crash_after=15).run()
     before = ledger.table("evaluations")
-    ledger.repair()
+    repair_ledger(ledger)
     Driver(make_search(spec, ledger), ledger).run()
     assert before.num_rows > 3
     assert make_search(spec, ledger).is_exhausted()
@@ -142,7 +143,8 @@ def test_a_sweep_of_before_goes_on_without_a_second_row_or_a_refusal():
 
 def test_no_area_is_of_the_base_model_when_trials_are_ranked():
     """Where trials compute in bf16 it may read a little better than the baseline, which is measured in fp32."""
-    ledger = trial_ledger(write_sweep_to(memory_ledger(), make_spec(search={"trials": 2}, seeds=[0])))
+    ledger = write_sweep_to(memory_ledger(), make_spec(search={"trials": 2}, seeds=[0]))
+    ranking = trial_ledger(ledger)
     mine, other = (row["trial_id"] for row in ledger.trials() if row["forget_set"] == "verses")
     base = evaluation_record(0, quality=9.0, performance=2.9)
     for trial_id, first, records in (
@@ -152,11 +154,11 @@ def test_no_area_is_of_the_base_model_when_trials_are_ranked():
         for name in ("evaluations", "examples"):
             ledger.storage.remove(f"{name}/{trial_id}.parquet")
         rows = [*first, *records]
-        ledger.publish(trial_id, rows, [example_record(row.step) for row in rows], None)
+        TrialWriter(ledger).publish(trial_id, rows, [example_record(row.step) for row in rows], None)
     own, _ = ledger.published(mine)
-    assert ledger.rank(mine, own, worst_performance=6.0) == (2, 2)
+    assert ranking.rank(mine, own, worst_performance=6.0) == (2, 2)
     own, _ = ledger.published(other)
-    assert ledger.rank(other, own, worst_performance=6.0) == (1, 2)
+    assert ranking.rank(other, own, worst_performance=6.0) == (1, 2)
 
 
 def test_the_base_models_row_does_not_keep_a_trial_ended_that_was_let_go():
@@ -167,7 +169,7 @@ def test_the_base_models_row_does_not_keep_a_trial_ended_that_was_let_go():
     falling = [evaluation_record(step, performance=3 + step / 10, gen_ex=1.0) for step in (2, 5)]
     rows = [base_record(), *falling]
     ended = outcome(last_step=5, message="past the target, at one evaluation")
-    ledger.publish(assignment.trial.trial_id, rows, [example_record(row.step) for row in rows], ended)
+    TrialWriter(ledger).publish(assignment.trial.trial_id, rows, [example_record(row.step) for row in rows], ended)
     assert make_search(spec, ledger).next().trial.trial_id == assignment.trial.trial_id
 
 

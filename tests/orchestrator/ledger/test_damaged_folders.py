@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.errors import LedgerWarning, StorageError
-from orchestrator.ledger import Ledger, open_sweep
+from orchestrator.ledger import DriverWriter, Ledger, open_sweep, repair_ledger
 from orchestrator.ledger.merged import SOURCES_KEY
 from orchestrator.preparation import Examined
 from orchestrator.report import page as report
@@ -37,7 +37,7 @@ def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound") / "sweeps"
     spec = make_spec(name="first", search={"trials": 2})
     ledger = write_sweep(folder, spec)
-    ledger.publish_forget_examples(
+    DriverWriter(ledger).publish_forget_examples(
         [
             {"forget_set": name, "example_id": f"{name}-000000", "prompt": "", "completion": "x", "repetitions": 1}
             for name in spec.data.forget_sets
@@ -251,7 +251,7 @@ def test_the_status_of_all_sweeps_goes_on_past_a_folder_that_may_not_be_read(fol
 @pytest.mark.parametrize("stamp", [b"", b"null", b"[]", b"[" * 9999, b'{"a": 1}', b"\xff"])
 def test_a_merged_copy_without_a_sound_stamp_is_named_and_no_row_is_missing(folder, call, stamp):
     ledger = Ledger(storage=LocalStorage(folder), sweep="first")
-    ledger.merge()
+    DriverWriter(ledger).merge()
     path = next(folder.glob("merged/evaluations-*.parquet"))
     rows = pq.read_table(path)
     pq.write_table(rows.replace_schema_metadata({**rows.schema.metadata, SOURCES_KEY: stamp}), path)
@@ -294,6 +294,6 @@ def test_a_reader_that_the_system_fails_takes_no_file_for_damaged(folder, monkey
         with pytest.raises(StorageError, match=rf"/first/evaluations/.*{said}"):
             ledger.table("evaluations")
         with pytest.raises(StorageError, match=said):
-            ledger.repair()
+            repair_ledger(ledger)
     assert (ledger.skipped, state(folder)) == ({}, before)
     assert ledger.table("evaluations").num_rows > 0

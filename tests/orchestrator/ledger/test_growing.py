@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import Ledger, parquet, table_files, to_table
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, parquet, table_files, to_table
 from orchestrator.ledger import trial_files as growing
 from orchestrator.ledger.parquet import AFTER_AT_MOST, decode, encode
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES
@@ -23,7 +23,7 @@ RECORDS = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in
 
 @pytest.fixture
 def trial(ledger):
-    ledger.propose(make_trial(), number=0, distribution="in", proposal=PROPOSAL)
+    DriverWriter(ledger).propose(make_trial(), number=0, distribution="in", proposal=PROPOSAL)
     return ledger.trials()[0]
 
 
@@ -84,11 +84,11 @@ def test_a_replaced_row_stands_behind_the_one_before(ledger, tmp_path):
     versions = []
     for proposal in ({**PROPOSAL, "number": 1}, {**PROPOSAL, "number": 2}):
         if not versions:
-            ledger.propose(trial, number=0, distribution="in", proposal=proposal)
+            DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=proposal)
         else:
-            ledger.propose_again(trial, proposal)
+            DriverWriter(ledger).propose_again(trial, proposal)
         versions.append(ledger.storage.read(f"trials/{trial.trial_id}.parquet"))
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
     versions.append(ledger.storage.read(f"trials/{trial.trial_id}.parquet"))
     for earlier, later in itertools.combinations(versions, 2):
         assert_readable_with_the_footer_of(earlier, later)
@@ -144,8 +144,8 @@ def test_a_commit_of_a_growing_trial_parses_nothing_and_writes_the_bytes_of_a_tr
     evaluations = [evaluation_record(step) for step in range(4)]
     ledgers = [Ledger(storage=LocalStorage(tmp_path / name), sweep="tiny") for name in ("grown", "whole")]
     for ledger in ledgers:
-        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
-    grown, whole = ledgers
+        DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    grown, whole = map(TrialWriter, ledgers)
     grown.publish(trial.trial_id, evaluations[:1], RECORDS[:3], None)
     with monkeypatch.context() as patch:
         patch.setattr(table_files, "decode", lambda *_, **__: pytest.fail("a file was parsed"))
@@ -159,11 +159,13 @@ def test_a_commit_of_a_growing_trial_parses_nothing_and_writes_the_bytes_of_a_tr
 
 def test_the_outcome_goes_into_the_trials_row_as_it_is_by_then(ledger):
     trial = make_trial()
-    ledger.propose(trial, number=0, distribution="in", proposal={**PROPOSAL, "number": 1})
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
-    driver = Ledger(storage=ledger.storage, sweep="tiny")
-    driver.propose_again(make_trial(steps=(0, 2, 5, 9)), {**PROPOSAL, "number": 2})
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal={**PROPOSAL, "number": 1})
+    worker = TrialWriter(ledger)
+    worker.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
+    DriverWriter(Ledger(storage=ledger.storage, sweep="tiny")).propose_again(
+        make_trial(steps=(0, 2, 5, 9)), {**PROPOSAL, "number": 2}
+    )
+    worker.publish(trial.trial_id, [evaluation_record(0)], [], outcome(last_step=0))
     row = ledger.trial(trial.trial_id)
     assert (row["target_step"], [entry["number"] for entry in json.loads(row["proposals"])]) == (9, [1, 2])
 
@@ -171,10 +173,11 @@ def test_the_outcome_goes_into_the_trials_row_as_it_is_by_then(ledger):
 def test_trials_of_one_worker_do_not_mix(ledger):
     trials = [make_trial(seed=seed) for seed in range(2)]
     for trial in trials:
-        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+        DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    worker = TrialWriter(ledger)
     for count in (1, 2):
         for trial in trials:
-            ledger.publish(trial.trial_id, [evaluation_record(step) for step in range(count)], [], None)
+            worker.publish(trial.trial_id, [evaluation_record(step) for step in range(count)], [], None)
     assert sorted(ledger.table("evaluations")["seed"].to_pylist()) == [0, 0, 1, 1]
 
 
@@ -194,3 +197,15 @@ def test_tables_gathered_are_their_rows_in_order_in_few_chunks(trial):
     assert gathered.count == len(tables)
     assert gathered.table().equals(pa.concat_tables(tables), check_metadata=True)
     assert gathered.table()["step"].num_chunks == 3
+
+
+def test_a_writer_goes_to_another_process_with_its_ledger_and_without_the_rows_it_remembers(ledger):
+    trial = make_trial()
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    worker = TrialWriter(ledger)
+    worker.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    there = pickle.loads(pickle.dumps(worker))
+    there.publish(trial.trial_id, [evaluation_record(0), evaluation_record(2)], [example_record(0)], outcome())
+    assert (there.ledger.sweep, there.ledger.driver) == (ledger.sweep, ledger.driver)
+    assert sorted(ledger.table("evaluations")["step"].to_pylist()) == [0, 2]
+    assert ledger.trial(trial.trial_id)["status"] == "completed"

@@ -25,7 +25,7 @@ from orchestrator.errors import LedgerWarning, SweepError
 from orchestrator.frontier import frontiers
 from orchestrator.frontier.summary import floor_note
 from orchestrator.identity import canonical_json
-from orchestrator.ledger import BASELINES, SCHEMA_VERSION, Ledger, to_table
+from orchestrator.ledger import BASELINES, SCHEMA_VERSION, DriverWriter, Ledger, TrialWriter, repair_ledger, to_table
 from orchestrator.ledger.parquet import UnreadableFileError, decode, encode
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES, VERSION_KEY
 from orchestrator.query import query
@@ -97,7 +97,7 @@ CONTRACT = {
 def proposed(ledger, *, seed=0, number=0, **config):
     trial = make_trial(seed=seed, **config)
     proposal = {"number": number, "point": {"a": 1}, "step_index": 2, "notes": {}}
-    ledger.propose(trial, number=number, distribution="in", proposal=proposal)
+    DriverWriter(ledger).propose(trial, number=number, distribution="in", proposal=proposal)
     return trial
 
 
@@ -152,7 +152,7 @@ def test_what_is_published_is_read_back(ledger):
     trial = proposed(ledger)
     evaluations = [evaluation_record(0, gen_ex=0.1), evaluation_record(2, status=Status.COLLAPSED, quality=1 / 3)]
     examples = [example_record(0, "a"), example_record(2, "a", nll=1e-300)]
-    ledger.publish(trial.trial_id, evaluations, examples, None)
+    TrialWriter(ledger).publish(trial.trial_id, evaluations, examples, None)
     assert ledger.published(trial.trial_id) == (evaluations, examples)
     assert ledger.trial(trial.trial_id)["status"] is None
     (row, _) = sorted(ledger.table("evaluations").to_pylist(), key=lambda row: row["step"])
@@ -161,7 +161,7 @@ def test_what_is_published_is_read_back(ledger):
 
 def test_a_worker_taken_for_dead_that_publishes_late_takes_no_row_back(ledger):
     """Its raylet is gone, and another worker has gone further with its trial."""
-    late, following = (Ledger(storage=ledger.storage, sweep=ledger.sweep) for _ in range(2))
+    late, following = (TrialWriter(Ledger(storage=ledger.storage, sweep=ledger.sweep)) for _ in range(2))
     trial_id = proposed(ledger).trial_id
     records = [(evaluation_record(step), example_record(step)) for step in (0, 2, 5)]
 
@@ -189,7 +189,7 @@ def test_what_was_never_published_is_empty(ledger):
 
 def test_only_the_columns_asked_for_are_read(ledger):
     trial = proposed(ledger)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [], None)
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [], None)
     assert ledger.table("evaluations", ["step"]).column_names == ["step"]
 
 
@@ -197,7 +197,7 @@ def test_only_the_columns_asked_for_are_read(ledger):
 def test_the_outcome_closes_the_row_and_keeps_the_proposal(ledger, status):
     trial = proposed(ledger)
     before = ledger.trial(trial.trial_id)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [], outcome(status, last_step=0, message="why"))
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [], outcome(status, last_step=0, message="why"))
     after = ledger.trial(trial.trial_id)
     assert (after["status"], after["last_step"], after["message"], after["elapsed_s"]) == (status.value, 0, "why", 4.5)
     assert after["ended_at"] >= after["started_at"] == before["started_at"]
@@ -207,8 +207,8 @@ def test_the_outcome_closes_the_row_and_keeps_the_proposal(ledger, status):
 
 def test_a_failure_keeps_the_published_rows(ledger):
     trial = proposed(ledger)
-    ledger.publish(trial.trial_id, [evaluation_record(0), evaluation_record(5)], [], None)
-    ledger.fail(trial.trial_id, "the worker died")
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0), evaluation_record(5)], [], None)
+    DriverWriter(ledger).fail(trial.trial_id, "the worker died")
     row = ledger.trial(trial.trial_id)
     assert (row["status"], row["last_step"], row["message"], row["elapsed_s"]) == ("failed", 5, "the worker died", 2.5)
     assert len(ledger.published(trial.trial_id)[0]) == 2
@@ -216,7 +216,7 @@ def test_a_failure_keeps_the_published_rows(ledger):
 
 def test_a_failure_before_the_first_evaluation(ledger):
     trial = proposed(ledger)
-    ledger.fail(trial.trial_id, "no model")
+    DriverWriter(ledger).fail(trial.trial_id, "no model")
     assert (ledger.trial(trial.trial_id)["status"], ledger.trial(trial.trial_id)["last_step"]) == ("failed", 0)
 
 
@@ -229,7 +229,7 @@ def test_trials_come_by_stratum_and_number(ledger):
 @pytest.mark.parametrize("table", CONTRACT)
 def test_the_files_hold_every_column_of_the_contract(ledger, tmp_path, table):
     trial = proposed(ledger)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     names = pq.read_schema(tmp_path / "tiny" / table / f"{trial.trial_id}.parquet").names
     assert set(CONTRACT[table]) <= set(names)
 
@@ -237,9 +237,9 @@ def test_the_files_hold_every_column_of_the_contract(ledger, tmp_path, table):
 @pytest.mark.parametrize("table", [*TABLES, "baselines", "forget_sets"])
 def test_files_say_their_version_units_and_meanings(ledger, tmp_path, table):
     trial = proposed(ledger)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
-    ledger.publish_baselines([])
-    ledger.publish_forget_examples([])
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    DriverWriter(ledger).publish_baselines([])
+    DriverWriter(ledger).publish_forget_examples([])
     path = f"{table}/{trial.trial_id}.parquet" if table in TABLES else f"references/{table}.parquet"
     schema = pq.read_schema(tmp_path / "tiny" / path)
     assert schema.metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
@@ -260,10 +260,10 @@ def test_a_column_that_the_schema_lacks_is_our_bug():
 
 
 def test_baselines_read_back(ledger):
-    assert ledger.baselines() == []
+    assert ledger.baselines().rows == []
     row = {"model": "base", "forget_set": "verses", "performance": 3.0, "unlearning_quality": 1.5, "rel_ex": 2.0}
-    ledger.publish_baselines([row])
-    (read,) = ledger.baselines()
+    DriverWriter(ledger).publish_baselines([row])
+    (read,) = ledger.baselines().rows
     assert {name: read[name] for name in row} == row
     assert set(read) == set(BASELINES.names)
 
@@ -272,12 +272,12 @@ def test_the_texts_that_are_unlearned_read_back(ledger):
     assert ledger.forget_examples().num_rows == 0
     texts = {"prompt": "", "completion": "<b>\u2028\0"}
     row = {"forget_set": "verses", "example_id": "verses-000000", **texts, "repetitions": 4}
-    ledger.publish_forget_examples([row])
+    DriverWriter(ledger).publish_forget_examples([row])
     assert ledger.forget_examples().to_pylist() == [row]
 
 
 def test_a_sweep_exists_once_its_spec_does(ledger):
-    assert (ledger.spec_text(), ledger.manifest()) == (None, {})
+    assert (ledger.manifest.spec_text(), ledger.manifest.read()) == (None, {})
     order = []
 
     class Watched(LocalStorage):
@@ -286,31 +286,31 @@ def test_a_sweep_exists_once_its_spec_does(ledger):
             super().publish(path, content)
 
     watched = Ledger(storage=Watched(Path(ledger.storage.uri)), sweep="tiny")
-    watched.create("name: tiny\n", {"b": 1, "a": 2}, {"python": "3.11"})
+    watched.manifest.create("name: tiny\n", {"b": 1, "a": 2}, {"python": "3.11"})
     assert order[-1] == "spec.yaml"
-    assert ledger.spec_text() == "name: tiny\n"
-    assert ledger.manifest() == {"a": 2, "b": 1, "python": "3.11"}
+    assert ledger.manifest.spec_text() == "name: tiny\n"
+    assert ledger.manifest.read() == {"a": 2, "b": 1, "python": "3.11"}
 
 
 def test_a_sweep_that_goes_on_keeps_what_it_began_with_and_notes_each_session(ledger):
     for number in range(3):
-        ledger.create("name: tiny\n", {"seed": 1}, {"session": number})
-    assert ledger.manifest() == {"seed": 1, "session": 0, "resumed": [{"session": 1}, {"session": 2}]}
+        ledger.manifest.create("name: tiny\n", {"seed": 1}, {"session": number})
+    assert ledger.manifest.read() == {"seed": 1, "session": 0, "resumed": [{"session": 1}, {"session": 2}]}
 
 
 def test_what_the_data_settles_is_written_over_what_was_begun_without_it(ledger):
-    ledger.create("steps: [1]\n", {"seed": 1}, {"session": 0})
-    ledger.create("steps: [1]\n", {"seed": 1}, {"session": 1})
-    ledger.describe("steps: [1, 2]\n", {"seed": 1, "data_hash": "a"})
-    assert ledger.spec_text() == "steps: [1, 2]\n"
-    assert ledger.manifest() == {"seed": 1, "data_hash": "a", "session": 0, "resumed": [{"session": 1}]}
+    ledger.manifest.create("steps: [1]\n", {"seed": 1}, {"session": 0})
+    ledger.manifest.create("steps: [1]\n", {"seed": 1}, {"session": 1})
+    ledger.manifest.describe("steps: [1, 2]\n", {"seed": 1, "data_hash": "a"})
+    assert ledger.manifest.spec_text() == "steps: [1, 2]\n"
+    assert ledger.manifest.read() == {"seed": 1, "data_hash": "a", "session": 0, "resumed": [{"session": 1}]}
 
 
 def test_a_sweep_that_cannot_be_is_taken_back(ledger):
-    ledger.create("name: tiny\n", {"seed": 1}, {"session": 0})
-    ledger.withdraw()
-    assert ledger.spec_text() is None
-    assert ledger.manifest() == {}
+    ledger.manifest.create("name: tiny\n", {"seed": 1}, {"session": 0})
+    ledger.manifest.withdraw()
+    assert ledger.manifest.spec_text() is None
+    assert ledger.manifest.read() == {}
 
 
 def test_the_outcome_is_published_after_the_rows_it_speaks_of():
@@ -320,17 +320,17 @@ def test_the_outcome_is_published_after_the_rows_it_speaks_of():
     order = []
     publish = ledger.storage.publish
     ledger.storage.publish = lambda path, content: (order.append(path.partition("/")[0]), publish(path, content))
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome())
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome())
     assert order == ["examples", "evaluations", "trials"]
 
 
 def test_checkpoints_are_replaced_and_discarded(ledger):
     assert ledger.load_checkpoint("t") is None
-    ledger.save_checkpoint("t", b"one")
-    ledger.save_checkpoint("t", b"two")
+    TrialWriter(ledger).save_checkpoint("t", b"one")
+    TrialWriter(ledger).save_checkpoint("t", b"two")
     assert ledger.load_checkpoint("t") == b"two"
-    ledger.discard_checkpoint("t")
-    ledger.discard_checkpoint("t")
+    TrialWriter(ledger).discard_checkpoint("t")
+    TrialWriter(ledger).discard_checkpoint("t")
     assert ledger.load_checkpoint("t") is None
 
 
@@ -344,7 +344,9 @@ def test_a_plain_reader_sees_every_row_once_while_a_trial_grows(ledger, tmp_path
         for trial in trials:
             evaluations = [evaluation_record(s, gen_ex=None if s else 1.0) for s in range(step + 1)]
             examples = [example_record(s, f"e{i}") for s in range(step + 1) for i in range(2)]
-            ledger.publish(trial.trial_id, evaluations, examples, outcome(last_step=2) if step == 2 else None)
+            TrialWriter(ledger).publish(
+                trial.trial_id, evaluations, examples, outcome(last_step=2) if step == 2 else None
+            )
             (folder / "evaluations" / ".x.parquet.0123abcd.tmp").write_bytes(b"PAR1 left by a crash")
             expected["evaluations"].add((trial.trial_id, step))
             expected["examples"] |= {(trial.trial_id, step, f"e{i}") for i in range(2)}
@@ -366,9 +368,9 @@ def test_publishing_again_changes_no_byte(tmp_path):
     def content():
         return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
-    ledger.publish(trial.trial_id, *rows)
+    TrialWriter(ledger).publish(trial.trial_id, *rows)
     before = content()
-    ledger.publish(trial.trial_id, *rows)
+    TrialWriter(ledger).publish(trial.trial_id, *rows)
     assert content() == before
     assert len(before) == 3
 
@@ -397,7 +399,7 @@ DAMAGE = {
 def test_a_damaged_file_is_named_and_left_where_it_is_and_the_rest_is_read(ledger, tmp_path, damage):
     good, bad = (proposed(ledger, seed=seed) for seed in (0, 1))
     for trial in (good, bad):
-        ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+        TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     path = tmp_path / "tiny" / "evaluations" / f"{bad.trial_id}.parquet"
     content = damage(path.read_bytes())
     path.write_bytes(content)
@@ -410,7 +412,7 @@ def test_a_damaged_file_is_named_and_left_where_it_is_and_the_rest_is_read(ledge
         assert ledger.table("evaluations").num_rows == 1, "said once"
     aside = f"quarantine/evaluations/{bad.trial_id}.parquet"
     with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*set aside as {aside}"):
-        ledger.repair()
+        repair_ledger(ledger)
     assert (tmp_path / "tiny" / aside).read_bytes() == content
     assert not path.exists()
 
@@ -431,7 +433,7 @@ def test_no_flipped_bit_ever_changes_a_row(at, bit):
 
 def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger, tmp_path, monkeypatch):
     trial = proposed(ledger)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], None)
     folder = tmp_path / "tiny" / "evaluations"
     pq.write_table(pa.table({"learning_rate": ["text"]}), folder / "stray.parquet")
     (folder / "trials.parquet").write_bytes((tmp_path / "tiny" / "trials" / f"{trial.trial_id}.parquet").read_bytes())
@@ -439,7 +441,7 @@ def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger,
         assert ledger.table("evaluations").num_rows == 1
     monkeypatch.setattr(os, "replace", no_permission)
     with pytest.warns(LedgerWarning) as warned:
-        ledger.repair()
+        repair_ledger(ledger)
     messages = sorted(str(warning.message) for warning in warned)
     assert len(messages) == 2
     assert "stray.parquet: no file of a ledger" in messages[0]
@@ -447,7 +449,7 @@ def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger,
     assert all("left out, for it could not be moved" in message for message in messages)
     monkeypatch.undo()
     with pytest.warns(LedgerWarning, match="set aside as quarantine"):
-        ledger.repair()
+        repair_ledger(ledger)
     assert sorted(path.name for path in (tmp_path / "tiny/quarantine/evaluations").iterdir()) == [
         "stray.parquet",
         "trials.parquet",
@@ -476,7 +478,7 @@ def test_a_resumed_sweep_runs_again_what_lost_its_rows(tmp_path, table):
     victim = sorted((tmp_path / "damaged" / "tiny" / table).iterdir())[1]
     victim.write_bytes(b"damaged")
     with pytest.warns(LedgerWarning, match=victim.name):
-        ledger.repair()
+        repair_ledger(ledger)
     Driver(make_search(spec, ledger), ledger).run()
     for name in TABLES:
         assert same_rows(ledger, name) == same_rows(whole, name)
@@ -509,7 +511,11 @@ def test_files_of_version_1_are_read_through_the_migration(version_1):
         }
     for name in ("trials", "evaluations"):
         assert version_1.table(name).num_rows == pq.read_table(Path(version_1.storage.uri) / name).num_rows
-    assert {row["bleu"] for row in version_1.baselines()} == {row["chrf"] for row in version_1.baselines()} == {None}
+    assert (
+        {row["bleu"] for row in version_1.baselines().rows}
+        == {row["chrf"] for row in version_1.baselines().rows}
+        == {None}
+    )
 
 
 def test_a_sweep_of_version_1_goes_on_as_one_of_today(version_1):
@@ -533,7 +539,7 @@ def version_3(tmp_path):
 
 
 def test_rows_of_version_3_have_no_price_on_data_of_their_own_kind(version_3):
-    for rows in (version_3.table("evaluations").to_pylist(), version_3.baselines()):
+    for rows in (version_3.table("evaluations").to_pylist(), version_3.baselines().rows):
         assert rows
         assert {(row["population_nll"], row["distractor_nll"]) for row in rows} == {(None, None)}
     before = pq.read_table(Path(version_3.storage.uri) / "evaluations")
@@ -543,7 +549,7 @@ def test_rows_of_version_3_have_no_price_on_data_of_their_own_kind(version_3):
 def test_reference_models_of_version_3_have_no_exposure_that_could_be_taken_for_a_floor(version_3):
     stored = pq.read_table(Path(version_3.storage.uri) / "references" / "baselines.parquet").to_pylist()
     measured = {"gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality"}
-    for old, new in zip(stored, version_3.baselines(), strict=True):
+    for old, new in zip(stored, version_3.baselines().rows, strict=True):
         nulled = {name for name, value in old.items() if value is not None and new[name] is None}
         assert nulled == (measured if old["model"].startswith("reference") else set())
 

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import Ledger, merged
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, merged
 from orchestrator.ledger.schema import TABLES
 from orchestrator.ledger.table_files import TableFiles
 from orchestrator.query import query
@@ -48,14 +48,14 @@ def copy_is_used(ledger, name):
 @pytest.mark.parametrize("name", TABLES)
 def test_a_merged_table_has_the_same_rows_and_schema_and_is_read_from_one_file(ledger, name, monkeypatch):
     before = rows(ledger, name)
-    ledger.merge()
+    DriverWriter(ledger).merge()
     monkeypatch.setattr(TableFiles, "open", lambda *_: pytest.fail("a trial's own file was read"))
     assert rows(ledger, name) == before
     assert ledger.table(name).schema.equals(TABLES[name])
 
 
 def test_rows_are_sorted_by_forget_set_learning_rate_and_step(ledger):
-    ledger.merge()
+    DriverWriter(ledger).merge()
     for name in ("evaluations", "examples"):
         order = [
             (r["forget_set"], r["learning_rate"], r["step"], r["trial_id"]) for r in ledger.table(name).to_pylist()
@@ -67,23 +67,23 @@ def test_rows_are_sorted_by_forget_set_learning_rate_and_step(ledger):
 def test_the_tables_own_files_stay_as_they_are(ledger):
     folder = Path(ledger.storage.uri)
     before = {path: path.read_bytes() for name in TABLES for path in (folder / name).iterdir()}
-    ledger.merge()
+    DriverWriter(ledger).merge()
     assert {path: path.read_bytes() for name in TABLES for path in (folder / name).iterdir()} == before
 
 
 def test_merging_twice_leaves_one_copy_of_each_table(ledger):
-    ledger.merge()
+    DriverWriter(ledger).merge()
     first = copies(ledger)
-    ledger.merge()
+    DriverWriter(ledger).merge()
     assert copies(ledger) == first
     assert len(first) == len(TABLES)
 
 
 def test_a_row_committed_after_the_merge_is_seen_once(ledger):
-    ledger.merge()
+    DriverWriter(ledger).merge()
     trial = make_trial(seed=5)
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
-    ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome(last_step=0))
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome(last_step=0))
     assert copy_is_used(ledger, "evaluations"), "new trials do not end a copy"
     found = [row for row in ledger.table("evaluations").to_pylist() if row["trial_id"] == trial.trial_id]
     assert len(found) == 1
@@ -93,24 +93,24 @@ def test_a_row_committed_after_the_merge_is_seen_once(ledger):
 
 @pytest.mark.parametrize("change", ["republished", "removed"])
 def test_a_copy_is_ignored_once_a_source_has_changed_and_is_replaced_by_the_next_merge(ledger, change):
-    ledger.merge()
+    DriverWriter(ledger).merge()
     trial_id = ledger.trials()[0]["trial_id"]
     if change == "republished":
-        ledger.publish(trial_id, [evaluation_record(0, quality=77.0)], [example_record(0)], None)
+        TrialWriter(ledger).publish(trial_id, [evaluation_record(0, quality=77.0)], [example_record(0)], None)
     else:
         ledger.storage.remove(f"evaluations/{trial_id}.parquet")
     own = [row for row in ledger.table("evaluations").to_pylist() if row["trial_id"] == trial_id]
     assert [row["unlearning_quality"] for row in own][:1] == ([77.0] if change == "republished" else [])
     assert not copy_is_used(ledger, "evaluations")
     before = rows(ledger, "evaluations")
-    ledger.merge()
+    DriverWriter(ledger).merge()
     assert copy_is_used(ledger, "evaluations")
     assert rows(ledger, "evaluations") == before
     assert len(copies(ledger)) == len(TABLES)
 
 
 def test_a_copied_sweep_reads_its_trials_until_it_is_merged_again(ledger, tmp_path):
-    ledger.merge()
+    DriverWriter(ledger).merge()
     shutil.copytree(ledger.storage.uri, tmp_path / "copied")
     copied = Ledger(storage=LocalStorage(tmp_path / "copied"), sweep=ledger.sweep)
     assert rows(copied, "evaluations") == rows(ledger, "evaluations")
@@ -119,7 +119,7 @@ def test_a_copied_sweep_reads_its_trials_until_it_is_merged_again(ledger, tmp_pa
 @pytest.mark.parametrize("damage", ["truncated", "a bit flipped"])
 def test_a_damaged_copy_costs_time_and_no_rows(ledger, damage):
     before = {name: rows(ledger, name) for name in TABLES}
-    ledger.merge()
+    DriverWriter(ledger).merge()
     for name in copies(ledger):
         path = Path(ledger.storage.uri, name)
         content = path.read_bytes()
@@ -140,7 +140,7 @@ def test_a_damaged_copy_costs_time_and_no_rows(ledger, damage):
 def test_a_filter_on_forget_set_and_learning_rate_reads_few_row_groups(tmp_path, monkeypatch):
     monkeypatch.setattr(merged, "ROWS_A_GROUP", 16)
     ledger = write_sweep(tmp_path, make_spec(search={"trials": 12}))
-    ledger.merge()
+    DriverWriter(ledger).merge()
     (copy,) = merged.find(ledger.storage, "examples", ledger.storage.files("examples", ".parquet"))
     (fragment,) = copy.dataset.get_fragments()
     low, high = sorted(row["learning_rate"] for row in ledger.trials() if row["forget_set"] == "verses")[3:5]
@@ -155,9 +155,11 @@ def test_a_filter_on_step_reads_few_row_groups_where_trials_share_a_learning_rat
     ledger = Ledger(storage=LocalStorage(tmp_path / "grid"), sweep="grid")
     for seed in range(8):
         trial = make_trial(seed=seed)
-        ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
-        ledger.publish(trial.trial_id, [evaluation_record(step) for step in range(6)], [], outcome(last_step=5))
-    ledger.merge()
+        DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+        TrialWriter(ledger).publish(
+            trial.trial_id, [evaluation_record(step) for step in range(6)], [], outcome(last_step=5)
+        )
+    DriverWriter(ledger).merge()
     (copy,) = merged.find(ledger.storage, "evaluations", ledger.storage.files("evaluations", ".parquet"))
     (fragment,) = copy.dataset.get_fragments()
     assert len(fragment.split_by_row_group()) == 6
@@ -176,7 +178,7 @@ def current(ledger, name="evaluations"):
 @pytest.mark.usefixtures("small_copies")
 def test_a_big_table_has_several_copies_in_order_and_a_change_ends_only_its_own(ledger):
     before = rows(ledger, "evaluations")
-    ledger.merge()
+    DriverWriter(ledger).merge()
     parts = current(ledger)
     assert len(parts) > 2
     assert frozenset.union(*(part.sources for part in parts)) == set(ledger.storage.files("evaluations", ".parquet"))
@@ -186,7 +188,7 @@ def test_a_big_table_has_several_copies_in_order_and_a_change_ends_only_its_own(
     assert rows(ledger, "evaluations") == before
     changed = next(iter(parts[1].sources))
     trial_id = Path(changed).stem
-    ledger.publish(trial_id, *ledger.published(trial_id), None)
+    TrialWriter(ledger).publish(trial_id, *ledger.published(trial_id), None)
     assert [part.path for part in current(ledger)] == [part.path for part in (parts[0], *parts[2:])]
     assert rows(ledger, "evaluations") == before
 
@@ -199,7 +201,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("died_after", range(6))
 def test_a_merge_that_dies_anywhere_leaves_every_row_once(ledger, monkeypatch, died_after):
     """Old copies and new ones, of other boundaries, lie side by side: no row is taken from two."""
-    ledger.merge()
+    DriverWriter(ledger).merge()
     before = {name: rows(ledger, name) for name in TABLES}
     monkeypatch.setattr(merged, "ROWS_A_COPY", 9)
     left = iter(range(died_after))
@@ -216,14 +218,14 @@ def test_a_merge_that_dies_anywhere_leaves_every_row_once(ledger, monkeypatch, d
         assert rows(ledger, name) == before[name]
         counted = query([ledger], f"select count(*) n from {name}").to_pylist()
         assert counted == [{"n": len(before[name])}]
-    ledger.merge()
+    DriverWriter(ledger).merge()
     covered = [path for part in current(ledger) for path in part.sources]
     assert sorted(covered) == sorted(ledger.storage.files("evaluations", ".parquet"))
 
 
 def test_an_empty_sweep_can_be_merged(tmp_path):
     ledger = Ledger(storage=LocalStorage(tmp_path / "empty"), sweep="empty")
-    ledger.merge()
+    DriverWriter(ledger).merge()
     assert ledger.table("evaluations").num_rows == 0
 
 
@@ -231,10 +233,10 @@ def test_merging_works_on_object_storage():
     ledger = Ledger(storage=ObjectStorage("memory://merging"), sweep="tiny")
     for seed in range(3):
         trial = make_trial(seed=seed)
-        ledger.propose(trial, number=seed, distribution="in", proposal=PROPOSAL)
-        ledger.publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome(last_step=0))
+        DriverWriter(ledger).propose(trial, number=seed, distribution="in", proposal=PROPOSAL)
+        TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(0)], [example_record(0)], outcome(last_step=0))
     before = rows(ledger, "evaluations")
-    ledger.merge()
+    DriverWriter(ledger).merge()
     assert copy_is_used(ledger, "evaluations")
     assert rows(ledger, "evaluations") == before
 
@@ -264,11 +266,11 @@ def test_readers_see_every_row_once_while_trials_are_merged_and_committed(ledger
     assert ready.wait(HANG_S)
     for number in range(12):
         trial = make_trial(seed=100 + number)
-        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
+        DriverWriter(ledger).propose(trial, number=number, distribution="in", proposal=PROPOSAL)
         for count in (1, 2):
             records = [evaluation_record(step) for step in range(count)]
-            ledger.publish(trial.trial_id, records, [example_record(r.step) for r in records], None)
-            ledger.merge()
+            TrialWriter(ledger).publish(trial.trial_id, records, [example_record(r.step) for r in records], None)
+            DriverWriter(ledger).merge()
     stop.set()
     seen = results.get(timeout=HANG_S)
     reader.join(HANG_S)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.identity import canonical_json
+from orchestrator.ledger import DriverWriter
 from orchestrator.ledger.trial_setting import setting_columns, setting_id, setting_of, settings_text
 from orchestrator.spec import load_spec, trial_config
 from search_spaces import shipped_specs
@@ -163,7 +164,7 @@ def test_trials_of_one_setting_share_it_across_forget_sets_seeds_and_workloads()
         make_trial(seed=2, batch_size=8),
     ]
     for number, trial in enumerate(trials):
-        ledger.propose(trial, number=number, distribution="in", proposal=PROPOSAL)
+        DriverWriter(ledger).propose(trial, number=number, distribution="in", proposal=PROPOSAL)
     rows = {row["trial_id"]: (row["settings"], row["setting_id"]) for row in ledger.table("trials").to_pylist()}
     *same, other = (rows[trial.trial_id] for trial in trials)
     assert len(set(same)) == 1

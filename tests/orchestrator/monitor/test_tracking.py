@@ -16,7 +16,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from orchestrator.cli.app import app
 from orchestrator.errors import SweepError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.monitor import Tracking, open_trackers
 from orchestrator.monitor.trackers import SCALARS
 from orchestrator.monitor.tracking import TRACKERS
@@ -46,17 +46,17 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def growing(ledger: Ledger) -> Iterator[Any]:
     """A ledger with one trial, which has one more evaluation, or has ended, at each step of this iterator."""
-    ledger.create(dump_spec(make_spec()), {}, {})
+    ledger.manifest.create(dump_spec(make_spec()), {}, {})
     trial = make_trial(optimizer="lion", optimizer_settings={"beta1": 0.8})
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     records = [evaluation_record(step) for step in (0, 2, 5)]
 
     def grow() -> Iterator[str]:
         for count in (1, 3):
-            ledger.publish(trial.trial_id, records[:count], [], None)
+            TrialWriter(ledger).publish(trial.trial_id, records[:count], [], None)
             yield trial.trial_id
         ended = outcome(Status.DIVERGED, last_step=5, message="step 6: the loss is nan")
-        ledger.publish(trial.trial_id, records, [], ended)
+        TrialWriter(ledger).publish(trial.trial_id, records, [], ended)
         yield trial.trial_id
 
     return grow()

@@ -13,7 +13,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from orchestrator.identity import stratum_name
-from orchestrator.ledger import open_sweep
+from orchestrator.ledger import DriverWriter, open_sweep
 from orchestrator.report import data as report_data
 from orchestrator.report import importances as importances_module
 from orchestrator.report.data import Examples, look_up, point_after, read_report_data
@@ -137,7 +137,7 @@ def test_the_command_can_be_typed_as_it_stands():
 
 def test_what_was_not_measured_is_not_explained(tmp_path):
     ledger = write_sweep(tmp_path, make_spec(name="bare"))
-    ledger.publish_baselines([])
+    DriverWriter(ledger).publish_baselines([])
     bare = read_report_data(ledger)
     caption = frontier_figure(bare).caption
     assert "Diamond" not in caption

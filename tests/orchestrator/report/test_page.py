@@ -5,6 +5,7 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
+from orchestrator.ledger import DriverWriter
 from orchestrator.report import write_report
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import make_spec, write_sweep
@@ -36,7 +37,7 @@ class Visit:
 def url(tmp_path_factory):
     ledger = write_sweep(tmp_path_factory.mktemp("page"), make_spec(name="page", search={"trials": 8}))
     text = {"forget_set": "verses", "example_id": "verses-000000", "prompt": CANARY, "completion": CANARY}
-    ledger.publish_forget_examples([text])
+    DriverWriter(ledger).publish_forget_examples([text])
     return f"file://{write_report(ledger)}"
 
 

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.frontier import frontiers, points_shown
 from orchestrator.frontier.summary import is_same
-from orchestrator.ledger import Ledger, open_sweep
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, open_sweep
 from orchestrator.report import write_report
 from orchestrator.report.data import read_report_data
 from orchestrator.report.page import EXTREMES_SHOWN
@@ -65,9 +65,9 @@ class Page(HTMLParser):
 def publish(ledger, records, status=Status.COMPLETED, *, message=None, **trial):
     made = make_trial(**trial)
     proposal = {"number": 0, "point": {}, "step_index": 0, "notes": {}}
-    ledger.propose(made, number=0, distribution="in", proposal=proposal)
+    DriverWriter(ledger).propose(made, number=0, distribution="in", proposal=proposal)
     examples = [example_record(record.step) for record in records]
-    ledger.publish(made.trial_id, records, examples, outcome(status, message=message))
+    TrialWriter(ledger).publish(made.trial_id, records, examples, outcome(status, message=message))
     return made.trial_id
 
 
@@ -75,7 +75,7 @@ def new_sweep(folder):
     """A sweep without trials, whose only points are those of a space that needs no proposal."""
     spec = make_spec(search={"space": {"batch_size": 4, "learning_rate": 1e-3}})
     ledger = Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
-    ledger.create(dump_spec(spec), {"sweep": "tiny"}, {"started_at": "2026-01-01"})
+    ledger.manifest.create(dump_spec(spec), {"sweep": "tiny"}, {"started_at": "2026-01-01"})
     return ledger
 
 
@@ -89,8 +89,8 @@ def written(tmp_path_factory):
     """A whole sweep with texts, one of them hostile, and its page."""
     ledger = write_sweep(tmp_path_factory.mktemp("report"), make_spec(name="whole", search={"trials": 8}))
     text = {"forget_set": "verses", "example_id": "verses-000000"}
-    ledger.publish_forget_examples([{**text, "prompt": "In the beginning", "completion": CANARY}])
-    ledger.fail(ledger.trials()[0]["trial_id"], CANARY)
+    DriverWriter(ledger).publish_forget_examples([{**text, "prompt": "In the beginning", "completion": CANARY}])
+    DriverWriter(ledger).fail(ledger.trials()[0]["trial_id"], CANARY)
     return ledger, page_of(ledger)
 
 
@@ -164,18 +164,18 @@ def test_redaction_reaches_everything_written(written):
 def test_both_ends_of_the_examples_are_shown_and_no_others(tmp_path):
     ledger = new_sweep(tmp_path)
     trial = make_trial(steps=(2,))
-    ledger.propose(
+    DriverWriter(ledger).propose(
         trial, number=0, distribution="in", proposal={"number": 0, "point": {}, "step_index": 0, "notes": {}}
     )
     count = 2 * EXTREMES_SHOWN + 3
     examples = [
         replace(example_record(2, f"verses-{index:06d}"), gen_ex=float(count - index)) for index in range(count)
     ]
-    ledger.publish(trial.trial_id, [evaluation_record(2, gen_ex=1.0)], examples, outcome())
+    TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(2, gen_ex=1.0)], examples, outcome())
     texts = [
         {"forget_set": "verses", "example_id": row.example_id, "prompt": "", "completion": "c"} for row in examples
     ]
-    ledger.publish_forget_examples(texts)
+    DriverWriter(ledger).publish_forget_examples(texts)
     section = page_of(ledger, images=False).text.split("Most and least exposed examples")[-1]
     shown = [int(number) for number in re.findall(r"verses-(\d{6})", section)]
     assert shown == [*range(EXTREMES_SHOWN), *range(count - EXTREMES_SHOWN, count)]
@@ -236,7 +236,7 @@ def test_one_forget_set_is_compared_with_none(tmp_path):
 def test_a_sweep_that_was_interrupted(tmp_path):
     spec = make_spec(name="cut", search={"trials": 6})
     ledger = Ledger(storage=LocalStorage(tmp_path / "cut"), sweep="cut")
-    ledger.create(dump_spec(spec), {"sweep": "cut"}, {"python": "3.11"})
+    ledger.manifest.create(dump_spec(spec), {"sweep": "cut"}, {"python": "3.11"})
     with pytest.raises(Crash):
         Driver(make_search(spec, ledger), ledger, crash_after=9).run()
     page = page_of(ledger)
@@ -257,13 +257,13 @@ def test_without_reference_models_exposure_is_relative(tmp_path):
 def test_without_reference_models_no_column_is_empty_and_no_price_is_of_nothing(tmp_path):
     spec = make_spec(name="bare")
     ledger = Ledger(storage=LocalStorage(tmp_path / "bare"), sweep="bare")
-    ledger.create(dump_spec(spec), {"sweep": "bare"}, {"python": "3.11"})
+    ledger.manifest.create(dump_spec(spec), {"sweep": "bare"}, {"python": "3.11"})
     for name in spec.data.forget_sets:
         records = [evaluation_record(s, rel_ex=3.0 - s / 2, quality=abs(1.56 - s / 2)) for s in (0, 2, 5)]
         publish(ledger, records, forget_set=name)
     base = vars(evaluation_record(rel_ex=3.0))
     skip = ("step", "status", "tokens_seen", "elapsed_s")
-    ledger.publish_baselines(
+    DriverWriter(ledger).publish_baselines(
         [
             {"model": "base", "forget_set": name, **{k: v for k, v in base.items() if k not in skip}}
             for name in spec.data.forget_sets

@@ -90,9 +90,9 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
     monkeypatch.setattr("ray.wait", lambda references, **_: (references, []))
     monkeypatch.setattr(runner._Run, "_prepare", prepare)
     monkeypatch.setattr(runner._Run, "_trainable", lambda *_: None)
-    ledger.create(dump_spec(spec), {"sweep": "tiny"}, {})
+    ledger.manifest.create(dump_spec(spec), {"sweep": "tiny"}, {})
     run.to_the_end(workers=None)
-    noted = ledger.manifest()
+    noted = ledger.manifest.read()
     assert noted["sharing"]["device"] == "L4", "the smallest that Ray offers, though it came late"
     assert [machine.get("seen") for machine in noted["workers"]] == [None, "late" if grows else None]
     assert ran["concurrent"] == 2 * noted["sharing"]["trials_per_device"]

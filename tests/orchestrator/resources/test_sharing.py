@@ -219,11 +219,11 @@ def test_memory_is_asked_for_only_where_it_is_set():
 
 def test_facts_are_noted_with_the_session_that_found_them(tmp_path):
     ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
-    ledger.create("name: tiny", {"sweep": "tiny"}, {"python": "3.11"})
-    ledger.note({"sharing": 1})
-    ledger.create("name: tiny", {"sweep": "tiny"}, {"python": "3.12"})
-    ledger.note({"sharing": 2})
-    assert ledger.manifest() == {
+    ledger.manifest.create("name: tiny", {"sweep": "tiny"}, {"python": "3.11"})
+    ledger.manifest.note({"sharing": 1})
+    ledger.manifest.create("name: tiny", {"sweep": "tiny"}, {"python": "3.12"})
+    ledger.manifest.note({"sharing": 2})
+    assert ledger.manifest.read() == {
         "sweep": "tiny",
         "python": "3.11",
         "sharing": 1,

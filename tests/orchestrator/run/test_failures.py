@@ -10,6 +10,7 @@ import ray
 from orchestrator.cli import app as cli
 from orchestrator.driver import Interrupt
 from orchestrator.errors import TaskFailedError, TrialsFailAlikeError
+from orchestrator.ledger import DriverWriter
 from orchestrator.resources import fetch
 from orchestrator.run import failures_described, runner
 from orchestrator.run.failures import ALIKE, WORKER_DIED, Failures, dead_worker
@@ -196,7 +197,7 @@ def test_a_run_goes_on_where_trials_fail_otherwise_or_anything_was_evaluated():
         tune_id, trial_id = run.next()
         run.exchange.heard(tune_id, told_first)
         if OUTCOME in told_first:
-            run.ledger.fail(trial_id, "")
+            DriverWriter(run.ledger).fail(trial_id, "")
             run.exchange.ended(tune_id, told_first)
         for _ in range(ALIKE):
             fail_for_good(run, run.next()[0])
@@ -218,8 +219,8 @@ def failed_sweep(tmp_path):
     ledger = write_sweep(tmp_path, make_spec(name="some"))
     first, second, third = (row["trial_id"] for row in ledger.trials()[:3])
     for trial_id in (first, second):
-        ledger.fail(trial_id, "OSError: gone")
-    ledger.add_to_log(first, "OSError: gone\n\nTraceback of it\n")
+        DriverWriter(ledger).fail(trial_id, "OSError: gone")
+    DriverWriter(ledger).add_to_log(first, "OSError: gone\n\nTraceback of it\n")
     return ledger, first, third
 
 

@@ -5,6 +5,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.driver import Interrupt
 from orchestrator.errors import BudgetSpentError, SweepInterruptedError
+from orchestrator.ledger import TrialWriter
 from orchestrator.run.failures import Failures
 from orchestrator.run.runner import _raise_if_stopped
 from orchestrator.run.tuning import _Ending, _Exchange
@@ -44,7 +45,7 @@ def test_running_trials_are_asked_to_stop_once_and_the_run_ends_when_they_have()
     assert isinstance(interrupt.reason, BudgetSpentError)
     assert exchange.suggest("second") is None, "one still runs"
     (trial_id,) = exchange.running
-    ledger.publish(trial_id, [], [], outcome(Status.STOPPED, last_step=0))
+    TrialWriter(ledger).publish(trial_id, [], [], outcome(Status.STOPPED, last_step=0))
     exchange.ended("first", {OUTCOME: "stopped"})
     assert events.status == "stopped"
     assert exchange.suggest("second") == Searcher.FINISHED

@@ -257,9 +257,9 @@ def test_a_sweep_of_before_there_was_the_key_goes_on_with_a_study_for_each_strat
     ledger = memory_ledger()
     text = dump_spec(spec)
     assert "  across: each\n" in text
-    ledger.create(text.replace("  across: each\n", ""), {"sweep": spec.name}, {})
+    ledger.manifest.create(text.replace("  across: each\n", ""), {"sweep": spec.name}, {})
     assert stored_spec(ledger) == spec
-    ledger.create(dump_spec(across()), {"sweep": spec.name}, {})
+    ledger.manifest.create(dump_spec(across()), {"sweep": spec.name}, {})
     assert stored_spec(ledger).search.across == "seeds"
 
 

@@ -9,6 +9,7 @@ from orchestrator.cli.tables import plan_table
 from orchestrator.driver import Driver as DrivingProcess
 from orchestrator.driver import driven_s
 from orchestrator.driver.records import driver_path, encode_driver
+from orchestrator.ledger import TrialWriter
 from orchestrator.monitor import described, sweep_status
 from orchestrator.plan import plan_sweep
 from orchestrator.plan.step_times import StepTimes
@@ -186,7 +187,7 @@ def test_out_of_time_nothing_is_proposed_and_nothing_goes_on_until_there_is_more
     clock.now += 1
     assert search.is_out_of_time
     assert search.next() is None
-    ledger.publish(assignment.trial.trial_id, [], [], outcome(Status.STOPPED, last_step=0))
+    TrialWriter(ledger).publish(assignment.trial.trial_id, [], [], outcome(Status.STOPPED, last_step=0))
     search.end(assignment, Status.STOPPED)
     assert search.is_exhausted()
     assert search.spent_budget() == ["search.budget.max_wall: the sweep was driven for 1 h 0 min of 1h"]

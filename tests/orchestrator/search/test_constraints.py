@@ -6,6 +6,7 @@ import random
 import pytest
 
 from orchestrator.errors import SweepError
+from orchestrator.ledger import DriverWriter
 from orchestrator.search import gaussian_process
 from orchestrator.search.constraints import total_violation, violations
 from orchestrator.spec import ConstraintsConfig
@@ -22,7 +23,9 @@ def ledger_with_baselines(performance=BASE):
     skip = ("step", "status", "tokens_seen", "elapsed_s")
     base = vars(evaluation_record(0, quality=10.0, performance=performance, gen_ex=10.0))
     metrics = {name: value for name, value in base.items() if name not in skip}
-    ledger.publish_baselines([{"model": "base", "forget_set": name, **metrics} for name in ("verses", "people")])
+    DriverWriter(ledger).publish_baselines(
+        [{"model": "base", "forget_set": name, **metrics} for name in ("verses", "people")]
+    )
     return ledger
 
 

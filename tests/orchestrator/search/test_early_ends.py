@@ -7,6 +7,8 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.errors import StorageError
+from orchestrator.ledger import TrialWriter, repair_ledger
+from orchestrator.ledger.row_changes import change_trial
 from orchestrator.preparation.work import workload_hash
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (
@@ -37,14 +39,14 @@ def published(ledger, assignment, *points, ended=None):
     """Publish evaluations of (step, quality, performance)."""
     records = [evaluation_record(step, quality=quality, performance=nll) for step, quality, nll in points]
     examples = [example_record(record.step) for record in records]
-    ledger.publish(assignment.trial.trial_id, records, examples, ended)
+    TrialWriter(ledger).publish(assignment.trial.trial_id, records, examples, ended)
     return records
 
 
 @pytest.fixture
 def stratum_of_four():
     """Four trials of one stratum and one of another, with baselines of quality 10 and performance 3."""
-    ledger = trial_ledger(ledger_with_baselines())
+    ledger = ledger_with_baselines()
     search = make_search(make_spec(search={"trials": 8}), ledger, concurrent_trials=8)
     assignments = [search.next() for _ in range(8)]
     mine = [a for a in assignments if a.stratum == "verses/seed=0"]
@@ -58,11 +60,13 @@ def test_a_trial_is_ranked_by_hypervolume_among_those_of_its_stratum_that_reache
     published(ledger, early, (0, 1.0, 3.0))
     published(ledger, foreign, (2, 0.0, 3.0))
     own = published(ledger, mine, (0, 10.0, 3.0), (2, 6.0, 3.5))
-    rank = ledger.rank(mine.trial.trial_id, own, worst_performance=FLOOR)
+    rank = trial_ledger(ledger).rank(mine.trial.trial_id, own, worst_performance=FLOOR)
     assert rank == (2, 3), "areas 6 x 2.5, 4 x 2.5 and 1 x 3"
     unpublished = [evaluation_record(2, quality=1.0, performance=3.5)]
-    assert ledger.rank(mine.trial.trial_id, unpublished, worst_performance=FLOOR) == (1, 3)
-    assert ledger.rank(mine.trial.trial_id, own, worst_performance=3.4).rank == 2, "beyond the floor nothing counts"
+    assert trial_ledger(ledger).rank(mine.trial.trial_id, unpublished, worst_performance=FLOOR) == (1, 3)
+    assert trial_ledger(ledger).rank(mine.trial.trial_id, own, worst_performance=3.4).rank == 2, (
+        "beyond the floor nothing counts"
+    )
 
 
 def test_equal_trials_share_the_better_rank_and_a_collapsed_one_counts_as_far_as_it_came(stratum_of_four):
@@ -70,16 +74,16 @@ def test_equal_trials_share_the_better_rank_and_a_collapsed_one_counts_as_far_as
     own = published(ledger, one, (2, 6.0, 3.5))
     published(ledger, two, (2, 6.0, 3.5))
     collapsed = evaluation_record(2, quality=0.0, performance=7.0, status=Status.COLLAPSED)
-    ledger.publish(three.trial.trial_id, [collapsed], [example_record(2)], None)
-    assert ledger.rank(one.trial.trial_id, own, worst_performance=FLOOR) == (1, 3)
+    TrialWriter(ledger).publish(three.trial.trial_id, [collapsed], [example_record(2)], None)
+    assert trial_ledger(ledger).rank(one.trial.trial_id, own, worst_performance=FLOOR) == (1, 3)
 
 
 def test_without_a_base_model_there_is_nothing_to_rank_from():
-    ledger = trial_ledger(memory_ledger())
+    ledger = memory_ledger()
     assignment = make_search(make_spec(), ledger).next()
     own = published(ledger, assignment, (2, 6.0, 3.5))
     with pytest.raises(StorageError, match=r"references/baselines\.parquet"):
-        ledger.rank(assignment.trial.trial_id, own, worst_performance=FLOOR)
+        trial_ledger(ledger).rank(assignment.trial.trial_id, own, worst_performance=FLOOR)
 
 
 def ended_early(stop, *, sampler="random", space=None):
@@ -93,7 +97,7 @@ def ended_early(stop, *, sampler="random", space=None):
             search.observe(assignment, {**vars(record), "feasible": True})
         examples = [example_record(record.step) for record in records]
         ended = outcome(Status.COMPLETED, last_step=2, message="number 2 of the 2")
-        ledger.publish(assignment.trial.trial_id, records, examples, ended)
+        TrialWriter(ledger).publish(assignment.trial.trial_id, records, examples, ended)
         search.end(assignment, Status.COMPLETED)
     return spec, ledger, search
 
@@ -114,7 +118,7 @@ def test_a_trial_that_ended_early_is_not_run_again():
     again = make_search(spec, ledger)
     assert again.is_exhausted()
     assert again.statuses == live.statuses
-    ledger.repair()
+    repair_ledger(ledger)
     assert {row["status"] for row in ledger.trials()} == {"completed"}
 
 
@@ -156,7 +160,7 @@ def siblings(across="seeds", **fields):
     """A ledger as its trials have it, and the trials of one proposal: two seeds of each forget set."""
     spec = make_spec(seeds=[0, 1], stop=HALVING, search={"across": across, "sampler": "grid", "space": GRID}, **fields)
     ledger = trial_ledger(ledger_with_baselines(), spec)
-    search = make_search(spec, ledger, concurrent_trials=8)
+    search = make_search(spec, ledger.ledger, concurrent_trials=8)
     trials = [search.next().trial for _ in range(4)]
     assert len({trial.config.learning_rate for trial in trials}) == 1
     return ledger, {(trial.forget_set, trial.seed): trial.trial_id for trial in trials}
@@ -180,9 +184,9 @@ def test_another_rung_forget_set_axis_or_model_is_another_decision():
     assert ledger.agree(trials["verses", 0], 2, "behind") == "behind"
     assert ledger.agree(trials["verses", 1], 5, None) is None
     assert ledger.agree(trials["people", 1], 2, None) is None
-    other = trial_ledger(ledger, make_spec(search={"across": "seeds"}))
+    other = trial_ledger(ledger.ledger, make_spec(search={"across": "seeds"}))
     assert other.agree(trials["verses", 1], 2, None) is not None
-    other = type(ledger).of(ledger, make_spec(search={"across": "seeds"}), "another workload")
+    other = type(ledger).of(ledger.ledger, make_spec(search={"across": "seeds"}), "another workload")
     assert other.agree(trials["verses", 1], 2, None) is None
 
 
@@ -191,7 +195,7 @@ def test_on_a_longer_axis_a_setting_that_had_ended_is_judged_anew_and_one_that_w
     first, second = trials["verses", 0], trials["verses", 1]
     for target_step, reason in ((9, "behind"), (12, "still behind"), (15, None), (18, "fell behind")):
         for trial_id in (first, second):
-            ledger._change_trial(trial_id, {"target_step": target_step})
+            change_trial(ledger.ledger, trial_id, {"target_step": target_step})
         assert ledger.agree(first, 2, reason) == (reason if target_step < 18 else None)
         assert (ledger.agree(second, 2, None if reason else "behind") is None) == (target_step >= 15)
 
@@ -202,12 +206,12 @@ def test_where_every_seed_has_a_study_of_its_own_each_trial_is_judged_by_itself(
         "behind",
         None,
     ]
-    assert not ledger.storage.files("halving", "")
+    assert not ledger.ledger.storage.files("halving", "")
 
 
 def test_of_two_seeds_at_a_rung_at_the_same_moment_one_decides(monkeypatch):
     ledger, trials = siblings()
-    kind = type(ledger.storage)
+    kind = type(ledger.ledger.storage)
     create, faster = kind.create, []
 
     def create_after_the_other(storage, path, content):
@@ -229,8 +233,8 @@ DAMAGED = [b"", b"[]", b"{}", b"\xff", b"null", b'{"trial_id":1,"step":2,"target
 def test_a_decision_that_is_damaged_is_named(content):
     ledger, trials = siblings()
     ledger.agree(trials["verses", 0], 2, "behind")
-    (path,) = ledger.storage.files("halving", "")
-    ledger.storage.publish(path, content)
+    (path,) = ledger.ledger.storage.files("halving", "")
+    ledger.ledger.storage.publish(path, content)
     with pytest.raises(StorageError, match=f"{path}: does not say what was decided of a setting at a rung; remove it"):
         ledger.agree(trials["verses", 1], 2, None)
 
@@ -245,12 +249,12 @@ class Halves(Driver):
             seen = records[:count]
             examples = [example_record(record.step) for record in seen]
             if count > published:
-                self.ledger.publish(trial.trial_id, seen, examples, None)
+                TrialWriter(self.ledger).publish(trial.trial_id, seen, examples, None)
                 self.search.observe(assignment, told(seen[-1]))
                 self._tick()
             reason = self._judged(trial, seen) if count < len(records) else None
             if reason is not None or count == len(records):
-                self.ledger.publish(
+                TrialWriter(self.ledger).publish(
                     trial.trial_id, seen, examples, outcome(status, last_step=seen[-1].step, message=reason)
                 )
                 break
@@ -260,15 +264,15 @@ class Halves(Driver):
         return early_end(
             self.search._spec.stop,
             seen,
-            lambda: self.ledger.rank(trial.trial_id, seen, worst_performance=FLOOR),
-            lambda reason: self.ledger.agree(trial.trial_id, seen[-1].step, reason),
+            lambda: trial_ledger(self.ledger, self.search._spec).rank(trial.trial_id, seen, worst_performance=FLOOR),
+            lambda reason: trial_ledger(self.ledger, self.search._spec).agree(trial.trial_id, seen[-1].step, reason),
         )
 
 
 def halved(crash_after=None, ledger=None):
     search = {"across": "seeds", "sampler": "tpe", "trials": 6, "space": TAME}
     spec = make_spec(seeds=[0, 1, 2], stop=HALVING, search=search)
-    ledger = trial_ledger(ledger or ledger_with_baselines(), spec)
+    ledger = ledger or ledger_with_baselines()
     Halves(make_search(spec, ledger), ledger, crash_after=crash_after).run()
     return spec, ledger
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.search import SweepSearch
 from orchestrator.spec import amend_spec
 from orchestrator.storage import LocalStorage
@@ -42,7 +42,7 @@ def steps_of(ledger):
 
 def publish_first(ledger, assignment, count):
     records, _ = invent(assignment.trial)
-    ledger.publish(
+    TrialWriter(ledger).publish(
         assignment.trial.trial_id, records[:count], [example_record(record.step) for record in records[:count]], None
     )
     return records[:count]
@@ -87,7 +87,7 @@ def test_an_outcome_that_was_published_stands_though_its_worker_died_unheard():
     search = make_search(spec, ledger)
     assignment = search.next()
     record = evaluation_record(0)
-    ledger.publish(assignment.trial.trial_id, [record], [example_record(0)], outcome(last_step=0))
+    TrialWriter(ledger).publish(assignment.trial.trial_id, [record], [example_record(0)], outcome(last_step=0))
     assert search.fail(assignment, "killed") is Status.COMPLETED
     assert ledger.trial(assignment.trial.trial_id)["status"] == "completed"
 
@@ -100,7 +100,7 @@ def test_failed_trials_run_again_only_when_asked():
     search.fail(assignment, "killed")
     Driver(search, ledger).run()
     assert make_search(spec, ledger).is_exhausted()
-    ledger.reopen_failed()
+    DriverWriter(ledger).reopen_failed()
     again = make_search(spec, ledger)
     assert not again.is_exhausted()
     assert Driver(again, ledger).run() == [assignment.trial.trial_id]
@@ -180,7 +180,7 @@ def test_ended_trials_of_another_model_keep_their_numbers_and_teach_nothing():
     assert search.superseded == [unfinished.trial.trial_id]
     assert sum(stratum.proposed for stratum in search.studies.values()) == 3
     assert all(len(stratum.study.get_trials()) == 0 for stratum in search.studies.values())
-    ledger.give_up(unfinished.trial.trial_id, "another model")
+    DriverWriter(ledger).give_up(unfinished.trial.trial_id, "another model")
     new = Driver(search, ledger).run()
     assert search.is_exhausted()
     assert len(new) == search.total - 3
@@ -210,7 +210,9 @@ def test_a_trial_that_goes_on_is_no_longer_stopped():
     assignment = make_search(spec, ledger).next()
     trial_id = assignment.trial.trial_id
     records = publish_first(ledger, assignment, 1)
-    ledger.publish(trial_id, records, [example_record(0)], outcome(Status.STOPPED, last_step=0, message="interrupted"))
+    TrialWriter(ledger).publish(
+        trial_id, records, [example_record(0)], outcome(Status.STOPPED, last_step=0, message="interrupted")
+    )
     search = make_search(spec, ledger)
     assert ledger.trial(trial_id)["status"] == "stopped"
     assert search.next().trial.trial_id == trial_id

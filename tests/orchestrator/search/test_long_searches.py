@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.errors import LedgerWarning
-from orchestrator.ledger import table_files
+from orchestrator.ledger import TrialWriter, table_files
 from orchestrator.ledger.checked_rows import find_problem
 from orchestrator.ledger.parquet import encode
 from orchestrator.search import finished_trial, strata
@@ -180,7 +180,8 @@ def _allows(trials, stratum):
 
 
 def test_a_decision_of_halving_reads_only_what_is_new_and_decides_as_one_that_reads_all(monkeypatch):
-    ledger = trial_ledger(ledger_with_baselines())
+    ledger = ledger_with_baselines()
+    ranking = trial_ledger(ledger)
     spec = make_spec(seeds=[0, 1], search={"trials": 6})
     search = make_search(spec, ledger, concurrent_trials=24)
     assignments = [search.next() for _ in range(24)]
@@ -201,9 +202,9 @@ def test_a_decision_of_halving_reads_only_what_is_new_and_decides_as_one_that_re
             record = evaluation_record(step, quality=rng.random() * 10, performance=3.5)
             known[trial_id].append(record)
         records = known[trial_id]
-        ledger.publish(trial_id, records, [example_record(record.step) for record in records], None)
+        TrialWriter(ledger).publish(trial_id, records, [example_record(record.step) for record in records], None)
         read.clear()
-        rank = ledger.rank(trial_id, records, worst_performance=6.0)
+        rank = ranking.rank(trial_id, records, worst_performance=6.0)
         evaluations = [path for path in read if path.startswith("evaluations/")]
         assert turn == 0 or evaluations == [f"evaluations/{trial_id}.parquet"]
         assert rank == trial_ledger(ledger).rank(trial_id, records, worst_performance=6.0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from orchestrator.errors import SweepError
+from orchestrator.ledger import repair_ledger
 from orchestrator.ledger import trial_files as growing
 from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import TABLES
@@ -355,7 +356,7 @@ def test_of_a_lost_trial_whose_other_rows_are_lost_too_all_runs_again(also, note
     ledger = memory_ledger()
     done = shortened(spec, ledger, 6).started
     lose(ledger, [done[-1].trial.trial_id], *also)
-    ledger.repair()
+    repair_ledger(ledger)
     search = make_search(spec, ledger)
     Driver(search, ledger).run()
     assert proposals_of(ledger) == proposals_of(whole)
@@ -376,7 +377,7 @@ def test_rows_of_trials_that_ran_side_by_side_come_back_from_their_evaluations(s
     ran, known = proposals_of(ledger), trials_of(make_search(spec, ledger))
     rows = {row["trial_id"]: row for row in ledger.trials()}
     lose(ledger, [trial_id for trial_id, row in rows.items() if row["number"] in (2, 6, 7, 12, 13)])
-    ledger.repair()
+    repair_ledger(ledger)
     search = make_search(spec, ledger)
     Driver(search, ledger).run()
     assert proposals_of(ledger) == ran
@@ -397,7 +398,7 @@ def test_a_lost_row_of_which_nothing_whole_is_noted_is_proposed_again(noted, mon
         patch.setattr(growing, "_PROPOSED", noted)
         done = shortened(spec, ledger, 6).started
     lose(ledger, [done[-1].trial.trial_id])
-    ledger.repair()
+    repair_ledger(ledger)
     search = make_search(spec, ledger)
     assert len(search.statuses) == 5
     Driver(search, ledger).run()

@@ -9,6 +9,7 @@ import math
 import pytest
 from optuna.trial import TrialState
 
+from orchestrator.ledger import DriverWriter, TrialWriter
 from orchestrator.search.samplers import STEP_INDEX
 from search_spaces import grid, settings
 from tests.orchestrator.helpers import (
@@ -208,8 +209,8 @@ def test_trials_cut_off_while_several_run_all_come_back_first(sampler):
     assert search.next() is None
     assert not search.is_exhausted()
     records, _ = invent(running[0].trial)
-    ledger.publish(running[0].trial.trial_id, records[:1], [], None)
-    ledger.publish(running[1].trial.trial_id, [], [], outcome(Status.STOPPED, last_step=0))
+    TrialWriter(ledger).publish(running[0].trial.trial_id, records[:1], [], None)
+    TrialWriter(ledger).publish(running[1].trial.trial_id, [], [], outcome(Status.STOPPED, last_step=0))
 
     rebuilt = make_search(spec, ledger, concurrent_trials=4)
     assert len(rebuilt.statuses) == 2
@@ -237,7 +238,7 @@ def test_a_trial_that_diverges_at_once_is_told_as_infeasible_live_and_replayed()
     ledger = memory_ledger()
     live = make_search(spec, ledger)
     while (assignment := live.next()) is not None:
-        ledger.publish(assignment.trial.trial_id, [], [], outcome(Status.DIVERGED, last_step=0))
+        TrialWriter(ledger).publish(assignment.trial.trial_id, [], [], outcome(Status.DIVERGED, last_step=0))
         live.end(assignment, Status.DIVERGED)
     for search in (live, make_search(spec, ledger)):
         for stratum in search.studies.values():
@@ -251,7 +252,7 @@ def test_a_failed_trial_is_no_observation_and_is_not_run_again():
     ledger = memory_ledger()
     live = make_search(spec, ledger)
     while (assignment := live.next()) is not None:
-        ledger.fail(assignment.trial.trial_id, "the worker died")
+        DriverWriter(ledger).fail(assignment.trial.trial_id, "the worker died")
         live.end(assignment, Status.FAILED)
     for search in (live, make_search(spec, ledger)):
         assert search.is_exhausted()

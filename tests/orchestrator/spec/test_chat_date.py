@@ -60,7 +60,7 @@ def made(spec, folder, *, started="2024-05-07T12:00:00+00:00"):
     """A sweep as its first session leaves it."""
     ledger = Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
     spec = fix_chat_date(spec, today=lambda: MADE)
-    ledger.create(dump_spec(spec), SweepInputs.of(spec).manifest(), {"started_at": started})
+    ledger.manifest.create(dump_spec(spec), SweepInputs.of(spec).manifest(), {"started_at": started})
     return ledger
 
 
@@ -72,8 +72,8 @@ def test_the_day_of_creation_is_fixed_in_the_spec_and_another_day_changes_nothin
         later = fix_chat_date(keep_chat_date(again, ledger), today=lambda: LATER)
         assert later == stored
         inputs = SweepInputs.of(later, chat_date=day_of_creation(ledger))
-        assert inputs.manifest() == {key: ledger.manifest()[key] for key in inputs.manifest()}
-        assert not compare(stored, later, ledger.manifest(), inputs.manifest())
+        assert inputs.manifest() == {key: ledger.manifest.read()[key] for key in inputs.manifest()}
+        assert not compare(stored, later, ledger.manifest.read(), inputs.manifest())
 
 
 def test_the_date_of_the_spec_is_kept(spec, tmp_path):
@@ -93,18 +93,18 @@ def test_a_sweep_without_a_date_goes_on_with_the_day_on_which_it_was_made(spec, 
     ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
     before = SweepInputs.of(spec)
     manifest = {key: value for key, value in before.manifest().items() if key != "tokens_hash"}
-    ledger.create(dump_spec(spec), manifest, {"started_at": "2024-05-07T12:00:00+00:00"})
+    ledger.manifest.create(dump_spec(spec), manifest, {"started_at": "2024-05-07T12:00:00+00:00"})
     assert keep_chat_date(spec, ledger) == spec
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     assert inputs.dated.model.chat_date == MADE
     assert (inputs.workload_hash, inputs.tasks) == (before.workload_hash, before.tasks)
     assert inputs.tokens_hash == SweepInputs.of(amend_spec(spec, ["model.chat_date=2024-05-07"])).tokens_hash
-    assert not compare(stored_spec(ledger), spec, ledger.manifest(), inputs.manifest())
+    assert not compare(stored_spec(ledger), spec, ledger.manifest.read(), inputs.manifest())
 
 
 def test_other_tokens_are_a_breaking_difference(spec, tmp_path):
     ledger = made(spec, tmp_path)
-    recorded = ledger.manifest()
+    recorded = ledger.manifest.read()
     found = compare(spec, spec, recorded, {**recorded, "tokens_hash": "other"})
     assert [line.partition(" (")[0] for line in found.breaking] == ["tokens_hash"]
     with pytest.raises(SweepError, match="the same data gives other tokens: another tokenizer, chat template or date"):
@@ -138,7 +138,7 @@ def test_export_takes_the_sweeps_date_and_refuses_other_tokens_by_name(spec, tmp
 def test_export_refuses_tokens_that_are_no_longer_those_of_the_sweep(spec, tmp_path):
     ledger = made(spec, tmp_path)
     point = point_of(ledger, SweepInputs.of(stored_spec(ledger)))
-    ledger.create(dump_spec(stored_spec(ledger)), {**ledger.manifest(), "tokens_hash": "other"}, {})
+    ledger.manifest.create(dump_spec(stored_spec(ledger)), {**ledger.manifest.read(), "tokens_hash": "other"}, {})
     with pytest.raises(SweepError, match=r"tokens_hash .*: was other, is "):
         _materials(ledger, point, trust_remote_code=False)
 

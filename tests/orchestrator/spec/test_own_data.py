@@ -12,7 +12,7 @@ import yaml
 from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.ledger import FORGET_EXAMPLES_FILE
+from orchestrator.ledger.layout import FORGET_EXAMPLES_FILE
 from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import FORGET_EXAMPLES, VERSION_KEY
 from orchestrator.plan import plan_sweep, time_steps

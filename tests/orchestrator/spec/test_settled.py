@@ -69,7 +69,7 @@ def test_a_sweep_that_was_written_before_its_data_was_read_leaves_open_what_was_
     ledger, given = memory_ledger(), parse_yaml(dump_spec(spec_of({"retain": 40}), every_default=False), "given")
     del given["search"]["across"]
     fresh = validate_spec(given, "test")
-    ledger.create(dump_spec(fresh, every_default=False), {}, {})
+    ledger.manifest.create(dump_spec(fresh, every_default=False), {}, {})
     stored = stored_spec(ledger)
     assert stored == fresh
     assert stored.search.across == "seeds", "and not what a stored spec means that does not name it"
