@@ -1,23 +1,18 @@
 """Frontiers on a terminal, in 80 columns. Only formatting lives here; what is said is ``summary``'s."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 
 from orchestrator.cli.frontier_plot import frontier_plot
-from orchestrator.cli.terminal import PlainTable as Table
+from orchestrator.cli.price_tables import LOST_ON, price_table, side_by_side
 from orchestrator.cli.terminal import PlainText as Text
+from orchestrator.cli.terminal import compact_table
 from orchestrator.frontier import (
     CHOSEN_NOTE,
-    NONE_SHARED,
     POINTS_SHOWN,
-    PRICE_TITLES,
-    SIDE_LABELS,
     Frontier,
     Row,
-    SettingCrossing,
     SettingNames,
     Target,
     answer,
@@ -25,41 +20,24 @@ from orchestrator.frontier import (
     frontier_notes,
     interval_note,
     label_of,
-    level_note,
     lost,
     marks,
     measures,
     number,
-    orders,
-    orders_title,
     own_kind_measured,
     points_shown,
     points_title,
-    price_note,
-    prices,
     quality_name,
-    reached_by_some,
     setting_names,
     settings_of,
-    shared_settings,
-    side_cell,
-    side_rows,
     target_note,
 )
 from orchestrator.ledger import unit
 
-LOST_ON = {
-    "performance": "lost:\nheld-\nout",
-    "population_nll": "lost:\nnever\nseen",
-    "distractor_nll": "lost:\nre-\ntained",
-}
-"""Headings of what is lost, on held-out data and on data of the forget set's own kind."""
 POINTS_IN_SUMMARY = 8
 """Frontier points of a forget set at the end of a run."""
 SETTING_WORD = 12
 """Characters of the longest word of a setting that has room in a frontier's table of 80 columns."""
-SHARED_SETTINGS = 12
-"""Settings in a table of forget sets side by side; ``frontier --json`` has all."""
 
 
 def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
@@ -87,8 +65,8 @@ def _report(
             part
             for measure in measures(frontiers)
             for part in (
-                _price_table(frontiers, names, measure),
-                *([_side_by_side(frontiers, names, measure)] if measure in compared else []),
+                price_table(frontiers, names, measure),
+                *([side_by_side(frontiers, names, measure)] if measure in compared else []),
             )
         ),
         *_notes(frontiers, names),
@@ -110,7 +88,7 @@ def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[Renderabl
 
 
 def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
-    table = _table(points_title(frontier, most))
+    table = compact_table(points_title(frontier, most))
     rows = points_shown(frontier, most)
     titles = {"unlearning_quality": quality_name(frontier).replace(" - ", " -\n")}
     extra = {
@@ -166,7 +144,7 @@ def _target_table(frontier: Frontier) -> RenderableType:
         return Text("")
     exposure = label_of(frontier.objectives[0], frontier.levels[:1])
     performance = frontier.objectives[1]
-    table = _table(f"{frontier.forget_set}: what reaches a given {exposure}, soonest and best")
+    table = compact_table(f"{frontier.forget_set}: what reaches a given {exposure}, soonest and best")
     bound = f"at most,\n{unit(frontier.objectives[0])}"
     for name in (bound, "fewest\nsteps", "s", performance, "by", f"best\n{performance}", "steps", "s", "by"):
         table.add_column(name, justify="left" if name == "by" else "right", overflow="fold")
@@ -188,71 +166,3 @@ def _target_cells(target: Target, performance: str) -> list[str]:
         *cells(target.cheapest, "step", "elapsed_s", performance),
         *cells(target.best, performance, "step", "elapsed_s"),
     ]
-
-
-def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
-    found = prices(frontiers, measure)
-    first = measure == measures(frontiers)[0]  # the next tables need not say it again
-    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
-    below = [*(Text(note, style="dim") for note in notes if note), Text("")]
-    if not any(price.best is not None for price in found):  # a table would have columns of nothing
-        reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
-        return Group(Text(f"{PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
-    table = _table(f"{PRICE_TITLES[measure]} (lost in nats/token)")
-    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
-    quality = quality_name(frontiers[0]) if frontiers else ""
-    numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
-    for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
-        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-    for price in found:
-        best = price.best
-        level = None if best is None else best.unlearning_quality
-        table.add_row(
-            price.forget_set, price.reached_by,
-            *(number(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
-            number(None if level is None else level.mean, 2),
-            number(None if best is None or best.steps is None else best.steps.mean, 1),
-            names.short(best.settings) if best else "-", price.seeds,
-        )  # fmt: skip
-    return Group(table, *below)
-
-
-def _mean(setting: SettingCrossing, price: str) -> float | None:
-    level = setting.lost[price]
-    return None if level is None else level.mean
-
-
-def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
-    """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
-    shared = shared_settings(frontiers, measure)
-    if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
-        return Text("")
-    if not shared:  # by whichever measure
-        said_before = measure != measures(frontiers)[0]
-        return Text("") if said_before else Group(Text(NONE_SHARED, style="dim"), Text(""))
-    shared = reached_by_some(shared)
-    if not shared:
-        return Text("")
-    sets = [frontier.forget_set for frontier in frontiers]
-    title = f"{PRICE_TITLES[measure].partition(',')[0]} at equal settings"
-    table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
-    for name in ("settings", "", *sets):
-        table.add_column(name, overflow="fold")
-    shown = side_rows(shared)
-    for setting in shared[:SHARED_SETTINGS]:
-        for what in shown:
-            table.add_row(
-                names.short(setting.settings) if what == shown[0] else "",
-                SIDE_LABELS[what],
-                *(side_cell(setting, name, what) for name in sets),
-            )
-    said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
-    left = len(shared) - SHARED_SETTINGS
-    more = [f"{left} more settings: frontier --json"] if left > 0 else []
-    return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))
-
-
-def _table(title: str) -> Table:
-    """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
-    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
-    return Table(title=title, title_justify="left", **layout)

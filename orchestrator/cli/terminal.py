@@ -6,6 +6,7 @@ Tables and texts are cleaned when they are made, so that columns stay in line; t
 from collections.abc import Iterable
 from typing import Any
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
@@ -47,3 +48,9 @@ class PlainTable(Table):
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """See ``Table``."""
         super().add_row(*(Text(one_line(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+def compact_table(title: str) -> PlainTable:
+    """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
+    layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
+    return PlainTable(title=title, title_justify="left", **layout)

@@ -180,7 +180,7 @@ def test_query_as_a_table(call):
 
 
 def test_a_table_shows_the_columns_that_fit(call, monkeypatch):
-    monkeypatch.setattr("orchestrator.cli.app.out", lambda: Console(width=80))
+    monkeypatch.setattr("orchestrator.cli.commands.results.out", lambda: Console(width=80))
     code, out, _ = call("query", "first", "from evaluations limit 3")
     text = out.decode()
     assert code == 0

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.cli import app as cli
+from orchestrator.cli import main
+from orchestrator.cli.commands import running
 from orchestrator.cluster import submission
 from orchestrator.spec import dump_spec, load_spec
 
@@ -15,13 +16,13 @@ FLAG = "--trust-remote-code"
 def call(*arguments, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["unlearn-sweep", *map(str, arguments)])
     with pytest.raises(SystemExit):
-        cli.main()
+        main()
 
 
 @pytest.mark.parametrize("flags", [(), (FLAG,)])
 def test_run_passes_it_on(flags, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(cli, "_run", lambda spec, **options: seen.append(spec))
+    monkeypatch.setattr(running, "_run", lambda spec, **options: seen.append(spec))
     call("run", "demo", "--storage", tmp_path, *flags, monkeypatch=monkeypatch)
     (spec,) = seen
     assert spec.model.trust_remote_code is bool(flags)

@@ -1,19 +1,16 @@
-"""The commands for sweeps that run elsewhere: doctor, submit, logs, stop."""
+"""The commands for sweeps that run elsewhere: submit, logs, stop."""
 
 import signal
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.console import left_out, print_json, say, show, show_folded, write
+from orchestrator.cli.console import say, show, write
 from orchestrator.cli.options import (
     AddressOption,
     ElsewhereOption,
     EnvironmentOption,
     ForceOption,
-    JsonOption,
     NameOption,
     RetriesOption,
     RetryFailedOption,
@@ -26,7 +23,7 @@ from orchestrator.cli.options import (
     WorkersOption,
 )
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
-from orchestrator.ledger import DEFAULT_STORAGE, PREPARATION, SPEC, open_sweep, sweeps_in
+from orchestrator.ledger import DEFAULT_STORAGE, PREPARATION, SPEC, open_sweep
 from orchestrator.safe_text import clean, command
 from orchestrator.storage import open_storage
 
@@ -36,33 +33,6 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show what it prints until it ends.")]
-
-
-def doctor(
-    spec: Annotated[str | None, typer.Argument(help="A spec to run; none: look at machine and storage alone.")] = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    workers: WorkersOption = None,
-    overrides: SetOption = None,
-    trust_remote_code: TrustOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Look whether a sweep could run: on this machine, or on the cluster that RAY_ADDRESS names."""
-    from orchestrator.spec import load_spec
-
-    loaded = None
-    if spec is not None:
-        loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    from orchestrator.run import examine  # after the spec: a mistake in it is said at once
-
-    checks = []
-    for check in examine(loaded, storage=storage, workers=workers):
-        checks.append(check)
-        if not as_json:
-            show_folded(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}", indent="    ")
-    if as_json:
-        print_json([asdict(check) for check in checks])
-    if not all(check.ok for check in checks):
-        raise typer.Exit(2)
 
 
 def submit(
@@ -139,79 +109,6 @@ def submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
         f"how far it is: {command('status', job.uri, *at)}\n"
         f"stop it: {command('stop', job.uri, *at)}"
     )
-
-
-def status(
-    sweep: Annotated[
-        str | None, typer.Argument(help="A sweep's name under the storage, or its own folder or URI; none: all.")
-    ] = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    address: ElsewhereOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
-    jobs: list[Job] = connect(address).list() if address is not None else []
-    if sweep is not None:
-        found = [_status_of(sweep, storage, jobs)]
-    else:
-        places = dict.fromkeys([*sweeps_in(storage), *(job.uri for job in jobs)])
-        found = [_status_at(place, jobs) for place in places]
-    _show_status(found, one=sweep is not None, as_json=as_json)
-    if not found and not as_json:
-        show(f"no sweep in {storage}{f', and no job at {address}' if address is not None else ''}")
-    skipped = sum(len(one.get("skipped_files", ())) for one in found)
-    if skipped:
-        say(f"unlearn-sweep: {left_out(skipped)}")
-        raise typer.Exit(1)
-
-
-def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> None:
-    from orchestrator.monitor import described
-
-    if as_json:
-        print_json(found[0] if one else found)
-        return
-    for index, entry in enumerate(found):
-        progress, _, rest = described(entry).partition("\n")
-        show("", end="\n" if index else "")
-        show_folded(progress, indent="  ")
-        show(rest)
-        if entry["job"] is not None:
-            job = entry["job"]
-            show(f"job {job['job_id']}: {job['status']}, submitted {job['submitted_at']}")
-
-
-def _status_of(sweep: str, storage: str, jobs: "Sequence[Job]") -> dict[str, Any]:
-    """Tell of one sweep; of one whose folder is not seen from here, its newest job alone.
-
-    Raises:
-        SweepError, StorageError: there is neither.
-    """
-    from orchestrator.monitor import sweep_status
-
-    try:
-        one = sweep_status(open_sweep(sweep, storage))
-    except (SweepError, StorageError):
-        named = [job for job in jobs if sweep.rstrip("/") in (job.uri, job.sweep, job.job_id)]
-        if not named:
-            raise
-        return {"sweep": named[0].sweep, "uri": named[0].uri, "job": asdict(named[0])}
-    return {**one, "job": _newest(one["uri"], jobs)}
-
-
-def _status_at(uri: str, jobs: "Sequence[Job]") -> dict[str, Any]:
-    """Tell of the sweep at a place; where it cannot be read, say why."""
-    from orchestrator.monitor import sweep_status
-
-    try:
-        one = sweep_status(open_sweep(uri))
-    except (SweepError, StorageError) as error:
-        one = {"sweep": uri.rpartition("/")[2], "uri": uri, "error": str(error)}
-    return {**one, "job": _newest(uri, jobs)}
-
-
-def _newest(uri: str, jobs: "Sequence[Job]") -> dict[str, Any] | None:
-    return next((asdict(job) for job in jobs if job.uri == uri), None)
 
 
 def logs(

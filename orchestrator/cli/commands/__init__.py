@@ -1,0 +1,1 @@
+"""The commands, by subject: each module has the functions that ``orchestrator.cli.app`` makes commands of."""

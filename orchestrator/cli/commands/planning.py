@@ -1,0 +1,98 @@
+"""The commands that look ahead: plan, doctor."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.console import out, print_json, say, show_folded
+from orchestrator.cli.options import (
+    JsonOption,
+    SetOption,
+    SpecArgument,
+    StorageOption,
+    TrustOption,
+    WorkersOption,
+)
+from orchestrator.ledger import DEFAULT_STORAGE
+
+_NOT_CHECKED = "texts, token lengths and the model were not checked (--no-estimate)"
+
+
+def plan(
+    spec: SpecArgument = None,
+    overrides: SetOption = None,
+    workers: WorkersOption = None,
+    estimate: Annotated[
+        bool, typer.Option(help="Check texts and the model too, and time steps on this machine; or sizes only.")
+    ] = True,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a sweep will cost: sets, trials, steps, what the shared step axis saves, time, GPU-hours."""
+    from orchestrator.cli.tables import plan_table
+    from orchestrator.plan import fits_here, plan_sweep
+    from orchestrator.spec import load_spec
+
+    loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
+    known = _look_and_time(loaded) if estimate else _look_at_sizes(loaded, _NOT_CHECKED)
+    at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
+    result = plan_sweep(**known, concurrent_trials=at_once)
+    print_json(result.as_json()) if as_json else out().print(plan_table(result))
+
+
+def _look_at_sizes(spec: Any, unchecked: str | None) -> dict[str, Any]:
+    """Check what is known before a text is read, and say what was not: arguments of ``plan_sweep``."""
+    from orchestrator.preparation import look_at_sizes
+
+    looked = look_at_sizes(spec)
+    for what in (unchecked, looked.unchecked):
+        if what is not None:
+            say(f"unlearn-sweep: {what}")
+    return {"spec": looked.spec, "sizes": looked.sizes}
+
+
+def _look_and_time(spec: Any) -> dict[str, Any]:
+    """Check what a sweep would fail at, and time its steps and what a run takes besides: arguments of ``plan_sweep``.
+
+    It loads PyTorch.
+    """
+    from orchestrator.plan import measure_overheads, time_steps, typical_lengths
+    from orchestrator.preparation import look_at
+
+    looked = look_at(spec)
+    inputs = looked.inputs
+    if inputs is not None:
+        times = time_steps(inputs.spec, typical_lengths(inputs), sizes=inputs.sizes)
+        return {"spec": inputs.spec, "inputs": inputs, "times": times, "overheads": measure_overheads()}
+    known = _look_at_sizes(spec, looked.unchecked)
+    if known["sizes"] is None:
+        return known
+    return {**known, "times": time_steps(known["spec"], sizes=known["sizes"]), "overheads": measure_overheads()}
+
+
+def doctor(
+    spec: Annotated[str | None, typer.Argument(help="A spec to run; none: look at machine and storage alone.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether a sweep could run: on this machine, or on the cluster that RAY_ADDRESS names."""
+    from orchestrator.spec import load_spec
+
+    loaded = None
+    if spec is not None:
+        loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
+    from orchestrator.run import examine  # after the spec: a mistake in it is said at once
+
+    checks = []
+    for check in examine(loaded, storage=storage, workers=workers):
+        checks.append(check)
+        if not as_json:
+            show_folded(f"{'ok' if check.ok else 'NO':3} {check.name}: {check.found}", indent="    ")
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    if not all(check.ok for check in checks):
+        raise typer.Exit(2)

@@ -1,0 +1,56 @@
+"""How a command ends: errors become one message and an exit code, warnings become messages.
+
+0: done. 1: stopped, or a part of the result is missing. 2: a user's mistake. 128 + N: ended by signal N.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from orchestrator.cli.console import err, say
+from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError
+from orchestrator.safe_text import clean
+from search_spaces import SpaceError
+from trainables.errors import DataWarning, UnlearningError
+
+
+def show_our_warnings() -> None:
+    """Print our own warnings as messages, each time; others stay as Python has them."""
+    warnings.showwarning = _show_warning
+    for category in (LedgerWarning, DataWarning):
+        warnings.simplefilter("always", category)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print our own warnings as messages, and others as Python does."""
+    if issubclass(category, LedgerWarning | DataWarning):
+        say(f"unlearn-sweep: {message}")
+    else:
+        (file or sys.stderr).write(clean(warnings.formatwarning(message, category, filename, lineno, line)))
+
+
+def exit_by_errors(app: Callable[[], Any]) -> None:
+    """Run the commands; an error that is foreseen prints one message and exits with its code."""
+    try:
+        app()
+    except (SweepError, UnlearningError, SpaceError) as error:
+        say(f"unlearn-sweep: {error}")
+        sys.exit(2)
+    except RunStoppedError as error:
+        say(f"unlearn-sweep: {error}")
+        sys.exit(1)
+    except MemoryError as error:
+        say(f"unlearn-sweep: this machine has too little memory for it ({error}); nothing was changed by that")
+        sys.exit(1)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        err().print(f"unlearn-sweep:{place} {error.strerror or error}", soft_wrap=True)
+        sys.exit(1)

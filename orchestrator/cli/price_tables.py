@@ -1,0 +1,101 @@
+"""What it costs to end the exposure, on a terminal: by forget set, and forget sets side by side."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+
+from orchestrator.cli.terminal import PlainText as Text
+from orchestrator.cli.terminal import compact_table
+from orchestrator.frontier import (
+    NONE_SHARED,
+    PRICE_TITLES,
+    SIDE_LABELS,
+    Frontier,
+    SettingCrossing,
+    SettingNames,
+    level_note,
+    measures,
+    number,
+    orders,
+    orders_title,
+    own_kind_measured,
+    price_note,
+    prices,
+    quality_name,
+    reached_by_some,
+    shared_settings,
+    side_cell,
+    side_rows,
+)
+
+LOST_ON = {
+    "performance": "lost:\nheld-\nout",
+    "population_nll": "lost:\nnever\nseen",
+    "distractor_nll": "lost:\nre-\ntained",
+}
+"""Headings of what is lost, on held-out data and on data of the forget set's own kind."""
+SHARED_SETTINGS = 12
+"""Settings in a table of forget sets side by side; ``frontier --json`` has all."""
+
+
+def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    """Show what it costs to end the exposure by one measure: a row for each forget set."""
+    found = prices(frontiers, measure)
+    first = measure == measures(frontiers)[0]  # the next tables need not say it again
+    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    below = [*(Text(note, style="dim") for note in notes if note), Text("")]
+    if not any(price.best is not None for price in found):  # a table would have columns of nothing
+        reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
+        return Group(Text(f"{PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
+    table = compact_table(f"{PRICE_TITLES[measure]} (lost in nats/token)")
+    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
+    quality = quality_name(frontiers[0]) if frontiers else ""
+    numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
+    for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for price in found:
+        best = price.best
+        level = None if best is None else best.unlearning_quality
+        table.add_row(
+            price.forget_set, price.reached_by,
+            *(number(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
+            number(None if level is None else level.mean, 2),
+            number(None if best is None or best.steps is None else best.steps.mean, 1),
+            names.short(best.settings) if best else "-", price.seeds,
+        )  # fmt: skip
+    return Group(table, *below)
+
+
+def _mean(setting: SettingCrossing, price: str) -> float | None:
+    level = setting.lost[price]
+    return None if level is None else level.mean
+
+
+def side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
+    """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
+    shared = shared_settings(frontiers, measure)
+    if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
+        return Text("")
+    if not shared:  # by whichever measure
+        said_before = measure != measures(frontiers)[0]
+        return Text("") if said_before else Group(Text(NONE_SHARED, style="dim"), Text(""))
+    shared = reached_by_some(shared)
+    if not shared:
+        return Text("")
+    sets = [frontier.forget_set for frontier in frontiers]
+    title = f"{PRICE_TITLES[measure].partition(',')[0]} at equal settings"
+    table = compact_table(f"{title}: mean (and range) over seeds, lost in nats/token")
+    for name in ("settings", "", *sets):
+        table.add_column(name, overflow="fold")
+    shown = side_rows(shared)
+    for setting in shared[:SHARED_SETTINGS]:
+        for what in shown:
+            table.add_row(
+                names.short(setting.settings) if what == shown[0] else "",
+                SIDE_LABELS[what],
+                *(side_cell(setting, name, what) for name in sets),
+            )
+    said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
+    left = len(shared) - SHARED_SETTINGS
+    more = [f"{left} more settings: frontier --json"] if left > 0 else []
+    return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))
