@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.run import ExecutorName
+
 SpecArgument = Annotated[
     str | None, typer.Argument(help="A spec (YAML file), or the name of a shipped one; none: the demo.")
 ]
@@ -14,6 +16,14 @@ SetOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option(help="Name of the sweep, in place of the spec's.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Trials at once; none: as many as fit.")]
+ExecutorOption = Annotated[
+    ExecutorName,
+    typer.Option(
+        help="What does the work. 'ray': Ray, on this machine or on the cluster that RAY_ADDRESS names. 'inline': this "
+        "process, one trial after another, without Ray: to debug (breakpoints work), for tiny sweeps and fast tests. "
+        "The numbers are the same.",
+    ),
+]
 RetryFailedOption = Annotated[
     bool, typer.Option("--retry-failed", help="Run failed trials again, from their checkpoints.")
 ]

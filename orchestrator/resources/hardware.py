@@ -10,7 +10,7 @@ _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 """What the drivers of NVIDIA and AMD make."""
 
 
-def hardware() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Describe the machine that this runs on. Memory is in bytes."""
     gpus = []
     if any(Path(device).exists() for device in _GPU_DEVICES):

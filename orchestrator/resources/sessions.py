@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError, TaskFailedError
 from orchestrator.resources.cluster_capacity import Capacity, NodeKind, declared_kinds
-from orchestrator.resources.hardware import hardware
+from orchestrator.resources.hardware import describe_machine
 from orchestrator.resources.local_ray import local_ray
 from orchestrator.resources.ray_environment import (
     TUNE,
@@ -174,13 +174,15 @@ def _answer(reference: Any) -> Any:
 
 def workers_hardware() -> list[dict[str, Any]]:
     """Describe every machine of the cluster that answers."""
-    return [found for found in on_every_node(hardware).values() if not isinstance(found, Exception)]
+    return [found for found in on_every_node(describe_machine).values() if not isinstance(found, Exception)]
 
 
 def offered_gpus() -> list[dict[str, Any]]:
     """Describe the GPUs of every machine that answers and offers GPUs to Ray: the display card of a head is not one."""
     offering = {_name(node) for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0}
-    found = {name: answer for name, answer in on_every_node(hardware).items() if not isinstance(answer, Exception)}
+    found = {
+        name: answer for name, answer in on_every_node(describe_machine).items() if not isinstance(answer, Exception)
+    }
     return [gpu for name, machine in found.items() if name in offering for gpu in machine["gpus"]]
 
 

@@ -1,6 +1,6 @@
 from .doctor import examine
 from .failures import failures_described
-from .options import RunOptions
+from .options import ExecutorName, RunOptions
 from .runner import run_sweep
 
-__all__ = ["RunOptions", "examine", "failures_described", "run_sweep"]
+__all__ = ["ExecutorName", "RunOptions", "examine", "failures_described", "run_sweep"]

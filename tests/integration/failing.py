@@ -9,35 +9,37 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator.cli import app as cli
-from orchestrator.run import runner
+from orchestrator.run import session
+from orchestrator.run.executors import inline
 from orchestrator.search import TrialLedger
+from trainables.records import Trial
+from trainables.trial import TrialWorker
 from trainables.trial.ascent import Ascent
-from trainables.tune import AscentTrainable
 
 LATER_FROM = 2
 EARLY, LATER = "no retain.parquet here", "a bug of an objective"
 
 
-class FailsEarly(AscentTrainable):
+class FailsEarly(TrialWorker):
     """Fails before anything was evaluated, as where a file is missing."""
 
-    def _advance(self) -> dict[str, Any]:
+    def _in_progress(self) -> Any:
         raise FileNotFoundError(EARLY)
 
 
-class FailsLater(AscentTrainable):
-    """Fails at the same step whenever it gets there."""
+class FailsLater(TrialWorker):
+    """Fails at the same step whenever it gets there, in one forget set."""
 
-    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-        super().setup(config, **parameters)
-        whole = Ascent.advance
+    def take(self, trial: Trial) -> None:
+        super().take(trial)
+        whole = self._whole = getattr(self, "_whole", Ascent.advance)
 
         def advance(ascent: Ascent, to: int) -> None:
-            if to > LATER_FROM and self._trial.forget_set == "verses":
+            if to > LATER_FROM and trial.forget_set == "verses":
                 raise ValueError(f"{LATER}\nwhich is told at length")
             whole(ascent, to)
 
-        setattr(Ascent, "advance", advance)  # noqa: B010  # in this actor's process alone
+        setattr(Ascent, "advance", advance)  # noqa: B010  # in this process alone
 
 
 class FailsWide(TrialLedger):
@@ -47,11 +49,18 @@ class FailsWide(TrialLedger):
         raise ValueError(LATER)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command with the failures that its first argument names; but for wide trials, inline."""
     named = import_module("tests.integration.failing")  # so workers import it
     how = sys.argv.pop(1)
     if how == "wide":
-        runner.TrialLedger = named.FailsWide
+        session.TrialLedger = named.FailsWide
     else:
-        runner.AscentTrainable = {"early": named.FailsEarly, "later": named.FailsLater}[how]
+        make_worker = {"early": named.FailsEarly, "later": named.FailsLater}[how]
+        inline.InlineExecutor.__init__.__kwdefaults__["make_worker"] = make_worker
+        sys.argv += ["--executor", "inline"]
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

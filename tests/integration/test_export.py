@@ -21,7 +21,7 @@ from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.points import EvaluatedStep, find_point
 from orchestrator.preparation import ModelCache, build_workload, train_model
 from orchestrator.preparation.work import model_tasks, workload_hash
-from orchestrator.run.runner import _baseline_row
+from orchestrator.run.session import baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
@@ -272,7 +272,7 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
     for task in tasks:
         train_model(spec, datasets, task, cache, ledger)
     workload, baselines = build_workload(spec, datasets, tasks, cache, ledger)
-    DriverWriter(ledger).publish_baselines([_baseline_row(baseline) for baseline in baselines])
+    DriverWriter(ledger).publish_baselines([baseline_row(baseline) for baseline in baselines])
     trial = make_trial(
         forget_set=next(iter(spec.data.forget_sets)),
         steps=spec.steps,

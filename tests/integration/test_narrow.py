@@ -13,7 +13,8 @@ import pytest
 import ray
 
 from orchestrator.resources import measure
-from orchestrator.run import run_sweep, runner
+from orchestrator.run import run_sweep
+from orchestrator.run.executors import ray_executor
 from orchestrator.spec import load_spec
 from tests.integration.helpers import TINY
 from tests.support import tiny_workload
@@ -54,7 +55,7 @@ class NotingTrainable(AscentTrainable):
             "writeable": largest.flags.writeable or largest.flags.owndata,
             "mapped": mapped_at(largest),
         }
-        Path(f"{parameters['results'].storage.uri}-{os.getpid()}.json").write_text(json.dumps(note))
+        Path(f"{parameters['sink'].storage.uri}-{os.getpid()}.json").write_text(json.dumps(note))
 
 
 def mapped_at(array: npt.NDArray[Any]) -> tuple[str, int]:
@@ -120,7 +121,7 @@ def test_a_peak_is_measured_in_a_process_that_did_nothing_before(one_gpu: None, 
 def test_four_trials_share_a_gpu_and_one_copy_of_the_base_weights_and_reuse_their_engines(
     one_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "AscentTrainable", NotingTrainable)
+    monkeypatch.setattr(ray_executor, "AscentTrainable", NotingTrainable)
     settings = ("resources.gpus_per_trial=1", "resources.concurrent_trials=auto", *LARGER)
     watching = Watching()
     run_sweep(load_spec(TINY, overrides=settings), storage=str(tmp_path), events=watching)

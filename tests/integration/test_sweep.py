@@ -36,7 +36,7 @@ def test_every_trial_is_evaluated_at_every_point_of_the_axis(tiny_sweep: Path) -
 
 def test_the_process_that_drives_a_new_sweep_loads_no_pytorch(tiny_sweep: Path) -> None:
     modules = json.loads((tiny_sweep.parent / MODULES).read_text())
-    assert {"orchestrator.run.runner", "ray.tune"} <= set(modules)
+    assert {"orchestrator.run.session", "ray.tune"} <= set(modules)
     assert {"torch", "transformers", "accelerate", "peft", "datasets"} & set(modules) == set()
 
 

@@ -1,12 +1,16 @@
-"""Tiny specs, invented evaluations, and a loop that runs a search without Ray or a model."""
+"""Tiny specs, invented evaluations, and the real loop run without a model."""
 
 import copy
 import math
 import uuid
 from dataclasses import dataclass, field
 
+from orchestrator.driver import Interrupt
 from orchestrator.identity import trial_key
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
+from orchestrator.ledger import DriverWriter, Ledger
+from orchestrator.run.executors.inline import InlineExecutor
+from orchestrator.run.failures import Failures
+from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Assignment, SweepSearch, TrialLedger
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.sweep_spec import validate_spec
@@ -14,6 +18,7 @@ from orchestrator.storage import LocalStorage
 from orchestrator.storage.protocol import ObjectStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
+from trainables.trial import EVALUATION, OUTCOME, is_last
 
 WORKLOAD = "workload"
 FLOOR = 6.0
@@ -162,11 +167,93 @@ class Crash(Exception):
     """The driver died."""
 
 
+class HeldLease:
+    """A lease that nobody contests."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        """How often the trials were asked to stop."""
+
+    def renew(self) -> None:
+        pass
+
+    def stop_trials(self) -> None:
+        self.asked += 1
+
+
+class SilentEvents:
+    """Hears of everything, and does nothing."""
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+class InventingWorker:
+    """Runs trials with invented numbers, an evaluation a slice, in place of ``TrialWorker``.
+
+    As real trials do, it publishes the base model's row too, and reports that only where the axis has step 0.
+    """
+
+    def __init__(self, workload, sink, *, base_rows: bool = True) -> None:
+        self._sink = sink
+        self._base_rows = base_rows
+        self._trial: Trial | None = None
+
+    def take(self, trial: Trial) -> None:
+        self._trial = trial
+
+    def next_report(self) -> dict:
+        """Publish and report the next evaluation that the ledger lacks, with the last of them the outcome."""
+        trial = self._trial
+        records, status = invent(trial)
+        rows, examples = self._sink.published(trial.trial_id)
+        count = len([row for row in rows if row.step in trial.steps]) + 1
+        if count > len(records):
+            last_step = records[-1].step if records else 0
+            self._sink.publish(trial.trial_id, rows, examples, outcome(status, last_step=last_step))
+            return {OUTCOME: status}
+        base = [] if 0 in trial.steps or not self._base_rows else [base_record()]
+        rows = [*base, *records[:count]]
+        ended = outcome(status, last_step=records[-1].step) if count == len(records) else None
+        self._sink.publish(trial.trial_id, rows, [example_record(row.step) for row in rows], ended)
+        return {EVALUATION: told(records[count - 1]), **({OUTCOME: status} if ended else {})}
+
+    def stopped(self) -> dict:
+        """Leave the trial as one that was asked to stop, and report that."""
+        published = self._sink.published(self._trial.trial_id)
+        self._sink.publish(self._trial.trial_id, *published, outcome(Status.STOPPED, last_step=0))
+        return {OUTCOME: Status.STOPPED}
+
+    def stop(self) -> None:
+        pass
+
+
+class _NotedLoop(TrialLoop):
+    """The real loop, whose every step is an event of a ``Driver``."""
+
+    def __init__(self, driver: "Driver") -> None:
+        self._driver = driver
+        spec = driver.search._spec
+        failures, events = Failures(driver.ledger), SilentEvents()
+        super().__init__(driver.search, failures, events, driver.interrupt, HeldLease(), resources=spec.resources)
+
+    def next_trial(self) -> Assignment | None:
+        assignment = super().next_trial()
+        if assignment is not None:
+            self._driver.start(assignment)
+        return assignment
+
+    def heard(self, assignment: Assignment, report: dict) -> None:
+        super().heard(assignment, report)
+        if EVALUATION in report:
+            self._driver.tick()
+
+
 @dataclass
 class Driver:
-    """Runs a search's trials with invented numbers, and dies after ``crash_after`` events, if that is given.
+    """Runs a search by the real loop and the inline executor, with invented numbers.
 
-    An event is a proposal handed out, or an evaluation published.
+    It dies after ``crash_after`` events, if that is given: a proposal handed out, or an evaluation reported.
     """
 
     search: SweepSearch
@@ -177,46 +264,48 @@ class Driver:
     base_rows: bool = True
     """False: as versions before 5 did, which had a row of step 0 only where the axis has that step."""
 
+    def __post_init__(self) -> None:
+        self.interrupt = Interrupt()
+        self.loop = _NotedLoop(self)
+
     def run(self) -> list[str]:
-        """Run to the end, one trial at a time; give trial ids in the order they started."""
-        while (assignment := self.search.next()) is not None:
-            self.start(assignment)
-            self.finish(assignment)
+        """Run to the end, one trial at a time; return trial ids in the order they started."""
+        executor = InlineExecutor(self.interrupt, make_worker=self._make_worker)
+        executor.run_trials(
+            self.loop, workload=None, sink=self.ledger, name="tiny", resources=self.search._spec.resources
+        )
+        self.interrupt.raise_if_set()
         return [assignment.trial.trial_id for assignment in self.started]
 
+    def _make_worker(self, workload, sink) -> InventingWorker:
+        return InventingWorker(workload, sink, base_rows=self.base_rows)
+
     def start(self, assignment: Assignment) -> None:
+        """Note a trial that was handed out."""
         self.started.append(assignment)
-        self._tick()
+        self.tick()
 
     def finish(self, assignment: Assignment) -> None:
-        """Publish and report every evaluation that the ledger lacks, then the outcome.
+        """Run a trial that a test took from the search itself to its end."""
+        worker = self._make_worker(None, self.ledger)
+        worker.take(assignment.trial)
+        while True:
+            report = worker.next_report()
+            self.loop.heard(assignment, report)
+            if is_last(report):
+                break
+        self.loop.ended(assignment, report)
+        self.interrupt.raise_if_set()
 
-        As real trials do, it publishes the base model's row too, and reports that only where the axis has step 0.
-        """
-        trial, worker = assignment.trial, TrialWriter(self.ledger)
-        records, status = invent(trial)
-        base = [] if 0 in trial.steps or not self.base_rows else [base_record()]
-        done = len([e for e in self.ledger.published(trial.trial_id)[0] if e.step in trial.steps])
-        for count in range(done + 1, len(records) + 1):
-            last = outcome(status, last_step=records[-1].step) if count == len(records) else None
-            rows = [*base, *records[:count]]
-            worker.publish(trial.trial_id, rows, [example_record(record.step) for record in rows], last)
-            self.search.observe(assignment, told(records[count - 1]))
-            self._tick()
-        if done == len(records):
-            last_step = records[-1].step if records else 0
-            rows = self.ledger.published(trial.trial_id)
-            worker.publish(trial.trial_id, *rows, outcome(status, last_step=last_step))
-        self.search.end(assignment, status)
-
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Count an event, and die of it if it is the one."""
         self.events += 1
         if self.events == self.crash_after:
             raise Crash
 
 
 def told(record: EvaluationRecord) -> dict:
-    """What a worker reports to Tune of an evaluation."""
+    """Return what a worker reports of an evaluation."""
     return {
         "step": record.step,
         "unlearning_quality": record.unlearning_quality,

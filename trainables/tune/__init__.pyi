@@ -1,5 +1,4 @@
-from .narrow import AscentTrainable
-from .results import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
+from .narrow import TRIAL, AscentTrainable
 from .wide import wide_trainable
 
-__all__ = ["EVALUATION", "FAILURE", "OUTCOME", "STORAGE_ERROR", "TRIAL", "WARNING", "AscentTrainable", "wide_trainable"]
+__all__ = ["TRIAL", "AscentTrainable", "wide_trainable"]

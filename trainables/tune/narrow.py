@@ -3,69 +3,38 @@
 The process that hands it to Tune loads no PyTorch with it.
 """
 
-import contextlib
-from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from trainables.deferred import Deferred
-from trainables.errors import ResultsError
-from trainables.failures import TrialFailedError, failure_of, needs_new_process
-from trainables.records import Trial
-from trainables.tune.results import FAILURE, STORAGE_ERROR, TRIAL, next_result
+from trainables.trial import TrialWorker, is_last
 
 if TYPE_CHECKING:
-    from trainables.trial import Engine, TrialRun, TrialSink, Workload
+    from trainables.trial import TrialSink, Workload
 
-_engine: Callable[["Workload"], "Engine"] = Deferred("trainables.trial", "Engine")
-_trial_run: Callable[["Engine", Trial, "TrialSink"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")
+TRIAL = "trial"
+"""Key of the trial in Tune's config; its value is a ``Trial``."""
 
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
-    """Each ``step`` is one evaluation, published before it is reported. Give ``workload`` and ``sink`` by
-    ``tune.with_parameters``."""
+    """A worker's trial as Tune sees it: each ``step`` is one slice, whose evaluation is published before it is
+    reported. ``tune.with_parameters`` provides ``workload`` and ``sink``."""
 
     def setup(self, config: dict[str, Any], *, workload: "Workload", sink: "TrialSink") -> None:
-        """Take what trials share. The trial starts with the first step: Tune may give an actor another trial before."""
-        self._workload = workload
-        self._engine: Engine | None = None
-        self._sink = sink
-        self._trial: Trial = config[TRIAL]
-        self._run: TrialRun | None = None
+        """Make the worker. Tune may give an actor another trial before the first one's first step."""
+        self._worker = TrialWorker(workload, sink)
+        self._worker.take(config[TRIAL])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same actor."""
-        self.cleanup()
-        self._trial = new_config[TRIAL]
+        self._worker.take(new_config[TRIAL])
         return True
 
     def step(self) -> dict[str, Any]:
-        """Go on towards the next evaluation."""
-        try:
-            return self._advance()
-        except ResultsError as error:
-            self._run = None
-            return {"done": True, STORAGE_ERROR: str(error)}
-        except Exception as error:
-            failure = failure_of(error, trial=self._trial, step=None if self._run is None else self._run.step)
-            self._run = self._engine = None  # the next trial starts from a clean engine
-            if needs_new_process(error):
-                raise TrialFailedError(failure) from None
-            return {"done": True, FAILURE: asdict(failure)}
-
-    def _advance(self) -> dict[str, Any]:
-        if self._engine is None:  # once for all trials of this actor
-            self._engine = _engine(self._workload)
-        if self._run is None:
-            self._run = _trial_run(self._engine, self._trial, self._sink)
-        result = next_result(self._run)
-        return {"done": self._run.outcome is not None, **result}
+        """Run the next slice of the trial and return the report of it."""
+        report = self._worker.next_report()
+        return {"done": is_last(report), **report}
 
     def cleanup(self) -> None:
-        """Leave an interrupted trial in good order, if it can be kept; a finished one is left as it is."""
-        if self._run is not None:
-            with contextlib.suppress(ResultsError):
-                self._run.interrupt()
-            self._run = None
+        """Leave an unfinished trial in good order."""
+        self._worker.stop()

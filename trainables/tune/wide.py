@@ -22,8 +22,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from trainables.errors import ResultsError
 from trainables.failures import failure_of
 from trainables.records import Trial
-from trainables.trial import Engine, TrialRun, TrialSink
-from trainables.tune.results import FAILURE, STORAGE_ERROR, TRIAL, next_result
+from trainables.trial import FAILURE, STORAGE_ERROR, Engine, TrialRun, TrialSink, next_report
+from trainables.tune.narrow import TRIAL
 
 _OVER = None
 """What ends the stream of a trial's results."""
@@ -45,7 +45,7 @@ def wide_trainable(
 
     Args:
         workload: the Ray reference of what the trials share: each worker maps it.
-        results: where their rows and checkpoints go.
+        sink: where their rows and checkpoints go.
         workers: processes of one trial.
         worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
     """
@@ -165,9 +165,9 @@ def _work(config: dict[str, Any]) -> None:
         try:
             run = TrialRun(engine, config["trial"], config["results"])
             while run.outcome is None:
-                result = next_result(run)
+                report = next_report(run)
                 if engine.group.is_leader:
-                    told.put(result)
+                    told.put(report)
         except ResultsError as error:
             if engine.group.is_leader:
                 told.put({STORAGE_ERROR: str(error)})

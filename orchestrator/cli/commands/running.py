@@ -13,6 +13,7 @@ from orchestrator.cli.console import err, out, quiet_optuna, say
 from orchestrator.cli.options import (
     ElsewhereOption,
     EnvironmentOption,
+    ExecutorOption,
     ForceOption,
     NameOption,
     RetriesOption,
@@ -36,6 +37,7 @@ from orchestrator.errors import (
     TrialsFailAlikeError,
 )
 from orchestrator.ledger import DEFAULT_STORAGE, SPEC, Ledger, open_sweep
+from orchestrator.run import ExecutorName
 from orchestrator.safe_text import command, quoted_sql
 from orchestrator.storage import is_unusable, open_storage
 
@@ -53,6 +55,7 @@ def run(
     force: ForceOption = False,
     take_over: TakeOverOption = False,
     trust_remote_code: TrustOption = False,
+    executor: ExecutorOption = ExecutorName.RAY,
 ) -> None:
     """Run a sweep on this machine, or on the cluster that RAY_ADDRESS names."""
     from orchestrator.run import RunOptions
@@ -60,7 +63,7 @@ def run(
 
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).trusting_remote_code(trust_remote_code)
     resume = resume or retry_failed
-    options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over)
+    options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over, executor=executor)
     try:
         _run(loaded, storage=storage, workers=workers, options=options)
     except SweepExistsError as error:
@@ -85,6 +88,7 @@ def resume(
     force: ForceOption = False,
     take_over: TakeOverOption = False,
     trust_remote_code: TrustOption = False,
+    executor: ExecutorOption = ExecutorName.RAY,
     address: ElsewhereOption = None,
     retries: RetriesOption = 0,
     environment: EnvironmentOption = None,
@@ -96,6 +100,8 @@ def resume(
     if address is None and (retries or environment):
         raise SweepError("--retries and --env belong to a job on a cluster: give its --address, or leave them out")
     if address is not None:
+        if executor is ExecutorName.INLINE:
+            raise SweepError("--executor inline runs in this process, and --address names a cluster: leave one out")
         _resume_there(
             sweep,
             storage=storage,
@@ -131,7 +137,7 @@ def resume(
     spec = amend_spec(before, changes).trusting_remote_code(trust_remote_code)
     if spec.name != before.name:
         raise SweepError(f"--set name={spec.name}: a sweep that goes on keeps its name, '{before.name}'")
-    options = RunOptions(resume=True, retry_failed=retry_failed, force=force, take_over=take_over)
+    options = RunOptions(resume=True, retry_failed=retry_failed, force=force, take_over=take_over, executor=executor)
     _run(spec, storage=parent, workers=workers, options=options)
 
 

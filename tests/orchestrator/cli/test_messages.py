@@ -201,9 +201,9 @@ def answer(files, written_sweeps, monkeypatch, capsys):
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         nowhere = server.getsockname()[1]
-    for module in ("orchestrator.run.doctor", "orchestrator.run.runner"):
+    for module in ("orchestrator.run.doctor", "orchestrator.run.executors.ray_executor"):
         monkeypatch.setattr(f"{module}.ray_session", no_cluster)
-    monkeypatch.setattr("orchestrator.run.runner.starts_here", lambda: False)  # else a worker reads the data
+    monkeypatch.setattr("orchestrator.run.executors.ray_executor.starts_here", lambda: False)  # else a worker reads
     monkeypatch.setattr("trainables.models.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{nowhere}")
     monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: False)
     monkeypatch.setattr("trainables.models.hub_access.getproxies", dict)

@@ -18,7 +18,7 @@ from orchestrator.frontier import frontiers
 from orchestrator.frontier.sweep_frontiers import frontier_of
 from orchestrator.ledger import EVALUATIONS, open_sweep
 from orchestrator.preparation import ModelTask
-from orchestrator.run.runner import _Run
+from orchestrator.run.executors.ray_executor import watch_training
 from tests.support import FakeClock
 from trainables.preparation import TOLD_EVERY_S, TrainingState
 
@@ -236,14 +236,12 @@ def test_frontiers_are_shown(written_sweeps):
     assert "people (out-of-distribution)" in text
 
 
-def test_a_run_that_waits_for_models_tells_how_far_they_are_every_few_seconds(monkeypatch):
+def test_a_run_that_waits_for_models_tells_how_far_they_are_every_few_seconds():
     clock, told = FakeClock(), []
-    monkeypatch.setattr("orchestrator.run.runner.time", SimpleNamespace(monotonic=clock))
     known = {"a": TrainingState(step=1, steps=8, epochs=2, loss=2.5, left_s=None)}
-    cache = SimpleNamespace(training_state=known.get)
-    run = _Run(None, None, None, None, None, SimpleNamespace(training=told.append), None, None)
+    models = SimpleNamespace(cache=SimpleNamespace(training_state=known.get))
     tasks = [ModelTask(role=f"role of {key}", seed=0, key=key) for key in ("a", "b")]
-    look = run._watching(cache, tasks)
+    look = watch_training(models, tasks, SimpleNamespace(training=told.append), clock=clock)
     for _ in range(8):
         look()
         clock.now += TOLD_EVERY_S / 4

@@ -22,7 +22,7 @@ from orchestrator.preparation import Examined
 from orchestrator.report import page as report
 from orchestrator.report.data import read_report_data
 from orchestrator.report.page import draw, render
-from orchestrator.run import runner
+from orchestrator.run import starting
 from orchestrator.spec import dump_spec
 from orchestrator.spec.sweep_spec import validate_spec
 from orchestrator.storage import LocalStorage
@@ -50,8 +50,8 @@ def sound(tmp_path_factory):
 def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
-    monkeypatch.setattr(runner, "_examine", lambda spec, **_: Examined(inputs=_Inputs(spec), problems=()))
-    monkeypatch.setattr(runner, "ray_session", _no_ray)
+    monkeypatch.setattr(starting, "_examine", lambda spec, **_: Examined(inputs=_Inputs(spec), problems=()))
+    monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")
     return tmp_path / "sweeps" / "first"

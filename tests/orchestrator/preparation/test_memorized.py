@@ -10,7 +10,7 @@ from orchestrator.driver import Interrupt
 from orchestrator.errors import NothingToUnlearnError, SweepError
 from orchestrator.preparation import Memorized, memorized, require_something_to_unlearn
 from orchestrator.preparation.memorization import MANY, Knowledge, advice, never_trained
-from orchestrator.run import runner
+from orchestrator.run.session import Session
 from tests.orchestrator.helpers import make_spec, memory_ledger
 from trainables.metrics.exposure import relative_exposure
 
@@ -120,7 +120,18 @@ def test_a_run_tells_what_is_memorized_and_stops_unless_forced_or_under_way(forc
     inputs = SimpleNamespace(datasets=SimpleNamespace(forget_sets=sets))
     events = SimpleNamespace(memorized=told.append)
     search = SimpleNamespace(has_trials=has_trials)
-    run = runner._Run(spec, None, ledger, inputs, search, events, Interrupt(), None, force=force)
+    session = Session(
+        spec=spec,
+        root=None,
+        ledger=ledger,
+        inputs=inputs,
+        search=search,
+        executor=None,
+        events=events,
+        interrupt=Interrupt(),
+        lease=None,
+        force=force,
+    )
     rows = [
         row(model, forget_set=name, gen_ex=0.2, gen_ex_abs=0.5, rel_ex=1.0)
         for name in sets
@@ -128,7 +139,7 @@ def test_a_run_tells_what_is_memorized_and_stops_unless_forced_or_under_way(forc
     ]
     if stops:
         with pytest.raises(NothingToUnlearnError):
-            run._look_for_something_to_unlearn(rows)
+            session.look_for_something_to_unlearn(rows)
     else:
-        run._look_for_something_to_unlearn(rows)
+        session.look_for_something_to_unlearn(rows)
     assert [one.forget_set for one in told[0]] == list(sets)

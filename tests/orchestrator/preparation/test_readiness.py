@@ -78,9 +78,9 @@ def sections_of(case, folder):
 def answer(tmp_path, monkeypatch, capsys):
     """Give a spec to a command; return its exit code, and what it says of it before anything starts."""
     monkeypatch.setattr("orchestrator.run.doctor.ray_session", no_cluster)
-    monkeypatch.setattr("orchestrator.run.runner.ray_session", no_cluster)
+    monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", no_cluster)
     monkeypatch.setattr(
-        "orchestrator.run.runner.starts_here", lambda: False
+        "orchestrator.run.executors.ray_executor.starts_here", lambda: False
     )  # else a worker looks, as in tests/integration
 
     def call(data, command, *options):

@@ -8,7 +8,8 @@ from orchestrator.driver import Interrupt
 from orchestrator.ledger import Ledger
 from orchestrator.resources import sessions as ray_session
 from orchestrator.resources.cluster_capacity import Capacity, NodeKind
-from orchestrator.run import runner
+from orchestrator.run import session as session_module
+from orchestrator.run.executors import ray_executor
 from orchestrator.spec import dump_spec
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
@@ -69,7 +70,20 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
         studies={},
         run_at_once=lambda _, *, gpus_per_trial: shares.append(gpus_per_trial),
     )
-    run = runner._Run(spec, ledger.storage, ledger, None, search, Silent(), Interrupt(), Silent())
+    interrupt = Interrupt()
+    executor = ray_executor.RayExecutor(interrupt)
+    executor._limit_s = 1.0
+    session = session_module.Session(
+        spec=spec,
+        root=ledger.storage,
+        ledger=ledger,
+        inputs=SimpleNamespace(workload_hash="workload"),
+        search=search,
+        executor=executor,
+        events=Silent(),
+        interrupt=interrupt,
+        lease=Silent(),
+    )
     before = [HEAD_NODE] if grows else [HEAD_NODE, WORKER_NODE]
     answer(monkeypatch, before, [HEAD, WORKER][: len(before)])
 
@@ -83,15 +97,14 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
         "capacity": lambda: Capacity(present=(NodeKind(count=1, resources=WORKER_NODE["Resources"]),)),
         "measure": lambda *_: "measuring",
         "fetch": lambda *_: PeakMemory(host_bytes=GIB, device=device),
-        "export_journal": lambda *_: None,
-        "run_trials": lambda *_, **given: ran.update(given),
     }.items():
-        monkeypatch.setattr(runner, name, stand_in)
+        monkeypatch.setattr(ray_executor, name, stand_in)
+    monkeypatch.setattr(session_module, "export_journal", lambda *_: None)
+    monkeypatch.setattr(executor, "run_trials", lambda _, **given: ran.update(given))
     monkeypatch.setattr("ray.wait", lambda references, **_: (references, []))
-    monkeypatch.setattr(runner._Run, "_prepare", prepare)
-    monkeypatch.setattr(runner._Run, "_trainable", lambda *_: None)
+    monkeypatch.setattr(session_module.Session, "_prepare", prepare)
     ledger.manifest.create(dump_spec(spec), {"sweep": "tiny"}, {})
-    run.to_the_end(workers=None)
+    session.run(workers=None)
     noted = ledger.manifest.read()
     assert noted["sharing"]["device"] == "L4", "the smallest that Ray offers, though it came late"
     assert [machine.get("seen") for machine in noted["workers"]] == [None, "late" if grows else None]

@@ -12,13 +12,14 @@ from orchestrator.driver import Interrupt
 from orchestrator.errors import TaskFailedError, TrialsFailAlikeError
 from orchestrator.ledger import DriverWriter
 from orchestrator.resources import fetch
-from orchestrator.run import failures_described, runner
+from orchestrator.run import failures_described
 from orchestrator.run.failures import ALIKE, WORKER_DIED, Failures, dead_worker
-from orchestrator.run.tuning import _Exchange
+from orchestrator.run.runner import log_failed_task
+from orchestrator.run.trial_loop import TrialLoop
 from tests.orchestrator.helpers import evaluation_record, make_search, make_spec, memory_ledger, told, write_sweep
 from trainables.failures import Failure
 from trainables.records import Status
-from trainables.tune import EVALUATION, FAILURE, OUTCOME
+from trainables.trial import EVALUATION, FAILURE, OUTCOME
 
 KILLED = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: AscentTrainable\n"
@@ -45,7 +46,7 @@ class Events:
 
 
 class Run:
-    """Trials that are handed out and fail as a test says, as Tune would tell of them."""
+    """Trials that are handed out and fail as a test says, as an executor would report of them."""
 
     def __init__(self, trials=6, concurrent=1, **resources):
         self.ledger = memory_ledger()
@@ -53,18 +54,16 @@ class Run:
         search = make_search(self.spec, self.ledger, concurrent_trials=concurrent)
         self.events, self.interrupt = Events(), Interrupt()
         self.failures = Failures(self.ledger)
-        self.exchange = _Exchange(search, self.failures, self.events, self.interrupt, None)
-        self.handed_out = 0
+        self.loop = TrialLoop(search, self.failures, self.events, self.interrupt, None, resources=self.spec.resources)
 
     def next(self):
-        self.handed_out += 1
-        config = self.exchange.suggest(str(self.handed_out))
-        return str(self.handed_out), config["trial"].trial_id
+        assignment = self.loop.next_trial()
+        return assignment, assignment.trial.trial_id
 
-    def fail(self, tune_id, one):
-        result = {"done": True, FAILURE: asdict(one)}
-        self.exchange.heard(tune_id, result)
-        self.exchange.ended(tune_id, result)
+    def fail(self, assignment, one):
+        report = {FAILURE: asdict(one)}
+        self.loop.heard(assignment, report)
+        self.loop.ended(assignment, report)
 
     def row(self, trial_id):
         return self.ledger.trial(trial_id)
@@ -72,8 +71,8 @@ class Run:
 
 def test_the_same_exception_at_the_same_step_is_tried_once_more_and_then_the_trial_has_failed():
     run = Run()
-    tune_id, trial_id = run.next()
-    run.fail(tune_id, failure())
+    assignment, trial_id = run.next()
+    run.fail(assignment, failure())
     assert run.row(trial_id)["status"] is None
     again, same = run.next()
     assert same == trial_id
@@ -88,8 +87,8 @@ def test_the_same_exception_at_the_same_step_is_tried_once_more_and_then_the_tri
 
 def test_a_mistake_of_the_users_is_not_tried_again():
     run = Run()
-    tune_id, trial_id = run.next()
-    run.fail(tune_id, failure(is_users=True))
+    assignment, trial_id = run.next()
+    run.fail(assignment, failure(is_users=True))
     assert run.row(trial_id)["status"] == "failed"
     assert not run.events.named("trial_retried")
 
@@ -98,21 +97,21 @@ def test_a_mistake_of_the_users_is_not_tried_again():
 def test_another_exception_or_another_step_is_tried_again_as_often_as_any_failure(others):
     run = Run()
     for one in (failure(), failure(**others)):
-        tune_id, trial_id = run.next()
-        run.fail(tune_id, one)
+        assignment, trial_id = run.next()
+        run.fail(assignment, one)
         assert run.row(trial_id)["status"] is None
-    tune_id, again = run.next()
+    assignment, again = run.next()
     assert again == trial_id
-    run.fail(tune_id, failure())
+    run.fail(assignment, failure())
     assert run.row(trial_id)["status"] == "failed", "more than max_failures"
 
 
 def test_a_worker_that_dies_is_replaced_as_often_as_allowed_and_what_ray_says_of_it_is_kept():
     run = Run()
     for _ in range(3):
-        tune_id, trial_id = run.next()
+        assignment, trial_id = run.next()
         assert run.row(trial_id)["status"] is None
-        run.exchange.failed(tune_id, dead_worker(KILLED))
+        run.loop.failed(assignment, dead_worker(KILLED))
     row = run.row(trial_id)
     assert row["status"] == "failed"
     assert row["message"].startswith(f"{WORKER_DIED}: The actor is dead because")
@@ -122,12 +121,12 @@ def test_a_worker_that_dies_is_replaced_as_often_as_allowed_and_what_ray_says_of
 
 def test_a_trial_that_fails_while_the_run_stops_goes_on_later_and_its_log_is_kept():
     run = Run()
-    tune_id, trial_id = run.next()
+    assignment, trial_id = run.next()
     run.interrupt.stop(KeyboardInterrupt())
-    run.fail(tune_id, failure(is_users=True))
+    run.fail(assignment, failure(is_users=True))
     assert run.row(trial_id)["status"] is None
     assert "FileNotFoundError" in run.ledger.log(trial_id)
-    assert not run.exchange.running
+    assert not run.loop.running
 
 
 def test_what_a_task_of_the_preparation_raised_is_one_line_and_the_rest_is_in_the_log():
@@ -135,7 +134,7 @@ def test_what_a_task_of_the_preparation_raised_is_one_line_and_the_rest_is_in_th
     error = TaskFailedError(
         "training model 'base' failed: OSError: s3://AKIA:wJalr@b/a", "Traceback\n  of Ray's worker"
     )
-    said = str(runner._with_log(ledger, error))
+    said = str(log_failed_task(ledger, error))
     assert said.splitlines() == [
         "training model 'base' failed: OSError: s3://***@b/a",
         f"the whole of it: unlearn-sweep logs {ledger.storage.uri} --trial preparation",
@@ -159,25 +158,25 @@ def test_a_task_that_raises_is_told_by_its_first_line(monkeypatch):
 
 def test_no_key_of_a_uri_is_written_down():
     run = Run()
-    tune_id, trial_id = run.next()
+    assignment, trial_id = run.next()
     uri = "s3://AKIA:wJalr@bucket/a"
-    run.fail(tune_id, failure(uri, details=f"Traceback {uri}", is_users=True))
+    run.fail(assignment, failure(uri, details=f"Traceback {uri}", is_users=True))
     for text in (run.row(trial_id)["message"], run.ledger.log(trial_id), str(run.events.told)):
         assert "wJalr" not in text
         assert "***" in text
 
 
-def fail_for_good(run, tune_id, **how):
-    run.fail(tune_id, failure(is_users=True, **how))
+def fail_for_good(run, assignment, **how):
+    run.fail(assignment, failure(is_users=True, **how))
 
 
 def test_a_run_whose_first_trials_fail_alike_stops_and_says_why():
     run = Run()
     for count in range(ALIKE):
         assert run.interrupt.reason is None, count
-        tune_id, trial_id = run.next()
-        run.exchange.heard(tune_id, {EVALUATION: told(evaluation_record(0))})  # of the base model
-        fail_for_good(run, tune_id, step=count)
+        assignment, trial_id = run.next()
+        run.loop.heard(assignment, {EVALUATION: told(evaluation_record(0))})  # of the base model
+        fail_for_good(run, assignment, step=count)
     reason = run.interrupt.reason
     assert isinstance(reason, TrialsFailAlikeError)
     assert f"the first {ALIKE} trials failed alike" in str(reason)
@@ -194,11 +193,11 @@ def test_a_run_goes_on_where_trials_fail_otherwise_or_anything_was_evaluated():
 
     for told_first in ({EVALUATION: told(evaluation_record(2))}, {OUTCOME: "diverged"}):
         run = Run()
-        tune_id, trial_id = run.next()
-        run.exchange.heard(tune_id, told_first)
+        assignment, trial_id = run.next()
+        run.loop.heard(assignment, told_first)
         if OUTCOME in told_first:
             DriverWriter(run.ledger).fail(trial_id, "")
-            run.exchange.ended(tune_id, told_first)
+            run.loop.ended(assignment, told_first)
         for _ in range(ALIKE):
             fail_for_good(run, run.next()[0])
         assert run.interrupt.reason is None
@@ -207,8 +206,8 @@ def test_a_run_goes_on_where_trials_fail_otherwise_or_anything_was_evaluated():
 def test_a_trial_that_began_earlier_and_still_runs_may_show_that_the_sweep_works():
     run = Run(concurrent=8)
     begun = [run.next()[0] for _ in range(ALIKE + 2)]
-    for tune_id in begun[1 : ALIKE + 1]:
-        fail_for_good(run, tune_id)
+    for assignment in begun[1 : ALIKE + 1]:
+        fail_for_good(run, assignment)
     assert run.interrupt.reason is None
     fail_for_good(run, begun[0])
     assert isinstance(run.interrupt.reason, TrialsFailAlikeError), "the last one began after them"

@@ -19,7 +19,7 @@ from orchestrator.plan import plan_sweep, time_steps
 from orchestrator.preparation import ModelCache, build_workload, train_model
 from orchestrator.preparation.work import model_tasks
 from orchestrator.run.doctor import _data
-from orchestrator.run.runner import _forget_example_rows
+from orchestrator.run.session import forget_example_rows
 from orchestrator.spec import amend_spec, dump_spec
 from orchestrator.spec.sweep_spec import validate_spec
 from orchestrator.storage import LocalStorage
@@ -111,7 +111,7 @@ def test_a_plan_counts_what_stands_in_the_files(sections):
 
 
 def test_the_texts_that_are_unlearned_carry_their_repetitions(sections):
-    rows = _forget_example_rows(build_datasets(make_spec(**sections).data))
+    rows = forget_example_rows(build_datasets(make_spec(**sections).data))
     assert sorted(row["repetitions"] for row in rows) == [1, 1, 1, 4, 4]
     assert {row["example_id"] for row in rows} == {f"forget.jsonl:{line}" for line in range(1, 6)}
 

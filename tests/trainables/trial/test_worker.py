@@ -1,4 +1,4 @@
-"""An exception of a trial as plain data, and a narrow trial that tells of it as of any other result."""
+"""An exception of a trial as plain data, and a worker that reports it like anything else."""
 
 import pickle
 from dataclasses import asdict
@@ -9,9 +9,9 @@ import torch
 from tests.support import MemorySink, tiny_trial, tiny_workload
 from trainables.errors import ResultsError, UnlearningError
 from trainables.failures import LONGEST_MESSAGE, LONGEST_TRACEBACK, Failure, TrialFailedError, failure_of
+from trainables.trial import FAILURE, OUTCOME, STORAGE_ERROR, TrialWorker, is_last
+from trainables.trial import worker as worker_module
 from trainables.trial.ascent import Ascent
-from trainables.tune import FAILURE, OUTCOME, STORAGE_ERROR, TRIAL, AscentTrainable
-from trainables.tune import narrow as ray_single
 
 
 def raised(error):
@@ -74,9 +74,14 @@ def test_a_failure_travels_in_an_exception():
 
 
 @pytest.fixture
-def trainable():
-    made = object.__new__(AscentTrainable)
-    made.setup({TRIAL: tiny_trial(steps=(0, 2, 4))}, workload=tiny_workload(every_s=1e9), sink=MemorySink())
+def sink():
+    return MemorySink()
+
+
+@pytest.fixture
+def worker(sink):
+    made = TrialWorker(tiny_workload(every_s=1e9), sink)
+    made.take(tiny_trial(steps=(0, 2, 4)))
     return made
 
 
@@ -91,46 +96,46 @@ def break_from_step(monkeypatch, step, error):
     monkeypatch.setattr(Ascent, "advance", advance)
 
 
-def run(trainable):
-    results = []
-    while not results or not results[-1]["done"]:
-        results.append(trainable.step())
-    return results
+def run(worker):
+    reports = []
+    while not reports or not is_last(reports[-1]):
+        reports.append(worker.next_report())
+    return reports
 
 
-def test_an_exception_is_told_with_its_step_and_the_actor_takes_the_next_trial(trainable, monkeypatch):
+def test_an_exception_is_told_with_its_step_and_the_worker_takes_the_next_trial(worker, sink, monkeypatch):
     with monkeypatch.context() as patch:
         break_from_step(patch, 4, ValueError("of the objective"))
-        last = run(trainable)[-1]
+        last = run(worker)[-1]
     assert OUTCOME not in last
     failure = Failure(**last[FAILURE])
     assert (failure.message, failure.step) == ("ValueError: of the objective", 3)
     assert "in advance" in failure.details
-    calls = len(trainable._results.calls)
-    trainable.cleanup()
-    assert len(trainable._results.calls) == calls, "a trial that failed saves nothing of where it broke"
-    assert trainable.reset_config({TRIAL: tiny_trial(steps=(0, 2), trial_id="next")})
-    assert run(trainable)[-1][OUTCOME] == "completed"
+    calls = len(sink.calls)
+    worker.stop()
+    assert len(sink.calls) == calls, "a trial that failed saves nothing of where it broke"
+    worker.take(tiny_trial(steps=(0, 2), trial_id="next"))
+    assert run(worker)[-1][OUTCOME] == "completed"
 
 
-def test_an_exception_before_the_first_step_is_told_too(trainable, monkeypatch):
+def test_an_exception_before_the_first_step_is_told_too(worker, monkeypatch):
     def broken(_):
         raise FileNotFoundError("retain.parquet")
 
-    monkeypatch.setattr(ray_single, "_engine", broken)
-    (only,) = run(trainable)
+    monkeypatch.setattr(worker_module, "_engine", broken)
+    (only,) = run(worker)
     assert only[FAILURE]["message"] == "FileNotFoundError: retain.parquet"
     assert only[FAILURE]["step"] is None
 
 
-def test_a_process_that_cuda_has_broken_is_left_and_says_why(trainable, monkeypatch):
+def test_a_process_that_cuda_has_broken_is_left_and_says_why(worker, monkeypatch):
     break_from_step(monkeypatch, 1, RuntimeError("CUDA error: device-side assert triggered\nand more"))
-    trainable.step()
+    worker.next_report()
     with pytest.raises(TrialFailedError, match=r"CUDA error: device-side assert triggered$") as left:
-        run(trainable)
+        run(worker)
     assert left.value.failure.step == 0
 
 
-def test_a_storage_that_fails_is_no_failure_of_the_trial(trainable, monkeypatch):
+def test_a_storage_that_fails_is_no_failure_of_the_trial(worker, monkeypatch):
     break_from_step(monkeypatch, 1, ResultsError("no room"))
-    assert run(trainable)[-1] == {"done": True, STORAGE_ERROR: "no room"}
+    assert run(worker)[-1] == {STORAGE_ERROR: "no room"}

@@ -1,18 +1,16 @@
-"""What Tune hears of a trial: each evaluation once, a warning once, the outcome last."""
+"""What a worker reports of a trial: each evaluation once, a warning once, the outcome last."""
 
 from tests.support import MemorySink, tiny_trial, tiny_workload
-from trainables.trial import Engine, TrialRun
-from trainables.tune import EVALUATION, OUTCOME, WARNING
-from trainables.tune.results import next_result
+from trainables.trial import EVALUATION, OUTCOME, WARNING, Engine, TrialRun, next_report
 
 
-def test_a_result_tells_each_evaluation_and_warning_once_and_the_outcome_last():
+def test_a_report_tells_each_evaluation_and_warning_once_and_the_outcome_last():
     results = MemorySink()
     results.checkpoints["trial"] = b"damaged"
     run = TrialRun(Engine(tiny_workload(every_s=1e9)), tiny_trial(steps=(0, 2)), results)
     told = []
     while run.outcome is None:
-        told.append(next_result(run))
+        told.append(next_report(run))
     assert [sorted(result) for result in told] == [[EVALUATION, WARNING], [EVALUATION, OUTCOME]]
     assert [result[EVALUATION]["step"] for result in told] == [0, 2]
     assert [result[EVALUATION]["feasible"] for result in told] == [True, True]

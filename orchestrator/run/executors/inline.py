@@ -1,0 +1,235 @@
+"""The executor of one process: the one that drives the sweep reads the data, trains the models and runs the trials.
+
+No Ray is loaded. The rows are bit for bit those of the other executor: the code that makes numbers is the same.
+"""
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.driver import Interrupt
+from orchestrator.errors import (
+    LedgerWarning,
+    RunStoppedError,
+    SweepError,
+    SweepInterruptedError,
+    TaskFailedError,
+)
+from orchestrator.preparation import Baseline, Examined, ModelCache, build_workload, examine, train_model
+from orchestrator.resources import describe_machine
+from orchestrator.run.executors.protocol import ModelEvents, Models
+from orchestrator.run.trial_loop import TrialLoop
+from orchestrator.search import Assignment
+from orchestrator.spec import ResourcesConfig, SweepSpec
+from orchestrator.storage import Storage
+from trainables.errors import UnlearningError
+from trainables.failures import TrialFailedError, first_line
+from trainables.preparation import TrainingState
+from trainables.records import Trial
+from trainables.trial import TrialSink, TrialWorker, is_last
+
+if TYPE_CHECKING:
+    from orchestrator.resources.sharing import Sharing
+
+_EXPLAIN_THEMSELVES = (SweepError, UnlearningError, RunStoppedError, SweepInterruptedError)
+
+
+class Worker(Protocol):
+    """Runs trials one after another: see ``TrialWorker``, whose methods these are."""
+
+    def take(self, trial: Trial) -> None:
+        """Take the next trial."""
+
+    def next_report(self) -> dict[str, Any]:
+        """Run the next slice of the trial and return the report of it."""
+
+    def stop(self) -> None:
+        """Leave an unfinished trial in good order."""
+
+
+class InlineExecutor:
+    """Does a sweep's work in this process. Breakpoints work, and nothing has to start."""
+
+    def __init__(self, interrupt: Interrupt, *, make_worker: Callable[[Any, TrialSink], Worker] = TrialWorker) -> None:
+        """Begin.
+
+        Args:
+            interrupt: the reason to stop, once there is one.
+            make_worker: makes what runs trials, of the workload and where rows and checkpoints go.
+        """
+        self._interrupt = interrupt
+        self._make_worker = make_worker
+
+    @property
+    def reads_new_data(self) -> bool:
+        """False: this process loads PyTorch anyhow, so it reads the data before anything is written."""
+        return False
+
+    def require_able(self, resources: ResourcesConfig, *, workers: int | None) -> None:
+        """Refuse what takes more than one process.
+
+        Raises:
+            SweepError: several workers a trial, several trials at once, or devices to be shared among trials.
+        """
+        wrong = []
+        if workers is not None and workers > 1:
+            wrong.append(f"--workers {workers}: that many trials at once; leave it out")
+        if resources.workers_per_trial > 1:
+            wrong.append(f"resources.workers_per_trial: {resources.workers_per_trial} processes for each trial; set 1")
+        if resources.concurrent_trials == "auto":
+            wrong.append("resources.concurrent_trials: auto: trials that share a device; set 1")
+        if 0 < resources.gpus_per_trial < 1:
+            wrong.append(
+                f"resources.gpus_per_trial: {resources.gpus_per_trial:g}: trials that share a GPU; set 1, or 0 to run "
+                f"on the CPU"
+            )
+        if wrong:
+            raise SweepError(
+                "--executor inline runs one trial at a time, in the process of the command; found\n"
+                + "".join(f"  {found}\n" for found in wrong)
+                + "or let Ray run the sweep: leave --executor out"
+            )
+
+    @contextmanager
+    def session(self, resources: ResourcesConfig, *, workers: int | None, last_words: str) -> Iterator[None]:
+        """Start nothing."""
+        self._interrupt.waits_for = "what is read, trained or measured now, which may take minutes"
+        yield
+
+    def examine(self, spec: SweepSpec) -> Examined:
+        """Read and check the data of a new sweep."""
+        return examine(spec, is_new=True)
+
+    def require_shared(self, storage: Storage) -> None:
+        """Accept every storage: there is one process."""
+
+    def machines(self) -> int:
+        """Count this machine."""
+        return 1
+
+    def hardware(self) -> list[dict[str, Any]]:
+        """Describe this machine."""
+        return [describe_machine()]
+
+    def trials_at_once(self, resources: ResourcesConfig, *, asked: int | None) -> int:
+        """Return 1.
+
+        Raises:
+            SweepError: a trial takes a GPU, and there is none.
+        """
+        if resources.gpus_per_trial:
+            import torch  # noqa: PLC0415  # heavy, and without GPUs not needed here
+
+            if not torch.accelerator.is_available():
+                raise SweepError(
+                    f"resources.gpus_per_trial: {resources.gpus_per_trial:g}, and PyTorch sees no GPU on this machine; "
+                    f"set 0 to run on the CPU, or use a machine that has one"
+                )
+        return 1
+
+    def train_models(self, models: Models, events: ModelEvents) -> None:
+        """Train the models that the cache lacks, one after another."""
+        self._interrupt.waits_for = "the training to look up, every few seconds; it goes on from its checkpoint"
+        for task in models.tasks:
+            self._interrupt.raise_if_set()
+            if models.cache.holds(task.key):
+                models.cache.tidy(task.key)
+            else:
+                cache = _WatchedCache(models.root, task.role, events, self._interrupt)
+                with _explained(f"training model '{task.role}'"):
+                    warning = train_model(
+                        models.spec, models.datasets, task, cache, models.ledger, tokens=models.tokens
+                    )
+                if warning is not None:
+                    warnings.warn(f"model '{task.role}': {warning}", LedgerWarning, stacklevel=2)
+            events.model_ready(task.role)
+
+    def build_workload(self, models: Models) -> tuple[Any, list[Baseline]]:
+        """Measure the models; return the workload itself."""
+        self._interrupt.raise_if_set()
+        self._interrupt.waits_for = "the models to be measured"
+        with _explained("measuring what the models know"):
+            built = build_workload(
+                models.spec, models.datasets, models.tasks, models.cache, models.ledger, tokens=models.tokens
+            )
+        self._interrupt.raise_if_set()
+        return built
+
+    def share_devices(self, spec: SweepSpec, workload: Any) -> tuple[ResourcesConfig, "Sharing"]:
+        """Share nothing: ``require_able`` refuses a spec that asks for it."""
+        raise AssertionError("trials do not share a device in one process")
+
+    def run_trials(
+        self,
+        loop: TrialLoop,
+        *,
+        workload: Any,
+        sink: TrialSink,
+        name: str,
+        resources: ResourcesConfig,
+        concurrent: int = 1,
+    ) -> None:
+        """Run trials by as many workers as trials run at once, each a slice in its turn."""
+        workers = [self._make_worker(workload, sink) for _ in range(concurrent)]
+        running: dict[int, Assignment] = {}
+        while not loop.must_end():
+            for index, worker in enumerate(workers):
+                if index not in running and (assignment := loop.next_trial()) is not None:
+                    worker.take(assignment.trial)
+                    running[index] = assignment
+            if not running:
+                return
+            for index, assignment in list(running.items()):
+                if self._run_slice(loop, workers[index], assignment):
+                    del running[index]
+        for index in running:
+            workers[index].stop()
+
+    def _run_slice(self, loop: TrialLoop, worker: Worker, assignment: Assignment) -> bool:
+        """Run a trial's next slice; return whether it was the last."""
+        try:
+            report = worker.next_report()
+        except TrialFailedError as error:
+            loop.failed(assignment, error.failure)
+            self._interrupt.stop(
+                RunStoppedError(f"{error}; this process can run no further trial after it: resume the sweep")
+            )
+            return True
+        loop.heard(assignment, report)
+        if not is_last(report):
+            return False
+        loop.ended(assignment, report)
+        return True
+
+
+class _WatchedCache(ModelCache):
+    """The model cache of one training, which hears how far it is every few seconds: then an interruption ends it."""
+
+    def __init__(self, root: Storage, role: str, events: ModelEvents, interrupt: Interrupt) -> None:
+        super().__init__(root)
+        self._role = role
+        self._events = events
+        self._interrupt = interrupt
+
+    def tell_training_state(self, key: str, state: TrainingState) -> None:
+        """Pass on how far the training is."""
+        super().tell_training_state(key, state)
+        self._events.training({self._role: state})
+        self._interrupt.raise_if_set()
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Make one message of an exception that does not explain itself, as of a task that failed elsewhere.
+
+    Raises:
+        TaskFailedError: with the traceback, for the sweep's log.
+    """
+    try:
+        yield
+    except _EXPLAIN_THEMSELVES:
+        raise
+    except Exception as error:
+        raise TaskFailedError(f"{what} failed: {first_line(error)}", traceback.format_exc()) from error

@@ -1,0 +1,157 @@
+"""One session of a sweep that may run: its models are prepared, then its trials run, by whatever executor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.driver import Interrupt, Lease
+from orchestrator.errors import BudgetSpentError, RunStoppedError, SweepError
+from orchestrator.ledger import BASELINES, DriverWriter, Ledger
+from orchestrator.preparation import Baseline, SweepInputs, memorized, require_something_to_unlearn
+from orchestrator.run.events import Events
+from orchestrator.run.executors.protocol import Executor, Models
+from orchestrator.run.failures import Failures
+from orchestrator.run.trial_loop import TrialLoop
+from orchestrator.search import SweepSearch, TrialLedger, export_journal
+from orchestrator.spec import ResourcesConfig, SweepSpec
+from orchestrator.storage import Storage
+from trainables.data import Datasets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A sweep, the right to drive it, and who does its work."""
+
+    spec: SweepSpec
+    root: Storage
+    """That holds all sweeps and models."""
+    ledger: Ledger
+    inputs: SweepInputs
+    search: SweepSearch
+    executor: Executor
+    events: Events
+    interrupt: Interrupt
+    lease: Lease
+    force: bool = False
+    """Go on where there is nothing to unlearn."""
+    training_flops: float | None = None
+    """The arithmetic of training all models; None: it is not known."""
+
+    def run(self, *, workers: int | None) -> None:
+        """Prepare the models, then run the trials, within the executor's session.
+
+        Args:
+            workers: trials at once; None: as many as fit.
+        """
+        executor, resources, search = self.executor, self.spec.resources, self.search
+        executor.require_shared(self.root)
+        machines = executor.machines()
+        concurrent = executor.trials_at_once(resources, asked=workers or resources.concurrent_limit)
+        self.ledger.manifest.note({"workers": executor.hardware()})
+        writer = DriverWriter(self.ledger)
+        for trial_id in search.superseded:
+            writer.give_up(trial_id, "the sweep went on with another model, other data or another space")
+        workload = self._prepare()
+        if resources.concurrent_trials == "auto":
+            resources = self._share(workload)
+            concurrent = executor.trials_at_once(resources, asked=workers)
+        if executor.machines() != machines:  # an autoscaler has started those that trials run on
+            self.ledger.manifest.note({"workers": executor.hardware()})
+        self._run_trials(workload, resources, concurrent)
+        if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
+            self.lease.renew()  # it may be lost, or the sweep gone
+            export_journal(self.ledger.storage, search.studies)
+        raise_if_stopped(self.interrupt)
+
+    def _run_trials(self, workload: Any, resources: ResourcesConfig, concurrent: int) -> None:
+        self.interrupt.waits_for = (
+            f"the running trials to save where they are, at most {resources.stop_grace_s:.0f} s "
+            f"(resources.stop_grace_s)"
+        )
+        search = self.search
+        search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
+        self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
+        failures = Failures(self.ledger)
+        loop = TrialLoop(search, failures, self.events, self.interrupt, self.lease, resources=resources)
+        self.executor.run_trials(
+            loop,
+            workload=workload,
+            sink=TrialLedger.of(self.ledger, self.spec, self.inputs.workload_hash),
+            name=self.spec.name,
+            resources=resources,
+            concurrent=concurrent,
+        )
+
+    def _prepare(self) -> Any:
+        """Train what the cache lacks and measure what the models know; return the workload of the trials."""
+        inputs = self.inputs
+        self.events.preparing([task.role for task in inputs.tasks])
+        models = Models(
+            spec=inputs.dated,
+            datasets=inputs.datasets,
+            tasks=inputs.tasks,
+            root=self.root,
+            ledger=self.ledger,
+            tokens=inputs.tokens_hash,
+            flops=self.training_flops,
+        )
+        self.executor.train_models(models, self.events)
+        self.events.doing("measuring what the models know")
+        workload, baselines = self.executor.build_workload(models)
+        rows = [baseline_row(baseline) for baseline in baselines]
+        writer = DriverWriter(self.ledger)
+        writer.publish_baselines(rows)
+        writer.publish_forget_examples(forget_example_rows(inputs.datasets))
+        self.look_for_something_to_unlearn(rows)
+        return workload
+
+    def look_for_something_to_unlearn(self, baselines: Sequence[dict[str, Any]]) -> None:
+        """Report what the base model has memorized.
+
+        Raises:
+            NothingToUnlearnError: it has memorized nothing, and the sweep has no trial yet and is not forced.
+        """
+        sets = self.inputs.datasets.forget_sets
+        found = memorized(baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()})
+        self.events.memorized(found)
+        if not self.force and not self.search.has_trials:
+            require_something_to_unlearn(found, self.spec, self.ledger.storage.uri)
+
+    def _share(self, workload: Any) -> ResourcesConfig:
+        """Measure what one trial takes, and set how many share a GPU, or a machine's memory."""
+        self.events.doing("measuring what memory a trial takes")
+        resources, sharing = self.executor.share_devices(self.spec, workload)
+        self.ledger.manifest.note({"sharing": sharing.as_json()})
+        self.events.shared(str(sharing))
+        return resources
+
+
+def raise_if_stopped(interrupt: Interrupt) -> None:
+    """Leave a run that was stopped. One whose budget is spent has ended as it should.
+
+    Raises:
+        Exception: the reason to stop.
+    """
+    if not isinstance(interrupt.reason, BudgetSpentError):
+        interrupt.raise_if_set()
+
+
+def baseline_row(baseline: Baseline) -> dict[str, Any]:
+    """Return what a model knows of a forget set as a row of the baselines table."""
+    row = {"model": baseline.model, "forget_set": baseline.forget_set, **baseline.metrics}
+    return {name: row.get(name) for name in BASELINES.names}
+
+
+def forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:
+    """Return the texts to unlearn as rows of the forget sets' table."""
+    return [
+        {
+            "forget_set": name,
+            "example_id": example.example_id,
+            "prompt": example.prompt,
+            "completion": example.completion,
+            "repetitions": repetitions,
+        }
+        for name, forget_set in datasets.forget_sets.items()
+        for example, repetitions in zip(forget_set.forget, forget_set.repetitions, strict=True)
+    ]

@@ -1,0 +1,129 @@
+"""Whether a sweep may run, new or begun: it is read, compared with what was begun, checked, and written down."""
+
+import warnings
+from dataclasses import asdict, dataclass
+
+from orchestrator.errors import LedgerWarning, SweepError, SweepExistsError
+from orchestrator.ledger import DriverWriter, Ledger, repair_ledger
+from orchestrator.preparation import Examined, SweepInputs, provenance, require_sound
+from orchestrator.run.executors.protocol import Executor
+from orchestrator.run.options import RunOptions
+from orchestrator.safe_text import command
+from orchestrator.search import SweepSearch
+from orchestrator.spec import Changes, SweepSpec, compare, day_of_creation, dump_spec, stored_spec
+from trainables.deferred import Deferred
+from trainables.errors import UnlearningError
+
+_examine = Deferred("orchestrator.preparation", "examine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A sweep that may run: its data is read, and nothing is wrong with it."""
+
+    examined: Examined
+    search: SweepSearch
+    changes: Changes | None = None
+    """To the sweep that was begun; None: it is new."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.changes is not None and self.search.is_exhausted()
+
+
+def read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: bool) -> Ready:
+    """Read a sweep's data in this process, compare it with what was begun, if the sweep ``exists``, and check it.
+
+    Raises:
+        SweepError: the sweep may not go on; as ``run_sweep``.
+        UnlearningError: the data cannot be used.
+    """
+    examined = _examine(spec, is_new=not exists, chat_date=day_of_creation(ledger))
+    changes = _changes(ledger, examined.inputs) if exists else None
+    if changes is not None:
+        changes.require_allowed(ledger.storage.uri, force=options.force)
+    ready = Ready(examined=examined, search=_search(examined.inputs, ledger, options), changes=changes)
+    if ready.is_finished:
+        return ready
+    if changes is not None and not options.resume:
+        raise _exists(ledger, ready.search, changes)
+    require_sound(examined, exists=exists)
+    return ready
+
+
+def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: bool) -> Ready:
+    """Have an executor read and check the data of a new sweep, and write down what the data settles.
+
+    Args:
+        executor: within its session.
+        spec: of the sweep.
+        ledger: of the sweep, which has been written without what the data settles.
+        withdraws: whether to take back what was written where the sweep cannot be: before this session it was not
+            there.
+
+    Raises:
+        SweepError, UnlearningError: it cannot be.
+    """
+    try:
+        examined = executor.examine(spec)
+        require_sound(examined)
+    except (SweepError, UnlearningError):
+        if withdraws:
+            ledger.manifest.withdraw()
+        raise
+    ledger.manifest.describe(dump_spec(examined.inputs.spec), examined.inputs.manifest())
+    return Ready(examined=examined, search=_search(examined.inputs, ledger))
+
+
+def write_down(spec: SweepSpec, ledger: Ledger, ready: Ready | None) -> None:
+    """Write what the sweep is, and this session of it. None: its data is not read yet, and what the data settles is
+    left open."""
+    session = provenance.session([])
+    if ready is None:
+        ledger.manifest.create(dump_spec(spec, every_default=False), provenance.outline(spec), session)
+        return
+    if ready.changes:
+        session["changes"] = asdict(ready.changes)
+    inputs = ready.examined.inputs
+    ledger.manifest.create(dump_spec(inputs.spec), inputs.manifest(), session)
+
+
+def _search(inputs: SweepInputs, ledger: Ledger, options: RunOptions | None = None) -> SweepSearch:
+    """Put the ledger's files in order, and rebuild the search from them."""
+    ledger.storage.remove_leftovers()
+    repair_ledger(ledger)
+    if options is not None and options.retry_failed and options.resume:
+        DriverWriter(ledger).reopen_failed()
+    return SweepSearch(inputs.spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
+
+
+def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
+    """Compare the sweep with what it would go on with; None: there is no sweep."""
+    if ledger.manifest.spec_text() is None:
+        return None
+    recorded = ledger.manifest.read()
+    last = provenance.last_session(recorded)
+    other_versions = provenance.version_notes(last.get("packages", {}), provenance.package_versions())
+    if other_versions:
+        warnings.warn(
+            f"{ledger.storage.uri}: {'; '.join(other_versions)}; the last digits of new rows may differ",
+            LedgerWarning,
+            stacklevel=2,
+        )
+    present = {**inputs.manifest(), "code": provenance.code_state()}
+    return compare(stored_spec(ledger), inputs.spec, {**recorded, "code": last.get("code")}, present)
+
+
+def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExistsError:
+    total = "as many as the budget allows" if search.total is None else str(search.total)
+    there = f"sweep '{ledger.sweep}' is at {ledger.storage.uri}: {len(search.statuses)} of {total} trials ended"
+    if changes.additions:
+        added = "".join(f"\n  {line}" for line in changes.additions)
+        return SweepExistsError(
+            f"{there}; this spec adds to it:{added}\nadd --resume to go on with that, or choose another --name"
+        )
+    return SweepExistsError(
+        f"{there}\ngo on with it: add --resume, or run: {command('resume', ledger.storage.uri)}\n"
+        f"or choose another --name"
+    )

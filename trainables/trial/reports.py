@@ -1,0 +1,45 @@
+"""What a worker reports of a trial: one report for every slice of its life. Plain data, and light to import."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainables.records import Status
+
+if TYPE_CHECKING:
+    from trainables.trial.engine import TrialRun
+
+EVALUATION = "evaluation"
+"""Key of an evaluation's numbers, in the report of the slice that made it."""
+OUTCOME = "outcome"
+"""Key of the status with which the trial ended, in its last report."""
+WARNING = "warning"
+"""Key of what went wrong and was made good."""
+STORAGE_ERROR = "storage_error"
+"""Key of why rows or checkpoints could not be kept; nothing is wrong with the trial itself."""
+FAILURE = "failure"
+"""Key of the exception that ended the trial, a ``Failure`` as a dictionary. It is part of a report, because an actor
+that raises is an error of Ray's, which loses what was raised, and when."""
+_LAST = frozenset({OUTCOME, STORAGE_ERROR, FAILURE})
+
+
+def next_report(run: "TrialRun") -> dict[str, Any]:
+    """Run a trial's next slice and return the report of it. A warning is reported once."""
+    report: dict[str, Any] = {}
+    if run.warning is not None:
+        report[WARNING], run.warning = run.warning, None
+    evaluation = run.advance()
+    if evaluation is not None:
+        report[EVALUATION] = {
+            "step": evaluation.step,
+            "unlearning_quality": evaluation.unlearning_quality,
+            "performance": evaluation.performance,
+            "feasible": evaluation.status is Status.COMPLETED,
+        }
+    if run.outcome is not None:
+        report[OUTCOME] = run.outcome.status.value
+    return report
+
+
+def is_last(report: Mapping[str, Any]) -> bool:
+    """Return whether no further report of the trial follows."""
+    return not _LAST.isdisjoint(report)

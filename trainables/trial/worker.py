@@ -1,0 +1,71 @@
+"""What one worker does for a sweep: it runs trials one after another, a slice at a time, on one resident model.
+
+Importing this module loads no PyTorch; the first slice does.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from trainables.deferred import Deferred
+from trainables.errors import ResultsError
+from trainables.failures import TrialFailedError, failure_of, needs_new_process
+from trainables.records import Trial
+from trainables.trial.reports import FAILURE, STORAGE_ERROR, next_report
+
+if TYPE_CHECKING:
+    from trainables.trial.engine import Engine, TrialRun, Workload
+    from trainables.trial.sinks import TrialSink
+
+_engine: Callable[["Workload"], "Engine"] = Deferred("trainables.trial", "Engine")
+_trial_run: Callable[["Engine", Trial, "TrialSink"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")
+
+
+class TrialWorker:
+    """Runs the trials that it is given, one after another, and reports on every slice of them."""
+
+    def __init__(self, workload: "Workload", sink: "TrialSink") -> None:
+        self._workload = workload
+        self._sink = sink
+        self._engine: Engine | None = None
+        self._trial: Trial | None = None
+        self._run: TrialRun | None = None
+
+    def take(self, trial: Trial) -> None:
+        """Leave the trial in progress, if there is one, and take another. It starts with its first slice."""
+        self.stop()
+        self._trial = trial
+
+    def next_report(self) -> dict[str, Any]:
+        """Run the next slice of the trial and return the report of it, also where the trial fails.
+
+        Raises:
+            TrialFailedError: the trial failed, and this process is of no use to further trials.
+        """
+        try:
+            return next_report(self._in_progress())
+        except ResultsError as error:
+            self._run = None
+            return {STORAGE_ERROR: str(error)}
+        except Exception as error:
+            failure = failure_of(error, trial=self._trial, step=None if self._run is None else self._run.step)
+            self._run = self._engine = None  # the next trial starts from a clean engine
+            if needs_new_process(error):
+                raise TrialFailedError(failure) from None
+            return {FAILURE: asdict(failure)}
+
+    def _in_progress(self) -> "TrialRun":
+        assert self._trial is not None
+        if self._engine is None:  # once for all trials of this worker
+            self._engine = _engine(self._workload)
+        if self._run is None:
+            self._run = _trial_run(self._engine, self._trial, self._sink)
+        return self._run
+
+    def stop(self) -> None:
+        """Leave an unfinished trial in good order, if the storage takes it. A finished one is left as it is."""
+        if self._run is not None:
+            with contextlib.suppress(ResultsError):
+                self._run.interrupt()
+            self._run = None
