@@ -20,7 +20,7 @@ from orchestrator.run.failures import WORKER_DIED, Failures, dead_worker
 from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import ResourcesConfig
 from trainables.failures import Failure, TrialFailedError
-from trainables.records import ENDED, Status
+from trainables.records import ENDED, Observation, Status
 from trainables.tune import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, TRIAL, WARNING
 
 _DISORDERS = (RunStoppedError, SweepError)
@@ -30,7 +30,7 @@ _DISORDERS = (RunStoppedError, SweepError)
 class TrialEvents(Protocol):
     """What is told of trials as they run."""
 
-    def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
+    def evaluated(self, *, forget_set: str, evaluation: Observation) -> None:
         """Report one committed evaluation."""
 
     def trial_ended(self, *, status: str) -> None:
@@ -140,7 +140,7 @@ class _Exchange:
             self.interrupt.stop(StorageError(result[STORAGE_ERROR]))
         assignment = self._assignments.get(tune_id)
         if assignment is not None and EVALUATION in result:
-            if result[EVALUATION]["step"] > 0:  # step 0 is the base model, which says nothing of ascending
+            if result[EVALUATION].step > 0:  # step 0 is the base model, which says nothing of ascending
                 self._failures.has_results()
             self._search.observe(assignment, result[EVALUATION])
             self._events.evaluated(forget_set=assignment.trial.forget_set, evaluation=result[EVALUATION])

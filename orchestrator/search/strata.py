@@ -4,7 +4,6 @@ The study is disposable. The sampler is seeded afresh for every proposal from (s
 proposal is a function of what the study has been told, not of how often the process was restarted.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from search_spaces.optuna_space import distributions, suggest
 from trainables.config import TrialConfig
 from trainables.deferred import Deferred
 from trainables.optim import SCHEDULES
+from trainables.records import DIVERGED_VALUES, Observation
 from trainables.seeding import derive_seed
 
 # each loads more than a search needs that has another sampler: PyTorch, or SciPy
@@ -48,22 +48,6 @@ class Proposal:
             "step_index": self.step_index,
             "notes": dict(self.notes),
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """One evaluated step, as the study is told of it: of one trial, or the mean of a proposal's.
-
-    Infeasible: collapsed, or diverged before this step.
-    """
-
-    step: int
-    values: tuple[float, float]
-    """(unlearning quality, performance), both minimised; infinite where there is no number."""
-    feasible: bool
-
-
-DIVERGED_VALUES = (math.inf, math.inf)
 
 
 class Stratum:

@@ -13,7 +13,7 @@ from orchestrator.spec.sweep_spec import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.storage.protocol import ObjectStorage
 from trainables.config import TrialConfig
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
+from trainables.records import EvaluationRecord, ExampleRecord, Observation, Outcome, Status, Trial
 
 WORKLOAD = "workload"
 FLOOR = 6.0
@@ -215,14 +215,9 @@ class Driver:
             raise Crash
 
 
-def told(record: EvaluationRecord) -> dict:
-    """What a worker reports to Tune of an evaluation."""
-    return {
-        "step": record.step,
-        "unlearning_quality": record.unlearning_quality,
-        "performance": record.performance,
-        "feasible": record.status is Status.COMPLETED,
-    }
+def told(record: EvaluationRecord) -> Observation:
+    """What a worker reports of an evaluation."""
+    return Observation.of(record)
 
 
 def write_sweep(folder, spec: SweepSpec, **options) -> Ledger:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from trainables.records import Status
+from trainables.records import Observation
 
 if TYPE_CHECKING:
     from trainables.trial import TrialRun
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 TRIAL = "trial"
 """Key of the trial in Tune's config; its value is a ``Trial``."""
 EVALUATION, OUTCOME, WARNING, STORAGE_ERROR = "evaluation", "outcome", "warning", "storage_error"
-"""Keys of a Tune result, each where there is one: the evaluation's numbers, the ending status, what was made good, and
+"""Keys of a Tune result, each where there is one: an ``Observation``, the ending status, what was made good, and
 why the trial could not go on although nothing is wrong with it."""
 FAILURE = "failure"
 """Key of the exception that ended the trial, a ``Failure`` as a dictionary. Told as a result like any other: an actor
@@ -24,12 +24,7 @@ def next_result(run: "TrialRun") -> dict[str, Any]:
         result[WARNING], run.warning = run.warning, None
     evaluation = run.advance()
     if evaluation is not None:
-        result[EVALUATION] = {
-            "step": evaluation.step,
-            "unlearning_quality": evaluation.unlearning_quality,
-            "performance": evaluation.performance,
-            "feasible": evaluation.status is Status.COMPLETED,
-        }
+        result[EVALUATION] = Observation.of(evaluation)
     if run.outcome is not None:
         result[OUTCOME] = run.outcome.status.value
     return result
