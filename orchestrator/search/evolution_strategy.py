@@ -18,6 +18,7 @@ from orchestrator.search.constraints import total_violation
 from orchestrator.search.listed_points import Candidate
 from orchestrator.search.samplers import STEP_INDEX
 from search_spaces import Choice, Space, all_dimensions, point_at, share_of
+from trainables.optim import Horizon
 
 _START_SIGMA = 0.3
 """Of the whole range: what Hansen advises where nothing is known of where the optimum lies."""
@@ -26,17 +27,19 @@ Key = tuple[float, float]
 """How good an observation is, lower is better: its violation, then its value."""
 
 
-def propose(study: optuna.Study, space: Space, axis_length: int, *, searches_axis: bool, seed: int) -> Candidate:
+def propose(study: optuna.Study, space: Space, axis_length: int, *, horizon: Horizon, seed: int) -> Candidate:
     """Propose the next trial. Trials that run, and those of an unfinished population, count for nothing yet.
 
     Args:
         study: of one objective.
         space: of ranges alone.
         axis_length: points of the step axis.
-        searches_axis: each step value is a trial of its own, so that how far to go is a dimension; else to the end.
+        horizon: if it is fixed, each step value is a trial of its own and how far to go is a dimension; if it is free,
+            trials go to the end.
         seed: of this proposal alone.
     """
     paths = [path for path, _ in all_dimensions(space)]
+    searches_axis = horizon is not Horizon.FREE
     axes = len(paths) + searches_axis
     strategy = CMA(
         mean=np.full(axes, 0.5),

@@ -24,8 +24,7 @@ from orchestrator.pareto import Numbers, nondominated
 from orchestrator.search.constraints import FEASIBLE, total_violation
 from orchestrator.search.listed_points import Candidate
 from orchestrator.search.samplers import STEP_INDEX
-from search_spaces import Space, all_dimensions, value_at
-from search_spaces.optuna_space import distribution, suggest
+from search_spaces import Space, all_dimensions, distribution, suggest, value_at
 
 OBSERVATIONS_MODELLED = 100
 """The Pareto set, and a random sample of the rest, drawn anew for each proposal (the "subset of data" of Rasmussen &

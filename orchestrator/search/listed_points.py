@@ -3,7 +3,8 @@
 import random
 
 from orchestrator.spec import LISTING, SweepSpec
-from search_spaces import Value, grid, grid_size
+from search_spaces import Value, grid
+from trainables.optim import Horizon
 
 Candidate = tuple[dict[str, Value], int]
 """A point of the space, and the index on the step axis of how far to go."""
@@ -14,7 +15,7 @@ def grid_points(spec: SweepSpec) -> list[Candidate]:
 
     It is the slowest one, so that a longer axis appends to the list.
     """
-    indices = range(len(spec.steps)) if True in spec.looks_at_total else [len(spec.steps) - 1]
+    indices = [len(spec.steps) - 1] if spec.horizon is Horizon.FREE else range(len(spec.steps))
     return [(point, index) for index in indices for point in grid(spec.space)]
 
 
@@ -30,4 +31,4 @@ def trials_per_stratum(spec: SweepSpec) -> int | None:
     """Count the trials that each stratum proposes; None: as many as the sweep's budget allows."""
     if spec.search.trials is not None or spec.search.sampler not in LISTING:
         return spec.search.trials
-    return spec.horizons_per_point * grid_size(spec.space)
+    return spec.listed_trials

@@ -17,11 +17,10 @@ from orchestrator.search.finished_trials import finished_trial
 from orchestrator.search.listed_points import Candidate, grid_points, shuffled_points, trials_per_stratum
 from orchestrator.search.samplers import STEP_INDEX, study_sampler
 from orchestrator.spec import SearchConfig, SweepSpec, trial_config
-from search_spaces import Value, contains, settings
-from search_spaces.optuna_space import distributions, suggest
+from search_spaces import Value, contains, distributions, settings, suggest
 from trainables.config import TrialConfig
 from trainables.deferred import Deferred
-from trainables.optim import SCHEDULES
+from trainables.optim import SCHEDULES, Horizon
 from trainables.records import DIVERGED_VALUES, Observation
 from trainables.seeding import derive_seed
 
@@ -68,7 +67,7 @@ class Stratum:
         self._space = spec.space
         self._name = name
         self._seed = derive_seed(spec.search.seed, "search", name)
-        self._searches_axis = True in spec.looks_at_total
+        self._horizon = spec.horizon
         self._listed: list[Candidate] = []
         if spec.search.sampler == "grid":
             self._listed = grid_points(spec)
@@ -133,7 +132,7 @@ class Stratum:
                     self.study,
                     self._space,
                     len(self._axis),
-                    searches_axis=self._searches_axis,
+                    horizon=self._horizon,
                     seed=self._sampler_seed(number),
                 )
             case _:
@@ -162,7 +161,7 @@ class Stratum:
     def config_of(self, proposal: Proposal) -> tuple[TrialConfig, tuple[int, ...], int | None]:
         """Turn a proposal into a trial's configuration, the steps to evaluate, and the horizon."""
         config = trial_config(settings(self._space, proposal.point))
-        if SCHEDULES[config.schedule].needs_horizon:
+        if SCHEDULES[config.schedule].horizon is Horizon.FIXED:
             horizon = self._axis[proposal.step_index]
             return config, (horizon,), horizon
         last = proposal.step_index if self._search.extent == "sampled" else len(self._axis) - 1

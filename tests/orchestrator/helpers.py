@@ -9,7 +9,7 @@ from orchestrator.identity import trial_key
 from orchestrator.ledger import Ledger
 from orchestrator.search import Assignment, SweepSearch, TrialLedger
 from orchestrator.spec import SweepSpec, dump_spec
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.storage.protocol import ObjectStorage
 from trainables.config import TrialConfig
