@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.identity import stratum_name
-from orchestrator.search.strata import Proposal
+from orchestrator.search.proposals import Proposal
 from trainables.records import Trial
 
 

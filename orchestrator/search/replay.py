@@ -11,8 +11,8 @@ from typing import Any
 from orchestrator.identity import canonical_json
 from orchestrator.ledger import Ledger
 from orchestrator.search.assignments import Assignment
+from orchestrator.search.proposals import Proposal
 from orchestrator.search.search_state import SearchState
-from orchestrator.search.strata import Proposal
 from orchestrator.search.study_queues import StudyQueue
 from orchestrator.spec import SweepSpec
 from trainables.records import ENDED, Observation, Status

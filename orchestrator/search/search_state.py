@@ -8,8 +8,9 @@ from functools import partial
 from orchestrator.identity import trial_key
 from orchestrator.search.assignments import Assignment
 from orchestrator.search.budget import Budget
-from orchestrator.search.strata import Proposal, Stratum
+from orchestrator.search.proposals import Proposal
 from orchestrator.search.study_queues import StudyQueue, study_parts
+from orchestrator.search.study_search import StudySearch
 from orchestrator.search.trial_states import Replicates, TrialState
 from orchestrator.spec import SweepSpec
 from trainables.records import Observation, Trial
@@ -33,7 +34,7 @@ class SearchState:
         self.queues = {
             part.name: StudyQueue(
                 part=part,
-                study=Stratum(spec, part.name, base_performance=partial(base_performance, part.forget_set)),
+                study=StudySearch(spec, part.name, base_performance=partial(base_performance, part.forget_set)),
             )
             for part in study_parts(spec)
         }

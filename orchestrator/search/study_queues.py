@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.identity import stratum_name
 from orchestrator.search.assignments import Assignment
-from orchestrator.search.strata import Stratum
+from orchestrator.search.study_search import StudySearch
 from orchestrator.spec import SweepSpec
 
 REPEATS_IN_A_ROW = 100
@@ -42,7 +42,7 @@ class StudyQueue:
     """One study, and which of its trials wait or run."""
 
     part: StudyPart
-    study: Stratum
+    study: StudySearch
     waiting: list[Assignment] = field(default_factory=list)
     """Trials that were proposed and not handed out: their turn has not come, or the ledger lost their rows, or their
     seed is new to the sweep."""

@@ -14,8 +14,8 @@ from orchestrator.search.base_performances import BasePerformances
 from orchestrator.search.budget import Budget
 from orchestrator.search.replay import INFEASIBLE, replay
 from orchestrator.search.search_state import SearchState
-from orchestrator.search.strata import Stratum
 from orchestrator.search.study_queues import StudyQueue, study_parts
+from orchestrator.search.study_search import StudySearch
 from orchestrator.spec import SweepSpec
 from trainables.records import ENDED, Observation, Status
 
@@ -65,7 +65,7 @@ class SweepSearch:
             self._budget.share_gpus(gpus_per_trial)
 
     @property
-    def studies(self) -> dict[str, Stratum]:
+    def studies(self) -> dict[str, StudySearch]:
         """The studies by name."""
         return {name: queue.study for name, queue in self._queues.items()}
 
