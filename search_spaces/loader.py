@@ -1,4 +1,4 @@
-"""YAML in: a search space from plain data, and the specs that ship with the package.
+"""Reads a search space from plain data (of YAML), and the specs that ship with the package.
 
 learning_rate: {low: 1.0e-5, high: 1.0e-3, log: true}     # a range (integers make an integer range)
 batch_size: [8, 16]                                        # one of several values
@@ -19,10 +19,10 @@ _RANGE_KEYS = ("low", "high", "log", "grid_points")
 
 
 def parse_space(data: object, where: str = "space") -> Space:
-    """Read a space from plain data (a mapping of names to dimensions).
+    """Return the space that plain data (a mapping of names to dimensions) describes.
 
     Raises:
-        SpaceError: naming the place, what was found and what is allowed.
+        SpaceError: with the place, what was found and what is allowed.
     """
     if not isinstance(data, dict):
         raise SpaceError(f"{where}: expected a mapping of names to dimensions, found {_show(data)}")
@@ -90,7 +90,7 @@ def _only(data: dict[Any, Any], allowed: tuple[str, ...], where: str) -> None:
 
 
 def _exponent_hint(data: object) -> str:
-    """YAML 1.1 reads 1e-5 as a string: say so where that has happened."""
+    """Return a hint where YAML 1.1 has read a number such as 1e-5 as text; else nothing."""
     try:
         return f" (YAML reads it as text; write {float(data):.1e})" if isinstance(data, str) else ""
     except ValueError:
@@ -108,7 +108,7 @@ def _show(data: object) -> str:
 
 
 def shipped_specs() -> dict[str, str]:
-    """Give the text of every sweep spec that ships with the package, by name."""
+    """Return the text of every sweep spec that ships with the package, by name."""
     folder = resources.files("search_spaces")
     return {
         entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")

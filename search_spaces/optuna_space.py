@@ -1,27 +1,21 @@
-"""Optuna distributions out: suggest a point of a space, and describe a point to a study."""
+"""A space for Optuna: suggests a point of it, and describes a point to a study."""
 
 from collections.abc import Mapping
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search_spaces.branches import Varying, taken_branch, varying_values
 from search_spaces.dimensions import Choice, Fixed, Integer, Real, Space, Value
 
 
-def suggest(trial: optuna.Trial, space: Space, where: str = "") -> dict[str, Value]:
-    """Ask an Optuna trial for a point of the space, by path. Only dimensions that exist at that point are asked for."""
-    point: dict[str, Value] = {}
-    for name, dimension in space.dimensions.items():
-        path = where + name
-        if isinstance(dimension, Fixed):
-            continue
-        point[path] = _ask(trial, path, dimension)
-        if isinstance(dimension, Choice):
-            point |= suggest(trial, dimension.subspace(point[path]), f"{path}={point[path]}/")
-    return point
+def suggest(trial: optuna.Trial, space: Space) -> dict[str, Value]:
+    """Return a point of the space, by path, that an Optuna trial suggests. It is asked only for dimensions that exist
+    at that point."""
+    return varying_values(space, lambda path, dimension: _ask(trial, path, dimension))
 
 
-def _ask(trial: optuna.Trial, path: str, dimension: Real | Integer | Choice) -> Value:
+def _ask(trial: optuna.Trial, path: str, dimension: Varying) -> Value:
     match dimension:
         case Real():
             return trial.suggest_float(path, dimension.low, dimension.high, log=dimension.log)
@@ -32,8 +26,8 @@ def _ask(trial: optuna.Trial, path: str, dimension: Real | Integer | Choice) -> 
             return value
 
 
-def distribution(dimension: Real | Integer | Choice) -> BaseDistribution:
-    """Give the Optuna distribution of one dimension."""
+def distribution(dimension: Varying) -> BaseDistribution:
+    """Return the Optuna distribution of one dimension."""
     match dimension:
         case Real():
             return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
@@ -43,14 +37,10 @@ def distribution(dimension: Real | Integer | Choice) -> BaseDistribution:
             return CategoricalDistribution([value for value, _ in dimension.options])
 
 
-def distributions(space: Space, point: Mapping[str, Value], where: str = "") -> dict[str, BaseDistribution]:
-    """Give the distributions of the dimensions that exist at ``point``, by path."""
-    result: dict[str, BaseDistribution] = {}
-    for name, dimension in space.dimensions.items():
-        path = where + name
-        if isinstance(dimension, Fixed):
-            continue
-        result[path] = distribution(dimension)
-        if isinstance(dimension, Choice):
-            result |= distributions(dimension.subspace(point[path]), point, f"{path}={point[path]}/")
-    return result
+def distributions(space: Space, point: Mapping[str, Value]) -> dict[str, BaseDistribution]:
+    """Return the distributions of the dimensions that exist at ``point``, by path."""
+    return {
+        visit.path: distribution(visit.dimension)
+        for visit in taken_branch(space, lambda path, _: point[path])
+        if not isinstance(visit.dimension, Fixed)
+    }

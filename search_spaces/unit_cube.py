@@ -4,25 +4,14 @@ Quasi-random points and models of the whole tree need a fixed number of dimensio
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from search_spaces.dimensions import Choice, Fixed, Integer, Real, Space, Value
-
-
-def all_dimensions(space: Space, where: str = "") -> Iterator[tuple[str, Real | Integer | Choice]]:
-    """Enumerate what varies in any branch, by path, in a fixed order."""
-    for name, dimension in space.dimensions.items():
-        if isinstance(dimension, Fixed):
-            continue
-        path = where + name
-        yield path, dimension
-        if isinstance(dimension, Choice):
-            for value, subspace in dimension.options:
-                yield from all_dimensions(subspace, f"{path}={value}/")
+from search_spaces.branches import Varying, varying_values
+from search_spaces.dimensions import Choice, Integer, Real, Space, Value
 
 
-def value_at(dimension: Real | Integer | Choice, share: float) -> Value:
-    """Give the value that stands at a share in [0, 1) of a dimension; equal shares are equally likely values.
+def value_at(dimension: Varying, share: float) -> Value:
+    """Return the value at a share in [0, 1) of a dimension; equal shares are equally likely values.
 
     Choices have equal shares. A range is cut as Optuna's random sampler cuts it: an integer has the share of
     [integer - 1/2, integer + 1/2), of the logarithm if the range is logarithmic.
@@ -40,7 +29,7 @@ def value_at(dimension: Real | Integer | Choice, share: float) -> Value:
 
 
 def share_of(dimension: Real | Integer, value: float) -> float:
-    """Give the share at which a value stands in a range: the inverse of ``value_at``, of an integer its middle."""
+    """Return the share of a range at which a value stands: the inverse of ``value_at``; of an integer, its middle."""
     half = 0.5 if isinstance(dimension, Integer) else 0.0
     low, high = dimension.low - half, dimension.high + half
     if dimension.log:
@@ -48,17 +37,9 @@ def share_of(dimension: Real | Integer, value: float) -> float:
     return (value - low) / (high - low)
 
 
-def point_at(space: Space, shares: Mapping[str, float], where: str = "") -> dict[str, Value]:
-    """Give the point, by path, at the shares of all dimensions; those of branches that are not taken do not matter."""
-    point: dict[str, Value] = {}
-    for name, dimension in space.dimensions.items():
-        if isinstance(dimension, Fixed):
-            continue
-        path = where + name
-        point[path] = value_at(dimension, shares[path])
-        if isinstance(dimension, Choice):
-            point |= point_at(dimension.subspace(point[path]), shares, f"{path}={point[path]}/")
-    return point
+def point_at(space: Space, shares: Mapping[str, float]) -> dict[str, Value]:
+    """Return the point, by path, at the shares of all dimensions. Those of other branches are ignored."""
+    return varying_values(space, lambda path, dimension: value_at(dimension, shares[path]))
 
 
 def _between(low: float, high: float, share: float, *, log: bool) -> float:

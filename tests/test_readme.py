@@ -11,8 +11,8 @@ import yaml
 
 from orchestrator.cli.app import app
 from orchestrator.spec import ResourcesConfig, load_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.spec.search_config import Sampler
-from orchestrator.spec.sweep_spec import validate_spec
 from search_spaces import shipped_specs
 from trainables.data.canaries import CANARIES
 from trainables.objectives import OBJECTIVES

@@ -3,9 +3,10 @@
 Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``None`` is "not measured".
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from trainables.config import TrialConfig
 
@@ -65,6 +66,41 @@ class EvaluationRecord:
     """Of retained examples of its kind. None: the set has no distractors, or the row is of an older version."""
     tokens_seen: int
     elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What a search learns from one evaluated step: of one trial, or the mean over the seeds of a setting."""
+
+    step: int
+    values: tuple[float, float]
+    """(unlearning quality, performance), both minimised; infinite where there is no number."""
+    feasible: bool
+    """Whether the model is neither collapsed nor diverged at this step."""
+
+    @classmethod
+    def of(cls, evaluation: EvaluationRecord) -> Self:
+        """Return the observation of an evaluation."""
+        return cls.measured(
+            step=evaluation.step,
+            status=evaluation.status,
+            unlearning_quality=evaluation.unlearning_quality,
+            performance=evaluation.performance,
+        )
+
+    @classmethod
+    def measured(cls, *, step: int, status: str, unlearning_quality: float | None, performance: float | None) -> Self:
+        """Return the observation of these columns of an evaluation. One without a finite number is infeasible."""
+        if unlearning_quality is None or performance is None:
+            return cls(step=step, values=DIVERGED_VALUES, feasible=False)
+        values = (unlearning_quality, performance)
+        if not all(map(math.isfinite, values)):
+            return cls(step=step, values=DIVERGED_VALUES, feasible=False)
+        return cls(step=step, values=values, feasible=status == Status.COMPLETED)
+
+
+DIVERGED_VALUES = (math.inf, math.inf)
+"""Values of an observation that has no number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -20,7 +20,7 @@ from rich.table import Column
 from orchestrator.cli.terminal import PlainText
 from orchestrator.driver import clear_of
 from orchestrator.durations import duration
-from trainables.records import ENDED
+from trainables.records import ENDED, Observation
 
 if TYPE_CHECKING:
     from orchestrator.preparation import Memorized
@@ -116,7 +116,7 @@ class RunProgress:
         self._begin("trials", total, done=ended)
         self._show(f"{concurrent} at once", always=True)
 
-    def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
+    def evaluated(self, *, forget_set: str, evaluation: Observation) -> None:
         """See ``runner.Events``."""
         self._evaluations += 1
         self._show(self._sweep_note())

@@ -14,7 +14,7 @@ from orchestrator.spec import LISTING, ResourcesConfig, SweepSpec
 from trainables.config import train_steps
 from trainables.data import Sizes, training_examples
 from trainables.deferred import Deferred
-from trainables.optim import SCHEDULES
+from trainables.optim import SCHEDULES, Horizon
 
 if TYPE_CHECKING:
     from orchestrator.plan.step_times import StepTimes
@@ -135,11 +135,13 @@ def plan_sweep(
         models_to_train=models,
         training_steps=training_steps,
         step_values=len(spec.steps),
-        schedules_that_depend_on_total=sorted(name for name in spec.schedules if SCHEDULES[name].needs_horizon),
+        schedules_that_depend_on_total=sorted(
+            name for name in spec.schedules if SCHEDULES[name].horizon is Horizon.FIXED
+        ),
         evaluations=counts.evaluations,
         ascent_steps=counts.ascent_steps,
         separate_run_ascent_steps=counts.separate_run_ascent_steps,
-        schedule_depends_on_total=True in spec.looks_at_total,
+        schedule_depends_on_total=spec.horizon is not Horizon.FREE,
         budget=spec.search.budget.model_dump(exclude_none=True),
         concurrent_trials=concurrent_trials,
         sets=summaries_of(sizes, inputs) if sizes is not None else (),
@@ -215,7 +217,7 @@ class _Counts:
 def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
     """Count what a sweep of so many trials a stratum does, or as many as its budget allows."""
     limit = spec.search.budget.max_steps_total
-    last, dependent = spec.steps[-1], spec.looks_at_total == {True}
+    last, dependent = spec.steps[-1], spec.horizon is Horizon.FIXED
     steps_each = 1 if dependent else len(spec.steps)
     fitting = None if limit is None else limit // strata // last
     ascent_steps = None if trials is None else strata * trials * last

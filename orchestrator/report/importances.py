@@ -23,8 +23,7 @@ from orchestrator.frontier import OBJECTIVES
 from orchestrator.ledger import Ledger
 from orchestrator.search import finished_trial
 from orchestrator.spec import SweepSpec, on_axis, stored_spec
-from search_spaces import contains
-from search_spaces.optuna_space import distributions
+from search_spaces import contains, distributions
 
 STEP = "step"
 """The dimension that says which point of the step axis an observation is of."""

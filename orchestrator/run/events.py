@@ -5,12 +5,13 @@ from typing import Any, Protocol
 
 from orchestrator.preparation import Memorized
 from trainables.preparation import TrainingState
+from trainables.records import Observation
 
 
 class TrialEvents(Protocol):
     """What is reported of trials as they run."""
 
-    def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
+    def evaluated(self, *, forget_set: str, evaluation: Observation) -> None:
         """Report one committed evaluation."""
 
     def trial_ended(self, *, status: str) -> None:

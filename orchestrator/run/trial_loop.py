@@ -15,7 +15,7 @@ from orchestrator.run.failures import WORKER_DIED, Failures
 from orchestrator.search import Assignment, SweepSearch
 from orchestrator.spec import ResourcesConfig
 from trainables.failures import Failure
-from trainables.records import ENDED, Status
+from trainables.records import ENDED, Observation, Status
 from trainables.trial import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, WARNING
 
 _DISORDERS = (RunStoppedError, SweepError)
@@ -96,8 +96,8 @@ class TrialLoop:
         if assignment is not None and EVALUATION in report:
             self._observe(assignment, report[EVALUATION])
 
-    def _observe(self, assignment: Assignment, evaluation: dict[str, Any]) -> None:
-        if evaluation["step"] > 0:  # step 0 is the base model, which says nothing of ascending
+    def _observe(self, assignment: Assignment, evaluation: Observation) -> None:
+        if evaluation.step > 0:  # step 0 is the base model, which says nothing of ascending
             self._failures.has_results()
         self._search.observe(assignment, evaluation)
         self._events.evaluated(forget_set=assignment.trial.forget_set, evaluation=evaluation)

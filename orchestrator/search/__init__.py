@@ -1,4 +1,4 @@
-"""What runs next: studies, samplers, budget, and their replay from the ledger. Knows nothing of Ray."""
+"""What runs next: studies, samplers, budget, and their replay from the ledger. Nothing here knows of Ray."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""What a sweep's trials have cost, read from its ledger, and whether another one may be proposed.
+"""The account of a sweep: what its trials have cost, and whether another one may be proposed.
 
-Steps and GPU-hours are shared out equally among the strata, so that none takes what another will need, and what one
-proposes does not depend on how fast the others are.
+The strata have equal shares of steps and GPU-hours, so that none takes what another will need, and what one proposes
+does not depend on how fast the others are.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from orchestrator.spec import BudgetConfig
 
 @dataclass(kw_only=True)
 class _Cost:
-    """Of one trial."""
+    """What one trial costs."""
 
     steps: int = 0
-    """Of its last evaluation."""
+    """Where its last evaluation is."""
     target_step: int | None = None
-    """Where it is going; None: it has ended."""
+    """Where it will end; None: it has ended."""
     elapsed_s: float = 0.0
 
     @property
@@ -28,12 +28,12 @@ class _Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sums:
-    """Of a stratum's trials."""
+    """What the trials of one stratum cost."""
 
     steps: int
     elapsed_s: float
     foreseen_s: float
-    """If each trial that runs takes as long as those that ended took on average."""
+    """What they will have taken, if each that runs takes as long as the average of those that ended."""
 
     @staticmethod
     def of(costs: "Sequence[_Cost]") -> "_Sums":
@@ -64,12 +64,12 @@ class Budget:
         """Open an account.
 
         Args:
-            limits: what the spec says.
-            strata: their names.
+            limits: of the spec.
+            strata: names of the sweep's strata.
             longest_trial: steps of a whole axis.
             gpus_per_trial: see ``share_gpus``.
-            driven_before_s: for how long earlier sessions drove the sweep.
-            clock: gives seconds that only grow; this session begins now.
+            driven_before_s: how long earlier sessions drove the sweep.
+            clock: returns seconds that only grow; this session begins now.
         """
         self.limits = limits
         self._strata = strata
@@ -81,24 +81,24 @@ class Budget:
         self._costs: dict[str, dict[str, _Cost]] = {stratum: {} for stratum in strata}
         """By stratum and trial id."""
         self._sums: dict[str, _Sums] = {}
-        """By stratum; not there where its costs have changed since."""
+        """By stratum; missing where costs have changed since."""
 
     def share_gpus(self, gpus_per_trial: float) -> None:
-        """Say what share of a GPU, or how many, a trial takes."""
+        """Set how many GPUs, or which share of one, a trial takes."""
         self._gpus_per_trial = gpus_per_trial
 
     def record(self, stratum: str, trial_id: str, *, step: int = 0, elapsed_s: float = 0.0) -> None:
-        """Note how far a trial has come, and how long it took; less than is known changes nothing."""
+        """Record how far a trial has come, and how long it took. Less than is known changes nothing."""
         cost = self._cost(stratum, trial_id)
         cost.steps = max(cost.steps, step)
         cost.elapsed_s = max(cost.elapsed_s, elapsed_s)
 
     def open(self, stratum: str, trial_id: str, target_step: int) -> None:
-        """Note that a trial runs, or will, and how far."""
+        """Record that a trial runs or will run, and how far."""
         self._cost(stratum, trial_id).target_step = target_step
 
     def close(self, stratum: str, trial_id: str) -> None:
-        """Note that a trial has ended."""
+        """Record that a trial has ended."""
         self._cost(stratum, trial_id).target_step = None
 
     def _cost(self, stratum: str, trial_id: str) -> "_Cost":
@@ -107,12 +107,12 @@ class Budget:
         return self._costs[stratum].setdefault(trial_id, _Cost())
 
     def counts(self, stratum: str, trial_id: str) -> bool:
-        """Return whether the account holds what a trial will cost until its end."""
+        """Return whether the account already includes what a trial will cost until its end."""
         cost = self._costs[stratum].get(trial_id)
         return cost is not None and cost.target_step is not None
 
     def allows(self, strata: Sequence[str]) -> bool:
-        """Tell whether each of the strata may propose one more trial."""
+        """Return whether each of these strata may propose one more trial."""
         return not self.is_out_of_time and not any(self._spent(stratum, together=len(strata)) for stratum in strata)
 
     @property
@@ -126,7 +126,7 @@ class Budget:
         return self._driven_before_s + self._clock() - self._began
 
     def describe(self, strata: Sequence[str]) -> list[str]:
-        """Say what is spent, setting by setting, of what keeps these strata from proposing."""
+        """Return which limits keep these strata from proposing, a sentence each."""
         notes = []
         if self.is_out_of_time:
             notes.append(
@@ -145,10 +145,13 @@ class Budget:
         return notes
 
     def _spent(self, stratum: str, *, together: int = 1) -> list[str]:
-        """Name the limits that leave the stratum no further trial: its own share is spent, or the whole is, of which
-        so many strata take a trial together.
+        """Return the limits that leave a stratum no further trial: its own share is spent, or the whole budget.
 
         The whole may be spent first where strata were added later.
+
+        Args:
+            stratum: its name.
+            together: how many strata take a trial at once from what is left of the whole.
         """
         names = []
         share = 1 / len(self._strata)
@@ -164,7 +167,7 @@ class Budget:
         return names
 
     def _summed(self, stratum: str) -> "_Sums":
-        """Add up a stratum's costs, once for all the questions between two changes of them."""
+        """Return the sums of a stratum's costs, added up once between two changes."""
         if stratum not in self._sums:
             self._sums[stratum] = _Sums.of(list(self._costs[stratum].values()))
         return self._sums[stratum]

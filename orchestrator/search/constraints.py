@@ -1,4 +1,4 @@
-"""How far an evaluation lies beyond the bounds that a search was given: what samplers are told of feasibility."""
+"""How far an evaluation lies beyond the bounds of a search, which is what samplers learn of feasibility."""
 
 import math
 from collections.abc import Mapping
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from orchestrator.spec import ConstraintsConfig
 
 FEASIBLE = "feasible"
-"""The constraint that every observation has: it did not collapse or diverge. 0 or 1; there is no more or less of it."""
+"""Name of the constraint that every observation has: 0 if it neither collapsed nor diverged, else 1."""
 
 
 def violations(
     bounds: ConstraintsConfig, values: tuple[float, float], *, feasible: bool, base_performance: float | None
 ) -> dict[str, float]:
-    """Give by how much an observation exceeds each bound, in the bound's unit; at most 0 is within it.
+    """Return by how much an observation exceeds each bound, in the bound's unit; at most 0 is within it.
 
     Args:
-        bounds: what the spec says.
-        values: (unlearning quality, performance); infinite where there is no number, and beyond every bound.
+        bounds: of the spec.
+        values: (unlearning quality, performance); infinite, so beyond every bound, where there is no number.
         feasible: neither collapsed nor diverged.
-        base_performance: the base model's, nats per token; needed by ``performance_increase_at_most`` alone.
+        base_performance: of the base model, in nats per token; only ``performance_increase_at_most`` needs it.
     """
     found = {FEASIBLE: 0.0 if feasible else 1.0}
     quality, performance = values
@@ -32,5 +32,5 @@ def violations(
 
 
 def total_violation(constraints: Mapping[str, float]) -> float:
-    """Add up what lies beyond the bounds; 0: feasible. Infinite where there is no number."""
+    """Return the sum of what lies beyond the bounds; 0: feasible, infinite: there is no number."""
     return math.fsum(value for value in constraints.values() if value > 0)

@@ -1,9 +1,10 @@
-"""Proposals of CMA-ES (Hansen & Ostermeier 2001; Hansen 2016, arXiv 1604.00772), by what a study was told.
+"""Proposals of CMA-ES (Hansen & Ostermeier 2001; Hansen 2016, arXiv 1604.00772), from what a study was told.
 
-Optuna's own keeps its state pickled in trials' attributes, and takes every observation for an independent draw. Here
-the strategy is built anew for each proposal by feeding it the history in order, and learns one value from each trial:
-the best of its trajectory. Its numbers are ranks, all that CMA-ES looks at: feasible trials before infeasible ones,
-those by their total violation (Deb 2000, "An efficient constraint handling method for genetic algorithms").
+Optuna's own CMA-ES keeps its state pickled in trials' attributes, and takes every observation for an independent draw.
+Here the strategy is built anew for each proposal by feeding it the history in order, and learns one value from each
+trial: the best of its trajectory. It is told ranks, which are all that CMA-ES looks at: feasible trials come before
+infeasible ones, and those are ranked by their total violation (Deb 2000, "An efficient constraint handling method for
+genetic algorithms").
 """
 
 from collections.abc import Sequence
@@ -18,25 +19,28 @@ from orchestrator.search.constraints import total_violation
 from orchestrator.search.listed_points import Candidate
 from orchestrator.search.samplers import STEP_INDEX
 from search_spaces import Choice, Space, all_dimensions, point_at, share_of
+from trainables.optim import Horizon
 
 _START_SIGMA = 0.3
-"""Of the whole range: what Hansen advises where nothing is known of where the optimum lies."""
+"""As a share of the whole range: Hansen's advice where nothing is known of the optimum."""
 
 Key = tuple[float, float]
-"""How good an observation is, lower is better: its violation, then its value."""
+"""How good an observation is: its violation, then its value. Lower is better."""
 
 
-def propose(study: optuna.Study, space: Space, axis_length: int, *, searches_axis: bool, seed: int) -> Candidate:
-    """Propose the next trial. Trials that run, and those of an unfinished population, count for nothing yet.
+def propose(study: optuna.Study, space: Space, axis_length: int, *, horizon: Horizon, seed: int) -> Candidate:
+    """Return the next proposal. Running trials, and those of an unfinished population, do not count yet.
 
     Args:
-        study: of one objective.
-        space: of ranges alone.
+        study: it has one objective.
+        space: it has ranges only.
         axis_length: points of the step axis.
-        searches_axis: each step value is a trial of its own, so that how far to go is a dimension; else to the end.
+        horizon: if it is fixed, each step value is a trial of its own and how far to go is a dimension; if it is free,
+            trials go to the end.
         seed: of this proposal alone.
     """
     paths = [path for path, _ in all_dimensions(space)]
+    searches_axis = horizon is not Horizon.FREE
     axes = len(paths) + searches_axis
     strategy = CMA(
         mean=np.full(axes, 0.5),
@@ -58,7 +62,7 @@ def propose(study: optuna.Study, space: Space, axis_length: int, *, searches_axi
 def _ended(
     trials: Sequence[FrozenTrial], space: Space, axis_length: int, *, searches_axis: bool
 ) -> list[tuple[npt.NDArray[np.float64], Key]]:
-    """List where each ended trial stands in the cube and the best of its observations, by order of proposal."""
+    """Return each ended trial's place in the cube and its best observation, in order of proposal."""
     by_settings: dict[tuple[float, ...], list[FrozenTrial]] = {}
     dimensions = {path: ranged for path, ranged in all_dimensions(space) if not isinstance(ranged, Choice)}
     for trial in trials:

@@ -1,7 +1,7 @@
 """Finished trials for Optuna's studies, made and copied at the cost of what they hold.
 
-``optuna.trial.create_trial`` checks a trial that ``Study.add_trial`` checks again, and a study keeps a deep copy of it:
-of a search of thousands of trials, each with an observation a step, that was most of the time of a replay.
+``optuna.trial.create_trial`` checks a trial, ``Study.add_trial`` checks it again, and the study keeps a deep copy. In a
+search of thousands of trials, each with an observation a step, that was most of the time of a replay.
 """
 
 import copy
@@ -16,7 +16,7 @@ from search_spaces import Value
 
 
 class _FinishedTrial(FrozenTrial):
-    """A trial whose parts never change but for the containers that hold them, so that copies share the parts."""
+    """A trial whose copies share what never changes: everything but the containers."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = copy.copy(self)
@@ -34,14 +34,14 @@ def finished_trial(
     notes: Mapping[str, Any] | None = None,
     constraints: Mapping[str, float] | None = None,
 ) -> FrozenTrial:
-    """Return the trial that ``create_trial`` would, for a study to add, which checks it.
+    """Return the trial that ``create_trial`` would return, unchecked: the study that adds it checks it.
 
     Args:
-        values: by objective; None: the trial failed.
+        values: one for each objective; None: the trial failed.
         params: values by name.
-        distributions: of the same names. They are shared, and must not be changed.
-        notes: the sampler's own: numbers and texts by name.
-        constraints: by how much each is violated; at most 0 is within it.
+        distributions: by the same names. They are shared, and must not be changed.
+        notes: the sampler's own, numbers and texts by name.
+        constraints: by how much each is violated; at most 0: it is not.
     """
     now = datetime.now()  # as Optuna writes it
     trial = _FinishedTrial(

@@ -1,11 +1,11 @@
-"""Proposals of Optuna's Gaussian process, made in a study of its own that holds what it can model, and no more.
+"""Proposals of Optuna's Gaussian process, made in a study of its own that holds only what it can model.
 
-It differs from the search's study in three ways. Every observation has a value for every dimension of the tree,
+That study differs from the search's in three ways. Every observation has a value for every dimension of the tree,
 branches it did not take standing at their middle (imputation, as in Hutter et al. 2011, "Sequential model-based
 optimization for general algorithm configuration"): Optuna's process sees only what all observations share, so that a
-learning rate under a choice of optimizer would be drawn at random. What is infeasible is no worse than the worst that
-is feasible: an infinite or exploded value would flatten all others. And it holds few observations, for a proposal's
-time grows with their cube.
+learning rate under a choice of optimizer would be drawn at random. What collapsed or diverged is no worse than the
+worst that did not: an infinite or exploded value would flatten all others. And it holds few observations, since the
+time of a proposal grows with their cube.
 """
 
 import random
@@ -24,19 +24,18 @@ from orchestrator.pareto import Numbers, nondominated
 from orchestrator.search.constraints import FEASIBLE, total_violation
 from orchestrator.search.listed_points import Candidate
 from orchestrator.search.samplers import STEP_INDEX
-from search_spaces import Space, all_dimensions, value_at
-from search_spaces.optuna_space import distribution, suggest
+from search_spaces import Space, all_dimensions, distribution, suggest, value_at
 
 OBSERVATIONS_MODELLED = 100
-"""The Pareto set, and a random sample of the rest, drawn anew for each proposal (the "subset of data" of Rasmussen &
-Williams 2006, section 8.3.3)."""
+"""Observations that are modelled: the Pareto set, and a random sample of the rest, drawn anew for each proposal (the
+"subset of data" of Rasmussen & Williams 2006, section 8.3.3)."""
 
 
 def propose(study: optuna.Study, space: Space, axis_length: int, *, seed: int) -> Candidate:
-    """Propose the next trial after what ``study`` was told: a function of that and the seed, whatever the threads.
+    """Return the next proposal: a function of what ``study`` was told and the seed, whatever the number of threads.
 
-    Running trials count: what is expected of them is not expected a second time. While nothing is sound the point is
-    random: Optuna's process finds no point more promising than another then.
+    Running trials count: what is expected of them is not expected a second time. While every observation has collapsed
+    or diverged the point is random, since no point is more promising than another to Optuna's process.
     """
     dimensions = dict(all_dimensions(space))
     tree: dict[str, BaseDistribution] = {path: distribution(each) for path, each in dimensions.items()}
@@ -64,11 +63,11 @@ def propose(study: optuna.Study, space: Space, axis_length: int, *, seed: int) -
 def _modelled(
     told: Sequence[FrozenTrial], rng: random.Random
 ) -> tuple[list[FrozenTrial], list[list[float]], list[dict[str, float] | None]]:
-    """Choose the observations to model; give them, their values, and by how much each violates which constraint.
+    """Return the observations to model, their values, and by how much each violates which constraint.
 
-    -1 and 1 stand for sound and for collapsed or diverged, so that the process's guess in between is 0; where all are
-    sound there is nothing to learn of it. What exceeds a bound is told by how much, and of what is not sound by no more
-    than the worst that is.
+    An observation is sound if it neither collapsed nor diverged. As a constraint that is -1 (sound) or 1, so that the
+    process's guess in between is 0; where all are sound the constraint is left out. The excess over a bound is given in
+    its unit; that of an observation which is not sound is at most that of the worst sound one.
     """
     sound_N = np.array([trial.constraints[FEASIBLE] <= 0 for trial in told], dtype=bool)
     if not sound_N.any():
@@ -88,13 +87,13 @@ def _modelled(
 
 
 def _tamed(numbers_NK: Numbers, sound_N: npt.NDArray[np.bool_]) -> Numbers:
-    """Let no row that is not sound be worse than the worst that is, column by column."""
+    """Return the numbers with no unsound row worse than the worst sound one, column by column."""
     worst_K = numbers_NK[sound_N].max(axis=0)
     return np.where(sound_N[:, None], numbers_NK, np.minimum(numbers_NK, worst_K))
 
 
 def _best(values_NO: Numbers) -> npt.NDArray[np.intp]:
-    """Give the indices of the frontier, or of the best by one objective."""
+    """Return the indices of the frontier, or with one objective of the best."""
     if values_NO.shape[1] == 1:
         return np.flatnonzero(values_NO[:, 0] == values_NO[:, 0].min(initial=np.inf))[:1]
     return nondominated(values_NO)
@@ -102,7 +101,7 @@ def _best(values_NO: Numbers) -> npt.NDArray[np.intp]:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Many small operations: more threads wait for each other, and round otherwise."""
+    """Use one thread: for many small operations more are slower, and round differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

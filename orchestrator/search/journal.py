@@ -11,17 +11,17 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from orchestrator.search.strata import Stratum
+from orchestrator.search.study_search import StudySearch
 from orchestrator.storage import Storage
 
 JOURNAL = "optuna/journal.log"
 
 
-def export_journal(storage: Storage, studies: Mapping[str, Stratum]) -> str:
-    """Publish every study, by its name, as one file that is replaced whole; give its path in the storage.
+def export_journal(storage: Storage, studies: Mapping[str, StudySearch]) -> str:
+    """Publish every study, by its name, as one file that is replaced whole; return its path in the storage.
 
-    Trials that run are left out: whoever opens the file could take them for trials that died. So a trial's number may
-    be lower than in the live study. The times in it are of when this process was told, and mean nothing after a resume.
+    Running trials are left out, as a reader could take them for trials that died; so a trial's number may be lower than
+    in the live study. Times in the file are when this process was told, and mean nothing after a resume.
     """
     backend = _Lines()
     journal = JournalStorage(backend)
@@ -33,7 +33,7 @@ def export_journal(storage: Storage, studies: Mapping[str, Stratum]) -> str:
 
 
 class _Lines(BaseJournalBackend):
-    """Optuna's journal file, in memory: its own backend locks and syncs the file for every trial."""
+    """Optuna's journal in memory. Optuna's own backend locks and syncs a file for every trial."""
 
     def __init__(self) -> None:
         self._logs: list[dict[str, Any]] = []
@@ -44,10 +44,10 @@ class _Lines(BaseJournalBackend):
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """See ``BaseJournalBackend``. Written at once: a log may hold what changes later."""
+        """See ``BaseJournalBackend``. Logs are encoded at once, since they may hold what changes later."""
         self._logs += logs
         self._lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
 
     def content(self) -> bytes:
-        """Give the file's bytes."""
+        """Return the file's bytes."""
         return "".join(self._lines).encode()

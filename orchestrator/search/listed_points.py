@@ -1,25 +1,26 @@
-"""The points of a grid, and how many trials a stratum proposes. What counts a sweep needs no more: no Optuna."""
+"""The points of a grid, and how many trials a stratum proposes. Counting the trials of a sweep loads no Optuna."""
 
 import random
 
 from orchestrator.spec import LISTING, SweepSpec
-from search_spaces import Value, grid, grid_size
+from search_spaces import Value, grid
+from trainables.optim import Horizon
 
 Candidate = tuple[dict[str, Value], int]
 """A point of the space, and the index on the step axis of how far to go."""
 
 
 def grid_points(spec: SweepSpec) -> list[Candidate]:
-    """List a grid's points; the step axis is one of its dimensions only where the schedule depends on the total.
+    """Return a grid's points. Unless the horizon is free, the step axis is one of the grid's dimensions.
 
-    It is the slowest one, so that a longer axis appends to the list.
+    The step axis varies slowest, so that a longer axis appends to the list.
     """
-    indices = range(len(spec.steps)) if True in spec.looks_at_total else [len(spec.steps) - 1]
+    indices = [len(spec.steps) - 1] if spec.horizon is Horizon.FREE else range(len(spec.steps))
     return [(point, index) for index in indices for point in grid(spec.space)]
 
 
 def shuffled_points(spec: SweepSpec, *, seed: int) -> list[Candidate]:
-    """List the same points in random order, step value by step value, so that a longer axis appends here too."""
+    """Return the same points in random order within each step value, so that a longer axis appends here too."""
     points = grid_points(spec)
     own = len(list(grid(spec.space)))
     parts = [points[start : start + own] for start in range(0, len(points), own)]
@@ -27,7 +28,7 @@ def shuffled_points(spec: SweepSpec, *, seed: int) -> list[Candidate]:
 
 
 def trials_per_stratum(spec: SweepSpec) -> int | None:
-    """Count the trials that each stratum proposes; None: as many as the sweep's budget allows."""
+    """Return how many trials each stratum proposes; None: as many as the sweep's budget allows."""
     if spec.search.trials is not None or spec.search.sampler not in LISTING:
         return spec.search.trials
-    return spec.horizons_per_point * grid_size(spec.space)
+    return spec.listed_trials

@@ -1,4 +1,4 @@
-"""The points of a quasi-random sequence, by number. It loads SciPy's statistics, which take half a second."""
+"""The points of a quasi-random sequence, by number. This module loads SciPy's statistics, which takes half a second."""
 
 from scipy.stats import qmc
 
@@ -7,7 +7,7 @@ from search_spaces import Space, all_dimensions, point_at
 
 
 def quasi_random_point(space: Space, axis_length: int, *, seed: int, number: int) -> Candidate:
-    """Give one point of a scrambled Sobol sequence (Owen 1998, "Scrambling Sobol' and Niederreiter-Xing points").
+    """Return one point of a scrambled Sobol sequence (Owen 1998, "Scrambling Sobol' and Niederreiter-Xing points").
 
     Optuna's own QMCSampler counts in the study and takes its space from the first trial; here a point is a function of
     seed and number. Every dimension of every branch has a coordinate, so a branch's points are a part of the sequence.

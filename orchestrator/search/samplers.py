@@ -16,17 +16,17 @@ from orchestrator.spec import SearchConfig
 from trainables.seeding import derive_seed
 
 STEP_INDEX = "step_index"
-"""A study's own dimension: which point of the step axis an observation is of."""
+"""Name of the dimension that says which point of the step axis an observation is of; every study has it."""
 
 
 def study_sampler(search: SearchConfig, number: int, *, seed: int, niches_seed: int) -> BaseSampler:
-    """Make the sampler of one proposal. What is known beforehand, and random start-up, need no more than a random one.
+    """Return the sampler of one proposal. A random one does for points known beforehand, and for random start-up.
 
     Args:
-        search: names the sampler, and its settings.
-        number: the proposal's.
+        search: the sampler's name and settings.
+        number: of the proposal.
         seed: of this proposal alone.
-        niches_seed: of the stratum's generations.
+        niches_seed: for all generations of the study.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -48,8 +48,8 @@ def _by_number(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 class _NSGA2(NSGAIISampler):
     """NSGA-II whose parents always stand in the order of their trials.
 
-    Optuna gives them by rank to the first trial of a generation and by number to the others, so that a rebuilt study
-    would draw otherwise than the live one.
+    Optuna orders them by rank for the first trial of a generation and by number for the others, so that a rebuilt study
+    would draw differently from the live one.
     """
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
@@ -59,8 +59,8 @@ class _NSGA2(NSGAIISampler):
 class _NSGA3(NSGAIIISampler):
     """NSGA-III whose parents stand in the order of their trials, and are drawn by the generation alone.
 
-    It fills niches at random, when the first trial of a generation asks: in a rebuilt study that is another trial, with
-    another seed. It has as many reference directions as members, as its authors advise.
+    Optuna fills niches at random when the first trial of a generation asks, which in a rebuilt study is another trial
+    with another seed. There are as many reference directions as members, as the algorithm's authors advise.
     """
 
     def __init__(self, *, seed: int, niches_seed: int, population_size: int) -> None:
@@ -81,7 +81,7 @@ class _NSGA3(NSGAIIISampler):
 
 
 class _Niches(NSGAIIISampler):
-    """NSGA-III's choice among given members."""
+    """NSGA-III's selection among given members."""
 
     def __init__(self, members: list[FrozenTrial], *, seed: int, population_size: int) -> None:
         super().__init__(seed=seed, population_size=population_size, dividing_parameter=population_size - 1)

@@ -1,9 +1,12 @@
 from .admission import of_present_spec, on_axis
 from .changes import Changes, compare
 from .chat_date import dated, day_of_creation, fix_chat_date, keep_chat_date
+from .loading import amend_spec, dump_spec, load_spec, stored_spec
+from .resources_config import ResourcesConfig
 from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
 from .settled import settled_lengths, settled_sizes, unbounded
-from .sweep_spec import ResourcesConfig, SweepSpec, amend_spec, dump_spec, load_spec, stored_spec, trial_config
+from .sweep_spec import SweepSpec
+from .trial_settings import trial_config
 
 __all__ = [
     "LISTING",

@@ -5,7 +5,8 @@ from datetime import date, datetime
 from typing import Any
 
 from orchestrator.ledger import Ledger
-from orchestrator.spec.sweep_spec import SweepSpec, stored_spec
+from orchestrator.spec.loading import stored_spec
+from orchestrator.spec.sweep_spec import SweepSpec
 from trainables.deferred import Deferred
 from trainables.encoding import asks_for_the_date
 

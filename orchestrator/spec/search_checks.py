@@ -3,16 +3,17 @@
 from orchestrator.spec.search_config import BudgetConfig, SearchConfig
 from search_spaces import Choice, Space, all_dimensions
 from trainables.config import HalvingConfig
+from trainables.optim import Horizon
 
 
-def check_search(search: SearchConfig, space: Space, *, points: int | None, looks_at_total: frozenset[bool]) -> None:
+def check_search(search: SearchConfig, space: Space, *, points: int | None, horizon: Horizon) -> None:
     """Check sampler, number of trials, objective and constraints against each other.
 
     Args:
         search: what the spec says.
         space: its space, parsed.
         points: how many the space lists, for a sampler that lists them.
-        looks_at_total: of the schedules that may come up.
+        horizon: of the schedules that may come up.
 
     Raises:
         ValueError: with the place, and what to do.
@@ -34,7 +35,7 @@ def check_search(search: SearchConfig, space: Space, *, points: int | None, look
             f"tpe, gp or cmaes for one objective"
         )
     if search.sampler == "cmaes":
-        _check_cmaes(search, space, looks_at_total)
+        _check_cmaes(search, space, horizon)
 
 
 def _check_listing(search: SearchConfig, points: int) -> None:
@@ -54,7 +55,7 @@ def _check_listing(search: SearchConfig, points: int) -> None:
         )
 
 
-def _check_cmaes(search: SearchConfig, space: Space, looks_at_total: frozenset[bool]) -> None:
+def _check_cmaes(search: SearchConfig, space: Space, horizon: Horizon) -> None:
     if search.minimize == "both":
         raise ValueError(
             "search.minimize: cmaes takes one objective: unlearning_quality, or performance with "
@@ -69,7 +70,7 @@ def _check_cmaes(search: SearchConfig, space: Space, looks_at_total: frozenset[b
             f"search.space: cmaes takes ranges alone; found the choice '{choices[0]}'; give it one value, and each "
             f"value a sweep of its own, or take tpe or gp"
         )
-    if not dimensions and True not in looks_at_total:
+    if not dimensions and horizon is Horizon.FREE:
         raise ValueError("search.space: cmaes needs a range to search; found none")
 
 
@@ -91,7 +92,7 @@ def check_budget(budget: BudgetConfig, *, strata: int, last_step: int, gpus_per_
         )
 
 
-def check_halving(halving: HalvingConfig, *, steps: tuple[int, ...], looks_at_total: frozenset[bool]) -> None:
+def check_halving(halving: HalvingConfig, *, steps: tuple[int, ...], horizon: Horizon) -> None:
     """Check that rungs are where trials are evaluated and can still end early.
 
     Raises:
@@ -102,7 +103,7 @@ def check_halving(halving: HalvingConfig, *, steps: tuple[int, ...], looks_at_to
         raise ValueError(
             f"stop.halving.rungs: {wrong} are no points of the step axis before its last; steps are {list(steps)}"
         )
-    if True in looks_at_total:
+    if horizon is not Horizon.FREE:
         raise ValueError(
             "stop.halving: a schedule that depends on the total makes each step value a trial of its own, with nothing "
             "to end early; leave halving out"

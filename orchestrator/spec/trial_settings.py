@@ -1,19 +1,40 @@
-"""Whose a setting of the search space is: the trial's own, its objective's, or its optimizer's."""
+"""From the settings of a search space to a trial's configuration: which are its own, which its objective's or its
+optimizer's."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from search_spaces import Value
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, problems_in
 from trainables.errors import nearest_name_hint
-from trainables.objectives import OBJECTIVES
-from trainables.optim import OPTIMIZERS
+from trainables.objectives import OBJECTIVES, check_objective
+from trainables.optim import OPTIMIZERS, check_optimizer
 
 _INNER = {"objective": "objective_weights", "optimizer": "optimizer_settings"}
 """Fields of a ``TrialConfig`` that hold what belongs to its objective and its optimizer."""
 
 
-def trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
+def trial_config(values: dict[str, Value]) -> TrialConfig:
+    """Make a trial's configuration from settings by name: its own fields, and those of its objective and optimizer.
+
+    Raises:
+        ValueError: an unknown setting, objective, optimizer or schedule, or a value that is not allowed.
+    """
+    fields = _trial_fields(values)
+    try:
+        config = TrialConfig.model_validate(fields)
+        check_objective(config.objective, config.objective_weights, compat=config.compat)
+        check_optimizer(config)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"search.space.{problem}" for problem in problems_in(error.errors()))) from None
+    except ValueError as error:
+        raise ValueError(f"search.space: {error}") from None
+    return config
+
+
+def _trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
     """Sort settings by name into the fields of a ``TrialConfig``.
 
     A name that objective and optimizer both have is written ``objective_beta1`` or ``optimizer_beta1``.

@@ -23,7 +23,7 @@ from orchestrator.monitor import sweep_status
 from orchestrator.report.importances import importances
 from orchestrator.search import SweepSearch, TrialLedger, export_journal
 from orchestrator.spec import SweepSpec, dump_spec, trial_config
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from search_spaces import all_dimensions, point_at, settings
 from tests.benchmarks.ledger import evaluations

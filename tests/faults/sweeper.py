@@ -24,8 +24,9 @@ from orchestrator.driver import Interrupt, lease
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, repair_ledger
 from orchestrator.search import SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec
-from orchestrator.spec.sweep_spec import parse_yaml, validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
+from orchestrator.yaml_text import parse_yaml
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import told
 from tests.support import tiny_workload

@@ -18,6 +18,7 @@ from orchestrator.run.executors import ray_executor
 from orchestrator.spec import load_spec
 from tests.integration.helpers import TINY
 from tests.support import tiny_workload
+from trainables.records import Observation
 from trainables.tune import AscentTrainable
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ class Watching:
     def sweeping(self, *, total: int, ended: int, concurrent: int) -> None:
         self.at_once = concurrent
 
-    def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
+    def evaluated(self, *, forget_set: str, evaluation: Observation) -> None:
         pass
 
     def trial_ended(self, *, status: str) -> None:

@@ -13,11 +13,11 @@ from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Assignment, SweepSearch, TrialLedger
 from orchestrator.spec import SweepSpec, dump_spec
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.storage.protocol import ObjectStorage
 from trainables.config import TrialConfig
-from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
+from trainables.records import EvaluationRecord, ExampleRecord, Observation, Outcome, Status, Trial
 from trainables.trial import EVALUATION, OUTCOME, is_last
 
 WORKLOAD = "workload"
@@ -304,14 +304,9 @@ class Driver:
             raise Crash
 
 
-def told(record: EvaluationRecord) -> dict:
+def told(record: EvaluationRecord) -> Observation:
     """Return what a worker reports of an evaluation."""
-    return {
-        "step": record.step,
-        "unlearning_quality": record.unlearning_quality,
-        "performance": record.performance,
-        "feasible": record.status is Status.COMPLETED,
-    }
+    return Observation.of(record)
 
 
 def write_sweep(folder, spec: SweepSpec, **options) -> Ledger:

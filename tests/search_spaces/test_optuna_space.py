@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import create_trial
 
-from search_spaces import parse_space
-from search_spaces.optuna_space import distributions, suggest
+from search_spaces import distributions, parse_space, suggest
 
 reals = st.tuples(st.floats(1e-6, 1.0), st.floats(1.5, 100.0), st.booleans()).map(
     lambda r: {"low": r[0], "high": r[1], "log": r[2]}

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces import Choice, Integer, Real, Space, all_dimensions, parse_space, point_at, value_at
-from search_spaces.optuna_space import distributions
+from search_spaces import Choice, Integer, Real, Space, all_dimensions, distributions, parse_space, point_at, value_at
 from tests.search_spaces.test_optuna_space import any_space, integers, reals
 
 shares = st.floats(0, 1, exclude_max=True)

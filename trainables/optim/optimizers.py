@@ -7,6 +7,7 @@ here. Nothing here loads PyTorch: that is imported when an optimizer is first bu
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -90,13 +91,24 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
 }
 
 
+class Horizon(StrEnum):
+    """Whether learning rates depend on the total number of steps, the horizon."""
+
+    FREE = "free"
+    """No: the state at a step is that of every longer trial, so one trial serves all step values."""
+    FIXED = "fixed"
+    """Yes: every step value is a trial of its own."""
+    MIXED = "mixed"
+    """Of a sweep whose trials may have schedules of both kinds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScheduleEntry:
-    """A learning-rate multiplier of (step from 1, warm-up steps, horizon), and whether it looks at the horizon."""
+    """A learning-rate multiplier of (step from 1, warm-up steps, horizon), and whether it depends on the horizon."""
 
     multiplier: Callable[[int, int, int], float]
-    needs_horizon: bool
-    """True: the state at step s depends on the total number of steps, so every step value is its own trial."""
+    horizon: Horizon
+    """``FREE`` or ``FIXED``."""
 
 
 def _warm_up(step: int, warmup_steps: int) -> float:
@@ -110,17 +122,17 @@ def _inverse_sqrt(step: int, warmup_steps: int, _: int) -> float:
 
 
 SCHEDULES: dict[str, ScheduleEntry] = {
-    "constant": ScheduleEntry(multiplier=lambda step, warmup, _: _warm_up(step, warmup), needs_horizon=False),
-    "inverse_sqrt": ScheduleEntry(multiplier=_inverse_sqrt, needs_horizon=False),
+    "constant": ScheduleEntry(multiplier=lambda step, warmup, _: _warm_up(step, warmup), horizon=Horizon.FREE),
+    "inverse_sqrt": ScheduleEntry(multiplier=_inverse_sqrt, horizon=Horizon.FREE),
     "linear": ScheduleEntry(
         multiplier=lambda step, warmup, horizon: _warm_up(step, warmup) * (horizon - step + 1) / horizon,
-        needs_horizon=True,
+        horizon=Horizon.FIXED,
     ),
     "cosine": ScheduleEntry(  # half a wave, as Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5 without restarts
         multiplier=lambda step, warmup, horizon: (
             _warm_up(step, warmup) * (1 + math.cos(math.pi * (step - 1) / horizon)) / 2
         ),
-        needs_horizon=True,
+        horizon=Horizon.FIXED,
     ),
 }
 
@@ -165,7 +177,7 @@ def build_optimizer(parameters: Parameters, config: TrialConfig) -> "torch.optim
 
 
 def learning_rate_at(step: int, config: TrialConfig, horizon: int | None) -> float:
-    """Give the learning rate of a step, counted from 1; ``horizon`` is needed by schedules that look at it."""
+    """Return the learning rate of a step, counted from 1; schedules of a fixed horizon need ``horizon``, in steps."""
     schedule = SCHEDULES[config.schedule]
-    assert not schedule.needs_horizon or horizon is not None
+    assert schedule.horizon is Horizon.FREE or horizon is not None
     return config.learning_rate * schedule.multiplier(step, config.warmup_steps, horizon or 0)

@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.encoding import EncodedSet
 from trainables.errors import UnlearningError
 from trainables.objectives import OBJECTIVES
-from trainables.optim import OPTIMIZERS, SCHEDULES
+from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
 from trainables.trial.engine import Engine, TrialRun, Workload
 from trainables.trial.sinks import Rank
@@ -87,7 +87,7 @@ def _run(engine: Engine, config: TrialConfig) -> None:
         seed=0,
         config=config.model_copy(update=changes),
         steps=(PROBE_STEPS,),
-        horizon=PROBE_STEPS if SCHEDULES[config.schedule].needs_horizon else None,
+        horizon=PROBE_STEPS if SCHEDULES[config.schedule].horizon is Horizon.FIXED else None,
     )
     run = TrialRun(engine, trial, _Nowhere())
     while run.outcome is None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trainables.records import Status
+from trainables.records import Observation
 
 if TYPE_CHECKING:
     from trainables.trial.engine import TrialRun
 
 EVALUATION = "evaluation"
-"""Key of an evaluation's numbers, in the report of the slice that made it."""
+"""Key of an ``Observation``, in the report of the slice that made it."""
 OUTCOME = "outcome"
 """Key of the status with which the trial ended, in its last report."""
 WARNING = "warning"
@@ -29,12 +29,7 @@ def next_report(run: "TrialRun") -> dict[str, Any]:
         report[WARNING], run.warning = run.warning, None
     evaluation = run.advance()
     if evaluation is not None:
-        report[EVALUATION] = {
-            "step": evaluation.step,
-            "unlearning_quality": evaluation.unlearning_quality,
-            "performance": evaluation.performance,
-            "feasible": evaluation.status is Status.COMPLETED,
-        }
+        report[EVALUATION] = Observation.of(evaluation)
     if run.outcome is not None:
         report[OUTCOME] = run.outcome.status.value
     return report

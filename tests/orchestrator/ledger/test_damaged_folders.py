@@ -24,7 +24,7 @@ from orchestrator.report.data import read_report_data
 from orchestrator.report.page import draw, render
 from orchestrator.run import starting
 from orchestrator.spec import dump_spec
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import WORKLOAD, Driver, make_search, make_spec, spec_data, write_sweep
 from tests.orchestrator.ledger import damages

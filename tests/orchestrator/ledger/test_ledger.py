@@ -30,8 +30,9 @@ from orchestrator.ledger.parquet import UnreadableFileError, decode, encode
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES, VERSION_KEY
 from orchestrator.query import query
 from orchestrator.report import write_report
-from orchestrator.spec.sweep_spec import parse_yaml, validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
+from orchestrator.yaml_text import parse_yaml
 from tests.orchestrator.helpers import (
     Driver,
     evaluation_record,

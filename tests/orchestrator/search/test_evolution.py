@@ -15,6 +15,7 @@ from orchestrator.search.listed_points import shuffled_points
 from orchestrator.search.samplers import STEP_INDEX
 from search_spaces import Integer, Real, parse_space, share_of, value_at
 from tests.orchestrator.helpers import Driver, make_search, make_spec, memory_ledger
+from trainables.optim import Horizon
 from trainables.seeding import derive_seed
 
 ONE_FORGET_SET = {"verses": {"distribution": "in", "size": 4, "population": 8}}
@@ -67,8 +68,8 @@ def told(study, x, y, value, *, violation=0.0, step_index=0, state=TrialState.CO
     )
 
 
-def propose(study, seed=0, *, searches_axis=False):
-    return evolution_strategy.propose(study, SPACE, 4, searches_axis=searches_axis, seed=seed)
+def propose(study, seed=0, *, horizon=Horizon.FREE):
+    return evolution_strategy.propose(study, SPACE, 4, horizon=horizon, seed=seed)
 
 
 def search_for(loss, *, trials, violation=lambda x, y: 0.0, seed=0):
@@ -129,7 +130,7 @@ def test_cma_es_takes_the_step_axis_for_a_dimension_where_each_step_value_is_a_t
     study = optuna.create_study()
     rng = np.random.default_rng(1)
     for number in range(60):
-        point, step_index = propose(study, number, searches_axis=True)
+        point, step_index = propose(study, number, horizon=Horizon.FIXED)
         told(study, point["x"], point["y"], abs(step_index - 1) + rng.uniform(0, 0.1), step_index=step_index)
     late = [trial.params[STEP_INDEX] for trial in study.trials[-12:]]
     assert late.count(1) > 6, late

@@ -239,3 +239,16 @@ def test_a_trial_whose_row_was_lost_teaches_its_study_what_it_has_published(tmp_
 def observations(stratum):
     trials = stratum.study.get_trials(deepcopy=False)
     return sorted(str((t.params, t.values)) for t in trials if t.state is TrialState.COMPLETE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_trials_beyond_a_shortened_axis_may_be_proposed_again_within_it(seed):
+    space = {"batch_size": 4, "learning_rate": [1e-4, 1e-5]}
+    sampled = {"sampler": "random", "extent": "sampled", "seed": seed, "space": space}
+    ledger = finished(make_spec(search={**sampled, "trials": 6}))
+    shorter = make_spec(steps=[0, 2, 5], search={**sampled, "trials": 12})
+    search = make_search(shorter, ledger)
+    Driver(search, ledger).run()
+    assert search.is_exhausted()
+    assert make_search(shorter, ledger).is_exhausted()
+    assert {row["status"] for row in ledger.trials()} == {"completed"}

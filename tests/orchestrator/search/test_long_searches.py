@@ -14,7 +14,7 @@ from orchestrator.errors import LedgerWarning
 from orchestrator.ledger import TrialWriter, table_files
 from orchestrator.ledger.checked_rows import find_problem
 from orchestrator.ledger.parquet import encode
-from orchestrator.search import finished_trial, strata
+from orchestrator.search import finished_trial, study_search
 from orchestrator.search.budget import Budget
 from orchestrator.spec import BudgetConfig
 from tests.orchestrator.helpers import (
@@ -106,7 +106,7 @@ def test_a_search_proposes_and_remembers_what_it_would_with_optunas_own_trials(a
         return rows, studies
 
     quick = ran()
-    monkeypatch.setattr(strata, "finished_trial", slowly)
+    monkeypatch.setattr(study_search, "finished_trial", slowly)
     assert quick == ran()
 
 

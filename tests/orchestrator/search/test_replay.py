@@ -17,7 +17,7 @@ from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import TABLES
 from orchestrator.ledger.trial_files import proposed_trial
 from orchestrator.search import gaussian_process
-from orchestrator.search.strata import Proposal
+from orchestrator.search.proposals import Proposal
 from orchestrator.spec import LISTING
 from search_spaces import all_dimensions, point_at
 from tests.orchestrator.helpers import Crash, Driver, make_search, make_spec, memory_ledger

@@ -21,7 +21,7 @@ from orchestrator.preparation.work import model_tasks
 from orchestrator.run.doctor import _data
 from orchestrator.run.session import forget_example_rows
 from orchestrator.spec import amend_spec, dump_spec
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import MemorySink, deterministic, tiny_architecture, tiny_trial

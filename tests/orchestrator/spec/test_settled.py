@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import SweepError
 from orchestrator.preparation import SweepInputs, require_ready
 from orchestrator.spec import compare, dump_spec, load_spec, stored_spec
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from orchestrator.yaml_text import parse_yaml
 from search_spaces import shipped_specs
 from tests.orchestrator.helpers import memory_ledger, spec_data

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
 from orchestrator.spec import ResourcesConfig, dump_spec, load_spec, trial_config
-from orchestrator.spec.sweep_spec import parse_yaml, validate_spec
+from orchestrator.spec.loading import validate_spec
+from orchestrator.yaml_text import parse_yaml
 from search_spaces import grid, settings, shipped_specs
 from tests.orchestrator.helpers import make_spec, spec_data
 from trainables.objectives import OBJECTIVES, Objective

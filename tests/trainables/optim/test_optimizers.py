@@ -9,7 +9,7 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.errors import UnlearningError
-from trainables.optim import OPTIMIZERS, SCHEDULES, build_optimizer, check_optimizer, learning_rate_at
+from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon, build_optimizer, check_optimizer, learning_rate_at
 from trainables.optim.curvature import is_due
 from trainables.optim.sophia import Sophia
 
@@ -246,4 +246,4 @@ def test_the_inverse_square_root_schedule_peaks_where_the_warm_up_ends_and_needs
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_looks_at_the_horizon_if_and_only_if_it_says_so(schedule):
     rates = {learning_rate_at(3, trial(schedule=schedule, warmup_steps=2), horizon) for horizon in (4, 9)}
-    assert (len(rates) > 1) == SCHEDULES[schedule].needs_horizon
+    assert (len(rates) > 1) == (SCHEDULES[schedule].horizon is Horizon.FIXED)

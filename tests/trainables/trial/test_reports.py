@@ -12,7 +12,7 @@ def test_a_report_tells_each_evaluation_and_warning_once_and_the_outcome_last():
     while run.outcome is None:
         told.append(next_report(run))
     assert [sorted(result) for result in told] == [[EVALUATION, WARNING], [EVALUATION, OUTCOME]]
-    assert [result[EVALUATION]["step"] for result in told] == [0, 2]
-    assert [result[EVALUATION]["feasible"] for result in told] == [True, True]
+    assert [result[EVALUATION].step for result in told] == [0, 2]
+    assert [result[EVALUATION].feasible for result in told] == [True, True]
     assert "its checkpoint is damaged" in told[0][WARNING]
     assert told[1][OUTCOME] == "completed"

@@ -1,0 +1,125 @@
+"""Specs in and out: read from YAML or from a ledger, overridden, validated, written as YAML."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from orchestrator.errors import SweepError
+from orchestrator.ledger import SPEC, Ledger
+from orchestrator.spec.contradictions import require_no_contradiction
+from orchestrator.spec.spec_paths import with_absolute_paths
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.storage import require_no_secret
+from orchestrator.yaml_text import parse_yaml, parse_yaml_value
+from search_spaces import shipped_specs
+from trainables.config import problems_in
+
+_NO_SECRETS = "a spec is kept with its sweep: give the secret by the environment (HF_TOKEN), or fetch the file first"
+
+
+def load_spec(
+    source: str | Path | None = None, *, overrides: tuple[str, ...] = (), name: str | None = None
+) -> SweepSpec:
+    """Read a spec from a YAML file, or a shipped one by name; none is the embedded demo.
+
+    Relative paths in it, and in the overrides, are of the current folder; they come back absolute.
+
+    Args:
+        source: a path, or the name of a shipped spec.
+        overrides: ``key.path=value`` each, the value in YAML.
+        name: a sweep name in place of the spec's own.
+
+    Raises:
+        SweepError: the file, its YAML, a key or a value is wrong.
+    """
+    text, where = _read(str(source) if source is not None else "demo")
+    require_no_secret(text, where, _NO_SECRETS)
+    data = parse_yaml(text, where)
+    for override in overrides:
+        _override(data, override)
+    if name is not None:
+        data["name"] = name
+    spec = with_absolute_paths(validate_spec(data, where))
+    require_no_contradiction(spec.model, spec.space, where)
+    return spec
+
+
+def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
+    """Change settings of a spec, each ``key.path=value``. Relative paths are of the current folder.
+
+    Raises:
+        SweepError: a key or a value is wrong.
+    """
+    data = spec.model_dump(mode="json")
+    for override in overrides:
+        _override(data, override)
+    return with_absolute_paths(
+        validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
+    )
+
+
+def validate_spec(data: object, where: str) -> SweepSpec:
+    """Validate plain data as a spec.
+
+    Raises:
+        SweepError: listing every problem, each with its place.
+    """
+    try:
+        return SweepSpec.model_validate(data)
+    except ValidationError as error:
+        lines = "\n".join(f"  {problem}" for problem in problems_in(error.errors()))
+        raise SweepError(f"{where}: not a valid sweep spec\n{lines}") from None
+
+
+def stored_spec(ledger: Ledger) -> SweepSpec:
+    """Read a sweep's resolved spec back."""
+    where = f"{ledger.storage.uri}/{SPEC}"
+    data = parse_yaml(ledger.manifest.spec_text() or "", where)
+    if isinstance(data, dict) and isinstance(data.get("search"), dict):
+        data["search"].setdefault("across", "each")  # all that there was before the key
+    return validate_spec(data, where)
+
+
+def dump_spec(spec: SweepSpec, *, every_default: bool = True) -> str:
+    """Write the resolved spec as YAML that ``load_spec`` reads back equal.
+
+    Args:
+        spec: what is written.
+        every_default: or only what was given: a default that takes what there is stays open to do so elsewhere.
+    """
+    data = spec.model_dump(mode="json", exclude_unset=not every_default)
+    data["search"]["across"] = spec.search.across  # of a stored spec that lacks it, it is another than of a new one
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _read(source: str) -> tuple[str, str]:
+    shipped = shipped_specs()
+    if source in shipped:
+        return shipped[source], f"shipped spec '{source}'"
+    path = Path(source)
+    try:
+        return path.read_text(encoding="utf-8"), source
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SweepError(
+            f"spec '{source}': {reason}; give a YAML file or the name of a shipped spec ({', '.join(sorted(shipped))})"
+        ) from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    require_no_secret(override, "--set", _NO_SECRETS)
+    path, separator, text = override.partition("=")
+    keys = path.split(".")
+    if not separator or not all(keys):
+        raise SweepError(f"--set '{override}': expected key.path=value, for example --set search.trials=12")
+    place: Any = data
+    for depth, key in enumerate(keys[:-1]):
+        if place.get(key) is None:  # a section that is left out by default
+            place[key] = {}
+        place = place[key]
+        if not isinstance(place, dict):
+            raise SweepError(f"--set '{override}': '{'.'.join(keys[: depth + 1])}' is a value and has no keys inside")
+    place[keys[-1]] = parse_yaml_value(text, f"--set '{override}': the value")
