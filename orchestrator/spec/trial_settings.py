@@ -9,7 +9,7 @@ from trainables.errors import nearest_name_hint
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS
 
-_INNER = {"objective": "objective_weights", "optimizer": "optimizer_settings"}
+_INNER = {"objective": "objective_settings", "optimizer": "optimizer_settings"}
 """Fields of a ``TrialConfig`` that hold what belongs to its objective and its optimizer."""
 
 

@@ -40,7 +40,7 @@ def trial_of(name: str) -> Trial:
     if "retain_loss" in OBJECTIVES[name].weights:
         weights |= {"retain_loss": "kl" if OBJECTIVES[name].needs_reference else "nll", "retain_weight": 1.0}
     settings = {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0, "micro_batch_size": 2}
-    return tiny_trial(STEPS, objective=name, objective_weights=weights, batch_size=FORGET, **settings)
+    return tiny_trial(STEPS, objective=name, objective_settings=weights, batch_size=FORGET, **settings)
 
 
 def run(name: str, encoder_decoder: bool) -> tuple[float, float, list[dict[str, float]], str]:
@@ -65,7 +65,7 @@ def loss_of(engine: Engine, trial: Trial) -> float:
             reference_model=engine.reference,
             retain_batch=collate(workload.retain, range(FORGET)),
             alternate_batch=collate(alternates, range(FORGET)),
-            **config.objective_weights,
+            **config.objective_settings,
         )
     return loss.item()
 

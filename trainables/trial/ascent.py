@@ -49,7 +49,7 @@ class Ascent:
         self._base = base
         self._reference = reference
         self._config = config
-        self._weights = config.objective_weights
+        self._weights = config.objective_settings
         self._objective = objectives.check_objective(config.objective, self._weights, compat=config.compat)
         self._steps = BatchPlan(data, config, retains=self._objective.retains(self._weights), seed=seed, group=group)
         self._seed = seed

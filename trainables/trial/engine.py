@@ -80,7 +80,7 @@ class Engine:
     def start(self, trial: Trial) -> Ascent:
         """Put the base weights back and start a trajectory; nothing of an earlier trial is left."""
         config, workload = trial.config, self.workload
-        objective = check_objective(config.objective, config.objective_weights, compat=config.compat)
+        objective = check_objective(config.objective, config.objective_settings, compat=config.compat)
         self.accelerator.free_memory()
         workload.base.restore(self.accelerator.unwrap_model(self.model))
         return Ascent(
@@ -88,7 +88,7 @@ class Engine:
             group=self.group,
             model=self.model,
             base=workload.base,
-            reference=self.reference if objective.uses_base(config.objective_weights) else None,
+            reference=self.reference if objective.uses_base(config.objective_settings) else None,
             data=AscentData(
                 forget=workload.evaluation_sets[trial.forget_set].forget,
                 retain=workload.retain,

@@ -124,7 +124,7 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
 
 
 def _refers(config: TrialConfig) -> bool:
-    return OBJECTIVES[config.objective].uses_base(config.objective_weights)
+    return OBJECTIVES[config.objective].uses_base(config.objective_settings)
 
 
 def _padded_tokens(encoded: EncodedSet, batch_size: int) -> int:

@@ -164,14 +164,14 @@ def test_a_bad_space_keeps_its_place():
 
 def test_weights_of_an_objective_are_settings():
     config = trial_config({**FIXED, "objective": "gradient_difference", "retain_weight": 2.0})
-    assert config.objective_weights == {"retain_weight": 2.0}
+    assert config.objective_settings == {"retain_weight": 2.0}
 
 
 def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
     """Else a space would search a weight that does nothing."""
     objective = {"choices": {"npo": {"beta": [0.1, 0.5], "retain_loss": ["nll", "kl"]}, "wga": {"beta": 1.0}}}
     spec = make_spec(search={"space": {**FIXED, "objective": objective}})
-    weights = [(config.objective, config.objective_weights) for config in spec.corner_configs]
+    weights = [(config.objective, config.objective_settings) for config in spec.corner_configs]
     assert ("npo", {"beta": 0.5, "retain_loss": "kl"}) in weights
     assert ("wga", {"beta": 1.0}) in weights
     choices = {"npo": {"beta": 0.1}, "wga": {"delta": 1.0}}
@@ -201,7 +201,7 @@ def test_a_wrong_setting_of_an_objective_is_refused(settings, said):
 
 def test_numbers_of_an_objective_may_be_spelt_as_yaml_reads_them():
     config = trial_config({**FIXED, "objective": "npo", "beta": "1e-1", "compat": "open-unlearning"})
-    assert config.objective_weights == {"beta": 0.1}
+    assert config.objective_settings == {"beta": 0.1}
     assert config.compat == "open-unlearning"
 
 
@@ -223,8 +223,8 @@ def test_a_name_that_objective_and_optimizer_both_have_is_asked_for(monkeypatch)
     message = refused_search(space={**both, "beta1": 0.5})
     assert "objective and optimizer both have a 'beta1' (objective with_beta1, optimizer adamw); write " in message
     config = trial_config({**both, "objective_beta1": 5.0, "optimizer_beta1": 0.5})
-    assert (config.objective_weights, config.optimizer_settings) == ({"beta1": 5.0}, {"beta1": 0.5})
-    assert trial_config({**both, "optimizer": "sgd", "beta1": 5.0}).objective_weights == {"beta1": 5.0}
+    assert (config.objective_settings, config.optimizer_settings) == ({"beta1": 5.0}, {"beta1": 0.5})
+    assert trial_config({**both, "optimizer": "sgd", "beta1": 5.0}).objective_settings == {"beta1": 5.0}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

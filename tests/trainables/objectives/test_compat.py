@@ -153,7 +153,7 @@ def test_it_differs_from_our_own_reductions_where_codebases_do(given, name, sett
 
 def test_micro_batches_are_averaged_each_by_itself():
     """5 examples in parts of 2, 2 and 1: the step is along the mean of three means."""
-    workload, settings = tiny_workload(forget=5), {"objective": "wga", "objective_weights": {"retain_loss": "kl"}}
+    workload, settings = tiny_workload(forget=5), {"objective": "wga", "objective_settings": {"retain_loss": "kl"}}
     trial = tiny_trial(batch_size=5, micro_batch_size=2, learning_rate=0.1, clip_norm=None, compat=COMPAT, **settings)
     engine = Engine(workload)
     ascent = engine.start(trial)

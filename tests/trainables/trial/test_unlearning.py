@@ -49,7 +49,7 @@ def engine_of(encoder_decoder):
 
 def trial_of(name, weights=None, **settings):
     chosen = {"optimizer": "adamw", "learning_rate": 3e-3, "clip_norm": None, "batch_size": 5, **settings}
-    return tiny_trial(objective=name, objective_weights=weights or {}, **chosen)
+    return tiny_trial(objective=name, objective_settings=weights or {}, **chosen)
 
 
 @pytest.mark.parametrize("encoder_decoder", KINDS, ids=["causal", "encoder-decoder"])

@@ -82,7 +82,7 @@ def whole_trials(parallelism: str, trials: list[Any], workload: dict[str, Any]) 
 
 
 def trials_of(objective: str, weights: dict[str, Any] | None = None) -> list[Any]:
-    own = {"objective": objective, "objective_weights": weights or {}}
+    own = {"objective": objective, "objective_settings": weights or {}}
     return [tiny_trial(steps=(0, 1, 3), **own, **batch) for batch in BATCHES.values()]
 
 
@@ -374,7 +374,7 @@ def ascend_adapters(parallelism: str) -> Any:
     results = MemorySink()
     trial = tiny_trial(
         steps=(0, 1, 3), batch_size=5, micro_batch_size=2, learning_rate=0.3, objective="npo",
-        objective_weights={"retain_loss": "kl"},
+        objective_settings={"retain_loss": "kl"},
     )  # fmt: skip
     run = run_to_end(engine_of_adapters(parallelism), trial, results)
     return deterministic(run.evaluations), len(results.checkpoints.get(trial.trial_id, b""))
