@@ -1,6 +1,7 @@
 """A trial's setting as a text and as an id: the same for the same settings, never for others."""
 
 import itertools
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,6 @@ from search_spaces import shipped_specs
 from tests.orchestrator.helpers import PROPOSAL, make_trial, memory_ledger
 from trainables.config import TrialConfig
 from trainables.objectives import OBJECTIVES
-from trainables.objectives.registry import OPTIONS
 from trainables.optim import OPTIMIZERS, SCHEDULES
 
 PLAIN = {"learning_rate": 1e-3, "batch_size": 4}
@@ -107,8 +107,8 @@ def configs(draw):
     objective = draw(st.sampled_from(sorted(OBJECTIVES)))
     numbers = st.sampled_from([0.0, 0.1, 1.0, 1e-8, 1 / 3, 1e16])
     weights = {
-        name: draw(st.sampled_from(OPTIONS[name]) if isinstance(default, str) else numbers)
-        for name, default in OBJECTIVES[objective].weights.items()
+        name: draw(st.sampled_from(get_args(field.annotation)) if isinstance(field.default, str) else numbers)
+        for name, field in OBJECTIVES[objective].settings.model_fields.items()
         if draw(st.booleans())
     }
     optimizer = draw(st.sampled_from(sorted(OPTIMIZERS)))

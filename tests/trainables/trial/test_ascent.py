@@ -12,7 +12,7 @@ from trainables.encoding import collate
 from trainables.metrics import score_batch
 from trainables.records import Status
 from trainables.trial import DivergedError, Engine, TrialRun
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0}
 MOMENTUM = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9}
