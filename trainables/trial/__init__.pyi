@@ -1,10 +1,12 @@
 from .ascent import DivergedError
-from .engine import Engine, TrialRun, Workload
+from .engine import Engine
 from .memory import PeakMemory, measure_peak
 from .reports import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, WARNING, is_last, next_report
 from .sinks import Rank, TrialSink
 from .stopping import stays_ended
+from .trial_run import TrialRun
 from .worker import TrialWorker
+from .workload import Workload
 
 __all__ = [
     "EVALUATION",

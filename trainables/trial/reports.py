@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.records import Observation
 
 if TYPE_CHECKING:
-    from trainables.trial.engine import TrialRun
+    from trainables.trial.trial_run import TrialRun
 
 EVALUATION = "evaluation"
 """Key of an ``Observation``, in the report of the slice that made it."""

@@ -1,0 +1,71 @@
+"""Learning-rate schedules. Each is a pure function of the step, so there is no state to save. It loads no PyTorch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trainables.config import TrialConfig
+
+
+class Horizon(StrEnum):
+    """Whether learning rates depend on the total number of steps, the horizon."""
+
+    FREE = "free"
+    """No: the state at a step is that of every longer trial, so one trial serves all step values."""
+    FIXED = "fixed"
+    """Yes: every step value is a trial of its own."""
+    MIXED = "mixed"
+    """Of a sweep whose trials may have schedules of both kinds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleEntry:
+    """A registered schedule."""
+
+    multiplier: Callable[[int, int, int], float]
+    """A function of the step, counted from 1, the warm-up steps, and the total number of steps (the horizon)."""
+    horizon: Horizon
+    """``FREE`` or ``FIXED``."""
+
+
+def _warm_up(step: int, warmup_steps: int) -> float:
+    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
+
+
+def _inverse_sqrt(step: int, warmup_steps: int, _: int) -> float:
+    """Rise to 1 at the end of the warm-up, then fall with the root of the step.
+
+    Vaswani et al. 2017, arXiv 1706.03762, eq. 3, up to a factor.
+    """
+    peak = max(1, warmup_steps)
+    return min(step / peak, math.sqrt(peak / step))
+
+
+SCHEDULES: dict[str, ScheduleEntry] = {
+    "constant": ScheduleEntry(multiplier=lambda step, warmup, _: _warm_up(step, warmup), horizon=Horizon.FREE),
+    "inverse_sqrt": ScheduleEntry(multiplier=_inverse_sqrt, horizon=Horizon.FREE),
+    "linear": ScheduleEntry(
+        multiplier=lambda step, warmup, horizon: _warm_up(step, warmup) * (horizon - step + 1) / horizon,
+        horizon=Horizon.FIXED,
+    ),
+    "cosine": ScheduleEntry(  # half a wave: Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts
+        multiplier=lambda step, warmup, horizon: (
+            _warm_up(step, warmup) * (1 + math.cos(math.pi * (step - 1) / horizon)) / 2
+        ),
+        horizon=Horizon.FIXED,
+    ),
+}
+
+
+def learning_rate_at(step: int, config: TrialConfig, horizon: int | None) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        step: counted from 1.
+        config: of the trial.
+        horizon: total steps; None is allowed for schedules that do not depend on it.
+    """
+    schedule = SCHEDULES[config.schedule]
+    assert schedule.horizon is Horizon.FREE or horizon is not None
+    return config.learning_rate * schedule.multiplier(step, config.warmup_steps, horizon or 0)
