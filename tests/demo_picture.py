@@ -50,4 +50,4 @@ def _is_unseen(element: ET.Element) -> bool:
 if __name__ == "__main__":
     figure = Path(sys.argv[1]) / "report" / "frontier.svg"
     PICTURE.write_text(shrink(figure.read_text()))
-    print(f"{PICTURE}: {PICTURE.stat().st_size} bytes")
+    sys.stdout.write(f"{PICTURE}: {PICTURE.stat().st_size} bytes\n")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from orchestrator.cli import export_command, job_commands
+from orchestrator.cli import export_command, job_commands, spec_command
 from orchestrator.cli.cluster_commands import cluster_app
 from orchestrator.cli.console import (
     err,
@@ -486,6 +486,7 @@ def report(
 
 for function in (
     export_command.export,
+    spec_command.spec,
     job_commands.status,
     job_commands.stop,
     job_commands.doctor,

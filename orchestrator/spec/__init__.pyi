@@ -1,6 +1,8 @@
 from .admission import of_present_spec, on_axis
 from .changes import Changes, compare
 from .chat_date import dated, day_of_creation, fix_chat_date, keep_chat_date
+from .json_schema import spec_json_schema
+from .reference import spec_reference
 from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
 from .settled import settled_lengths, settled_sizes, unbounded
 from .sweep_spec import ResourcesConfig, SweepSpec, amend_spec, dump_spec, load_spec, stored_spec, trial_config
@@ -25,6 +27,8 @@ __all__ = [
     "on_axis",
     "settled_lengths",
     "settled_sizes",
+    "spec_json_schema",
+    "spec_reference",
     "stored_spec",
     "trial_config",
     "unbounded",

@@ -11,7 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trainables.objectives import declared  # the objectives register themselves
-from trainables.objectives.registry import COMPATS, OBJECTIVES, OPTIONS, Objective, check_objective, register
+from trainables.objectives.registry import (
+    COMPATS,
+    OBJECTIVES,
+    OPTIONS,
+    SETTING_MEANINGS,
+    Objective,
+    check_objective,
+    register,
+)
 
 if TYPE_CHECKING:
     from trainables.objectives.computing import compute
@@ -21,6 +29,7 @@ __all__ = [
     "COMPATS",
     "OBJECTIVES",
     "OPTIONS",
+    "SETTING_MEANINGS",
     "Objective",
     "ObjectiveInputs",
     "check_objective",

@@ -27,13 +27,22 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "length": ("sum", "mean"),
     "retain_loss": ("nll", "kl"),
 }
-"""Settings that are no numbers, with what they may be. They say what codebases disagree about:
+"""Settings that are no numbers, with what they may be: what codebases disagree about."""
 
-- ``reduction``: a mean over all tokens of a step, or over its sequences, each by the mean of its tokens.
-- ``kl_positions``: KL over target tokens, or over prompts too. Padding never counts (but for ``compat``).
-- ``length``: whether the log-likelihood of an example is the sum over its tokens, or their mean.
-- ``retain_loss``: NLL of the retained examples, or KL(base model || model) on them.
-"""
+SETTING_MEANINGS: dict[str, str] = {
+    "forget_weight": "Weight of the objective's own term.",
+    "retain_weight": "Weight of the retain term; 0: no retain term.",
+    "retain_loss": "The retain term: NLL of the retained examples, or KL(base model || model) on them.",
+    "kl_positions": "Positions that KL is averaged over: target tokens, or prompts too. Padding never counts, but for "
+    "`compat`.",
+    "reduction": "Mean over all tokens of a step, or over its sequences, each by the mean of its tokens.",
+    "length": "Whether the log-likelihood of an example is the sum over its tokens, or their mean.",
+    "bound": "NLL, in nats, up to which a target token is pushed.",
+    "scale": "Multiple of the task vector that is subtracted from the base model.",
+    "ignore_first": "Number of first target tokens of an example that are left alone.",
+    **{name: f"`{name}` in the objective's formula." for name in ("beta", "beta1", "beta2", "delta")},
+}
+"""What each setting of an objective means."""
 
 DECIDED_BY_COMPAT = frozenset({"reduction", "kl_positions", "length"})
 

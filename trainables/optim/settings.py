@@ -20,6 +20,7 @@ class SGDSettings(Config):
     """Of stochastic gradient descent."""
 
     momentum: Decay = 0.0
+    """Share of the last update that is kept."""
     weight_decay: NonNegative = 0.0
     """Added to the gradient (L2), not decoupled."""
 
@@ -32,7 +33,9 @@ class AdamWSettings(Config):
     beta2: Decay = 0.999
     """Of the mean squared gradient."""
     eps: Positive = 1e-8
+    """Added to the denominator of the update."""
     weight_decay: NonNegative = 0.0
+    """Decoupled from the gradient."""
 
 
 class AdafactorSettings(Config):
@@ -43,6 +46,7 @@ class AdafactorSettings(Config):
     clip_threshold: Annotated[float, Field(ge=1)] = 1.0
     """Largest root mean square of an update before the learning rate."""
     weight_decay: NonNegative = 0.0
+    """Decoupled from the gradient."""
 
 
 class LionSettings(Config):
@@ -53,6 +57,7 @@ class LionSettings(Config):
     beta2: Decay = 0.99
     """Of the mean gradient that is kept."""
     weight_decay: NonNegative = 0.0
+    """Decoupled from the gradient."""
 
 
 class SophiaSettings(Config):
@@ -69,9 +74,11 @@ class SophiaSettings(Config):
     gamma: Positive = 0.05
     """Larger: fewer weights move by the whole learning rate."""
     eps: Positive = 1e-12
+    """Smallest denominator of the update."""
     hessian_every: PositiveInt = 10
     """Steps between two estimates of the curvature; each costs another forward and backward pass over the batch."""
     weight_decay: NonNegative = 0.0
+    """Decoupled from the gradient."""
 
 
 class SOAPSettings(Config):
@@ -86,6 +93,8 @@ class SOAPSettings(Config):
     beta2: Decay = 0.95
     """Of the mean squared gradient, and of the matrices whose eigenbases are taken."""
     eps: Positive = 1e-8
+    """Added to the denominator of the update."""
     precondition_every: PositiveInt = 10
     """Steps between two updates of the eigenbases."""
     weight_decay: NonNegative = 0.0
+    """Decoupled from the gradient."""
