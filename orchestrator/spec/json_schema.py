@@ -130,7 +130,7 @@ def _any_of(schemas: Iterable[Schema]) -> Schema:
 
 def _dimension(setting: Schema) -> Schema:
     """Return the schema of a setting that is fixed or varies, given that of its values."""
-    described = {key: setting[key] for key in ("description", "default") if key in setting}
+    described: Schema = {key: setting[key] for key in ("description", "default") if key in setting}
     value = {key: inner for key, inner in setting.items() if key not in ("description", "default", "title")}
     named = {"propertyNames": {"enum": value["enum"]}} if "enum" in value else {}
     inside = {"type": "object", "minProperties": 1, **named}

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -10,13 +11,13 @@ import jsonschema
 import pytest
 import yaml
 
+from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.ledger import described
 from orchestrator.spec import SweepSpec, load_spec, spec_json_schema, spec_reference
 from orchestrator.spec.search_config import Sampler
 from orchestrator.spec.sweep_spec import validate_spec
 from search_spaces import shipped_specs
-from tests.integration.helpers import unlearn_sweep
 from tests.orchestrator.helpers import spec_data
 from trainables.config import Config, TrialConfig
 from trainables.objectives import OBJECTIVES
@@ -180,16 +181,29 @@ def test_the_reference_names_every_column_with_type_unit_and_meaning():
         assert f"| `{row['column']}` | {row['type']} | {row['unit']} | {meaning} |" in sections[row["table"]]
 
 
-def test_the_command_prints_either():
-    printed = unlearn_sweep("spec", "--reference")
-    assert (printed.returncode, printed.stdout) == (0, spec_reference())
-    printed = unlearn_sweep("spec", "--schema")
-    assert (printed.returncode, json.loads(printed.stdout)) == (0, spec_json_schema())
+@pytest.fixture
+def call(monkeypatch, capfdbinary):
+    """Call the command; return exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["unlearn-sweep", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capfdbinary.readouterr()
+        return caught.value.code or 0, out.decode(), err.decode()
+
+    return run
+
+
+def test_the_command_prints_either(call):
+    assert call("spec", "--reference") == (0, spec_reference(), "")
+    code, printed, _ = call("spec", "--schema")
+    assert (code, json.loads(printed)) == (0, spec_json_schema())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--reference", "--schema"]])
-def test_the_command_wants_one_of_the_two(arguments):
-    done = unlearn_sweep("spec", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "--reference" in done.stderr
-    assert "--schema" in done.stderr
+def test_the_command_wants_one_of_the_two(call, arguments):
+    code, printed, said = call("spec", *arguments)
+    assert (code, printed) == (2, "")
+    assert "--reference" in said
+    assert "--schema" in said
