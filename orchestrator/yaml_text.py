@@ -50,8 +50,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     data = parse_yaml_value(text, where)
     if not isinstance(data, dict):
         raise SweepError(
-            f"{where}: expected a mapping of settings, found {_KINDS.get(type(data), 'a value')}; see the README, or "
-            f"search_spaces/demo.yaml"
+            f"{where}: expected a mapping of settings, found {_KINDS.get(type(data), 'a value')}; see "
+            f"search_spaces/demo.yaml, or unlearn-sweep spec --reference"
         )
     return data
 

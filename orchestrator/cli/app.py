@@ -2,7 +2,7 @@
 
 import typer
 
-from orchestrator.cli.commands import clusters, exporting, jobs, monitoring, planning, results, running
+from orchestrator.cli.commands import clusters, exporting, jobs, monitoring, planning, results, running, specs
 from orchestrator.cli.console import print_whatever_the_locale
 from orchestrator.cli.exit_codes import exit_by_errors, show_our_warnings
 
@@ -24,6 +24,7 @@ for function in (
     monitoring.track,
     results.report,
     exporting.export,
+    specs.spec,
     monitoring.status,
     jobs.stop,
     planning.doctor,

@@ -119,10 +119,12 @@ class SearchConfig(Config):
     """What proposals are to be good at: the whole frontier, or one of its objectives within ``constraints`` on the
     other. ``cmaes`` takes exactly one, ``nsga3`` both, the others either."""
     constraints: ConstraintsConfig = ConstraintsConfig()
+    """Bounds beyond which the samplers take an evaluation for infeasible."""
     trials: PositiveInt | None = None
     """Trials of each stratum; ``grid`` and ``brute_force`` may leave it out and run whole, the others if there is a
     ``budget``: then until it is spent, or nothing new is found any more."""
     budget: BudgetConfig = BudgetConfig()
+    """What the trials of the whole sweep may cost, beside or instead of ``trials``."""
     startup_trials: PositiveInt = 4
     """Random trials before TPE or GP starts to model (a trial gives one observation a step, so few are enough)."""
     population_size: Annotated[int, Field(ge=2)] = 20
@@ -130,6 +132,7 @@ class SearchConfig(Config):
     extent: Literal["axis", "sampled"] = "axis"
     """``axis``: every trial walks the whole step axis; ``sampled``: the sampler says how far along it to go."""
     seed: int = 0
+    """Seed of the sampler."""
     space: dict[str, Any]
     """Settings of a trial: fixed values, lists, ranges, and choices with settings of their own."""
 

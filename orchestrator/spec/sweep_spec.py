@@ -33,19 +33,29 @@ class SweepSpec(Config):
     """A whole sweep. Strata (forget set x seed) are always fully crossed; ``search`` varies the rest."""
 
     name: Name
+    """Name of the sweep, and of its folder."""
     description: str = ""
+    """What the sweep is for, in words of your own; shown in its report."""
     model: ModelConfig
+    """The model that unlearns."""
     data: DataConfig
+    """What it was trained on, what it forgets, and what it is measured on."""
     preparation: PreparationConfig
+    """How base and reference models are trained."""
     steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     """The step axis: where a trajectory is evaluated."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     """Seeds of batch order and dropout; each is a stratum of its own."""
     search: SearchConfig
+    """What varies, and who proposes it."""
     stop: StopConfig = StopConfig()
+    """When a trial ends before its last step."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """How an evaluation is computed."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """How often a trial is saved, and what of it is kept."""
     resources: ResourcesConfig = ResourcesConfig()
+    """What a trial takes of the machines."""
 
     def trusting_remote_code(self, trust: bool) -> Self:
         """Give this spec with leave, or without, to run Python code that comes with the model: no part of the spec."""

@@ -68,6 +68,8 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
         (["frontier", "tiny", "--json"], 0, "forget_set"),
         (["query", "tiny", "select count(*) as n from trials"], 0, "8"),
         (["query", "--schema"], 0, "unlearning_quality"),
+        (["spec", "--reference"], 0, "### `search`"),
+        (["spec", "--schema"], 0, "json-schema.org"),
         (["merge", "tiny"], 0, "merged"),
         (["plan", "--no-estimate"], 0, "plan of sweep 'demo'"),
         (["plan", "spec.yaml", "--no-estimate"], 0, "plan of sweep 'tiny'"),

@@ -98,7 +98,9 @@ class TemplateConfig(Config):
     """
 
     prompt: str = ""
+    """Text before the completion, with fields; it is not scored."""
     completion: str
+    """Text that is trained on and scored, with fields."""
 
 
 def _is_list(value: Any) -> bool:
@@ -126,7 +128,10 @@ class ForgetSetConfig(Config):
     repetitions: Annotated[
         tuple[PositiveInt, ...],
         Field(min_length=1),
-        BeforeValidator(lambda value: value if _is_list(value) else (value,)),
+        BeforeValidator(
+            lambda value: value if _is_list(value) else (value,),
+            json_schema_input_type=PositiveInt | tuple[PositiveInt, ...],
+        ),
     ] = (1,)
     """How often each forget example is seen in an epoch of base training. A list cuts the set into as many groups of
     equal size (to one example), in the order drawn, so that memorization varies within it."""
@@ -164,6 +169,7 @@ class DataConfig(Config):
     """Every set of examples of a sweep. All are disjoint by text."""
 
     corpus: CorpusConfig = CorpusConfig()
+    """The training distribution."""
     seed: int = 0
     """Root of the draws: which example lands in which set."""
     retain_source: SourceConfig | None = None
@@ -181,6 +187,7 @@ class DataConfig(Config):
     """Longest example, prompt (or source) included, in tokens; a longer one is refused, never cut. Left out: 128, or as
     many as the longest example has."""
     forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
+    """The sets to unlearn, by name; each is unlearned in trials of its own."""
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:

@@ -16,6 +16,7 @@ class LoraConfig(Config):
     alpha: PositiveInt = 16
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the inputs of each adapter that is dropped in training; 0: none."""
     target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     """Names of the modules that get adapters, for example q_proj; all linear layers but the output layer."""
 
@@ -103,14 +104,20 @@ class PreparationConfig(Config):
     epochs: Annotated[int, Field(ge=0)]
     """0: ``model.pretrained`` is the base model as it is, and has seen the forget sets already."""
     batch_size: PositiveInt = 32
+    """Examples in one training step."""
     learning_rate: LearningRate
+    """Learning rate after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of AdamW."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
+    """Steps over which the learning rate rises from 0."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest global L2 norm of the gradient."""
     references: Annotated[int, Field(ge=0)] = 2
     """Reference models, each of its own seed; 0 turns generalized exposure off (relative exposure remains), and is the
     default of ``epochs: 0``, which has no way to train any."""
     seed: int = 0
+    """Root of the seeds of base and reference models: of initial weights, of the order of batches, of dropout."""
 
     @model_validator(mode="before")
     @classmethod

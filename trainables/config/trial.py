@@ -16,6 +16,7 @@ class TrialConfig(Config):
     later = frozenset({"compat", "optimizer_settings"})
 
     objective: str = "gradient_ascent"
+    """What each step minimises."""
     objective_settings: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = Field(
         default_factory=dict, alias="objective_weights"
     )
@@ -24,12 +25,15 @@ class TrialConfig(Config):
     """A project whose reductions the objective takes exactly: every micro-batch is averaged by itself, then the
     micro-batches are, so that another ``micro_batch_size`` or number of workers is another objective."""
     optimizer: str = "adamw"
+    """Optimizer of the ascent."""
     optimizer_settings: dict[str, float] = Field(default_factory=dict)
     """The optimizer's own settings, for example ``beta2``; unnamed ones take the optimizer's defaults."""
     learning_rate: LearningRate
+    """Peak learning rate; the schedule scales it."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """SGD only."""
+    """Share of the last update that SGD keeps; SGD only."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of the optimizer; decoupled, but for SGD, where it is added to the gradient (L2)."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest global L2 norm of the gradient; none: no clipping."""
     batch_size: PositiveInt
@@ -37,7 +41,9 @@ class TrialConfig(Config):
     micro_batch_size: PositiveInt | None = None
     """Examples in one worker's forward and backward pass; gradients accumulate over the rest. None: its whole share."""
     schedule: str = "constant"
+    """How the learning rate follows the step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises linearly from 0."""
 
 
 class HalvingConfig(Config):

@@ -1,9 +1,10 @@
 from .allocation import SetSizes, Sizes, hub_datasets_to_count, sizes_of
-from .canaries import check_canary
+from .canaries import CANARIES, check_canary
 from .examples import Example, StoredExamples, identity, shortened
 from .forget_sets import Datasets, ForgetSet, build_datasets, require_retained, training_examples
 
 __all__ = [
+    "CANARIES",
     "Datasets",
     "Example",
     "ForgetSet",

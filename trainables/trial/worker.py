@@ -15,8 +15,10 @@ from trainables.records import Trial
 from trainables.trial.reports import FAILURE, STORAGE_ERROR, next_report
 
 if TYPE_CHECKING:
-    from trainables.trial.engine import Engine, TrialRun, Workload
+    from trainables.trial.engine import Engine
     from trainables.trial.sinks import TrialSink
+    from trainables.trial.trial_run import TrialRun
+    from trainables.trial.workload import Workload
 
 _engine: Callable[["Workload"], "Engine"] = Deferred("trainables.trial", "Engine")
 _trial_run: Callable[["Engine", Trial, "TrialSink"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")

@@ -1,0 +1,174 @@
+"""JSON Schema of a spec, for editors; made of the models that validate it, so that the two cannot differ.
+
+The models do not describe what stands under ``search.space``: any setting of a trial, of an objective or of an
+optimizer, as one value, a list, a range or choices. That part is added here, from their registries.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from orchestrator.spec.sweep_spec import SweepSpec
+from trainables.config import TrialConfig
+from trainables.data import CANARIES
+from trainables.objectives import OBJECTIVES, Objective
+from trainables.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+_RANGE: Schema = {
+    "type": "object",
+    "description": "A range of numbers.",
+    "properties": {
+        "low": {"type": "number", "description": "Lowest value."},
+        "high": {"type": "number", "description": "Highest value; two whole bounds make a range of whole numbers."},
+        "log": {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether the range is searched by its logarithm; `low` must be above 0.",
+        },
+        "grid_points": {
+            "type": "integer",
+            "minimum": 2,
+            "description": "Number of values that samplers which list the space take, both ends included; they need it "
+            "where the numbers are not whole.",
+        },
+    },
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+
+
+def spec_json_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a sweep's spec. Descriptions are Markdown."""
+    schema = SweepSpec.model_json_schema()
+    definitions = schema["$defs"]
+    space = definitions["SearchConfig"]["properties"]["space"]
+    definitions["SearchConfig"]["properties"]["space"] = {"$ref": "#/$defs/Space", "description": space["description"]}
+    definitions["DataConfig"]["properties"]["forget_sets"]["additionalProperties"] = False  # other than the pattern's
+    canary = definitions["ForgetSetConfig"]["properties"]["canary"]
+    canary["anyOf"] = [{"enum": list(CANARIES)}, {"type": "null"}]
+    definitions |= {"Space": _space(), "Range": _RANGE}
+    body: Schema = in_markdown(schema)
+    return {"$schema": DIALECT, **body, "title": "Spec of an unlearn-sweep sweep"}
+
+
+def _space() -> Schema:
+    return {
+        "type": "object",
+        "description": "Settings of a trial by name, each fixed, or what varies.",
+        "properties": {name: _dimension(values) for name, values in _settings().items()},
+        "additionalProperties": False,
+    }
+
+
+def _settings() -> dict[str, Schema]:
+    """Return the schema of the values of every setting that a space may name."""
+    fields = TrialConfig.model_json_schema()["properties"]
+    settings = {name: values for name, values in fields.items() if values.get("type") != "object"}
+    for name, known in (("objective", OBJECTIVES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        settings[name] = {**settings[name], "enum": sorted(known)}
+    owned = {"objective": own_settings(OBJECTIVES, "Objective"), "optimizer": own_settings(OPTIMIZERS, "Optimizer")}
+    for name in sorted({name for names in owned.values() for name in names}):
+        settings[name] = _any_of(names[name] for names in owned.values() if name in names)
+    for owner, names in owned.items():
+        settings |= {f"{owner}_{name}": values for name, values in names.items()}
+    return settings
+
+
+def own_settings(registry: Mapping[str, Objective | OptimizerEntry], kind: str) -> dict[str, Schema]:
+    """Return the schema of every setting that the objectives, or the optimizers, have of their own.
+
+    Args:
+        registry: of objectives or of optimizers.
+        kind: what an entry is called where a description names those that have a setting.
+    """
+    having: dict[str, dict[str, Schema]] = {}
+    for name, entry in registry.items():
+        properties = entry.settings.model_json_schema()["properties"]
+        for setting in entry.settings.model_fields:
+            if setting in entry.own_settings:
+                having.setdefault(setting, {})[name] = properties[setting]
+    return {setting: _any_of(_with_owners(by_owner, kind)) for setting, by_owner in having.items()}
+
+
+def _with_owners(schemas: Mapping[str, Schema], kind: str) -> Iterator[Schema]:
+    """Yield the different schemas of a setting, whose descriptions name the entries that have it so."""
+    owners: dict[str, list[str]] = {}
+    bodies: dict[str, Schema] = {}
+    for owner, schema in schemas.items():
+        body = {key: value for key, value in schema.items() if key not in ("default", "title")}
+        key = json.dumps(body, sort_keys=True)
+        bodies[key] = body
+        owners.setdefault(key, []).append(owner)
+    for key, names in owners.items():
+        named = f"{kind}{'s' * (len(names) > 1)}: {', '.join(names)}."
+        yield {**bodies[key], "description": f"{bodies[key]['description']} {named}"}
+
+
+def _any_of(schemas: Iterable[Schema]) -> Schema:
+    """Return one schema of what any of several allows, described by all of them."""
+    schemas = list(schemas)
+    description = " ".join(schema["description"] for schema in schemas)
+    kinds: list[Schema] = []
+    for schema in schemas:
+        kind = {key: value for key, value in schema.items() if key != "description"}
+        kinds += [other for other in kind.get("anyOf", [kind]) if other not in kinds]
+    return {**(kinds[0] if len(kinds) == 1 else {"anyOf": kinds}), "description": description}
+
+
+def _dimension(setting: Schema) -> Schema:
+    """Return the schema of a setting that is fixed or varies, given that of its values."""
+    described: Schema = {key: setting[key] for key in ("description", "default") if key in setting}
+    value = {key: inner for key, inner in setting.items() if key not in ("description", "default", "title")}
+    named = {"propertyNames": {"enum": value["enum"]}} if "enum" in value else {}
+    inside = {"type": "object", "minProperties": 1, **named}
+    choices = {
+        "type": "object",
+        "properties": {
+            "choices": {
+                "description": "One of these values, each with settings that exist only under it.",
+                "anyOf": [
+                    {**inside, "additionalProperties": {"anyOf": [{"$ref": "#/$defs/Space"}, {"type": "null"}]}},
+                    {"type": "array", "items": value, "minItems": 1},
+                ],
+            }
+        },
+        "required": ["choices"],
+        "additionalProperties": False,
+    }
+    ranges = [{"$ref": "#/$defs/Range"}] if _is_numeric(value) else []
+    return {**described, "anyOf": [value, {"type": "array", "items": value, "minItems": 1}, *ranges, choices]}
+
+
+def _is_numeric(value: Schema) -> bool:
+    kinds = value.get("anyOf", [value])
+    return any(kind.get("type") in ("number", "integer") for kind in kinds)
+
+
+def in_markdown(value: Any) -> Any:
+    """Return a schema with its descriptions in Markdown, and without the titles that pydantic makes of names."""
+    if isinstance(value, list):
+        return [in_markdown(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: inner for key, inner in value.items() if not (key == "title" and isinstance(inner, str))}
+    return {
+        key: markdown(inner) if key == "description" and isinstance(inner, str) else in_markdown(inner)
+        for key, inner in kept.items()
+    }
+
+
+def markdown(docstring: str) -> str:
+    """Return a docstring as Markdown: code in single backticks, a paragraph or a list item on one line each."""
+    lines: list[str] = []
+    for line in docstring.replace("``", "`").splitlines():
+        starts = not line.strip() or line.lstrip().startswith("- ") or not lines or not lines[-1]
+        if starts:
+            lines.append(line.strip())
+        else:
+            lines[-1] += f" {line.strip()}"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
