@@ -25,6 +25,17 @@ def write_spec(folder: Path) -> None:
     (folder / "my-sweep.yaml").write_text(yaml.safe_dump(spec))
 
 
+def as_typed(arguments: list[str], index: int) -> list[str]:
+    """Fill in what is the reader's: a trial of this sweep, a bound that it reaches, a name that is free."""
+    if arguments[0] == "run" and "--executor" in arguments:
+        return [*arguments, "--name", "other"]
+    if arguments[0] != "export":
+        return arguments
+    trials = duckdb.sql("select trial_id from 'sweeps/my-sweep/trials/*.parquet' where status = 'completed'").fetchall()
+    filled = [re.sub(r"exposure<=\d+", "exposure<=1000", argument) for argument in arguments]
+    return [argument.replace(TRIAL, trials[0][0][:8]) for argument in filled[:-1]] + [f"model-{index}"]
+
+
 @pytest.mark.slow
 def test_the_commands_that_are_shown_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(ORDER) == WHOLE
@@ -34,14 +45,7 @@ def test_the_commands_that_are_shown_run(tmp_path: Path, monkeypatch: pytest.Mon
     write_spec(tmp_path)
     monkeypatch.chdir(tmp_path)
     for index, arguments in enumerate(shown):
-        if arguments[0] == "export":
-            arguments = [*arguments[: arguments.index("--to") + 1], f"model-{index}"]
-            arguments = [re.sub(r"exposure<=\d+", "exposure<=1000", argument) for argument in arguments]
-            trials = duckdb.sql("select trial_id from 'sweeps/my-sweep/trials/*.parquet' where status = 'completed'")
-            arguments = [argument.replace(TRIAL, trials.fetchall()[0][0][:8]) for argument in arguments]
-        if arguments[0] == "run" and "--executor" in arguments:
-            arguments = [*arguments, "--name", "other"]
-        done = unlearn_sweep(*arguments)
+        done = unlearn_sweep(*as_typed(arguments, index))
         assert done.returncode == 0, (arguments, done.stderr)
     steps = duckdb.sql("select max(step), count(distinct trial_id) from 'sweeps/my-sweep/evaluations/*.parquet'")
     assert steps.fetchall() == [(100, 12)]
