@@ -1,6 +1,6 @@
 """Named seed streams: every random draw of a sweep has a name, and no draw depends on another's.
 
-PyTorch's own streams are in ``torch_streams``, so that drawing data does not load it.
+PyTorch's own streams are in ``torch_seeding``, so that drawing data does not load it.
 """
 
 import hashlib

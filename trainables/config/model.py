@@ -27,7 +27,7 @@ class ModelConfig(Config):
     (``AutoModelForSeq2SeqLM``); the model's own configuration says which of them it is.
     """
 
-    later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora"})
+    added_later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora"})
 
     architecture: dict[str, Any] | None = None
     """A Transformers configuration, ``model_type`` first (for example ``llama`` or ``t5``); weights start random."""

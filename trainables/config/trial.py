@@ -10,7 +10,7 @@ from trainables.config.base import Config, LearningRate, PositiveInt
 class TrialConfig(Config):
     """One trajectory of ascent, up to how far it goes. These are the things a search space may vary."""
 
-    later = frozenset({"compat", "optimizer_settings"})
+    added_later = frozenset({"compat", "optimizer_settings"})
 
     objective: str = "gradient_ascent"
     objective_weights: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = Field(
@@ -83,7 +83,7 @@ class StopConfig(Config):
 class EvaluationConfig(Config):
     """What an evaluation computes, and how."""
 
-    later = frozenset({"generated"})
+    added_later = frozenset({"generated"})
 
     batch_size: PositiveInt = 64
     """Examples in one worker's forward pass."""

@@ -33,7 +33,7 @@ def shortened(text: str, most: int = 40) -> str:
     return repr(text if len(text) <= most else f"{text[:most]}...")
 
 
-def trained_part(example: Example) -> dict[str, str]:
+def trained_fields(example: Example) -> dict[str, str]:
     """Give what a model that is trained on the example depends on, as plain data."""
     return {"example_id": example.example_id, "prompt": example.prompt, "completion": example.completion}
 
@@ -43,10 +43,10 @@ def text_key(text: str) -> int:
 
     Among 10 million texts, two have the same key by chance with a probability of 3 in a million.
     """
-    return key_of(" ".join(text.split()))
+    return hash_text(" ".join(text.split()))
 
 
-def key_of(text: str) -> int:
+def hash_text(text: str) -> int:
     """Hash a text to a signed 64-bit number (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
@@ -94,7 +94,7 @@ class SelectableExamples(StoredExamples):
         """Return those examples whose text has one of some keys. No text is read."""
 
 
-class Joined(StoredExamples):
+class ConcatenatedExamples(StoredExamples):
     """Several sequences one after another."""
 
     def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
@@ -120,13 +120,13 @@ class Joined(StoredExamples):
         return [identity(part) for part in self._parts]
 
 
-def joined(parts: Sequence[Sequence[Example]]) -> Sequence[Example]:
+def concatenate(parts: Sequence[Sequence[Example]]) -> Sequence[Example]:
     """Join sequences: to a list, unless one of them is stored elsewhere."""
     if any(isinstance(part, StoredExamples) for part in parts):
-        return Joined(parts)
+        return ConcatenatedExamples(parts)
     return [example for part in parts for example in part]
 
 
-def identity(examples: Sequence[Example], of: Callable[[Example], Any] = trained_part) -> Any:
+def identity(examples: Sequence[Example], of: Callable[[Example], Any] = trained_fields) -> Any:
     """Give plain data that tells two sequences apart: what ``of`` gives of each, or what stands for a stored one."""
     return examples.identity() if isinstance(examples, StoredExamples) else [of(example) for example in examples]

@@ -16,9 +16,9 @@ from datasets import Dataset, Features, Value
 from datasets.exceptions import DatasetGenerationError
 
 from trainables.config import SourceConfig
-from trainables.data.examples import key_of, text_key
-from trainables.data.reading import read_rows
+from trainables.data.examples import hash_text, text_key
 from trainables.data.source_files import files_of, named
+from trainables.data.source_rows import read_rows
 from trainables.data.table_rows import open_dataset
 from trainables.data.text_rows import Row
 from trainables.errors import UnlearningError, nearest_name_hint
@@ -118,7 +118,7 @@ def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]
             problem = "it has no prompt (source), which an encoder-decoder model reads"
     if problem is not None:
         problem = problem if row.at is None else f"{row.at}: {problem}"
-        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": key_of(problem)}
+        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": hash_text(problem)}
     prompt, completion, alternate = fields.get("prompt", ""), fields["completion"], fields.get("alternate") or None
     return {
         "number": row.number,
@@ -127,7 +127,7 @@ def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]
         "alternate": alternate,
         "problem": None,
         "text_key": text_key(prompt + completion),
-        "content_key": key_of(json.dumps([row.number, prompt, completion, alternate])),
+        "content_key": hash_text(json.dumps([row.number, prompt, completion, alternate])),
     }
 
 

@@ -1,6 +1,6 @@
 """Examples of users' sources, read where they lie.
 
-What is wrong with a source is reported together, each with its line or row. ``reading`` reads the formats, and
+What is wrong with a source is reported together, each with its line or row. ``source_rows`` reads the rows, and
 ``source_tables`` keeps what was read.
 """
 
@@ -18,8 +18,8 @@ from datasets import Dataset
 
 from trainables.config import Role, SourceConfig
 from trainables.data.examples import Example, SelectableExamples
-from trainables.data.reading import column_names
 from trainables.data.source_files import named
+from trainables.data.source_rows import column_names
 from trainables.data.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
 from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
 
@@ -131,9 +131,9 @@ def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False)
             _report(source, problems, where)
         if len(problems) == len(table):
             raise UnlearningError(f"{named(source)} has no example that can be used")
-    full_tensor = SourceExamples(source, columns, needs_prompt, content_of(table))
-    full_tensor.__dict__["table"] = table
-    return full_tensor.select(np.delete(np.arange(len(table)), list(problems))) if problems else full_tensor
+    whole = SourceExamples(source, columns, needs_prompt, content_of(table))
+    whole.__dict__["table"] = table
+    return whole.select(np.delete(np.arange(len(table)), list(problems))) if problems else whole
 
 
 @contextmanager

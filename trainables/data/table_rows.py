@@ -23,7 +23,7 @@ def parquet_columns(path: Path) -> list[str]:
     return names if names and next(iter(_streamed(path, names[:1])), None) is not None else []
 
 
-def of_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
+def read_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
     """Read each row, with those of the columns that the file has; it is streamed."""
     names = parquet_columns(path)
     if not names:
@@ -43,7 +43,7 @@ def _streamed(path: Path, columns: Sequence[str] | None = None) -> IterableDatas
     return stream if columns is None else stream.decode(False)  # a column that tells whether there are rows may be any
 
 
-def of_dataset(dataset: Dataset, columns: Collection[str]) -> Iterator[Row]:
+def read_dataset(dataset: Dataset, columns: Collection[str]) -> Iterator[Row]:
     """Read each row, with those of the columns that the dataset has: others may be images that need a decoder."""
     there = [name for name in columns if name in dataset.column_names]
     for number, fields in enumerate(dataset.select_columns(there), start=1):

@@ -37,7 +37,7 @@ class Row:
     """Columns that were not asked for."""
 
 
-def of_text(path: Path) -> Iterator[Row]:
+def read_text(path: Path) -> Iterator[Row]:
     """Read each line as a row."""
     with opened_text(path) as file:
         for number, text, problem in _decoded_lines(file):
@@ -53,7 +53,7 @@ def _decoded_lines(file: IO[bytes]) -> Iterator[tuple[int, str | None, str]]:
             yield number, None, f"not UTF-8 at byte {error.start + 1} of the line"
 
 
-def of_json(source: SourceConfig, path: Path) -> Iterator[Row]:
+def read_json(source: SourceConfig, path: Path) -> Iterator[Row]:
     """Read one object a line; or a file that is one array of objects, or one object that holds such an array.
 
     Raises:
@@ -144,7 +144,7 @@ def _parsed(number: int, text: str) -> Row:
     return Row(number=number, fields=value)
 
 
-def of_csv(path: Path) -> Iterator[Row]:
+def read_csv(path: Path) -> Iterator[Row]:
     """Read by RFC 4180: a header, quoted fields may hold line breaks. What is not UTF-8 comes through as surrogates.
 
     Fields are separated by commas; in a file whose header has none, by tabs or semicolons.

@@ -10,13 +10,13 @@ from huggingface_hub import constants, is_offline_mode, try_to_load_from_cache
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
-from trainables.places import PACKAGE_PREFIX, is_path
+from trainables.paths import PACKAGE_PREFIX, is_path
 
 _TIMEOUT_S = 3.0
 _ALLOWED = "give a local folder made by save_pretrained, a GGUF file, or a hub id that this machine can reach"
 
 
-def reaches_the_hub() -> bool:
+def hub_is_reachable() -> bool:
     """Return whether asking the hub is worth it: its client tries an address without an answer for half a minute.
 
     Offline mode is fast, and answers from its cache; through a proxy nothing can be told.
@@ -49,7 +49,7 @@ def require_findable(config: ModelConfig) -> None:
     nowhere = f"model.pretrained: cannot load '{name}': there is no such folder in {Path.cwd()}, it is not in the cache"
     if is_offline_mode():
         raise UnlearningError(f"{nowhere}, and HF_HUB_OFFLINE keeps this machine from asking the hub; {_ALLOWED}")
-    if not reaches_the_hub():
+    if not hub_is_reachable():
         raise UnlearningError(f"{nowhere}, and {constants.ENDPOINT} does not answer; {_ALLOWED}")
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from trainables.config import ModelConfig
-from trainables.models.loading import auto_class, cannot_load, code_of, needs_its_code
+from trainables.models.pretrained import auto_class, cannot_load, needs_remote_code, remote_code_option
 
 _MODULES = ("position", "wpe")
 """Parts of the names of embeddings that hold one row for each position, ..."""
@@ -84,9 +84,9 @@ def _without_weights(configuration: Any, model: ModelConfig) -> Any | None:
     """Build a model on the ``meta`` device; None: its architecture needs real tensors to be built."""
     try:
         with torch.device("meta"):
-            return auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
+            return auto_class(configuration.is_encoder_decoder).from_config(configuration, **remote_code_option(model))
     except Exception as error:  # whatever building raises there; workers look again
-        if needs_its_code(model, error):
+        if needs_remote_code(model, error):
             raise cannot_load(model, error) from error
         return None
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from trainables.errors import UnlearningError
-from trainables.places import PACKAGE_PREFIX
+from trainables.paths import PACKAGE_PREFIX
 
 
 def package_file(name: str) -> Path | None:

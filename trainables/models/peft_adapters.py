@@ -10,8 +10,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from trainables.config import LoraConfig
 from trainables.errors import UnlearningError
-from trainables.models.ties import settle_ties, shared_names
-from trainables.torch_streams import torch_stream
+from trainables.models.tied_weights import shared_names, sync_tied_weights
+from trainables.torch_seeding import seeded_torch
 
 
 def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
@@ -23,7 +23,7 @@ def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules)
     try:
-        with torch_stream(seed, "adapters"):
+        with seeded_torch(seed, "adapters"):
             adapted = peft.get_peft_model(model, config)
     except ValueError as error:
         raise UnlearningError(
@@ -58,18 +58,18 @@ def _untie(model: Any) -> None:
             weight = base.get_parameter(name)
             own = torch.nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
             setattr(base.get_submodule(module), attribute, own)
-    settle_ties(base)
+    sync_tied_weights(base)
 
 
 def merged(model: Any) -> Any:
     """Add what the adapters have learned to the weights, and take the adapters away."""
     config = model.get_base_model().config
     tied = getattr(config, "tie_word_embeddings", None)
-    full_tensor = model.merge_and_unload()
+    whole = model.merge_and_unload()
     if tied is not None:
         config.tie_word_embeddings = tied  # PEFT takes it away from an encoder and a decoder that are still tied
-    settle_ties(full_tensor)
-    return full_tensor
+    sync_tied_weights(whole)
+    return whole
 
 
 def load(model: Any, folder: Path) -> Any:

@@ -12,9 +12,10 @@ from transformers import GenerationConfig
 from trainables.config import LoraConfig, ModelConfig
 from trainables.distributed import sharded_like
 from trainables.models.adapters import add_adapters, has_adapters
-from trainables.models.loading import build_model, load_model
-from trainables.models.sameness import differences, equal, probe_logits, require_same
-from trainables.models.ties import share_as, shared_names
+from trainables.models.building import build_model
+from trainables.models.comparison import differences, equal, probe_logits, require_same
+from trainables.models.loading import load_model
+from trainables.models.tied_weights import shared_names, tie_parameters_as
 
 
 def named_tensors(model: Any) -> dict[str, torch.Tensor]:
@@ -64,7 +65,7 @@ class WeightsSnapshot:
     dtypes: dict[str, torch.dtype]
     """Of all of these."""
     shared: dict[str, str]
-    """Which parameters are one tensor: see ``ties.shared_names``."""
+    """Which parameters are one tensor: see ``tied_weights.shared_names``."""
     architecture: dict[str, Any]
     """The Transformers configuration to rebuild the model from."""
     model: ModelConfig | None = None
@@ -100,7 +101,7 @@ class WeightsSnapshot:
         if self.generation:
             model.generation_config = GenerationConfig.from_dict(self.generation)
         require_same(model, self._unlike(model), "rebuilding it from its configuration")
-        share_as(model, self.shared)
+        tie_parameters_as(model, self.shared)
         for name, tensor in (dict(model.named_parameters()) | dict(model.named_buffers())).items():
             if name in self.dtypes and tensor.dtype is not self.dtypes[name]:
                 tensor.data = tensor.data.to(self.dtypes[name])

@@ -17,7 +17,7 @@ from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, P
 from trainables.distributed import build_accelerator, current_worker_group, share_model
 from trainables.encoding import BatchSource, EncodedSet
 from trainables.metrics import EvaluationSets, NonFiniteEvaluationError, evaluate
-from trainables.models import DamagedCheckpointError, FrozenBase, WeightsSnapshot, recompute_activations
+from trainables.models import DamagedCheckpointError, FrozenBase, WeightsSnapshot, enable_gradient_checkpointing
 from trainables.objectives import check_objective
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.trial.ascent import Ascent, DivergedError
@@ -68,7 +68,7 @@ class Engine:
         torch.set_num_threads(workload.threads)  # after Accelerate, which has a number of its own for CPUs
         model = workload.base.build()
         if workload.gradient_checkpointing:
-            recompute_activations(model)
+            enable_gradient_checkpointing(model)
         self.model = share_model(self.accelerator, model)
         self._of_base: dict[str, Evaluated | None] = {}
 

@@ -392,6 +392,6 @@ class TestContent:
                 }
             },
         )
-        dealt = SourceAllocator(config, encoder_decoder=False).allocate()
-        found = [example.text for part in dealt.values() for example in part]
+        allocated = SourceAllocator(config, encoder_decoder=False).allocate()
+        found = [example.text for part in allocated.values() for example in part]
         assert len(found) == len(set(found)) == 20

@@ -21,8 +21,8 @@ from trainables.models import (
     save_model,
     snapshot,
 )
-from trainables.models.loading import auto_class
-from trainables.models.sameness import differences, equal, probe_logits
+from trainables.models.comparison import differences, equal, probe_logits
+from trainables.models.pretrained import auto_class
 
 COMMON = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -205,5 +205,5 @@ def test_adapters_in_a_pretrained_folder_are_refused_and_not_dropped(beside, tmp
     if beside:
         shutil.copytree(tmp_path / "given", folder, dirs_exist_ok=True)
     for lora in (None, LoraConfig(rank=2)):
-        with pytest.raises(UnlearningError, match=r"has adapters in it.*merge_and_unload"):
+        with pytest.raises(UnlearningError, match=r"contains adapters.*merge_and_unload"):
             new_model(ModelConfig(pretrained=str(folder), lora=lora), tokenizer=None, seed=0)

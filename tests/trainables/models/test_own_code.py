@@ -21,8 +21,8 @@ from trainables.models import (
     save_model,
     snapshot,
 )
+from trainables.models.comparison import equal, probe_logits
 from trainables.models.package_files import package_file
-from trainables.models.sameness import equal, probe_logits
 
 CODE = """
 from pathlib import Path

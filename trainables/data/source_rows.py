@@ -15,8 +15,8 @@ from datasets.exceptions import DatasetsError
 
 from trainables.config import SourceConfig
 from trainables.data.source_files import SourceFiles, files_of, named, what_to_give
-from trainables.data.table_rows import of_dataset, of_parquet, open_dataset, parquet_columns
-from trainables.data.text_rows import Row, of_csv, of_json, of_text
+from trainables.data.table_rows import open_dataset, parquet_columns, read_dataset, read_parquet
+from trainables.data.text_rows import Row, read_csv, read_json, read_text
 from trainables.errors import UnlearningError
 
 _OF_THE_FILE = (
@@ -42,7 +42,7 @@ def read_rows(source: SourceConfig, columns: Collection[str]) -> Iterator[Row]:
     with _named_errors(source):
         files = None if source.path is None else files_of(source)
         if files is None or files.format == "hf":
-            yield from of_dataset(open_dataset(source), columns)
+            yield from read_dataset(open_dataset(source), columns)
             return
     before = 0
     for path in files.paths:
@@ -92,13 +92,13 @@ def _names_of_first(source: SourceConfig) -> list[str] | None:
 def _of_file(source: SourceConfig, files: SourceFiles, path: Path, columns: Collection[str]) -> Iterator[Row]:
     match files.format:
         case "jsonl":
-            return of_json(source, path)
+            return read_json(source, path)
         case "csv":
-            return of_csv(path)
+            return read_csv(path)
         case "text":
-            return of_text(path)
+            return read_text(path)
         case _:
-            return of_parquet(path, columns)
+            return read_parquet(path, columns)
 
 
 def _counted_on(row: Row, path: Path, before: int) -> Row:

@@ -10,7 +10,7 @@ from tests.support import MemorySink, tiny_model, tiny_trial, tiny_workload
 from trainables.config import LoraConfig
 from trainables.distributed import ALONE
 from trainables.models import snapshot
-from trainables.models.movement import moved_share
+from trainables.models.weight_movement import moved_share
 from trainables.records import Status
 from trainables.trial import Engine
 from trainables.trial.engine import run_to_end

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from trainables.errors import UnlearningError
-from trainables.models.ties import shared_names
+from trainables.models.tied_weights import shared_names
 
 _PROBE_TOKENS = 8
 

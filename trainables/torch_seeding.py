@@ -9,7 +9,7 @@ from trainables.seeding import derive_seed
 
 
 @contextmanager
-def torch_stream(root: int, *names: str | int) -> Iterator[None]:
+def seeded_torch(root: int, *names: str | int) -> Iterator[None]:
     """Run a block under a named torch stream (weight initialisation, dropout); the ambient state is put back."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):

@@ -24,7 +24,7 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     return (pointer, tensor.storage_offset(), tensor.shape, tensor.stride()) if pointer else (id(tensor),)
 
 
-def share_as(model: Any, names: Mapping[str, str]) -> None:
+def tie_parameters_as(model: Any, names: Mapping[str, str]) -> None:
     """Make a model's parameters share tensors as ``names`` says (see ``shared_names``), and no others.
 
     The values of those that are newly apart are undefined.
@@ -40,10 +40,10 @@ def share_as(model: Any, names: Mapping[str, str]) -> None:
             parameters[name] = parameter
         module, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(module), attribute, parameters[first])
-    settle_ties(model)
+    sync_tied_weights(model)
 
 
-def settle_ties(model: Any) -> None:
+def sync_tied_weights(model: Any) -> None:
     """See that nothing ties later what is apart now: neither the model itself, nor who reads its configuration."""
     parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
     tied = False

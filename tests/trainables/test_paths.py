@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainables.places import absolute, is_path
+from trainables.paths import absolute, is_path
 
 
 @pytest.fixture
