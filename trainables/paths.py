@@ -1,4 +1,4 @@
-"""Texts that name a place on this machine: a path, relative or not, a ``file://`` URL; or an id of the hub."""
+"""Paths on this machine as users write them (relative, absolute, ``file://`` URLs), told apart from hub ids."""
 
 import os
 import re
@@ -6,29 +6,30 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 PACKAGE_PREFIX = "package:"
+"""Begins the name of a file in an installed Python package."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(/[^/]+\.gguf)?", re.ASCII)
 
 
 def absolute(path: str) -> str:
-    """Return a path made absolute from the current folder, without ``.`` and ``..``; other URIs than files' as is.
+    """Return a path as an absolute one, without ``.`` and ``..``. URIs other than ``file://`` are returned as they are.
 
-    Links stay in it, since a machine of a cluster may have other ones; but where ``..`` leaves a linked folder they are
-    followed, as the system does.
+    Symbolic links are kept, since the machines of a cluster may have different ones; they are resolved only where
+    ``..`` follows a linked folder, as the operating system does.
     """
     if path.lower().startswith("file://"):
         path = unquote(urlsplit(path).path)
     if _URI.match(path):
         return path
-    there = (Path.home() / path[2:] if path.startswith("~/") else Path(path)).absolute()
-    plain = os.path.normpath(there)
-    if ".." in there.parts and os.path.realpath(plain) != os.path.realpath(there):
-        return os.path.realpath(there)
-    return plain
+    full = (Path.home() / path[2:] if path.startswith("~/") else Path(path)).absolute()
+    normal = os.path.normpath(full)
+    if ".." in full.parts and os.path.realpath(normal) != os.path.realpath(full):
+        return os.path.realpath(full)
+    return normal
 
 
 def is_path(pretrained: str) -> bool:
-    """Return whether the name of a pretrained model can only be a path: what is on this machine, or is no hub id."""
+    """Return whether the name of a pretrained model is a path: it exists on this machine, or cannot be a hub id."""
     if pretrained.startswith(PACKAGE_PREFIX):
         return False
     if pretrained.lower().startswith("file://"):

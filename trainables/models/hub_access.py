@@ -1,4 +1,4 @@
-"""Whether a pretrained model can be found, before libraries look for it, which takes them half a minute to give up."""
+"""Quick checks of whether a pretrained model can be found. Without them, libraries retry for half a minute."""
 
 import difflib
 import socket
@@ -17,9 +17,9 @@ _ALLOWED = "give a local folder made by save_pretrained, a GGUF file, or a hub i
 
 
 def hub_is_reachable() -> bool:
-    """Return whether asking the hub is worth it: its client tries an address without an answer for half a minute.
+    """Return whether the Hugging Face hub answers. Its own client would retry for half a minute.
 
-    Offline mode is fast, and answers from its cache; through a proxy nothing can be told.
+    True in offline mode, in which the client answers from its cache, and behind a proxy, where it cannot be tested.
     """
     if is_offline_mode() or getproxies():
         return True
@@ -33,10 +33,10 @@ def hub_is_reachable() -> bool:
 
 
 def require_findable(config: ModelConfig) -> None:
-    """Answer at once where a path leads nowhere, or where a hub id is not on this machine and cannot be asked for.
+    """Require that a pretrained model is on this machine or that the hub answers.
 
     Raises:
-        UnlearningError: it cannot be found.
+        UnlearningError: the path does not exist, or the hub id is not cached and the hub does not answer.
     """
     name = config.pretrained
     if name is None or name.startswith(PACKAGE_PREFIX) or Path(name).exists():
@@ -59,7 +59,7 @@ def _is_cached(name: str, revision: str | None) -> bool:
 
 
 def _neighbours(path: Path) -> str:
-    """Say what there is beside what is missing, the nearest names first."""
+    """Return a hint, for a message, to the file or folder whose name is nearest to a missing path."""
     if not path.parent.is_dir():
         return f" (nor the folder '{path.parent}')"
     names = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]

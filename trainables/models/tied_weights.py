@@ -1,7 +1,7 @@
-"""Which parameters of a model are one tensor under several names: found, made so, and said truly by the model itself.
+"""Tied weights: parameters that are one tensor under several names.
 
-A checkpoint may have an output matrix of its own where its configuration says that it is the embeddings'. Transformers
-then leaves them apart, but the configuration goes on saying otherwise, and whoever builds from it would tie them.
+A checkpoint may have an output matrix of its own although its configuration ties it to the embeddings. Transformers
+then leaves them separate, but the configuration still declares them tied, and a model built from it would tie them.
 """
 
 from collections.abc import Mapping
@@ -12,31 +12,31 @@ from transformers import PreTrainedModel
 
 
 def shared_names(model: Any) -> dict[str, str]:
-    """Give for each name of a parameter the first name of the same tensor, its own if it is the first."""
+    """Return for each parameter name the first name of the same tensor, which is the name itself if it is not tied."""
     first: dict[Any, str] = {}
     named = model.named_parameters(remove_duplicate=False)
-    return {name: first.setdefault(_place(parameter), name) for name, parameter in named}
+    return {name: first.setdefault(_memory_of(parameter), name) for name, parameter in named}
 
 
-def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Tell a tensor's memory from any other's."""
+def _memory_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return a key that two tensors share if they are the same memory, viewed alike."""
     pointer = tensor.untyped_storage().data_ptr()
     return (pointer, tensor.storage_offset(), tensor.shape, tensor.stride()) if pointer else (id(tensor),)
 
 
 def tie_parameters_as(model: Any, names: Mapping[str, str]) -> None:
-    """Make a model's parameters share tensors as ``names`` says (see ``shared_names``), and no others.
+    """Tie a model's parameters as ``names`` says (see ``shared_names``), and separate all others.
 
-    The values of those that are newly apart are undefined.
+    The values of newly separated parameters are undefined.
     """
-    taken: set[int] = set()
+    used: set[int] = set()
     parameters: dict[str, torch.nn.Parameter] = {}
     for name, first in names.items():
         if name == first:
             parameter = model.get_parameter(name)
-            if id(parameter) in taken:
+            if id(parameter) in used:
                 parameter = torch.nn.Parameter(torch.empty_like(parameter), requires_grad=parameter.requires_grad)
-            taken.add(id(parameter))
+            used.add(id(parameter))
             parameters[name] = parameter
         module, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(module), attribute, parameters[first])
@@ -44,31 +44,34 @@ def tie_parameters_as(model: Any, names: Mapping[str, str]) -> None:
 
 
 def sync_tied_weights(model: Any) -> None:
-    """See that nothing ties later what is apart now: neither the model itself, nor who reads its configuration."""
+    """Make a model and its configuration declare exactly those ties that its parameters have.
+
+    Otherwise the model itself, or a model built from its configuration, would later tie what is separate now.
+    """
     parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
     tied = False
     for part in parts:
-        said = part.get_expanded_tied_weights_keys()
-        true = {target: source for target, source in said.items() if _are_one(part, target, source)}
-        tied = tied or bool(true)
-        if true != said:
-            part._tied_weights_keys = true
+        declared = part.get_expanded_tied_weights_keys()
+        actual = {target: source for target, source in declared.items() if _are_tied(part, target, source)}
+        tied = tied or bool(actual)
+        if actual != declared:
+            part._tied_weights_keys = actual
             part.all_tied_weights_keys = {
-                target: source for target, source in part.all_tied_weights_keys.items() if target not in said
-            } | true
+                target: source for target, source in part.all_tied_weights_keys.items() if target not in declared
+            } | actual
     if not tied:
         for part in parts:
             for config in (part.config, part.config.get_text_config(decoder=True)):
-                _say_untied(config)
+                _declare_untied(config)
 
 
-def _are_one(model: Any, target: str, source: str) -> bool:
+def _are_tied(model: Any, target: str, source: str) -> bool:
     found = [model.get_parameter_or_buffer(name) for name in (target, source)]
-    return bool(_place(found[0]) == _place(found[1]))
+    return bool(_memory_of(found[0]) == _memory_of(found[1]))
 
 
-def _say_untied(config: Any) -> None:
-    """Say in a configuration that nothing is tied, if it can be said: of T5 it always reads true."""
+def _declare_untied(config: Any) -> None:
+    """Turn ``tie_word_embeddings`` off in a configuration, if its class allows it: T5's is always true."""
     if getattr(config, "tie_word_embeddings", False):
         changed = type(config).from_dict({**config.to_dict(), "tie_word_embeddings": False})
         if not changed.tie_word_embeddings:

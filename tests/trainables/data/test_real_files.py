@@ -202,7 +202,7 @@ class TestCsv:
 
     def test_a_quote_that_is_never_closed_is_found(self, tmp_path):
         (tmp_path / "a.csv").write_text('text,more\na,"b\n' + "c,d\n" * 100)
-        assert "line 2: not CSV: unexpected end of data; mend it (is a quote never closed?)" in refusal(
+        assert "line 2: not CSV: unexpected end of data; repair it (is a quote never closed?)" in refusal(
             tmp_path / "a.csv"
         )
 
@@ -308,7 +308,9 @@ class TestFoldersAndSplits:
             write_rows(path, pairs(1, split))
         for split in ("train", "test"):
             assert texts(tmp_path / "folder", split=split) == [f" the {split} word 0"]
-        assert "split: found 'dev', and no file is of it" in refusal(tmp_path / "folder", split="dev")
+        assert "split: found 'dev', but neither the name of a file" in refusal(
+            tmp_path / "folder", split="dev"
+        )
 
     def test_a_split_of_what_has_none_is_refused(self, tmp_path):
         for name in ("a.jsonl", "a.csv", "a.parquet"):

@@ -189,7 +189,7 @@ def test_what_cannot_be_opened_says_what_to_give(tmp_path):
     (tmp_path / "no_dataset").mkdir()
     assert "is not there; give a path from" in refusal(tmp_path / "absent.jsonl")
     assert "cannot be read" in refusal(tmp_path / "torn.parquet")
-    assert "no format is known by the suffix '.tsv'; set format to jsonl" in refusal(tmp_path / "a.tsv")
+    assert "no known format has the suffix '.tsv'; set format to jsonl" in refusal(tmp_path / "a.tsv")
     assert "has no example" in refusal(tmp_path / "empty.jsonl")
     assert "cannot be read" in refusal(tmp_path / "no_dataset")
     assert len(opened(tmp_path / "a.tsv", format="text")) == 1
