@@ -1,4 +1,4 @@
-"""Which texts name a place on this machine, and which place."""
+"""Paths as users write them: which are paths, and their absolute form."""
 
 import pytest
 

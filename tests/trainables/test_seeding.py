@@ -1,4 +1,4 @@
-"""Named streams: distinct, repeatable, and without a trace in the ambient generator."""
+"""Named seed streams: distinct, reproducible, and without effect on the global generators."""
 
 import hashlib
 import itertools
@@ -39,7 +39,7 @@ def test_derived_seeds_never_change_between_versions():
         assert seed == int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) // 2
 
 
-def test_torch_stream_is_its_name_and_restores_the_ambient_state():
+def test_a_seeded_block_depends_on_its_name_and_restores_the_global_state():
     torch.manual_seed(1)
     expected_after = torch.rand(3).tolist()
     torch.manual_seed(1)
@@ -52,7 +52,7 @@ def test_torch_stream_is_its_name_and_restores_the_ambient_state():
         assert torch.rand(3).tolist() != first
 
 
-def test_torch_stream_restores_the_ambient_state_after_an_error():
+def test_a_seeded_block_restores_the_global_state_after_an_error():
     before = torch.get_rng_state()
     with pytest.raises(KeyError), seeded_torch(0, "x"):
         torch.rand(3)

@@ -29,7 +29,7 @@ class Sizes:
 
 
 def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda: False) -> Sizes:
-    """Count the examples of every set. Only those sources are opened that a size is left to.
+    """Return the number of examples of every set. Only sources that a size is left to are opened.
 
     Args:
         config: the sets.

@@ -77,7 +77,7 @@ def files_of(source: SourceConfig) -> SourceFiles:
     assert source.path is not None
     path = Path(source.path)
     if not path.exists():
-        raise UnlearningError(f"{named(source)} is not there; {what_to_give(source)}")
+        raise UnlearningError(f"{named(source)} does not exist; {what_to_give(source)}")
     if not path.is_dir():
         return SourceFiles(format=_format_of_file(source, path), paths=(path,), is_folder=False)
     saved = any((path / name).exists() for name in _SAVED)
@@ -132,9 +132,9 @@ def _in_folder(source: SourceConfig, path: Path) -> tuple[list[Path], SourceForm
     wanted = source.format or next(iter(counted), None)
     files = [file for file, form in formats.items() if form == wanted]
     if wanted is None or not files:
-        there = _listed([str(file.relative_to(path)) for file in visible])
+        listed = _listed([str(file.relative_to(path)) for file in visible])
         raise UnlearningError(
-            f"{named(source)} cannot be read: a folder with no {wanted or 'data'} file in it ({there}), nor made by "
+            f"{named(source)} cannot be read: a folder with no {wanted or 'data'} file in it ({listed}), nor made by "
             f"save_to_disk; give a folder of files with one of the suffixes {', '.join(_SUFFIXES)}"
         )
     return files, wanted
@@ -150,10 +150,10 @@ def _of_split(source: SourceConfig, path: Path, files: list[Path]) -> list[Path]
         if source.split in folders or re.match(rf"{re.escape(source.split)}([-_.]|$)", name):
             chosen.append(file)
     if not chosen:
-        there = _listed([str(file.relative_to(path)) for file in files])
+        listed = _listed([str(file.relative_to(path)) for file in files])
         raise UnlearningError(
             f"{named(source)}: split: found {source.split!r}, but neither the name of a file nor its folder says so; "
-            f"there are {there}"
+            f"there are {listed}"
         )
     return chosen
 
@@ -198,5 +198,5 @@ def _require_utf8(path: Path, head: bytes) -> None:
         what = "text in UTF-16, or no text at all"
     if what is not None:
         encoded = "text in UTF-" in what
-        mend = f"; write it as UTF-8, for example: iconv -f {what[8:14]} -t UTF-8" if encoded else ""
-        raise UnlearningError(f"'{path}' is not text in UTF-8, but {what}{mend}")
+        advice = f"; write it as UTF-8, for example: iconv -f {what[8:14]} -t UTF-8" if encoded else ""
+        raise UnlearningError(f"'{path}' is not text in UTF-8, but {what}{advice}")

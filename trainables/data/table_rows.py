@@ -28,10 +28,10 @@ def read_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
     names = parquet_columns(path)
     if not names:
         return
-    there = [name for name in columns if name in names]
-    unread = tuple(name for name in names if name not in there)
-    for number, fields in enumerate(_streamed(path, there or names[:1]), start=1):
-        yield Row(number=number, fields=fields if there else {}, unread=unread)
+    found_columns = [name for name in columns if name in names]
+    unread = tuple(name for name in names if name not in found_columns)
+    for number, fields in enumerate(_streamed(path, found_columns or names[:1]), start=1):
+        yield Row(number=number, fields=fields if found_columns else {}, unread=unread)
 
 
 def _streamed(path: Path, columns: Sequence[str] | None = None) -> IterableDataset:
@@ -43,15 +43,14 @@ def _streamed(path: Path, columns: Sequence[str] | None = None) -> IterableDatas
     files = DataFilesDict({"train": DataFilesList([str(path.absolute())], [])})
     parquet = Parquet(data_files=files, columns=columns, batch_size=_ROWS_AT_ONCE)
     stream = parquet.as_streaming_dataset(split="train")
-    return (
-        stream if columns is None else stream.decode(False)
-    )  # a column that is read only to count rows may have any type
+    # a column that is read only to count rows may have any type, so it is not decoded
+    return stream if columns is None else stream.decode(False)
 
 
 def read_dataset(dataset: Dataset, columns: Collection[str]) -> Iterator[Row]:
     """Yield each row, with those ``columns`` that the dataset has; others may be images, which need a decoder."""
-    there = [name for name in columns if name in dataset.column_names]
-    for number, fields in enumerate(dataset.select_columns(there), start=1):
+    found_columns = [name for name in columns if name in dataset.column_names]
+    for number, fields in enumerate(dataset.select_columns(found_columns), start=1):
         yield Row(number=number, fields=fields)
 
 

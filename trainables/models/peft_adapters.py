@@ -34,7 +34,7 @@ def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
 
 
 def _untie(model: Any) -> None:
-    """Give each adapted matrix a tensor of its own.
+    """Untie every adapted matrix: give it a tensor of its own.
 
     Of two tied matrices only one may have an adapter, and merging that adapter would change both.
 

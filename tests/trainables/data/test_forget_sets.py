@@ -1,4 +1,4 @@
-"""Which example lands in which set: disjoint, of the asked sizes, repeatable."""
+"""The sets of examples: disjoint, of the configured sizes, reproducible."""
 
 import itertools
 
@@ -172,7 +172,7 @@ def test_shuffled_texts_come_from_what_no_set_uses_and_leave_the_others_as_they_
 
 
 def test_the_data_of_earlier_versions_are_the_same():
-    """Pinned: another hash would make every sweep there is another sweep."""
+    """The hash is pinned: a change would make every existing sweep a different one."""
     demo = {
         "verses": {"distribution": "in", "size": 32, "population": 96},
         "personal_data": {

@@ -1,4 +1,4 @@
-"""What a chat template is told of the time, and what it may not do."""
+"""The date that a chat template gets, and templates that are refused."""
 
 from datetime import date, datetime
 
@@ -21,7 +21,7 @@ LLAMA_32 = (
     "{%- set date_string = strftime_now('%d %b %Y') %}{%- else %}{%- set date_string = '26 Jul 2024' %}"
     "{%- endif %}{%- endif %}Today Date: {{ date_string }}\n" + MESSAGES
 )
-"""As the templates of Llama 3.2 find out the date."""
+"""Prints the date in the way of the templates of Llama 3.2."""
 LLAMA_31 = (
     "{%- if not date_string is defined %}{%- set date_string = '26 Jul 2024' %}{%- endif %}{{ date_string }}" + MESSAGES
 )
@@ -50,7 +50,7 @@ def test_a_template_is_told_the_date_that_it_is_given():
 
 @pytest.mark.parametrize("start", ["", "\n", "  ", "  {% if true %}x{% endif %}", " - ", "{#- note #}\n\n"])
 def test_nothing_else_of_a_text_changes(start):
-    """Jinja takes away white space around tags, and the start of a template is the start of a line."""
+    """Jinja trims white space around tags, and a template must still start at the beginning of a line."""
     tokenizer = tokenizer_with(start + MESSAGES)
     assert chat_texts(tokenizer, EXAMPLE, chat_date=date(2024, 5, 7)) == chat_texts(tokenizer, EXAMPLE, chat_date=None)
 

@@ -1,4 +1,4 @@
-"""Tokens and likelihoods against plain Transformers, by tokenizer family, and where a target begins."""
+"""Where the target begins: tokens and likelihoods compared with plain Transformers, by tokenizer family."""
 
 from functools import cache
 
@@ -47,7 +47,7 @@ def llama(size):
 
 
 def plain_text(tokenizer, example):
-    """What Transformers makes of a text for training, without what it puts after it; and where the target begins."""
+    """Return the tokens of Transformers, without those after the text, and where the target begins."""
     encoding = tokenizer(example.text, return_special_tokens_mask=True)
     tokens, special = encoding["input_ids"], encoding["special_tokens_mask"]
     while special and special[-1]:
@@ -77,7 +77,7 @@ def dropwhile_one(mask):
 
 
 def plain_nll(model, tokens, first):
-    """By the loss that Transformers computes."""
+    """Return the NLL from the loss that Transformers computes."""
     ids = torch.tensor([tokens])
     labels = torch.tensor([[-100] * first + tokens[first:]])
     with torch.no_grad():
@@ -159,7 +159,7 @@ def test_pairs_are_those_of_plain_transformers(family):
 
 
 def test_tokens_of_the_parts_would_be_others():
-    """What the whole text is tokenized for: a space at the boundary that no text has."""
+    """The reason to tokenize the whole text: tokenizing its parts would add a space that it does not have."""
     tokenizer = tokenizer_of("llama2")
     apart = tokenizer.encode("number", add_special_tokens=False) + tokenizer.encode("s are", add_special_tokens=False)
     given, target = tokenize_and_split(tokenizer, "numbers are", at=6)
@@ -211,7 +211,7 @@ def test_no_text_loses_a_token_and_nothing_of_a_completion_is_given(family, prom
 
 
 class Slow:
-    """A tokenizer that cannot say which characters its tokens stand for."""
+    """A tokenizer that cannot report which characters its tokens stand for."""
 
     is_fast = False
 
@@ -291,7 +291,7 @@ def test_an_answer_and_its_alternate_share_the_prompts_tokens():
 
 
 def test_tokens_of_the_tokenizer_trained_here_are_those_of_its_parts():
-    """Sweeps from scratch keep their numbers: their prompts end where a word does."""
+    """The numbers of sweeps from scratch are the same as in earlier versions, since prompts end with a word."""
     tokenizer = tiny_tokenizer()
     for example in tiny_examples(20, prompts=True):
         given_tokens, target = tokenize_and_split(tokenizer, example.text, at=len(example.prompt))

@@ -1,4 +1,4 @@
-"""A set that is read as it is used: the same numbers as one in memory, and never more of it than a batch."""
+"""A streamed set gives the same numbers as one in memory, and never holds more than a batch."""
 
 import pickle
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Every kind of model goes the same way: built, copied, saved, trained, ascended, checkpointed and evaluated."""
+"""Every kind of model can be built, copied, saved, trained, ascended, checkpointed and evaluated."""
 
 import dataclasses
 
@@ -248,7 +248,7 @@ def test_fresh_adapters_change_nothing_and_merging_changes_only_rounding():
     np.testing.assert_allclose(logits(merged(engine.model), "llama"), after, rtol=1e-4, atol=1e-5)
 
 
-def test_with_its_adapters_off_a_model_is_its_own_reference():
+def test_with_its_adapters_off_a_model_is_its_own_frozen_base():
     workload, plain = lora_workload()
     engine = Engine(workload)
     expected = logits(plain, "llama")

@@ -1,4 +1,4 @@
-"""How long a sequence a model can read, against what it does when it reads one."""
+"""The limits that are found, against what models can actually read."""
 
 import pytest
 import torch

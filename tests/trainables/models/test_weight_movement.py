@@ -1,4 +1,4 @@
-"""A trial whose updates are rounded away says so, and how to mend it."""
+"""A trial whose updates are rounded away warns, and says how to avoid it."""
 
 from dataclasses import replace
 
