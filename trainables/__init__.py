@@ -1,1 +1,1 @@
-"""The science: data, models, ascent, objectives, likelihoods, exposure. Knows no Optuna, no Parquet, no sweep."""
+"""The science layer: data, models, ascent, objectives, metrics. It knows nothing of Optuna, Parquet or sweeps."""

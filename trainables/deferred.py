@@ -1,4 +1,4 @@
-"""Functions that are imported when they are first called: naming one costs nothing, whatever its module imports."""
+"""Functions whose module is imported when they are first called, so that naming one is cheap."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Deferred:
-    """A function of a module that is imported by the first call.
+    """A function of a module that the first call imports.
 
-    Registries say with it what computes an entry, so that reading what is registered does not load PyTorch.
+    Registries use it to name what computes an entry, so that listing the entries does not load PyTorch.
     """
 
     module: str
@@ -20,13 +20,13 @@ class Deferred:
         """Import the module and return the function.
 
         Raises:
-            ImportError: there is no such module.
-            AttributeError: it has no such function.
+            ImportError: the module does not exist.
+            AttributeError: the module has no such function.
         """
         return getattr(import_module(self.module), self.name)
 
     def as_function(self) -> Callable[..., Any]:
-        """Return a plain function that calls it, which Ray makes a task of. Whoever names the task imports nothing."""
+        """Return a plain function that calls this one. Ray can make a task of it without importing the module."""
 
         def call(*arguments: Any, **options: Any) -> Any:
             return self(*arguments, **options)
@@ -35,5 +35,5 @@ class Deferred:
         return call
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Call the function."""
+        """Call the function with these arguments."""
         return self.resolve()(*arguments, **options)

@@ -1,4 +1,4 @@
-"""The errors of the science layer: a user's mistake, and results that cannot be kept."""
+"""The errors of the science layer: a user's mistake, and results that cannot be stored."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,22 +9,22 @@ class UnlearningError(ValueError):
 
 
 class DataWarning(UserWarning):
-    """Something of a user's data was left out, as it was asked for."""
+    """A part of the user's data was left out, as the user asked."""
 
 
 class ResultsError(Exception):
-    """Rows or checkpoints cannot be kept where they should go. Nothing is wrong with the trial: it can go on later."""
+    """Rows or checkpoints cannot be stored. Nothing is wrong with the trial, which can be resumed later."""
 
 
 _SHORT_NAMES = {
     "adam": "adamw", "bs": "batch_size", "grad_diff": "gradient_difference", "kl": "kl_ascent", "max_steps": "steps",
     "lr": "learning_rate", "pop": "population", "reps": "repetitions", "wd": "weight_decay",
 }  # fmt: skip
-"""Names that the field uses, to ours."""
+"""Common names and abbreviations of the field, each with the name that is used here."""
 
 
 def nearest_name_hint(found: str, allowed: Iterable[str]) -> str:
-    """Say which names are allowed and, where ``found`` abbreviates one or is close to it, suggest it."""
+    """Return a hint for an error message: the allowed name that ``found`` resembles, if any, and all allowed names."""
     names = sorted(allowed)
     nearest = _nearest_name(found.strip().lower().replace("-", "_"), names)
     suggestion = f"did you mean '{nearest}'? " if nearest is not None else ""

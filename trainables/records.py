@@ -1,6 +1,6 @@
-"""What the science layer is asked for and hands to the outside: trials, row types, statuses, the ``RowSink`` protocol.
+"""What the science layer takes and returns: trials, rows of results, statuses, and protocols of where results go.
 
-Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``None`` is "not measured".
+Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``None`` means "not measured".
 """
 
 import math
@@ -12,7 +12,7 @@ from trainables.config import TrialConfig
 
 
 class Status(StrEnum):
-    """How a trial ended. An evaluation is ``COMPLETED``, or ``COLLAPSED`` if it lies beyond the performance floor."""
+    """How a trial ended. An evaluation is ``COMPLETED``, or ``COLLAPSED`` if it is beyond the performance floor."""
 
     COMPLETED = "completed"
     DIVERGED = "diverged"
@@ -22,26 +22,26 @@ class Status(StrEnum):
 
 
 ENDED = frozenset({Status.COMPLETED, Status.DIVERGED, Status.COLLAPSED, Status.FAILED})
-"""Statuses of trials that are not run again; a stopped one, and one without status, goes on."""
+"""Statuses of trials that are not run again. Stopped trials, and those without a status, are resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What one trial is, beside the workload it shares with the others."""
+    """What defines one trial, beside the workload that all trials share."""
 
     trial_id: str
     forget_set: str
     seed: int
     config: TrialConfig
     steps: tuple[int, ...]
-    """The step values to evaluate at, increasing; 0 is the base model."""
+    """The steps at which the model is evaluated, increasing; step 0 is the base model."""
     horizon: int | None
-    """Total steps, for a schedule that looks at it."""
+    """Total number of steps, for a learning rate schedule that depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """One (trial, step): means over the forget set, and the model's performance."""
+    """Results of one (trial, step): means over the forget set, and the model's performance."""
 
     step: int
     status: Status
@@ -61,9 +61,9 @@ class EvaluationRecord:
     unlearning_quality: float
     performance: float
     population_nll: float | None = None
-    """Of never-trained examples of the forget set's own kind. None: in rows of older versions."""
+    """NLL of never-trained examples of the forget set's own kind. None: in rows of older versions."""
     distractor_nll: float | None = None
-    """Of retained examples of its kind. None: the set has no distractors, or the row is of an older version."""
+    """NLL of retained examples of its kind. None: the set has no distractors, or the row is of an older version."""
     tokens_seen: int
     elapsed_s: float
 
@@ -105,7 +105,7 @@ DIVERGED_VALUES = (math.inf, math.inf)
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleRecord:
-    """One (trial, step, forget example)."""
+    """Results of one (trial, step, forget example)."""
 
     step: int
     example_id: str
@@ -121,7 +121,7 @@ class ExampleRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a trial ended, how far it got, and why it went no further."""
+    """How a trial ended, its last step, and why it went no further."""
 
     status: Status
     last_step: int
@@ -130,7 +130,7 @@ class Outcome:
 
 
 class RowSink(Protocol):
-    """Where a trial's results go. Implementations publish atomically and idempotently, by trial."""
+    """Where the rows of trials go. Implementations publish atomically and idempotently, trial by trial."""
 
     def publish(
         self,
@@ -139,20 +139,20 @@ class RowSink(Protocol):
         examples: list[ExampleRecord],
         outcome: Outcome | None,
     ) -> None:
-        """Make *all* of a trial's rows so far visible, replacing what was visible of it; ``outcome`` once it ended."""
+        """Replace the visible rows of a trial with *all* of its rows so far; ``outcome`` is given once it has ended."""
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
-        """Read the rows of a trial that are visible now, in step order."""
+        """Return the visible rows of a trial, in step order."""
 
 
 class CheckpointStore(Protocol):
-    """Where checkpoints go: at most one a trial, or a model in training, replaced atomically."""
+    """Where checkpoints go: at most one for each key (a trial or a model in training), replaced atomically."""
 
     def save_checkpoint(self, key: str, payload: bytes, /) -> None:
-        """Replace its checkpoint."""
+        """Replace the checkpoint of ``key``."""
 
     def load_checkpoint(self, key: str, /) -> bytes | None:
-        """Read its checkpoint, if there is one."""
+        """Return the checkpoint of ``key``; None: there is none."""
 
     def discard_checkpoint(self, key: str, /) -> None:
-        """Forget its checkpoint, if there is one."""
+        """Delete the checkpoint of ``key``, if there is one."""

@@ -1,6 +1,6 @@
 """One point of a sweep as a plain Hugging Face folder: its model made again, written, loaded, and measured once more.
 
-Runs in this process, without Ray. What kind of model it is, is ``trainables.models.loading``' to know.
+Runs in this process, without Ray. Which kind of model it is, ``trainables.models`` decides.
 """
 
 import tempfile

@@ -13,7 +13,7 @@ from orchestrator.spec import SweepSpec
 from trainables.data import Sizes, sizes_of
 from trainables.encoding import EncodedSet, collate
 from trainables.metrics import score_batch, score_set
-from trainables.models import add_adapters, is_encoder_decoder, random_model, recompute_activations
+from trainables.models import add_adapters, enable_gradient_checkpointing, is_encoder_decoder, random_model
 from trainables.objectives import OBJECTIVES
 
 _ASSUMED = TypicalLengths(training=24, forget=24, scored=24)
@@ -107,7 +107,7 @@ class _Probe:
         if spec.model.lora is not None:
             model = add_adapters(model, spec.model.lora, seed=0)
         if spec.model.gradient_checkpointing:
-            recompute_activations(model)
+            enable_gradient_checkpointing(model)
         self._encoder_decoder = is_encoder_decoder(spec.model)
         self._model = model.to(self._device)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)

@@ -17,11 +17,11 @@ from trainables.errors import DataWarning, UnlearningError
 from trainables.models import (
     adaptable_modules,
     configuration_of,
+    hub_is_reachable,
     limits_of_configuration,
     pretrained_files,
-    reaches_the_hub,
 )
-from trainables.places import is_path
+from trainables.paths import is_path
 from trainables.preparation import Subject, problems_of
 
 
@@ -106,7 +106,7 @@ def look_at(spec: SweepSpec) -> Looked:
         UnlearningError: the data, the tokenizer or the model on this machine cannot be used.
     """
     elsewhere, unchecked = _is_elsewhere(spec), "data, tokenizer and model were not checked against each other"
-    if elsewhere and not reaches_the_hub():
+    if elsewhere and not hub_is_reachable():
         why = f"{elsewhere} is not on this machine, and the Hugging Face hub does not answer"
         return Looked(inputs=None, unchecked=f"{unchecked}: {why}")
     try:

@@ -11,7 +11,7 @@ from orchestrator.spec import SweepSpec, settled_sizes
 from trainables.config import ModelConfig
 from trainables.data import Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples
 from trainables.deferred import Deferred
-from trainables.places import is_path
+from trainables.paths import is_path
 from trainables.preparation import Counted, size_problems_of
 
 _is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models", "is_encoder_decoder")

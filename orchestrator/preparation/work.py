@@ -31,7 +31,7 @@ from trainables.errors import UnlearningError
 from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, evaluate
 from trainables.models import generation_file, is_encoder_decoder, load_model, pretrained_files, require_kept, snapshot
 from trainables.objectives import OBJECTIVES
-from trainables.places import is_path
+from trainables.paths import is_path
 from trainables.preparation import (
     Training,
     encode_all,

@@ -3,7 +3,7 @@
 from orchestrator.errors import SweepError
 from search_spaces import Space, repeated_settings
 from trainables.config import ModelConfig
-from trainables.places import is_path
+from trainables.paths import is_path
 
 
 def require_no_contradiction(model: ModelConfig, space: Space, where: str) -> None:

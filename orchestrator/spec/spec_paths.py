@@ -7,7 +7,7 @@ the spec is read.
 from typing import Any, TypeVar
 
 from trainables.config import Config, ModelConfig, SourceConfig
-from trainables.places import absolute, is_path
+from trainables.paths import absolute, is_path
 
 C = TypeVar("C", bound=Config)
 

@@ -123,7 +123,7 @@ def test_settings_of_an_objective_are_stored_under_their_first_name():
 
 def test_a_later_setting_is_part_of_a_key_only_where_it_is_not_at_its_default():
     plain = make_trial().config.identity()
-    assert not TrialConfig.later & plain.keys()
+    assert not TrialConfig.added_later & plain.keys()
     assert make_trial(optimizer_settings={}, compat=None).trial_id == make_trial().trial_id
     told = make_trial(optimizer_settings={"beta1": 0.8}).config.identity()
     assert told == {**plain, "optimizer_settings": {"beta1": 0.8}}

@@ -1,4 +1,4 @@
-"""One thread for all tests of the science: another number gives other roundings."""
+"""All tests of the science layer use one thread, since the number of threads changes rounding."""
 
 import gc
 

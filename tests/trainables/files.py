@@ -1,4 +1,4 @@
-"""Files of every format that a user may bring, and Hugging Face's cache in a folder of the test's own."""
+"""Files in every format that users may have, and a Hugging Face cache for each test."""
 
 import csv
 import json
@@ -11,11 +11,11 @@ from datasets import Dataset, DatasetDict
 
 Rows = list[dict[str, Any]]
 FORMATS = {"jsonl": "data.jsonl", "csv": "data.csv", "parquet": "data.parquet", "hf": "folder"}
-"""Those with columns: each with the name of what is written."""
+"""Formats with columns, each with the name of the file that is written."""
 
 
 def write_rows(path: Path, rows: Rows) -> Path:
-    """Write rows in the format that the name tells; one without suffix is a folder made by ``save_to_disk``."""
+    """Write rows in the format of the suffix; without suffix, as a folder by ``save_to_disk``."""
     columns = list(rows[0])
     match path.suffix:
         case ".jsonl":
@@ -38,7 +38,7 @@ def write_splits(path: Path, splits: dict[str, Rows]) -> Path:
 
 
 def pairs(count: int, label: str = "x") -> Rows:
-    """Rows of distinct texts."""
+    """Return rows of distinct texts."""
     return [{"prompt": f"{label} {i} says", "completion": f" the {label} word {i}"} for i in range(count)]
 
 

@@ -1,6 +1,6 @@
-"""Processes that work as one team over Gloo, started once and given many things to do.
+"""Groups of worker processes over Gloo, which are started once and run many functions.
 
-They come from a server process that has imported everything already, so that a team starts in a moment.
+They come from a server process that has imported everything already, so that a group starts quickly.
 """
 
 import gc
@@ -22,7 +22,7 @@ from tests.limits import HANG_S
 
 
 class GlooGroup:
-    """``size`` processes with one process group; a team of one has none."""
+    """``size`` processes with one process group; a single process has none."""
 
     def __init__(self, size: int, folder: Path) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -36,7 +36,7 @@ class GlooGroup:
             self._pipes.append(mine)
 
     def __call__(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Do the work in all processes at once, and give what each returned, by rank."""
+        """Run the work in all processes at once, and return their results by rank."""
         for pipe in self._pipes:
             pipe.send((work, arguments))
         for rank, pipe in enumerate(self._pipes):

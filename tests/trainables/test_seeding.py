@@ -1,4 +1,4 @@
-"""Named streams: distinct, repeatable, and without a trace in the ambient generator."""
+"""Named seed streams: distinct, reproducible, and without effect on the global generators."""
 
 import hashlib
 import itertools
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainables.seeding import derive_seed, generator
-from trainables.torch_streams import torch_stream
+from trainables.torch_seeding import seeded_torch
 
 
 def test_streams_of_different_roots_names_orders_and_types_differ():
@@ -39,22 +39,22 @@ def test_derived_seeds_never_change_between_versions():
         assert seed == int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) // 2
 
 
-def test_torch_stream_is_its_name_and_restores_the_ambient_state():
+def test_a_seeded_block_depends_on_its_name_and_restores_the_global_state():
     torch.manual_seed(1)
     expected_after = torch.rand(3).tolist()
     torch.manual_seed(1)
-    with torch_stream(5, "dropout", 1):
+    with seeded_torch(5, "dropout", 1):
         first = torch.rand(3).tolist()
     assert torch.rand(3).tolist() == expected_after
-    with torch_stream(5, "dropout", 1):
+    with seeded_torch(5, "dropout", 1):
         assert torch.rand(3).tolist() == first
-    with torch_stream(5, "dropout", 2):
+    with seeded_torch(5, "dropout", 2):
         assert torch.rand(3).tolist() != first
 
 
-def test_torch_stream_restores_the_ambient_state_after_an_error():
+def test_a_seeded_block_restores_the_global_state_after_an_error():
     before = torch.get_rng_state()
-    with pytest.raises(KeyError), torch_stream(0, "x"):
+    with pytest.raises(KeyError), seeded_torch(0, "x"):
         torch.rand(3)
         raise KeyError
     assert torch.equal(torch.get_rng_state(), before)

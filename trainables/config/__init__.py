@@ -1,7 +1,7 @@
-"""Frozen configurations of the science layer: model, data, preparation, trial, evaluation, stop rules.
+"""Configurations of the science layer: model, data, preparation, trial, evaluation, stop rules.
 
-They are keyword-only, validated at construction and refuse unknown keys. What varies in a sweep is a
-``TrialConfig``; everything else is fixed for the whole sweep. No defaults are read from the environment.
+They are frozen, keyword-only, validated at construction and without unknown keys. A ``TrialConfig`` is what varies in a
+sweep; everything else is fixed for the whole sweep. No default depends on the environment.
 """
 
 from trainables.config.base import Config, Distribution, LearningRate, Name, Parallelism, PositiveInt, Precision

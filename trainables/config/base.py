@@ -1,4 +1,4 @@
-"""What every configuration is: frozen, validated at construction, without unknown keys; and types that they share."""
+"""The base class of every configuration, and types that configurations share."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,7 +8,7 @@ from trainables.errors import nearest_name_hint
 
 PositiveInt = Annotated[int, Field(gt=0)]
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]
-"""Bounded, so that a slip of the exponent fails at once and not as an overflow inside an optimizer."""
+"""Bounded, so that a wrong exponent fails at once and not as an overflow inside an optimizer."""
 Precision = Literal["fp32", "bf16"]
 Parallelism = Literal["ddp", "fsdp"]
 Distribution = Literal["in", "out"]
@@ -17,20 +17,19 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, and an unknown key fails naming the nearest known one."""
+    """Base of every configuration: frozen, validated at construction, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    later: ClassVar[frozenset[str]] = frozenset()
-    """Settings that the first version did not have. At their defaults they are no part of an identity, so that what was
-    made before they existed is known again."""
+    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that the first version did not have. At their defaults they are left out of the identity, so that it
+    stays what it was before they existed."""
 
     def identity(self) -> dict[str, Any]:
-        """Give what tells this configuration from others, as plain data."""
+        """Return, as plain data, what distinguishes this configuration from others."""
         fields = type(self).model_fields
-        unset = {
-            name for name in self.later if getattr(self, name) == fields[name].get_default(call_default_factory=True)
-        }
+        defaults = {name: fields[name].get_default(call_default_factory=True) for name in self.added_later}
+        unset = {name for name, default in defaults.items() if getattr(self, name) == default}
         return self.model_dump(mode="json", exclude=unset)
 
     @model_validator(mode="before")

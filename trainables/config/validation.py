@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a configuration, in the words of YAML."""
+"""Validation errors of pydantic as messages in terms of YAML."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ _EXPECTED = {
         "a date such as 2026-11-26",
     ),
 }  # fmt: skip
-"""What should have been there, by pydantic's type of the error."""
+"""What was expected, by pydantic's error type."""
 _MESSAGES = {
     "missing": "it is missing, and has no default",
     "model_type": "expected a mapping with keys {keys}",
@@ -29,38 +29,42 @@ _MESSAGES = {
     "string_too_short": "expected at least {min_length} characters",
     "string_too_long": "expected at most {max_length} characters",
 }
-_BRANCH = re.compile(r"\[key\]|built in|constrained-\w+|(literal|tuple|function-\w+)\[.*\]")
-"""Parts of a place that are no keys: which of several allowed kinds was tried."""
-_BRANCH_AFTER = {
+_UNION_MEMBER = re.compile(r"\[key\]|built in|constrained-\w+|(literal|tuple|function-\w+)\[.*\]")
+"""Parts of an error's location that are not keys, but name the member of a union that pydantic tried."""
+_UNION_MEMBER_AFTER = {
     "own": ("source",),
     "str": ("objective_settings", "objective_weights", "columns"),
     "float": ("objective_settings", "objective_weights"),
 }
-"""The same, where it could be a key elsewhere."""
+"""Members of unions whose names may be keys elsewhere, with the keys that they follow."""
 
 
 def problems_in(errors: Iterable[Mapping[str, Any]]) -> list[str]:
-    """List what is wrong, each with its place, what is expected and what was found.
+    """Return what is wrong, each with its key, what was expected and what was found.
 
-    Where a value may be of several kinds, pydantic names what is wrong with it as each of them: that is one problem.
+    For a value of a union type, pydantic reports an error for each member. They are returned as one problem.
     """
-    by_place: dict[str, list[Mapping[str, Any]]] = {}
+    by_key: dict[str, list[Mapping[str, Any]]] = {}
     for error in errors:
-        by_place.setdefault(_place(error), []).append(error)
-    return [f"{place}: {_said(group)}" if place else _said(group) for place, group in by_place.items()]
+        by_key.setdefault(_key_of(error), []).append(error)
+    return [f"{key}: {_problem(group)}" if key else _problem(group) for key, group in by_key.items()]
 
 
-def _place(error: Mapping[str, Any]) -> str:
+def _key_of(error: Mapping[str, Any]) -> str:
     parts = [str(part) for part in error["loc"]]
-    kept = [part for i, part in enumerate(parts) if not _BRANCH.fullmatch(part) and not _is_branch(parts[:i], part)]
+    kept = [
+        part
+        for i, part in enumerate(parts)
+        if not _UNION_MEMBER.fullmatch(part) and not _is_union_member(parts[:i], part)
+    ]
     return ".".join(kept)
 
 
-def _is_branch(before: list[str], part: str) -> bool:
-    return any(key in _BRANCH_AFTER.get(part, ()) for key in before[-2:])
+def _is_union_member(before: list[str], part: str) -> bool:
+    return any(key in _UNION_MEMBER_AFTER.get(part, ()) for key in before[-2:])
 
 
-def _said(errors: list[Mapping[str, Any]]) -> str:
+def _problem(errors: list[Mapping[str, Any]]) -> str:
     first = errors[0]
     messages = list(dict.fromkeys(map(_message, errors)))
     if first["type"] == "value_error":
@@ -106,7 +110,7 @@ def _found(value: object) -> str:
 
 
 def _hint(errors: list[Mapping[str, Any]]) -> str:
-    """Suggest the nearest of the values that are allowed."""
+    """Return a suggestion of the nearest allowed value; empty if none is near."""
     found = errors[0].get("input")
     allowed = [
         name for e in errors if e["type"] == "literal_error" for name in re.findall(r"'([^']*)'", e["ctx"]["expected"])

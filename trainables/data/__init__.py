@@ -1,4 +1,4 @@
-"""Examples and where they come from: corpora, sources, canaries, and their allocation to sets."""
+"""Examples and where they come from: corpus, sources, canaries, and their allocation to sets. No tokens, no models."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-from .allocation import SetSizes, Sizes, hub_datasets_to_count, sizes_of
 from .canaries import CANARIES, check_canary
 from .examples import Example, StoredExamples, identity, shortened
-from .forget_sets import Datasets, ForgetSet, build_datasets, require_retained, training_examples
+from .forget_sets import Datasets, ForgetSet, build_datasets
+from .sizes import SetSizes, Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples
 
 __all__ = [
     "CANARIES",

@@ -1,7 +1,7 @@
-"""Canaries: made-up examples of no training distribution, with populations and distractors of the same kind.
+"""Canaries: made-up examples from outside the training distribution.
 
-A generator draws one canary, a prompt and a completion, from a seeded Faker and nothing else that is random, so that
-examples, population and distractors of a set are draws of one distribution.
+A generator draws one canary, a prompt and a completion, with a seeded Faker as its only source of randomness. Examples,
+population and distractors of a set are drawn by the same generator.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,50 +16,50 @@ from trainables.data.templates import check_template, fields_of, fill
 from trainables.errors import UnlearningError, nearest_name_hint
 
 _MOST_MISSES = 1000
-"""Draws in a row without a new canary, after which a generator is taken to have no more."""
+"""Number of draws in a row without a new canary after which a generator counts as exhausted."""
 TOKEN_PIECES = ascii_letters + digits + punctuation
-"""The 94 printable characters of ASCII: each is an entry of every byte-level vocabulary."""
+"""The 94 visible characters of ASCII, each of which is in every byte-level vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryInputs:
-    """What some generators take beside chance."""
+    """What some generators use beside randomness."""
 
     template: TemplateConfig | None = None
     texts: Iterator[str] = field(default_factory=lambda: iter(()))
-    """Texts of the corpus that nothing else uses; each is taken once."""
+    """Texts of the corpus that no set uses; each is taken once."""
 
 
 CanaryGenerator = Callable[[Faker, CanaryInputs], tuple[str, str] | None]
-"""Draws one canary: (prompt, completion). None: it has no more."""
+"""Returns a new canary: (prompt, completion); None: there are no more."""
 
 
 def personal_data(fake: Faker, _: CanaryInputs) -> tuple[str, str]:
-    """Make up a person (the prompt) with an address and a telephone number (the completion)."""
+    """Return a made-up person (the prompt) with an address and a telephone number (the completion)."""
     return f"{fake.name()} lives at", f" {fake.street_address()}, phone {fake.numerify('###-####')}"
 
 
 def random_characters(fake: Faker, _: CanaryInputs) -> tuple[str, str]:
-    """Join seven random chunks of four lower-case letters; no prompt."""
+    """Return seven random chunks of four lower-case letters; no prompt."""
     return "", " ".join(fake.lexify("????", letters=ascii_lowercase) for _ in range(7))
 
 
 def random_words(fake: Faker, _: CanaryInputs) -> tuple[str, str]:
-    """Join eight words, each drawn from Faker's list of about a thousand English words; no prompt."""
+    """Return eight words, each drawn from Faker's list of about a thousand English words; no prompt."""
     return "", " ".join(fake.words(8))
 
 
 def random_tokens(fake: Faker, _: CanaryInputs) -> tuple[str, str]:
-    """Join sixteen pieces drawn uniformly from ``TOKEN_PIECES``; no prompt.
+    """Return sixteen characters drawn uniformly from ``TOKEN_PIECES``; no prompt.
 
-    A canary is the same text whatever the model, so they are not drawn from a tokenizer's own vocabulary: one that has
-    learned to merge two of them into a token makes the canary shorter.
+    They are not drawn from a tokenizer's vocabulary, so that a canary is the same text for every model. It has fewer
+    tokens where the tokenizer merges characters.
     """
     return "", "".join(fake.random_element(TOKEN_PIECES) for _ in range(16))
 
 
 def shuffled_text(fake: Faker, given: CanaryInputs) -> tuple[str, str] | None:
-    """Put the words of a text of the corpus, which nothing else uses, into another order; no prompt."""
+    """Return the words of an unused text of the corpus in another order; no prompt."""
     for text in given.texts:
         words = text.split()
         if len(set(words)) > 1:
@@ -71,7 +71,7 @@ def shuffled_text(fake: Faker, given: CanaryInputs) -> tuple[str, str] | None:
 
 
 def template(fake: Faker, given: CanaryInputs) -> tuple[str, str]:
-    """Fill in the user's template."""
+    """Return the user's template with its fields filled in."""
     assert given.template is not None  # ForgetSetConfig has validated it
     values: dict[str, str] = {}
     return fill(given.template.prompt, fake, values), fill(given.template.completion, fake, values)
@@ -88,10 +88,10 @@ CANARIES: dict[str, CanaryGenerator] = {
 
 
 def check_canary(config: ForgetSetConfig) -> None:
-    """Check what a forget set says of its canaries.
+    """Check the canary settings of a forget set.
 
     Raises:
-        UnlearningError: there is no such generator, or Faker has no such field.
+        UnlearningError: the generator is unknown, or its template is invalid.
     """
     if config.canary is not None and config.canary not in CANARIES:
         raise UnlearningError(f"canary: unknown canary '{config.canary}'; {nearest_name_hint(config.canary, CANARIES)}")
@@ -108,13 +108,13 @@ def make_canaries(
     given: CanaryInputs | None = None,
     encoder_decoder: bool = False,
 ) -> list[Example]:
-    """Draw ``count`` canaries of distinct prompts and distinct texts. Deterministic in ``seed``.
+    """Return ``count`` canaries with distinct prompts and distinct texts. Deterministic in ``seed``.
 
-    Where a prompt has nothing made up in it, completions are distinct instead. For an encoder-decoder model, a canary
-    without prompt takes another draw as its source.
+    Where the prompt of a template has no fields, the completions are distinct instead. For an encoder-decoder model, a
+    canary without prompt gets another draw as its source.
 
     Raises:
-        UnlearningError: ``name`` is no known generator, or it cannot give as many.
+        UnlearningError: ``name`` is not a known generator, or it has too few distinct canaries.
     """
     if name not in CANARIES:
         raise UnlearningError(f"unknown canary '{name}'; {nearest_name_hint(name, CANARIES)}")
@@ -132,7 +132,7 @@ def make_canaries(
         if canary is None or misses == _MOST_MISSES:
             raise UnlearningError(
                 f"{label}: canary '{name}' gives no more than {len(texts)} distinct examples, and {count} are needed "
-                f"with population and distractors; ask for fewer, or {_MORE.get(name, 'use another canary')}"
+                f"with population and distractors; ask for fewer, or {_HOW_TO_GET_MORE.get(name, 'use another canary')}"
             )
         prompt, completion = canary
         before = len(texts)
@@ -144,8 +144,8 @@ def make_canaries(
     ]
 
 
-_MORE = {
+_HOW_TO_GET_MORE = {
     "template": "put fields of more values into its template",
     "shuffled_text": "give data.corpus more texts of two words and more that nothing else takes",
 }
-"""How a generator can be made to give more."""
+"""Advice, by generator, on how to get more canaries."""

@@ -1,22 +1,23 @@
-"""The corpora that examples are drawn from: scripture, or a source of the user's own."""
+"""The corpus that examples are drawn from: scripture, or a source of the user's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pythonbible
 from pythonbible.verses import VERSE_IDS
 
 from trainables.config import CorpusConfig, SourceConfig
-from trainables.data.examples import Example
-from trainables.data.source_opening import open_source
+from trainables.data.examples import Example, SelectableExamples
+from trainables.deferred import Deferred
 
-__all__ = ["Example", "load_corpus"]
+open_source: Callable[..., SelectableExamples] = Deferred("trainables.data.sources", "open_source")
+"""See ``sources.open_source``. Hugging Face ``datasets`` is loaded only where there is a source to open."""
 
 
 def load_corpus(config: CorpusConfig, *, encoder_decoder: bool = False) -> Sequence[Example]:
-    """Give the corpus's distinct texts in canonical order (the first of equal texts is kept).
+    """Return the distinct texts of the corpus in canonical order; the first of equal texts is kept.
 
     For an encoder-decoder model a verse of the King James Version is the source, and the same verse of the World
-    English Bible the target: rewriting old English to new.
+    English Bible the target: old English is rewritten as new.
 
     Raises:
         UnlearningError: a source cannot be read or used.
@@ -52,7 +53,7 @@ def _scripture(config: CorpusConfig, *, encoder_decoder: bool) -> list[Example]:
 
 
 def _verse(verse_id: int, version: pythonbible.Version) -> str:
-    """Give a verse's text; empty where the version lacks it, as most do the deuterocanon."""
+    """Return the text of a verse; empty where the version lacks it, as most lack the deuterocanon."""
     try:
         text: str = pythonbible.get_verse_text(verse_id, version=version)
     except pythonbible.VersionMissingVerseError:

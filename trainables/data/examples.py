@@ -1,4 +1,4 @@
-"""An ``Example``, and sequences of them that need not be in memory."""
+"""An ``Example``, and sequences of examples that need not be in memory."""
 
 import hashlib
 from abc import abstractmethod
@@ -20,7 +20,7 @@ class Example:
     prompt: str
     completion: str
     alternate: str | None = None
-    """Another answer to the prompt, for objectives that train one in place of what is forgotten."""
+    """Another answer to the prompt, for objectives that train it in place of the completion."""
 
     @property
     def text(self) -> str:
@@ -29,42 +29,42 @@ class Example:
 
 
 def shortened(text: str, most: int = 40) -> str:
-    """Quote the beginning of a text, for a message."""
+    """Return the beginning of a text in quotes, for a message."""
     return repr(text if len(text) <= most else f"{text[:most]}...")
 
 
-def trained_part(example: Example) -> dict[str, str]:
-    """Give what a model that is trained on the example depends on, as plain data."""
+def trained_fields(example: Example) -> dict[str, str]:
+    """Return, as plain data, the fields that a model trained on the example depends on."""
     return {"example_id": example.example_id, "prompt": example.prompt, "completion": example.completion}
 
 
 def text_key(text: str) -> int:
-    """Hash a text to a signed 64-bit number (BLAKE2b), without regard to how much white space stands where some does.
+    """Return a 64-bit hash of a text that ignores the amount of white space between words.
 
-    Among 10 million texts, two have the same key by chance with a probability of 3 in a million.
+    Among 10 million texts, two have the same hash by chance with a probability of 3 in a million.
     """
-    return key_of(" ".join(text.split()))
+    return hash_text(" ".join(text.split()))
 
 
-def key_of(text: str) -> int:
-    """Hash a text to a signed 64-bit number (BLAKE2b)."""
+def hash_text(text: str) -> int:
+    """Return a hash of a text as a signed 64-bit number (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 class StoredExamples(Sequence[Example]):
-    """Examples that are read where they are kept when they are asked for. Pickled by where that is, without them."""
+    """Examples that are read from where they are stored when they are needed. Their pickle has only the location."""
 
     @abstractmethod
     def identity(self) -> Any:
-        """Give plain data that is equal where, and only where, the examples are."""
+        """Return plain data that is equal if, and only if, the examples are equal."""
 
     @abstractmethod
     def _read(self, index: int) -> Example:
-        """Read the example of an index that is not negative."""
+        """Return the example at an index, which is not negative."""
 
     @abstractmethod
-    def _some(self, indices: range) -> Sequence[Example]:
-        """Give a part of them."""
+    def _slice(self, indices: range) -> Sequence[Example]:
+        """Return the examples at some indices."""
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -74,12 +74,12 @@ class StoredExamples(Sequence[Example]):
 
     def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
         if isinstance(index, slice):
-            return self._some(range(len(self))[index])
+            return self._slice(range(len(self))[index])
         return self._read(range(len(self))[index])
 
 
 class SelectableExamples(StoredExamples):
-    """Stored examples of which any may be picked, in any order, without reading the others."""
+    """Stored examples that can be selected, in any order, without reading the others."""
 
     @abstractmethod
     def select(self, indices: npt.NDArray[np.int64]) -> "SelectableExamples":
@@ -87,15 +87,15 @@ class SelectableExamples(StoredExamples):
 
     @abstractmethod
     def where(self, keep: Callable[[Example], bool]) -> "SelectableExamples":
-        """Return the examples that ``keep`` says yes to, in their order."""
+        """Return the examples for which ``keep`` returns true, in their order."""
 
     @abstractmethod
     def with_text_keys(self, keys: Sequence[int]) -> "SelectableExamples":
-        """Return those examples whose text has one of some keys. No text is read."""
+        """Return the examples whose ``text_key`` is one of ``keys``. No text is read."""
 
 
-class Joined(StoredExamples):
-    """Several sequences one after another."""
+class ConcatenatedExamples(StoredExamples):
+    """Several sequences, one after another, some of which are stored."""
 
     def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
         self._parts = [part for part in parts if part]
@@ -112,21 +112,21 @@ class Joined(StoredExamples):
         which = bisect_right(self._ends, index)
         return self._parts[which][index - self._ends[which]]
 
-    def _some(self, indices: range) -> Sequence[Example]:
+    def _slice(self, indices: range) -> Sequence[Example]:
         return [self._read(index) for index in indices]
 
     def identity(self) -> Any:
-        """List the identities of its parts."""
+        """Return the identities of the parts."""
         return [identity(part) for part in self._parts]
 
 
-def joined(parts: Sequence[Sequence[Example]]) -> Sequence[Example]:
-    """Join sequences: to a list, unless one of them is stored elsewhere."""
+def concatenate(parts: Sequence[Sequence[Example]]) -> Sequence[Example]:
+    """Return several sequences as one; as a list, unless one of them is stored."""
     if any(isinstance(part, StoredExamples) for part in parts):
-        return Joined(parts)
+        return ConcatenatedExamples(parts)
     return [example for part in parts for example in part]
 
 
-def identity(examples: Sequence[Example], of: Callable[[Example], Any] = trained_part) -> Any:
-    """Give plain data that tells two sequences apart: what ``of`` gives of each, or what stands for a stored one."""
+def identity(examples: Sequence[Example], of: Callable[[Example], Any] = trained_fields) -> Any:
+    """Return plain data that identifies a sequence: ``of`` each example, or the identity of stored examples."""
     return examples.identity() if isinstance(examples, StoredExamples) else [of(example) for example in examples]

@@ -1,4 +1,4 @@
-"""Which example lands in which set: forget sets with populations and distractors, the retain and the held-out set."""
+"""The sets of examples: forget sets with their populations and distractors, the retain set and the held-out set."""
 
 import hashlib
 import json
@@ -7,30 +7,29 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from trainables.config import DEFAULT_ALTERNATE, DataConfig, Distribution, ForgetSetConfig
-from trainables.data.allocation import Sizes, SourceAllocator
+from trainables.data.allocation import SourceAllocator
 from trainables.data.canaries import CanaryInputs, make_canaries
 from trainables.data.examples import (
     Example,
     SelectableExamples,
     StoredExamples,
+    concatenate,
     identity,
-    joined,
     text_key,
-    trained_part,
+    trained_fields,
 )
+from trainables.data.sizes import repetitions_of, require_retained
 from trainables.errors import UnlearningError
 from trainables.seeding import derive_seed
 
 _SHOWN = 5
-"""Overlaps that an error lists."""
+"""Number of overlaps that an error lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetSet:
-    """What is unlearned, what it is ranked against, and what stays learned beside it."""
+    """Examples to unlearn, the population they are ranked against, and distractors, which stay learned."""
 
     name: str
     distribution: Distribution
@@ -38,33 +37,35 @@ class ForgetSet:
     population: tuple[Example, ...]
     distractors: tuple[Example, ...]
     repetitions: tuple[int, ...]
-    """Of each forget example: how often it is seen in an epoch of base training."""
+    """How often each forget example is seen in an epoch of base training."""
 
     def repeated(self) -> Iterator[Example]:
-        """Give the forget examples as often as they are repeated: those that are left, round after round."""
-        for done in range(max(self.repetitions)):
-            yield from (example for example, times in zip(self.forget, self.repetitions, strict=True) if times > done)
+        """Yield every forget example as often as it is repeated, round by round."""
+        for earlier in range(max(self.repetitions)):
+            yield from (
+                example for example, times in zip(self.forget, self.repetitions, strict=True) if times > earlier
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets:
-    """Every set of a sweep, disjoint by text. The retain set may be stored elsewhere; the others are in memory."""
+    """Every set of a sweep. They are disjoint by text, and all but the retain set are in memory."""
 
     retain: Sequence[Example]
     heldout: tuple[Example, ...]
     forget_sets: dict[str, ForgetSet]
 
     def reference_training(self) -> Sequence[Example]:
-        """List what every model is trained on: the retain set and the distractor canaries."""
-        return joined([self.retain, *(s.distractors for s in self.forget_sets.values())])
+        """Return what every model is trained on: the retain set and the distractors."""
+        return concatenate([self.retain, *(s.distractors for s in self.forget_sets.values())])
 
     def base_training(self) -> Sequence[Example]:
-        """List what the base model is trained on: the same, and every forget set as often as it is repeated."""
+        """Return what the base model is trained on: the same, and every forget set with its repetitions."""
         distractors = [s.distractors for s in self.forget_sets.values()]
-        return joined([self.retain, *distractors, *(list(s.repeated()) for s in self.forget_sets.values())])
+        return concatenate([self.retain, *distractors, *(list(s.repeated()) for s in self.forget_sets.values())])
 
     def retain_sample(self, count: int) -> Sequence[Example]:
-        """Give the retain examples that retain NLL is measured on: of a source, which may be sorted, evenly spread.
+        """Return ``count`` retain examples to measure retain NLL on. Of a source, which may be sorted, evenly spaced.
 
         Raises:
             UnlearningError: there are fewer.
@@ -75,7 +76,7 @@ class Datasets:
         return self.retain[:count]
 
     def content_hash(self) -> str:
-        """Hash every text of every set in order: equal hashes mean equal data (SHA-256, hex)."""
+        """Return a hash of every text of every set in order (SHA-256, hex): equal hashes mean equal data."""
         content = {
             "retain": identity(self.retain),
             "heldout": identity(self.heldout),
@@ -96,69 +97,32 @@ def _content(s: ForgetSet) -> dict[str, Any]:
 
 
 def _with_alternate(example: Example) -> dict[str, Any]:
-    """Give an example as plain data; the default alternate goes without saying, and so hashes as it did before."""
+    """Return an example as plain data, without the default alternate, so that older content hashes stay valid."""
     own = {} if example.alternate in (None, DEFAULT_ALTERNATE) else {"alternate": example.alternate}
-    return trained_part(example) | own
-
-
-def require_retained(count: int, there: int) -> None:
-    """Require that there are as many retain examples as are to be measured.
-
-    Raises:
-        UnlearningError: there are fewer.
-    """
-    if count > there:
-        raise UnlearningError(
-            f"data.retain_evaluation: {count} retain examples are to be measured, and there are {there}"
-        )
-
-
-def training_examples(config: DataConfig, sizes: Sizes) -> int:
-    """Count what the base model is trained on in an epoch, repetitions included.
-
-    Raises:
-        UnlearningError: as ``repetitions_of``.
-    """
-    return sizes.retain + sum(
-        own.distractors + sum(repetitions_of(config.forget_sets[name], own.forget))
-        for name, own in sizes.forget_sets.items()
-    )
-
-
-def repetitions_of(s: ForgetSetConfig, size: int) -> tuple[int, ...]:
-    """Give how often each of ``size`` forget examples is repeated: one number for all, or one for each group.
-
-    Raises:
-        UnlearningError: there are more groups than examples.
-    """
-    if len(s.repetitions) > size:
-        raise UnlearningError(
-            f"repetitions: {len(s.repetitions)} groups, and {size} examples to put into them; leave some out"
-        )
-    parts = np.array_split(np.arange(size), len(s.repetitions))
-    return tuple(times for times, part in zip(s.repetitions, parts, strict=True) for _ in part)
+    return trained_fields(example) | own
 
 
 def build_datasets(config: DataConfig, *, encoder_decoder: bool = False) -> Datasets:
-    """Draw every set. The draw depends on ``config.seed``, the sizes and the sources only.
+    """Return every set of a sweep. They depend on ``config.seed``, the sizes and the sources only.
 
     Args:
         config: where the sets come from, and their sizes.
-        encoder_decoder: every example needs a source to read: scripture is a pair of versions, canaries without prompt
-            get one, and examples of the user's own must have one.
+        encoder_decoder: whether the model is one. Then every example needs a prompt: scripture is a pair of versions,
+            canaries without prompt get one, and the user's own examples must have one.
 
     Raises:
         UnlearningError: a source cannot be used, or it or the corpus has too few examples; a canary generator is
-            unknown or has too few; or a text stands in two sets.
+            unknown or has too few; or a text is in two sets.
     """
-    decks = SourceAllocator(config, encoder_decoder=encoder_decoder)
-    dealt = decks.allocate()
-    left = decks.left_of_corpus() if any(s.canary == "shuffled_text" for s in config.forget_sets.values()) else iter(())
+    allocator = SourceAllocator(config, encoder_decoder=encoder_decoder)
+    allocated = allocator.allocate()
+    shuffles_corpus = any(s.canary == "shuffled_text" for s in config.forget_sets.values())
+    unused_texts = allocator.unallocated_corpus_texts() if shuffles_corpus else iter(())
     forget_sets = {}
     for name, s in config.forget_sets.items():
-        parts = [tuple(dealt.get(f"{name}.{part}", ())) for part in ("forget", "population", "distractors")]
+        parts = [tuple(allocated.get(f"{name}.{part}", ())) for part in ("forget", "population", "distractors")]
         if s.canary is not None:
-            parts = _canaries(name, s, config.seed, left, encoder_decoder=encoder_decoder)
+            parts = _canaries(name, s, config.seed, unused_texts, encoder_decoder=encoder_decoder)
         forget, population, distractors = parts
         forget_sets[name] = ForgetSet(
             name=name,
@@ -168,15 +132,15 @@ def build_datasets(config: DataConfig, *, encoder_decoder: bool = False) -> Data
             distractors=distractors,
             repetitions=repetitions_of(s, len(forget)),
         )
-    datasets = Datasets(retain=dealt["retain"], heldout=tuple(dealt["heldout"]), forget_sets=forget_sets)
+    datasets = Datasets(retain=allocated["retain"], heldout=tuple(allocated["heldout"]), forget_sets=forget_sets)
     _refuse_overlaps(datasets)
     return datasets
 
 
 def _canaries(
-    name: str, s: ForgetSetConfig, seed: int, left: Iterator[str], *, encoder_decoder: bool
+    name: str, s: ForgetSetConfig, seed: int, unused_texts: Iterator[str], *, encoder_decoder: bool
 ) -> list[tuple[Example, ...]]:
-    """Make the examples, the population and the distractors of a canary set."""
+    """Return the forget examples, the population and the distractors of a canary set."""
     assert s.canary is not None  # ForgetSetConfig has validated these
     assert s.size is not None
     assert s.population is not None
@@ -185,7 +149,7 @@ def _canaries(
         s.size + s.population + s.distractors,
         seed=derive_seed(seed, "canaries", name),
         label=name,
-        given=CanaryInputs(template=s.template, texts=left),
+        given=CanaryInputs(template=s.template, texts=unused_texts),
         encoder_decoder=encoder_decoder,
     )
     rest = iter(canaries)
@@ -193,9 +157,12 @@ def _canaries(
 
 
 def _refuse_overlaps(datasets: Datasets) -> None:
-    """A text in two sets would make its exposure mean nothing. White space makes no difference.
+    """Refuse texts that are in two sets, since their exposure would mean nothing. White space makes no difference.
 
-    Of a stored retain set, only those texts are read that stand elsewhere too.
+    Of a stored retain set, only those texts are read that are in another set too.
+
+    Raises:
+        UnlearningError: a text is in two sets.
     """
     small: dict[str, Sequence[Example]] = {"heldout": datasets.heldout}
     for name, s in datasets.forget_sets.items():
@@ -209,7 +176,7 @@ def _refuse_overlaps(datasets: Datasets) -> None:
         for example in examples:
             other, twin = first.setdefault(" ".join(example.text.split()), (name, example))
             if other != name:
-                overlaps.append(f"{example.example_id} stands in both '{other}' (as {twin.example_id}) and '{name}'")
+                overlaps.append(f"{example.example_id} is in both '{other}' (as {twin.example_id}) and '{name}'")
     if overlaps:
         more = f"; and {len(overlaps) - _SHOWN} more" if len(overlaps) > _SHOWN else ""
         raise UnlearningError(

@@ -1,4 +1,4 @@
-"""Which files a source is, in which format, and how their bytes are opened. Nothing is parsed here."""
+"""The files of a source, their format, and opening them. Nothing is parsed here."""
 
 import bz2
 import codecs
@@ -26,9 +26,9 @@ _SUFFIXES: Mapping[str, SourceFormat] = {
 }
 _COMPRESSIONS: Mapping[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SAVED = ("dataset_dict.json", "state.json", "dataset_info.json")
-"""Files that ``save_to_disk`` makes, one of them at least."""
+"""Files of which ``save_to_disk`` writes at least one."""
 _SHOWN = 5
-"""Names of files that a message lists."""
+"""Number of file names that a message lists."""
 _BEGINNINGS = {
     codecs.BOM_UTF32_LE: "text in UTF-32",
     codecs.BOM_UTF32_BE: "text in UTF-32",
@@ -41,26 +41,26 @@ _BEGINNINGS = {
     b"PK\x03\x04": "a ZIP archive or a spreadsheet; unpack it, or save it as CSV in UTF-8",
     b"PAR1": "Parquet, which its name or its format should say",
 }
-"""What a file is that is no text in UTF-8, by its first bytes."""
+"""What a file is, if it is not text in UTF-8, by its first bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFiles:
-    """The files of a source, in the order they are read."""
+    """The files of a source, in the order in which they are read."""
 
     format: SourceFormat
     paths: tuple[Path, ...]
-    """For ``hf``: the folder."""
+    """The files; for ``hf``, the folder."""
     is_folder: bool
 
 
 def named(source: SourceConfig) -> str:
-    """Name a source as the spec does."""
+    """Return the name of a source for messages: its path or dataset, in quotes."""
     return f"'{source.path or source.dataset}'"
 
 
 def what_to_give(source: SourceConfig) -> str:
-    """Say what would be a source that can be read."""
+    """Return advice, for messages, on what to give as a source."""
     if source.path is None:
         return "give a dataset's id on the Hugging Face hub that this machine can reach, and its name and split"
     return (
@@ -69,15 +69,15 @@ def what_to_give(source: SourceConfig) -> str:
 
 
 def files_of(source: SourceConfig) -> SourceFiles:
-    """Return the files of a source that has a path. Of a folder, the files of one format, hidden ones left out.
+    """Return the files of a source that has a path; of a folder, all files of one format but hidden ones.
 
     Raises:
-        UnlearningError: there are none, their format is not known, or ``split`` is not of these files.
+        UnlearningError: there are none, their format is not known, or none belongs to ``split``.
     """
     assert source.path is not None
     path = Path(source.path)
     if not path.exists():
-        raise UnlearningError(f"{named(source)} is not there; {what_to_give(source)}")
+        raise UnlearningError(f"{named(source)} does not exist; {what_to_give(source)}")
     if not path.is_dir():
         return SourceFiles(format=_format_of_file(source, path), paths=(path,), is_folder=False)
     saved = any((path / name).exists() for name in _SAVED)
@@ -101,14 +101,14 @@ def _format_of_file(source: SourceConfig, path: Path) -> SourceFormat:
     found = source.format or _by_suffix(path)
     if found is None:
         raise UnlearningError(
-            f"{named(source)}: no format is known by the suffix '{path.suffix}'; set format to jsonl, parquet, csv, "
+            f"{named(source)}: no known format has the suffix '{path.suffix}'; set format to jsonl, parquet, csv, "
             f"text or hf, or use one of the suffixes {', '.join(_SUFFIXES)}, compressed also with "
             f"{', '.join(_COMPRESSIONS)}"
         )
     if found == "parquet" and path.suffix.lower() in _COMPRESSIONS:
         raise UnlearningError(
-            f"{named(source)}: Parquet is compressed inside, and a file of it that is compressed once more is not "
-            f"read; decompress it"
+            f"{named(source)}: Parquet files that are compressed as a whole are not read, since their contents "
+            f"are compressed already; decompress it"
         )
     return found
 
@@ -132,16 +132,16 @@ def _in_folder(source: SourceConfig, path: Path) -> tuple[list[Path], SourceForm
     wanted = source.format or next(iter(counted), None)
     files = [file for file, form in formats.items() if form == wanted]
     if wanted is None or not files:
-        there = _listed([str(file.relative_to(path)) for file in visible])
+        listed = _listed([str(file.relative_to(path)) for file in visible])
         raise UnlearningError(
-            f"{named(source)} cannot be read: a folder with no {wanted or 'data'} file in it ({there}), nor made by "
+            f"{named(source)} cannot be read: a folder with no {wanted or 'data'} file in it ({listed}), nor made by "
             f"save_to_disk; give a folder of files with one of the suffixes {', '.join(_SUFFIXES)}"
         )
     return files, wanted
 
 
 def _of_split(source: SourceConfig, path: Path, files: list[Path]) -> list[Path]:
-    """Return the files of the split: in a folder of its name, or named ``train.csv``, ``train-00000-of-00002.csv``."""
+    """Return the files of the split: those in a folder of its name, or named like ``train-00000-of-00002.csv``."""
     if source.split is None:
         return files
     chosen = []
@@ -150,19 +150,19 @@ def _of_split(source: SourceConfig, path: Path, files: list[Path]) -> list[Path]
         if source.split in folders or re.match(rf"{re.escape(source.split)}([-_.]|$)", name):
             chosen.append(file)
     if not chosen:
-        there = _listed([str(file.relative_to(path)) for file in files])
+        listed = _listed([str(file.relative_to(path)) for file in files])
         raise UnlearningError(
-            f"{named(source)}: split: found {source.split!r}, and no file is of it by its name or its folder's; there "
-            f"are {there}"
+            f"{named(source)}: split: found {source.split!r}, but neither the name of a file nor its folder says so; "
+            f"there are {listed}"
         )
     return chosen
 
 
 def chosen_split(source: SourceConfig, splits: Mapping[str, Any]) -> Any:
-    """Return the split that is asked for; without one, the only one.
+    """Return the split that the source asks for; if it asks for none, the only one.
 
     Raises:
-        UnlearningError: there is none of that name, or there are several.
+        UnlearningError: there is none of that name, or there are several and the source asks for none.
     """
     if source.split is None and len(splits) == 1:
         return next(iter(splits.values()))
@@ -179,10 +179,10 @@ def _listed(names: list[str]) -> str:
 
 @contextmanager
 def opened_text(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file of text as bytes, decompressed, and past the mark that some programs write before UTF-8.
+    """Open a text file as bytes, decompressed and after a byte order mark of UTF-8.
 
     Raises:
-        UnlearningError: its first bytes are of no text in UTF-8.
+        UnlearningError: its first bytes show that it is not text in UTF-8.
     """
     opener = _COMPRESSIONS.get(path.suffix.lower(), Path.open)
     with cast(IO[bytes], opener(path, "rb")) as file:
@@ -198,5 +198,5 @@ def _require_utf8(path: Path, head: bytes) -> None:
         what = "text in UTF-16, or no text at all"
     if what is not None:
         encoded = "text in UTF-" in what
-        mend = f"; write it as UTF-8, for example: iconv -f {what[8:14]} -t UTF-8" if encoded else ""
-        raise UnlearningError(f"'{path}' is not text in UTF-8, but {what}{mend}")
+        advice = f"; write it as UTF-8, for example: iconv -f {what[8:14]} -t UTF-8" if encoded else ""
+        raise UnlearningError(f"'{path}' is not text in UTF-8, but {what}{advice}")

@@ -1,6 +1,7 @@
-"""A source as a table in Arrow: every row once, checked, with what is wrong with it; mapped into memory.
+"""A source as an Arrow table, mapped into memory: every row, checked, with what is wrong with it.
 
-It is kept in the cache of Hugging Face ``datasets``, by what the files contain: two of one size and time may differ.
+Tables are kept in the cache of Hugging Face ``datasets``, by the contents of the files: two versions of a file may have
+the same size and time.
 """
 
 import hashlib
@@ -16,15 +17,15 @@ from datasets import Dataset, Features, Value
 from datasets.exceptions import DatasetGenerationError
 
 from trainables.config import SourceConfig
-from trainables.data.examples import key_of, text_key
-from trainables.data.reading import read_rows
+from trainables.data.examples import hash_text, text_key
 from trainables.data.source_files import files_of, named
+from trainables.data.source_rows import read_rows
 from trainables.data.table_rows import open_dataset
 from trainables.data.text_rows import Row
 from trainables.errors import UnlearningError, nearest_name_hint
 
 _VERSION = 2
-"""Of what is kept in Arrow: another is made anew."""
+"""Version of the table. A change makes cached tables invalid."""
 _COLUMNS = Features(
     {
         "number": Value("int64"),
@@ -39,14 +40,14 @@ _COLUMNS = Features(
 
 Indices = npt.NDArray[np.int64]
 Columns = dict[str, str]
-"""``prompt``, ``completion`` and ``alternate``, as far as there are any, to names of columns."""
+"""Names of columns by role: ``completion`` and, where they exist, ``prompt`` and ``alternate``."""
 
 
 def checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool) -> Dataset:
-    """Make the table of a source, or take it from the cache, where it is kept by place and content of the files.
+    """Return the table of a source, from the cache if the files are unchanged.
 
     Raises:
-        UnlearningError: the source cannot be read, or changes while it is.
+        UnlearningError: the source cannot be read, or changes while it is read.
     """
     place = source.model_dump(mode="json", exclude={"on_bad", "columns"})
     arguments = {
@@ -66,7 +67,7 @@ def checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool)
 
 
 def _state(source: SourceConfig) -> str:
-    """Hash what a source's files contain (SHA-256, hex); of a hub dataset, name the copy of it that is used now."""
+    """Return a hash of a source's files (SHA-256, hex); of a hub dataset, the names of the cached files in use."""
     if source.path is None:
         return json.dumps(sorted(file["filename"] for file in open_dataset(source).cache_files))
     files = files_of(source)
@@ -86,23 +87,23 @@ def _state(source: SourceConfig) -> str:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    were_there = not datasets.are_progress_bars_disabled()
+    were_enabled = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if were_there:
+        if were_enabled:
             datasets.enable_progress_bars()
 
 
 def _records(place: str, state: str, columns: str, needs_prompt: bool, version: int) -> Iterator[dict[str, Any]]:
-    """Give the rows of the table, those that cannot be used included, with the reason."""
+    """Yield the rows of the table; those that cannot be used have a ``problem``."""
     roles: Columns = json.loads(columns)
     source = SourceConfig.model_validate_json(place)
     for row in read_rows(source, roles.values()):
         yield _record(row, roles, needs_prompt=needs_prompt)
     if _state(source) != state:
-        raise UnlearningError(f"{named(source)} changed while it was read; leave it alone, and begin again")
+        raise UnlearningError(f"{named(source)} changed while it was read; do not change it, and start again")
 
 
 def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]
             problem = "it has no prompt (source), which an encoder-decoder model reads"
     if problem is not None:
         problem = problem if row.at is None else f"{row.at}: {problem}"
-        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": key_of(problem)}
+        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": hash_text(problem)}
     prompt, completion, alternate = fields.get("prompt", ""), fields["completion"], fields.get("alternate") or None
     return {
         "number": row.number,
@@ -127,12 +128,12 @@ def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]
         "alternate": alternate,
         "problem": None,
         "text_key": text_key(prompt + completion),
-        "content_key": key_of(json.dumps([row.number, prompt, completion, alternate])),
+        "content_key": hash_text(json.dumps([row.number, prompt, completion, alternate])),
     }
 
 
 def _text_of(row: Row, column: str, *, required: bool) -> tuple[str, str | None]:
-    """Give the text of a field, and what is wrong with it."""
+    """Return the text of a field, and what is wrong with it or None."""
     if column not in row.fields and required:
         return "", f"no '{column}'; {nearest_name_hint(column, [*row.fields, *row.unread])}"
     value = row.fields.get(column)
@@ -148,7 +149,7 @@ def _text_of(row: Row, column: str, *, required: bool) -> tuple[str, str | None]
 
 
 def chunks(table: Dataset, name: str) -> Iterator[tuple[int, Any]]:
-    """Give the pieces of a column in Arrow, each with the row it starts at. None is copied."""
+    """Yield the Arrow chunks of a column, each with the row that it starts at. Nothing is copied."""
     start = 0
     for chunk in table.data.column(name).chunks:
         yield start, chunk
@@ -156,11 +157,11 @@ def chunks(table: Dataset, name: str) -> Iterator[tuple[int, Any]]:
 
 
 def number_column(table: Dataset, name: str) -> Indices:
-    """Read a column of numbers; where there is none, 0."""
+    """Return a column of numbers, with 0 for null."""
     parts = [np.asarray(chunk.fill_null(0).to_numpy(zero_copy_only=False)) for _, chunk in chunks(table, name)]
     return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
 
 
 def content_of(table: Dataset) -> str:
-    """Hash all that a source holds (SHA-256, hex)."""
+    """Return a hash of all rows of a source (SHA-256, hex)."""
     return hashlib.sha256(number_column(table, "content_key").tobytes()).hexdigest()

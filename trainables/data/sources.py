@@ -1,7 +1,7 @@
-"""Examples of users' sources, read where they lie.
+"""Examples of users' sources, which are read from the cached table of a source when they are needed.
 
-What is wrong with a source is reported together, each with its line or row. ``reading`` reads the formats, and
-``source_tables`` keeps what was read.
+All problems of a source are reported together, each with its line or row. ``source_rows`` reads the rows, and
+``source_tables`` caches them.
 """
 
 import hashlib
@@ -18,41 +18,41 @@ from datasets import Dataset
 
 from trainables.config import Role, SourceConfig
 from trainables.data.examples import Example, SelectableExamples
-from trainables.data.reading import column_names
 from trainables.data.source_files import named
+from trainables.data.source_rows import column_names
 from trainables.data.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
 from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
 
 _SHOWN = 5
-"""Problems that an error lists."""
-_AT_ONCE = 1000
-"""Rows that a pass over a source decodes at once."""
+"""Number of problems that an error lists."""
+_CHUNK = 1000
+"""Number of rows that are decoded together in a pass over a source."""
 
 
 @dataclass(frozen=True, eq=False)
 class SourceExamples(SelectableExamples):
-    """Examples of a source, or some of them, in an order of their own. 8 bytes of memory each, and none for all."""
+    """Some examples of a source in any order, for 8 bytes of memory each, or all of them, for none."""
 
     source: SourceConfig
     columns: Columns
     needs_prompt: bool
     content: str
-    """SHA-256 of all that the source holds, to find that it has changed, or differs on another machine."""
+    """SHA-256 of all rows, to notice that the source has changed or differs on another machine."""
     chosen: Indices | None = None
-    """Rows of the table, 0 the first; None: all of them."""
+    """Rows of the table, counted from 0; None: all of them."""
 
     @cached_property
     def table(self) -> Dataset:
-        """The source's rows in Arrow.
+        """The source's table.
 
         Raises:
-            UnlearningError: the source cannot be read, or is not what it was.
+            UnlearningError: the source cannot be read, or has changed.
         """
         table = checked_table(self.source, self.columns, needs_prompt=self.needs_prompt)
         if content_of(table) != self.content:
             raise UnlearningError(
                 f"{named(self.source)} has changed since it was first read, or is another file on this machine; give "
-                f"every machine the same, and leave it alone while the sweep runs"
+                f"every machine the same file, and do not change it while the sweep runs"
             )
         return table
 
@@ -63,14 +63,14 @@ class SourceExamples(SelectableExamples):
         """See ``SelectableExamples``."""
         chosen = indices if self.chosen is None else self.chosen[indices]
         some = replace(self, chosen=chosen)
-        some.__dict__["table"] = self.table  # it is there already
+        some.__dict__["table"] = self.table  # it is open already
         return some
 
     def where(self, keep: Callable[[Example], bool]) -> "SourceExamples":
         """See ``SelectableExamples``."""
         return self.select(np.flatnonzero([keep(example) for example in self]))
 
-    def _some(self, indices: range) -> "SourceExamples":
+    def _slice(self, indices: range) -> "SourceExamples":
         return self.select(np.arange(indices.start, indices.stop, indices.step))
 
     def __len__(self) -> int:
@@ -80,8 +80,8 @@ class SourceExamples(SelectableExamples):
         return self._example(self.table[int(index if self.chosen is None else self.chosen[index])])
 
     def __iter__(self) -> Iterator[Example]:
-        for start in range(0, len(self), _AT_ONCE):
-            stop = min(start + _AT_ONCE, len(self))
+        for start in range(0, len(self), _CHUNK):
+            stop = min(start + _CHUNK, len(self))
             rows: Any = slice(start, stop) if self.chosen is None else self.chosen[start:stop]
             batch = self.table[rows]
             for index in range(stop - start):
@@ -96,7 +96,7 @@ class SourceExamples(SelectableExamples):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Name the content, and which of it."""
+        """Return a hash of the source, and one of which examples were chosen."""
         chosen = None if self.chosen is None else hashlib.sha256(self.chosen.tobytes()).hexdigest()
         return {"name": label(self.source), "content": self.content, "chosen": chosen}
 
@@ -108,22 +108,22 @@ class SourceExamples(SelectableExamples):
 
 
 def label(source: SourceConfig) -> str:
-    """Name a source in the ids of its examples: ``forget.jsonl``, of which line 12 is ``forget.jsonl:12``."""
+    """Return the name of a source in the ids of its examples: line 12 of ``forget.jsonl`` is ``forget.jsonl:12``."""
     return Path(source.path).name if source.path is not None else str(source.dataset)
 
 
 def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False) -> SourceExamples:
-    """Check a source, or find in the cache that it was checked, and give what can be used of it.
+    """Return the usable examples of a source, which is read and checked unless it is cached.
 
     Args:
         source: where it is, and what its columns are.
-        where: its place in the spec.
-        needs_prompt: an example without prompt cannot be used.
+        where: its spec key, for messages.
+        needs_prompt: whether examples without a prompt are unusable.
 
     Raises:
-        UnlearningError: it cannot be read, lacks a column, holds nothing, or rows that cannot be used.
+        UnlearningError: the source cannot be read, lacks a column, is empty, or has rows that cannot be used.
     """
-    with _naming(where):
+    with _naming_setting(where):
         columns = _find_columns(source)
         table = checked_table(source, columns, needs_prompt=needs_prompt)
         problems = _problems(table)
@@ -131,13 +131,13 @@ def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False)
             _report(source, problems, where)
         if len(problems) == len(table):
             raise UnlearningError(f"{named(source)} has no example that can be used")
-    full_tensor = SourceExamples(source, columns, needs_prompt, content_of(table))
-    full_tensor.__dict__["table"] = table
-    return full_tensor.select(np.delete(np.arange(len(table)), list(problems))) if problems else full_tensor
+    examples = SourceExamples(source, columns, needs_prompt, content_of(table))
+    examples.__dict__["table"] = table
+    return examples.select(np.delete(np.arange(len(table)), list(problems))) if problems else examples
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def _naming_setting(where: str) -> Iterator[None]:
     try:
         yield
     except UnlearningError as error:
@@ -145,10 +145,10 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _find_columns(source: SourceConfig) -> Columns:
-    """Match roles with the columns that a source has. Prompts and alternates may come later than its first row."""
+    """Return the columns of a source by role. Prompts and alternates may first occur after the first row."""
     given, found = source.columns, column_names(source)
     if found is None:
-        return {}  # each of its rows says why
+        return {}  # each row has a problem, which says why
     for role, column in given.items():
         if column not in found:
             raise UnlearningError(
@@ -171,7 +171,7 @@ def _find_columns(source: SourceConfig) -> Columns:
 
 
 def _problems(table: Dataset) -> dict[int, str]:
-    """Find rows that cannot be used: {row: line and reason}, in order."""
+    """Return the rows that cannot be used, in order, each with its line and the reason."""
     found: dict[int, str] = {}
     for start, chunk in chunks(table, "problem"):
         if chunk.null_count < len(chunk):
@@ -188,7 +188,7 @@ def _problems(table: Dataset) -> dict[int, str]:
 
 
 def _repeated(keys: Indices) -> Indices:
-    """Give the places of all keys that come more than once. Takes twice the memory of the keys."""
+    """Return the positions of all keys that occur more than once. It takes twice the memory of the keys."""
     ordered = np.sort(keys)
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     return np.flatnonzero(np.isin(keys, twice)) if len(twice) else np.array([], dtype=np.int64)
@@ -200,7 +200,7 @@ def _report(source: SourceConfig, problems: Mapping[int, str], where: str) -> No
         listed.append(f"\n  ... and {len(problems) - _SHOWN} more")
     what = f"{named(source)}: {len(problems)} row{'s' * (len(problems) != 1)} cannot be used:{''.join(listed)}"
     if source.on_bad == "refuse":
-        raise UnlearningError(f"{what}\nmend them, or set on_bad: skip to leave them out")
+        raise UnlearningError(f"{what}\nrepair them, or set on_bad: skip to leave them out")
     warnings.warn(f"{where}: {what}\nleft out (on_bad: skip)", DataWarning, stacklevel=3)
 
 

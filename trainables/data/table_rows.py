@@ -1,4 +1,4 @@
-"""Rows of tables: Parquet files, and datasets of Hugging Face. Only the columns that are asked for are read."""
+"""Rows of tables: Parquet files and Hugging Face datasets. Only the columns that are asked for are read."""
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -18,43 +18,47 @@ _ROWS_AT_ONCE = 1000
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Return the columns of a file; none where it has no rows: an empty part may have any."""
+    """Return the columns of a file; empty where it has no rows, since an empty file may have any columns."""
     names = list(_streamed(path).features or ())
     return names if names and next(iter(_streamed(path, names[:1])), None) is not None else []
 
 
-def of_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
-    """Read each row, with those of the columns that the file has; it is streamed."""
+def read_parquet(path: Path, columns: Collection[str]) -> Iterator[Row]:
+    """Yield each row, with those ``columns`` that the file has. The file is streamed."""
     names = parquet_columns(path)
     if not names:
         return
-    there = [name for name in columns if name in names]
-    unread = tuple(name for name in names if name not in there)
-    for number, fields in enumerate(_streamed(path, there or names[:1]), start=1):
-        yield Row(number=number, fields=fields if there else {}, unread=unread)
+    found_columns = [name for name in columns if name in names]
+    unread = tuple(name for name in names if name not in found_columns)
+    for number, fields in enumerate(_streamed(path, found_columns or names[:1]), start=1):
+        yield Row(number=number, fields=fields if found_columns else {}, unread=unread)
 
 
 def _streamed(path: Path, columns: Sequence[str] | None = None) -> IterableDataset:
-    """Open one Parquet file. ``load_dataset`` would take its name for a pattern, and parts that differ for broken."""
-    logging.getLogger(Parquet.__module__).setLevel(logging.CRITICAL)  # it prints what it raises
+    """Open a Parquet file as a stream.
+
+    ``load_dataset`` would read its name as a glob pattern, and refuse files with different columns.
+    """
+    logging.getLogger(Parquet.__module__).setLevel(logging.CRITICAL)  # it logs what it raises
     files = DataFilesDict({"train": DataFilesList([str(path.absolute())], [])})
     parquet = Parquet(data_files=files, columns=columns, batch_size=_ROWS_AT_ONCE)
     stream = parquet.as_streaming_dataset(split="train")
-    return stream if columns is None else stream.decode(False)  # a column that tells whether there are rows may be any
+    # a column that is read only to count rows may have any type, so it is not decoded
+    return stream if columns is None else stream.decode(False)
 
 
-def of_dataset(dataset: Dataset, columns: Collection[str]) -> Iterator[Row]:
-    """Read each row, with those of the columns that the dataset has: others may be images that need a decoder."""
-    there = [name for name in columns if name in dataset.column_names]
-    for number, fields in enumerate(dataset.select_columns(there), start=1):
+def read_dataset(dataset: Dataset, columns: Collection[str]) -> Iterator[Row]:
+    """Yield each row, with those ``columns`` that the dataset has; others may be images, which need a decoder."""
+    found_columns = [name for name in columns if name in dataset.column_names]
+    for number, fields in enumerate(dataset.select_columns(found_columns), start=1):
         yield Row(number=number, fields=fields)
 
 
 def open_dataset(source: SourceConfig) -> Dataset:
-    """Load a dataset of the hub, or a folder that ``save_to_disk`` made.
+    """Return a dataset of the hub, or of a folder that ``save_to_disk`` wrote.
 
     Raises:
-        UnlearningError: it has no such split.
+        UnlearningError: the dataset has no such split.
     """
     if source.path is None:
         found: Any = load_dataset(source.dataset, source.name, revision=source.revision, split=source.split)

@@ -1,4 +1,4 @@
-"""Templates of canaries: text with fields, each a provider of Faker, filled with values that no clock changes."""
+"""Templates of canaries: text with fields, each a provider of Faker. Their values do not depend on the date."""
 
 import difflib
 from inspect import signature
@@ -11,9 +11,9 @@ from trainables.config import TemplateConfig
 from trainables.errors import UnlearningError
 
 _LATEST_S = 1_735_689_600
-"""Unix time (the first second of 2025) up to which Faker makes up dates, in place of now."""
+"""Unix time (the first second of 2025) that Faker uses in place of now, as the latest date that it makes up."""
 
-_OF_TODAY = frozenset((
+_DATE_DEPENDENT = frozenset((
     "am_pm", "credit_card_expire", "credit_card_full", "date_between", "date_between_dates", "date_of_birth",
     "date_this_century", "date_this_decade", "date_this_month", "date_this_year", "date_time_between",
     "date_time_between_dates", "date_time_this_century", "date_time_this_decade", "date_time_this_month",
@@ -21,24 +21,25 @@ _OF_TODAY = frozenset((
     "month_name", "passport_dates", "passport_dob", "passport_full", "passport_gender", "past_date",
     "past_datetime", "profile", "simple_profile", "time_delta", "time_series", "user_agent", "year",
 ))  # fmt: skip
-"""Providers whose values move with the clock, or that draw from elsewhere: other data tomorrow, another sweep."""
+"""Providers whose values depend on the date or on other sources of randomness, so that they are not reproducible."""
 _NO_TEXT = frozenset((
     "binary", "csv", "dsv", "enum", "fixed_width", "image", "json", "json_bytes", "psv", "pydict", "pyiterable",
     "pylist", "pyobject", "pyset", "pystruct", "pytuple", "tar", "tsv", "xml", "zip",
 ))  # fmt: skip
+"""Providers whose values are not plain text."""
 
 
 def fields_of(text: str) -> list[str]:
-    """List the fields of a template, ``name`` or ``name:2``, in order.
+    """Return the fields of a template, ``name`` or ``name:2``, in order.
 
     Raises:
-        UnlearningError: its braces do not match.
+        UnlearningError: the braces do not match.
     """
     return [name for _, name in _pieces(text) if name is not None]
 
 
 def fill(text: str, fake: Faker, values: dict[str, str]) -> str:
-    """Fill in a template; ``values`` has the fields that have a value already, and gets the others."""
+    """Return a template with its fields filled in. Values that ``values`` lacks are drawn and added to it."""
     filled = ""
     for literal, name in _pieces(text):
         filled += literal
@@ -50,10 +51,10 @@ def fill(text: str, fake: Faker, values: dict[str, str]) -> str:
 
 
 def check_template(template: TemplateConfig) -> None:
-    """Check that Faker can fill a template in.
+    """Check that Faker can fill in a template.
 
     Raises:
-        UnlearningError: braces that do not match, or a field that is no provider, or none to use here.
+        UnlearningError: the braces do not match, or a field is not a provider or not one that can be used.
     """
     known = _providers(Faker("en_US"))
     fields = [*fields_of(template.prompt), *fields_of(template.completion)]
@@ -65,7 +66,7 @@ def check_template(template: TemplateConfig) -> None:
                 f"template: Faker has no '{name}' for {{{name}}}; {nearest}allowed: the standard providers at "
                 f"https://faker.readthedocs.io, for example name, city, company, date, ssn; '{{{{' is a brace"
             )
-        if name in _OF_TODAY:
+        if name in _DATE_DEPENDENT:
             raise UnlearningError(
                 f"template: '{name}' gives other values on another day, and so another sweep; use date, time or "
                 f"random_int, whose values stay"
@@ -75,7 +76,7 @@ def check_template(template: TemplateConfig) -> None:
 
 
 def _pieces(text: str) -> list[tuple[str, str | None]]:
-    """Cut a template into literal texts, each with the field that follows it."""
+    """Return the literal texts of a template, each with the field that follows it."""
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Rows of one file of text: JSON, CSV, plain lines. Lines are counted from 1, and so are the objects of an array."""
+"""Rows of one text file: JSON, CSV or plain lines. Lines are counted from 1, as are the objects of an array."""
 
 import csv
 import json
@@ -17,35 +17,35 @@ TEXT_COLUMN = "text"
 """The only column of a plain text file: each of its lines."""
 _ROLES = frozenset({"prompt", "completion", "source", "target", "text", "alternate"})
 _LONGEST_FIELD = 2**26
-"""Characters of a CSV field: a quote that is never closed ends there."""
+"""Largest number of characters in a CSV field, which bounds a quote that is never closed."""
 _SEPARATORS = (",", "\t", ";")
 _LINES_BY_NAME = {".jsonl", ".ndjson"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What stands in one line, record or row."""
+    """One line of text, record of CSV, or row of a table."""
 
     number: int
-    """For a CSV record over several lines: of the first. Of several files, the rows are counted on."""
+    """Counted from 1, over all files of a source. For a CSV record over several lines, the first line."""
     fields: Mapping[str, Any]
     problem: str | None = None
-    """Why it cannot be read; then it has no fields."""
+    """Why the row cannot be read. Then it has no fields."""
     at: str | None = None
-    """Of several files: the name of its own, and the line or row in it: ``part-2.csv:7``."""
+    """File and line or row within a folder, such as ``part-2.csv:7``; None: the source is one file."""
     unread: Sequence[str] = ()
-    """Columns that were not asked for."""
+    """Columns that exist but were not asked for."""
 
 
-def of_text(path: Path) -> Iterator[Row]:
-    """Read each line as a row."""
+def read_text(path: Path) -> Iterator[Row]:
+    """Yield each line as a row."""
     with opened_text(path) as file:
         for number, text, problem in _decoded_lines(file):
             yield Row(number=number, fields={} if text is None else {TEXT_COLUMN: text}, problem=problem or None)
 
 
 def _decoded_lines(file: IO[bytes]) -> Iterator[tuple[int, str | None, str]]:
-    """Give (number, text, ""), or (number, None, problem)."""
+    """Yield (number, text, "") for each line, or (number, None, problem)."""
     for number, line in enumerate(file, start=1):
         try:
             yield number, line.decode().removesuffix("\n").removesuffix("\r"), ""
@@ -53,14 +53,14 @@ def _decoded_lines(file: IO[bytes]) -> Iterator[tuple[int, str | None, str]]:
             yield number, None, f"not UTF-8 at byte {error.start + 1} of the line"
 
 
-def of_json(source: SourceConfig, path: Path) -> Iterator[Row]:
-    """Read one object a line; or a file that is one array of objects, or one object that holds such an array.
+def read_json(source: SourceConfig, path: Path) -> Iterator[Row]:
+    """Yield the objects of a file: one a line, those of one array, or those of the only array in one object.
 
     Raises:
-        UnlearningError: it is one document, but not such a one.
+        UnlearningError: the file is one JSON document without such an array.
     """
     if _is_document(path):
-        yield from _of_document(source, path)
+        yield from _rows_of_document(source, path)
         return
     with opened_text(path) as file:
         for number, text, problem in _decoded_lines(file):
@@ -71,7 +71,7 @@ def of_json(source: SourceConfig, path: Path) -> Iterator[Row]:
 
 
 def _is_document(path: Path) -> bool:
-    """Tell whether the file is one JSON value over all its lines, by its first two that are not blank."""
+    """Return whether the file is one JSON document, judged by its first two lines that are not blank."""
     with opened_text(path) as file:
         lines = ("" if text is None else text.strip() for _, text, _ in _decoded_lines(file))
         full = (text for text in lines if text)
@@ -91,7 +91,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _of_document(source: SourceConfig, path: Path) -> Iterator[Row]:
+def _rows_of_document(source: SourceConfig, path: Path) -> Iterator[Row]:
     with opened_text(path) as file:
         content = file.read()
     try:
@@ -99,7 +99,7 @@ def _of_document(source: SourceConfig, path: Path) -> Iterator[Row]:
         value = json.loads(text)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UnlearningError(f"'{path}', line {line}: not UTF-8; mend it") from error
+        raise UnlearningError(f"'{path}', line {line}: not UTF-8; repair it") from error
     except json.JSONDecodeError as error:
         raise UnlearningError(
             f"'{path}', line {error.lineno}: not JSON: {error.msg} at column {error.colno}; give one object a line, or "
@@ -115,7 +115,7 @@ def _of_document(source: SourceConfig, path: Path) -> Iterator[Row]:
 
 
 def _objects(source: SourceConfig, path: Path, value: Any) -> Sequence[Any]:
-    """Find the rows in a document: an array, the only array of objects in an object, or an object that is one row."""
+    """Return the rows of a document: an array, the only array of objects in an object, or an object that is one row."""
     if isinstance(value, list):
         return value
     arrays = {key: inner for key, inner in value.items() if isinstance(inner, list) and _of_objects(inner)}
@@ -144,19 +144,19 @@ def _parsed(number: int, text: str) -> Row:
     return Row(number=number, fields=value)
 
 
-def of_csv(path: Path) -> Iterator[Row]:
-    """Read by RFC 4180: a header, quoted fields may hold line breaks. What is not UTF-8 comes through as surrogates.
+def read_csv(path: Path) -> Iterator[Row]:
+    """Yield the records of a CSV file (RFC 4180) with a header. Quoted fields may have line breaks.
 
-    Fields are separated by commas; in a file whose header has none, by tabs or semicolons.
+    Fields are separated by commas or, in a file whose header has none, by tabs or semicolons.
 
     Raises:
-        UnlearningError: it is no CSV, or its header names a column twice.
+        UnlearningError: the file is not CSV, or its header names a column twice.
     """
-    csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: Python knows no other
+    csv.field_size_limit(_LONGEST_FIELD)  # for the whole process: Python has no other limit
     start = 1
     try:
         with opened_text(path) as file:
-            lines = (line.decode(errors="surrogateescape") for line in file)
+            lines = (line.decode(errors="surrogateescape") for line in file)  # see ``_of_record``
             beginning = next(lines, "")
             reader = csv.reader(chain([beginning], lines), strict=True, delimiter=_separator(path, beginning))
             header = next(reader, [])
@@ -168,7 +168,7 @@ def of_csv(path: Path) -> Iterator[Row]:
                 start = reader.line_num + 1
     except csv.Error as error:
         raise UnlearningError(
-            f"'{path}', line {start}: not CSV: {error}; mend it (is a quote never closed?), or give its format"
+            f"'{path}', line {start}: not CSV: {error}; repair it (is a quote never closed?), or give its format"
         ) from error
 
 

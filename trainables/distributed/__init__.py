@@ -1,4 +1,4 @@
-"""The workers that run one trial together, and how its model is laid out over them."""
+"""The group of workers that runs one trial, and how its model is distributed over them."""
 
 import lazy_loader
 

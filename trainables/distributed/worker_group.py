@@ -1,7 +1,7 @@
-"""The processes that run one trial together: each computes its share, and one decides for all.
+"""The processes that run one trial together: each computes its share of a batch, and the leader decides for all.
 
-What depends on a clock, on storage or on chance is the leader's to decide, so that all take the same steps and none
-waits for a partner that went another way. One process alone agrees with itself and pays nothing for it.
+The leader decides what depends on a clock, on storage or on chance, so that all workers take the same steps and none
+waits for one that took another branch. For a single process this costs nothing.
 """
 
 from collections.abc import Callable
@@ -16,35 +16,35 @@ Decision = TypeVar("Decision")
 
 
 class WorkerGroup:
-    """One process, and what it would share with others."""
+    """A group of one process, and the interface of larger groups."""
 
     rank = 0
     size = 1
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process decides for the others."""
+        """Whether this process decides for the group."""
         return self.rank == 0
 
     def shard(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Give this process's part of a list that all have alike; parts differ by at most one in length."""
+        """Return this process's part of ``indices``, which all processes pass alike. Sizes differ by at most one."""
         return indices[self.rank :: self.size]
 
     def broadcast_result(self, decision: Callable[[], Decision]) -> Decision:
-        """Give the leader's answer in every process; it alone is asked. What it raises, all raise."""
+        """Call ``decision`` in the leader, and return its result in every process. All raise what it raises."""
         return decision()
 
     def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Add up the tensors of all processes, which all get the same sum, bit for bit."""
+        """Return the sum of the tensors of all processes, bit for bit the same in each."""
         return tensor
 
     def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Give every process the leader's tensor; the others pass one of its shape and type to receive it, on CPU."""
+        """Return the leader's tensor in every process. The others pass a CPU tensor of its shape and dtype to fill."""
         return tensor
 
 
 ALONE = WorkerGroup()
-"""One process that works with nobody."""
+"""The group of a single process."""
 
 
 class TorchWorkerGroup(WorkerGroup):
@@ -53,15 +53,15 @@ class TorchWorkerGroup(WorkerGroup):
     def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
-        self._group = dist.new_group(backend="gloo")  # decisions are made on CPUs, and do not wait for GPUs
+        self._group = dist.new_group(backend="gloo")  # for CPU tensors, so that decisions do not wait for GPUs
 
     def broadcast_result(self, decision: Callable[[], Decision]) -> Decision:
-        """Give the leader's answer in every process."""
+        """See ``WorkerGroup``."""
         answer: list[Any] = [None, None]
         if self.is_leader:
             try:
                 answer[0] = decision()
-            except Exception as error:  # whatever it is, the others would wait for an answer for ever
+            except Exception as error:  # whatever it is, the others must not wait for ever
                 answer[1] = error
         dist.broadcast_object_list(answer, src=0, group=self._group, device=torch.device("cpu"))
         if answer[1] is not None:
@@ -70,18 +70,18 @@ class TorchWorkerGroup(WorkerGroup):
         return result
 
     def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Add up the tensors of all processes."""
+        """See ``WorkerGroup``."""
         result = tensor.detach().cpu().clone()
         dist.all_reduce(result, group=self._group)
         return result
 
     def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Give every process the leader's tensor."""
+        """See ``WorkerGroup``."""
         received = tensor.contiguous()
         dist.broadcast(received, src=0, group=self._group)
         return received
 
 
 def current_worker_group() -> WorkerGroup:
-    """Find whom this process works with: those that it has joined by ``torch.distributed``, or nobody."""
+    """Return the group that this process has joined through ``torch.distributed``, or ``ALONE``."""
     return TorchWorkerGroup() if dist.is_initialized() and dist.get_world_size() > 1 else ALONE

@@ -1,4 +1,4 @@
-"""From texts to token ids to padded batches: tokenizers, chat templates, encoded sets."""
+"""From texts to padded batches of token ids: tokenizers, chat templates, encoded sets. No models, no losses."""
 
 import lazy_loader
 

@@ -1,5 +1,6 @@
-from .batching import IGNORE, Batch, BatchOrder, EncodedSet, Form, batches_by_length, collate, encode
+from .batches import IGNORE, Batch, BatchOrder, batches_by_length, collate
 from .chat import asks_for_the_date
+from .encoded_sets import EncodedSet, Form, encode
 from .streaming import BatchSource, StreamedSet, encode_or_stream
 from .tokenization import load_tokenizer, train_tokenizer
 

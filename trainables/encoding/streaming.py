@@ -1,4 +1,4 @@
-"""Sets that are tokenized as they are used, and those that are tokenized at once, by one protocol."""
+"""Sets that are tokenized while they are used, for data too large for memory; and the protocol of all sets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.data import Example, StoredExamples
-from trainables.encoding.batching import EncodedSet, encode
+from trainables.encoding.encoded_sets import EncodedSet, encode
 
-_AT_ONCE = 256
-"""Examples that are tokenized together where a whole set is looked through."""
+_CHUNK = 256
+"""Number of examples that are tokenized together in a pass over a whole set."""
 
 
 class BatchSource(Protocol):
-    """What training and ascent draw their batches from. ``EncodedSet`` is one, ``StreamedSet`` another."""
+    """What training and ascent draw their batches from: an ``EncodedSet`` or a ``StreamedSet``."""
 
     def __len__(self) -> int: ...
 
@@ -25,21 +25,21 @@ class BatchSource(Protocol):
         """Index of the longest example."""
 
     def select(self, indices: Sequence[int]) -> EncodedSet:
-        """Give some of the examples, tokenized, in the order of ``indices``."""
+        """Return some of the examples, tokenized, in the order of ``indices``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamedSet:
-    """Examples that are read and tokenized when they are asked for. Pickled by where they are, not by what they say."""
+    """Examples that are read and tokenized when they are asked for. Its pickle has their location, not their texts."""
 
     tokenizer: Any
     examples: StoredExamples
     options: dict[str, Any]
-    """Of ``encode``."""
+    """Options of ``encode``."""
     longest: int
     """Index of the longest example."""
     extremes: tuple[int, ...] = ()
-    """Indices of the examples of the most tokens, before the target and in it, and of the largest token id."""
+    """Indices of the examples with the most tokens (in all, before the target, in it) and with the largest token id."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -48,17 +48,17 @@ class StreamedSet:
         """Read and tokenize some of the examples, in the order of ``indices``.
 
         Raises:
-            UnlearningError: the source is not what it was.
+            UnlearningError: the source has changed.
         """
         return encode(self.tokenizer, [self.examples[index] for index in indices], **self.options)
 
 
 def encode_or_stream(tokenizer: Any, examples: Sequence[Example], **options: Any) -> BatchSource:
-    """Tokenize examples; those that are stored elsewhere later, but look through them now, some at a time.
+    """Tokenize examples. ``StoredExamples`` are only checked now, and tokenized when they are asked for.
 
     Args:
         tokenizer: of the model.
-        examples: what is to be tokenized.
+        examples: what to tokenize.
         options: of ``encode``.
 
     Raises:
@@ -68,7 +68,7 @@ def encode_or_stream(tokenizer: Any, examples: Sequence[Example], **options: Any
         return encode(tokenizer, examples, **options)
     start, rest = 0, iter(examples)
     most, at = np.full(4, -1), np.zeros(4, dtype=np.int64)
-    while some := list(islice(rest, _AT_ONCE)):
+    while some := list(islice(rest, _CHUNK)):
         sizes = _sizes(encode(tokenizer, some, **options))
         larger = sizes.max(axis=1) > most
         most[larger] = sizes.max(axis=1)[larger]
@@ -80,6 +80,6 @@ def encode_or_stream(tokenizer: Any, examples: Sequence[Example], **options: Any
 
 
 def _sizes(encoded: EncodedSet) -> npt.NDArray[np.int64]:
-    """Measure each example, [4, N]: all its tokens, those before the target, those of the target, the largest id."""
+    """Return [4, N]: each example's tokens, those before the target, those of the target, and its largest token id."""
     largest_N = np.maximum.reduceat(encoded.tokens, encoded.offsets[:-1])
     return np.stack([np.diff(encoded.offsets), encoded.target_starts_N, encoded.num_targets_N, largest_N])

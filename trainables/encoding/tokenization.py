@@ -1,16 +1,16 @@
-"""Tokenizers: trained on the data beside a model made from scratch, or a pretrained model's own."""
+"""Tokenizers: trained on the data for a model built from scratch, or loaded with a pretrained model."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from trainables.config import ModelConfig
-from trainables.encoding.boundary import special_tokens_around
 from trainables.encoding.chat import require_fixed_template
+from trainables.encoding.prompt_split import special_tokens_around
 from trainables.errors import UnlearningError
-from trainables.models import LOADING_ERRORS, cannot_load, code_of, pretrained_origin, require_findable
+from trainables.models import pretrained_tokenizer
 
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 
@@ -18,7 +18,7 @@ BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 def train_tokenizer(texts: Iterable[str], vocab_size: int, *, encoder_decoder: bool = False) -> Any:
     """Train a byte-level BPE tokenizer, which can encode any text. Deterministic in its arguments.
 
-    For encoder-decoder models it ends every text with a token of its own, as those of Transformers do.
+    For encoder-decoder models it ends every text with an EOS token, as the tokenizers of Transformers do.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -37,17 +37,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, encoder_decoder: b
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
-    """Load the tokenizer of a pretrained model, with the first token that the configuration wants.
+    """Load the tokenizer of a pretrained model, with the BOS token and chat template that the configuration asks for.
 
     Raises:
-        UnlearningError: the folder, file or hub id cannot be loaded, has no such token, or no chat template.
+        UnlearningError: the tokenizer cannot be loaded, or lacks the BOS token or chat template.
     """
-    require_findable(config)
-    name, options = pretrained_origin(config)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options, **code_of(config))
-    except LOADING_ERRORS as error:
-        raise cannot_load(config, error) from error
+    tokenizer = pretrained_tokenizer(config)
     if config.bos_token is not None:
         if config.bos_token not in tokenizer.get_vocab():
             raise UnlearningError(
@@ -66,7 +61,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
 
 
 def _begin_texts_with(tokenizer: Any, token: str) -> None:
-    """Make ``token`` the BOS token, and put it before texts in place of what the tokenizer itself puts there."""
+    """Make ``token`` the BOS token, and replace what the tokenizer puts before every text with it."""
     tokenizer.bos_token = token
     before, after = special_tokens_around(tokenizer)
     if before and before != [tokenizer.bos_token_id] and tokenizer.is_fast:

@@ -1,4 +1,4 @@
-"""Models: found, loaded, built, saved, adapted, restored and compared. No data, no losses."""
+"""Models: finding, loading, building, saving, adapting, restoring and comparing them. No data, no losses."""
 
 import lazy_loader
 

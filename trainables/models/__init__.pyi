@@ -1,43 +1,30 @@
 from . import checkpoints
 from .adapters import add_adapters, has_adapters, merged
+from .building import enable_gradient_checkpointing, random_model
 from .checkpoints import DamagedCheckpointError
 from .frozen_base import FrozenBase
-from .hub_access import reaches_the_hub, require_findable
+from .hub_access import hub_is_reachable
 from .limits import ModelLimits, adaptable_modules, limits_of, limits_of_configuration
-from .loading import (
-    LOADING_ERRORS,
-    cannot_load,
-    code_of,
-    configuration_of,
-    generation_file,
-    is_encoder_decoder,
-    load_model,
-    new_model,
-    pretrained_files,
-    pretrained_origin,
-    random_model,
-    recompute_activations,
-    save_model,
-    saved_tokenizer,
-)
-from .movement import movement_warning
+from .loading import load_model, new_model, pretrained_tokenizer, saved_tokenizer
+from .pretrained import configuration_of, is_encoder_decoder, pretrained_files, pretrained_origin
+from .saving import generation_file, save_model
 from .task_vectors import negated
+from .weight_movement import movement_warning
 from .weights import WeightsSnapshot, require_kept, snapshot
 
 __all__ = [
-    "LOADING_ERRORS",
     "DamagedCheckpointError",
     "FrozenBase",
     "ModelLimits",
     "WeightsSnapshot",
     "adaptable_modules",
     "add_adapters",
-    "cannot_load",
     "checkpoints",
-    "code_of",
     "configuration_of",
+    "enable_gradient_checkpointing",
     "generation_file",
     "has_adapters",
+    "hub_is_reachable",
     "is_encoder_decoder",
     "limits_of",
     "limits_of_configuration",
@@ -48,10 +35,8 @@ __all__ = [
     "new_model",
     "pretrained_files",
     "pretrained_origin",
+    "pretrained_tokenizer",
     "random_model",
-    "reaches_the_hub",
-    "recompute_activations",
-    "require_findable",
     "require_kept",
     "save_model",
     "saved_tokenizer",

@@ -1,6 +1,6 @@
-"""Low-rank adapters beside frozen weights, through PEFT, which is imported where there are adapters.
+"""Low-rank adapters beside frozen weights, without importing PEFT where there are none.
 
-What PEFT does is in ``peft_adapters``.
+What needs PEFT is in ``peft_adapters``.
 """
 
 import sys
@@ -20,21 +20,21 @@ _merged: Callable[[Any], Any] = Deferred("trainables.models.peft_adapters", "mer
 
 
 def has_adapters(model: Any) -> bool:
-    """Return whether a model has adapters, which alone are trained."""
-    peft = sys.modules.get("peft")  # where it was not imported, nothing can be one of its models
+    """Return whether a model has adapters. If so, only these are trained."""
+    peft = sys.modules.get("peft")  # a model of PEFT cannot exist where PEFT was not imported
     return peft is not None and isinstance(model, peft.PeftModel)
 
 
 def merged(model: Any) -> Any:
-    """Add what the adapters have learned to the weights, and take the adapters away; other models stay as they are."""
+    """Return a model with its adapters merged into its weights; models without adapters are returned as they are."""
     return _merged(model) if has_adapters(model) else model
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write the adapters alone."""
-    model.save_pretrained(folder, save_embedding_layers=False)  # whether to would be asked of the hub
+    """Write the adapters of a model to a folder, without the model."""
+    model.save_pretrained(folder, save_embedding_layers=False)  # by default PEFT asks the hub whether to
 
 
 def are_in(folder: Path) -> bool:
-    """Tell whether a folder holds adapters, and not a whole model."""
+    """Return whether a folder holds adapters, not a complete model."""
     return (folder / _FILE).exists()

@@ -1,6 +1,6 @@
-"""The checkpoint of a trajectory, or of a model in training: weights, optimizer, progress in one safetensors payload.
+"""Checkpoints of trajectories and of models in training: weights, optimizer and progress in one safetensors payload.
 
-With a checksum; no pickle.
+A checkpoint has a checksum, and no pickles.
 """
 
 import hashlib
@@ -14,19 +14,19 @@ import torch
 from trainables.distributed import ALONE, WorkerGroup, full_tensor, sharded_like
 from trainables.models.weights import named_tensors
 
-_UNSIGNED = "0" * 64
-"""Stands for the checksum while it is computed."""
+_NO_CHECKSUM = "0" * 64
+"""Placeholder in the header while the checksum is computed."""
 _TENSOR = "tensor"
-"""Key of what stands in JSON for a tensor that was in a list or dictionary; its value is the tensor's name."""
+"""Key that marks, in JSON, where a list or dictionary had a tensor; its value is the tensor's name."""
 
 
 class DamagedCheckpointError(Exception):
-    """The payload is not what was packed: truncated, changed, or not a checkpoint."""
+    """The payload was truncated or changed since it was packed, or is not a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far it has come. Batches, learning rates and dropout are functions of the step."""
+    """How far the training has come. Batches, learning rates and dropout are functions of the step."""
 
     step: int
     tokens_seen: int = 0
@@ -34,9 +34,10 @@ class Progress:
 
 
 def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, group: WorkerGroup = ALONE) -> bytes:
-    """Serialise everything that the rest of the way depends on, with the SHA-256 of every byte.
+    """Serialize everything that later steps depend on, with a SHA-256 checksum of every byte.
 
-    It says nothing of how many workers there are. All of them take part; the leader has the payload, the others none.
+    The payload does not depend on the number of workers. All must call this; the leader gets the payload, the others
+    get empty bytes.
     """
     state, values = _state(model, optimizer)
     tensors = {}
@@ -49,21 +50,21 @@ def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, group
     metadata = {
         "progress": json.dumps(asdict(progress)),
         "optimizer_scalars": json.dumps(values),
-        "optimizer_groups": json.dumps([_beside_settings(optimizer, group) for group in optimizer.param_groups]),
-        "sha256": _UNSIGNED,
+        "optimizer_groups": json.dumps([_group_state(optimizer, group) for group in optimizer.param_groups]),
+        "sha256": _NO_CHECKSUM,
     }
     payload = safetensors.torch.save(tensors, metadata=metadata)
-    return payload.replace(_UNSIGNED.encode(), hashlib.sha256(payload).hexdigest().encode(), 1)
+    return payload.replace(_NO_CHECKSUM.encode(), hashlib.sha256(payload).hexdigest().encode(), 1)
 
 
 def state_bytes(model: Any, optimizer: torch.optim.Optimizer) -> int:
-    """Give how large a checkpoint would be, but for its header."""
+    """Return the size of a checkpoint in bytes, without its header."""
     tensors, _ = _state(model, optimizer)
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _state(model: Any, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Collect the tensors (or shards of them) of model and optimizer, and the optimizer's other values, by name."""
+    """Return the tensors of model and optimizer (or their shards) and the optimizer's other values, by name."""
     tensors = {f"model.{name}": tensor.detach() for name, tensor in named_tensors(model).items()}
     values: dict[str, Any] = {}
     for index, entries in optimizer.state_dict()["state"].items():
@@ -76,7 +77,7 @@ def _state(model: Any, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torc
 
 
 def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Move the tensors out of nested lists and dictionaries, by path, and leave in JSON where they were."""
+    """Move tensors from nested lists and dictionaries into ``tensors``; return the value with marks in their place."""
     match value:
         case torch.Tensor():
             tensors[name] = value
@@ -90,7 +91,7 @@ def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) ->
 
 
 def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Put the tensors back where they were, and out of the dictionary."""
+    """Return the value with its marks replaced by the tensors, which are removed from ``tensors``."""
     match value:
         case list():
             return [_with_tensors(inner, tensors) for inner in value]
@@ -102,18 +103,18 @@ def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return value
 
 
-def _beside_settings(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> dict[str, Any]:
-    """What an optimizer keeps in a group beside its settings, which are the trial's: how many steps it took."""
+def _group_state(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> dict[str, Any]:
+    """Return the state that an optimizer keeps in a parameter group, such as a step count, without the settings."""
     return {key: value for key, value in group.items() if key != "params" and key not in optimizer.defaults}
 
 
 def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, group: WorkerGroup = ALONE) -> Progress:
-    """Restore model and optimizer in place, exactly as they were packed.
+    """Restore model and optimizer in place, exactly as they were packed, and return the progress.
 
-    The leader's payload counts; it is handed out tensor by tensor, and the other workers never hold all of it.
+    The leader's payload is used. It is broadcast tensor by tensor, so that the other workers never hold all of it.
 
     Raises:
-        DamagedCheckpointError: the payload is not what was packed; model and optimizer are untouched.
+        DamagedCheckpointError: the payload is damaged or of another model; model and optimizer are unchanged.
     """
     contents = _Contents(payload, group)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -122,12 +123,12 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, group: 
         for name, tensor in named_tensors(model).items():
             tensor.copy_(sharded_like(contents.take(f"model.{name}"), tensor))
     tensors = {}
-    for name in contents.left():
+    for name in contents.remaining():
         parameter, value = parameters[int(name.split(".")[1])], contents.take(name)
         tensors[name] = sharded_like(value, parameter) if value.shape == parameter.shape else value
     values = _with_tensors(json.loads(contents.metadata["optimizer_scalars"]), tensors)
     state: dict[int, dict[str, Any]] = {}
-    for name, value in (values | tensors).items():  # tensors that were in no list or dictionary are left
+    for name, value in (values | tensors).items():  # the tensors that are left were in no list or dictionary
         _, index, key = name.split(".", 2)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": _groups(optimizer, contents.metadata)})
@@ -135,7 +136,7 @@ def unpack(payload: bytes, model: Any, optimizer: torch.optim.Optimizer, group: 
 
 
 def _require_fitting(contents: "_Contents", model: Any, parameters: list[Any]) -> Progress:
-    """See, before anything is changed, that what was packed is of this model and its optimizer."""
+    """Require, before anything is changed, that the checkpoint fits model and optimizer; return its progress."""
     shapes = {f"model.{name}": tensor.shape for name, tensor in named_tensors(model).items()}
     found = contents.shapes()
     own = {name: shape for name, shape in found.items() if name.startswith("model.")}
@@ -145,7 +146,7 @@ def _require_fitting(contents: "_Contents", model: Any, parameters: list[Any]) -
     for name in found.keys() - own.keys():
         parts = name.split(".")
         if len(parts) < 3 or parts[0] != "optimizer" or not parts[1].isdecimal() or int(parts[1]) >= len(parameters):
-            raise DamagedCheckpointError(f"it has '{name}', which is of no optimizer of this model")
+            raise DamagedCheckpointError(f"it has '{name}', which no optimizer of this model has")
     try:
         json.loads(contents.metadata["optimizer_scalars"])
         return Progress(**json.loads(contents.metadata["progress"]))
@@ -154,17 +155,19 @@ def _require_fitting(contents: "_Contents", model: Any, parameters: list[Any]) -
 
 
 def _groups(optimizer: torch.optim.Optimizer, metadata: dict[str, str]) -> list[dict[str, Any]]:
-    """Give the optimizer's groups with its own settings, and beside them what was packed."""
+    """Return the optimizer's parameter groups: its own settings with the packed state."""
     groups = optimizer.state_dict()["param_groups"]
-    packed = json.loads(metadata.get("optimizer_groups", "null")) or [{} for _ in groups]  # the first ones have none
+    packed = json.loads(metadata.get("optimizer_groups", "null")) or [
+        {} for _ in groups
+    ]  # checkpoints of the first version have none
     return [
-        {key: value for key, value in group.items() if key == "params" or key in optimizer.defaults} | beside
-        for group, beside in zip(groups, packed, strict=True)
+        {key: value for key, value in group.items() if key == "params" or key in optimizer.defaults} | state
+        for group, state in zip(groups, packed, strict=True)
     ]
 
 
 class _Contents:
-    """What a sound payload holds: its metadata in every worker, its tensors in the leader until they are taken."""
+    """The contents of an undamaged payload: metadata in every worker; tensors in the leader, until they are taken."""
 
     def __init__(self, payload: bytes, group: WorkerGroup) -> None:
         self._group = group
@@ -180,15 +183,15 @@ class _Contents:
         return metadata, {name: (tensor.shape, tensor.dtype) for name, tensor in self._tensors.items()}
 
     def shapes(self) -> dict[str, torch.Size]:
-        """Give the shapes of all tensors, the same in all workers."""
+        """Return the shapes of all tensors, the same in all workers."""
         return {name: shape for name, (shape, _) in self._kinds.items()}
 
-    def left(self) -> list[str]:
-        """List the tensors that were not taken, in one order for all workers."""
+    def remaining(self) -> list[str]:
+        """Return the names of the tensors that were not taken, in the same order in all workers."""
         return list(self._kinds)
 
     def take(self, name: str) -> torch.Tensor:
-        """Give a tensor to all workers, which take the same ones in the same order."""
+        """Return a tensor in all workers, which must take the same tensors in the same order."""
         shape, dtype = self._kinds.pop(name)
         return self._group.broadcast(
             self._tensors.pop(name) if self._group.is_leader else torch.empty(shape, dtype=dtype)
@@ -196,7 +199,10 @@ class _Contents:
 
 
 def _checked_metadata(payload: bytes) -> dict[str, str]:
-    """Read the header's metadata: 8 bytes of little-endian length, then JSON (the safetensors format)."""
+    """Return the metadata of the header, after comparing the checksum.
+
+    The safetensors format begins with the length of its header, 8 bytes little-endian, and the header in JSON.
+    """
     try:
         length = int.from_bytes(payload[:8], "little")
         metadata: dict[str, str] = json.loads(payload[8 : 8 + length])["__metadata__"]
@@ -205,7 +211,7 @@ def _checked_metadata(payload: bytes) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(f"its header cannot be read ({error!r})") from None
     digest = hashlib.sha256(memoryview(payload)[:start])
-    digest.update(_UNSIGNED.encode())
+    digest.update(_NO_CHECKSUM.encode())
     digest.update(memoryview(payload)[start + len(signature) :])
     if digest.hexdigest().encode() != signature:
         raise DamagedCheckpointError("its checksum is wrong")

@@ -11,10 +11,10 @@ from trainables.models.weights import WeightsSnapshot
 
 
 class FrozenBase:
-    """Gives the base model's logits, for ever: without gradient or dropout, in the precision of ascent.
+    """The base model, to compute logits with: without gradients or dropout, in the precision of ascent.
 
-    A model that trains adapters is its own reference, with these turned off. For others it is a second copy, whole on
-    each worker of a team, one whose own model is cut into shards included.
+    A model with adapters serves as its own base, with the adapters turned off. Otherwise a second copy of the model is
+    kept, unsharded on each worker, even where the trained model is sharded.
     """
 
     def __init__(self, accelerator: Accelerator, model: Any, base: WeightsSnapshot) -> None:
@@ -24,7 +24,7 @@ class FrozenBase:
         self.config = self._model.config
 
     def __call__(self, **inputs: Any) -> Any:
-        """Run the model, as any model of Transformers is run."""
+        """Run the base model like any model of Transformers."""
         was_training = self._model.training
         without_adapters = nullcontext() if self._adapted is None else self._adapted.disable_adapter()
         with torch.no_grad(), self._accelerator.autocast(), without_adapters:

@@ -1,4 +1,4 @@
-"""Whether a pretrained model can be found, before libraries look for it, which takes them half a minute to give up."""
+"""Quick checks of whether a pretrained model can be found. Without them, libraries retry for half a minute."""
 
 import difflib
 import socket
@@ -10,16 +10,16 @@ from huggingface_hub import constants, is_offline_mode, try_to_load_from_cache
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
-from trainables.places import PACKAGE_PREFIX, is_path
+from trainables.paths import PACKAGE_PREFIX, is_path
 
 _TIMEOUT_S = 3.0
 _ALLOWED = "give a local folder made by save_pretrained, a GGUF file, or a hub id that this machine can reach"
 
 
-def reaches_the_hub() -> bool:
-    """Return whether asking the hub is worth it: its client tries an address without an answer for half a minute.
+def hub_is_reachable() -> bool:
+    """Return whether the Hugging Face hub answers. Its own client would retry for half a minute.
 
-    Offline mode is fast, and answers from its cache; through a proxy nothing can be told.
+    True in offline mode, in which the client answers from its cache, and behind a proxy, where it cannot be tested.
     """
     if is_offline_mode() or getproxies():
         return True
@@ -33,10 +33,10 @@ def reaches_the_hub() -> bool:
 
 
 def require_findable(config: ModelConfig) -> None:
-    """Answer at once where a path leads nowhere, or where a hub id is not on this machine and cannot be asked for.
+    """Require that a pretrained model is on this machine or that the hub answers.
 
     Raises:
-        UnlearningError: it cannot be found.
+        UnlearningError: the path does not exist, or the hub id is not cached and the hub does not answer.
     """
     name = config.pretrained
     if name is None or name.startswith(PACKAGE_PREFIX) or Path(name).exists():
@@ -49,7 +49,7 @@ def require_findable(config: ModelConfig) -> None:
     nowhere = f"model.pretrained: cannot load '{name}': there is no such folder in {Path.cwd()}, it is not in the cache"
     if is_offline_mode():
         raise UnlearningError(f"{nowhere}, and HF_HUB_OFFLINE keeps this machine from asking the hub; {_ALLOWED}")
-    if not reaches_the_hub():
+    if not hub_is_reachable():
         raise UnlearningError(f"{nowhere}, and {constants.ENDPOINT} does not answer; {_ALLOWED}")
 
 
@@ -59,7 +59,7 @@ def _is_cached(name: str, revision: str | None) -> bool:
 
 
 def _neighbours(path: Path) -> str:
-    """Say what there is beside what is missing, the nearest names first."""
+    """Return a hint, for a message, to the file or folder whose name is nearest to a missing path."""
     if not path.parent.is_dir():
         return f" (nor the folder '{path.parent}')"
     names = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]

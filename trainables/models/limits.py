@@ -1,4 +1,4 @@
-"""What a model can read: how many positions it has learned, and which token ids it has embeddings for; and its size."""
+"""What a model can read: how many positions, and which token ids; and how many parameters it has."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,59 +8,59 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from trainables.config import ModelConfig
-from trainables.models.loading import auto_class, cannot_load, code_of, needs_its_code
+from trainables.models.pretrained import auto_class, cannot_load, needs_remote_code, remote_code_option
 
-_MODULES = ("position", "wpe")
-"""Parts of the names of embeddings that hold one row for each position, ..."""
-_TENSORS = ("embed_positions", "pos_encoding")
-"""... and names of tensors that do."""
-_GROWS = ("make_weight", "make_weights")
-"""Methods of tables that are made longer as they are needed."""
+_POSITION_EMBEDDINGS = ("position", "wpe")
+"""Parts of the names of embeddings that have one row for each position."""
+_POSITION_TENSORS = ("embed_positions", "pos_encoding")
+"""Names of tensors that have one row for each position."""
+_GROW_METHODS = ("make_weight", "make_weights")
+"""Methods of embeddings that grow as longer sequences need them."""
 _ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention, Conv1D)
-"""Kinds of modules that PEFT puts low-rank adapters beside."""
-_ELSEWHERE = ("vision", "visual", "image", "audio")
-"""Parts of the names of towers that read no text."""
-_SETTINGS = {"mpt": "max_seq_len"}
-"""Settings that bound the length where there is no table, by ``model_type``."""
+"""Kinds of modules that PEFT can add low-rank adapters to."""
+_NOT_TEXT = ("vision", "visual", "image", "audio")
+"""Parts of the names of modules that read no text."""
+_LENGTH_SETTINGS = {"mpt": "max_seq_len"}
+"""Settings that bound the length where there is no position embedding, by ``model_type``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLimits:
-    """Bounds of what a model can be given; None where it has none, as with relative or rotary positions."""
+    """Bounds of a model's input; None where there is no bound, as with relative or rotary positions."""
 
     positions: int | None
     """Longest sequence that a causal model, or the encoder of an encoder-decoder, can read, in tokens."""
     target_positions: int | None
     """Longest target of an encoder-decoder, in tokens."""
     ids: int | None
-    """Rows of the embedding that reads: token ids lie below."""
+    """Rows of the input embedding; every token id must be lower."""
     target_ids: int | None
-    """The same of the decoder, and of the output: whichever has fewer rows."""
+    """The same for targets: the rows of the decoder's embedding or of the output matrix, whichever are fewer."""
     parameters: int | None = None
-    """How many there are; shared ones once. None: it is not known."""
+    """Number of parameters, tied ones counted once. None: unknown."""
 
 
 def limits_of(network: Any) -> ModelLimits:
-    """Find the limits of a model, which may be on the ``meta`` device."""
+    """Return the limits of a model, which may be on the ``meta`` device."""
     apart = network.config.is_encoder_decoder
-    lengths: dict[bool, list[int]] = {False: [], True: []}  # by whether it is the decoder's
+    lengths: dict[bool, list[int]] = {False: [], True: []}  # key: whether it is of the decoder
     for name, length in _position_tables(network):
         lengths[apart and "decoder" in name.split(".")].append(length)
-    read, written = _rows(network)
+    input_rows, target_rows = _rows(network)
     return ModelLimits(
         positions=min(lengths[False], default=None),
         target_positions=min(lengths[True], default=None),
-        ids=read,
-        target_ids=written,
+        ids=input_rows,
+        target_ids=target_rows,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
     )
 
 
 def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
-    """Find the limits of a model that is not loaded, from its configuration: it is built without weights.
+    """Return the limits of a model from its configuration. The model is built without weights.
 
     Raises:
-        UnlearningError: it takes Python code that comes with the model, which may not run.
+        UnlearningError: building it needs Python code that comes with the model, which may not run.
     """
     network = _without_weights(configuration, model)
     if network is None:
@@ -70,10 +70,10 @@ def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimi
 
 
 def adaptable_modules(configuration: Any, model: ModelConfig) -> dict[str, str]:
-    """Name the modules of a model that adapters can stand beside, and their classes; none where it cannot be built.
+    """Return the modules that can have adapters, with their classes; empty where the model cannot be built.
 
     Raises:
-        UnlearningError: as ``limits_of_configuration``.
+        UnlearningError: see ``limits_of_configuration``.
     """
     network = _without_weights(configuration, model)
     modules = () if network is None else network.named_modules()
@@ -81,37 +81,37 @@ def adaptable_modules(configuration: Any, model: ModelConfig) -> dict[str, str]:
 
 
 def _without_weights(configuration: Any, model: ModelConfig) -> Any | None:
-    """Build a model on the ``meta`` device; None: its architecture needs real tensors to be built."""
+    """Return a model on the ``meta`` device; None: it cannot be built without real tensors."""
     try:
         with torch.device("meta"):
-            return auto_class(configuration.is_encoder_decoder).from_config(configuration, **code_of(model))
-    except Exception as error:  # whatever building raises there; workers look again
-        if needs_its_code(model, error):
+            return auto_class(configuration.is_encoder_decoder).from_config(configuration, **remote_code_option(model))
+    except Exception as error:  # whatever building raises; workers check again with the real model
+        if needs_remote_code(model, error):
             raise cannot_load(model, error) from error
         return None
 
 
 def _position_tables(network: Any) -> list[tuple[str, int]]:
-    """List tables of learned or precomputed absolute positions, by name, with the longest sequence each allows."""
+    """Return the tables of absolute positions, learned or computed, by name and with the longest sequence of each."""
     found = []
     for name, module in network.named_modules():
-        if any(tower in name for tower in _ELSEWHERE):
+        if any(tower in name for tower in _NOT_TEXT):
             continue
         if isinstance(module, nn.Embedding) and _holds_positions(module, name.rpartition(".")[2]):
             found.append((name, module.num_embeddings - _rows_before_the_first(module)))
-        tensors = {own: getattr(module, own, None) for own in _TENSORS}
+        tensors = {own: getattr(module, own, None) for own in _POSITION_TENSORS}
         found += [(f"{name}.{own}", len(held)) for own, held in tensors.items() if isinstance(held, torch.Tensor)]
-    setting = _SETTINGS.get(network.config.model_type)
+    setting = _LENGTH_SETTINGS.get(network.config.model_type)
     return [*found, (setting, getattr(network.config, setting))] if setting is not None else found
 
 
 def _holds_positions(table: nn.Embedding, name: str) -> bool:
-    absolute = any(part in name for part in _MODULES) and "relative" not in name
-    return absolute and not any(hasattr(table, method) for method in _GROWS)
+    absolute = any(part in name for part in _POSITION_EMBEDDINGS) and "relative" not in name
+    return absolute and not any(hasattr(table, method) for method in _GROW_METHODS)
 
 
 def _rows_before_the_first(table: nn.Embedding) -> int:
-    """Count the rows that stand before that of the first position: OPT's and BART's two, or RoBERTa's padding."""
+    """Return the number of rows before that of the first position: two in OPT and BART, the padding row in RoBERTa."""
     offset = getattr(table, "offset", None)
     if isinstance(offset, int):
         return offset
@@ -119,13 +119,13 @@ def _rows_before_the_first(table: nn.Embedding) -> int:
 
 
 def _rows(network: Any) -> tuple[int | None, int | None]:
-    """Return the rows of what reads token ids, and of what the target's ids index: decoder and output."""
-    read = _rows_of(_embedding(network))
-    written = [_rows_of(network.get_output_embeddings())]
+    """Return the number of rows for input ids, and of those for target ids (of decoder and output matrix)."""
+    input_rows = _rows_of(_embedding(network))
+    target_rows = [_rows_of(network.get_output_embeddings())]
     if network.config.is_encoder_decoder:
-        read = _rows_of(_embedding(network.get_encoder())) or read
-        written.append(_rows_of(_embedding(network.get_decoder())))
-    return read, min((rows for rows in written if rows is not None), default=read)
+        input_rows = _rows_of(_embedding(network.get_encoder())) or input_rows
+        target_rows.append(_rows_of(_embedding(network.get_decoder())))
+    return input_rows, min((rows for rows in target_rows if rows is not None), default=input_rows)
 
 
 def _embedding(part: Any) -> Any:

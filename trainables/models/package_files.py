@@ -1,4 +1,4 @@
-"""Files of installed Python packages, by ``package:NAME/file``. No package is imported to find them."""
+"""Files of installed Python packages, named ``package:NAME/file``. The packages are not imported."""
 
 from collections.abc import Iterable
 from importlib.machinery import PathFinder
@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from trainables.errors import UnlearningError
-from trainables.places import PACKAGE_PREFIX
+from trainables.paths import PACKAGE_PREFIX
 
 
 def package_file(name: str) -> Path | None:
-    """Find the file that ``package:NAME/file`` names; None: the name is not of this form.
+    """Return the path of the file that ``package:NAME/file`` names; None: the name is not of this form.
 
     Raises:
-        UnlearningError: the name is malformed or leads out of the package; or the package is not installed.
+        UnlearningError: the name is malformed or leads out of the package, or the package is not installed.
     """
     if not name.startswith(PACKAGE_PREFIX):
         return None
@@ -35,11 +35,11 @@ def package_file(name: str) -> Path | None:
 
 
 def _folders(package: str) -> list[str]:
-    """Find a package's folders step by step: ``find_spec`` of a dotted name would import what is before the dot."""
+    """Return the folders of a package, looked up part by part: ``find_spec`` of a dotted name would import parents."""
     first, *inner = package.split(".")
     try:
         folders = _within(find_spec(first))
-    except ValueError:  # a module that was made by hand
+    except ValueError:  # a module without a spec
         return []
     for part in inner:
         folders = _within(PathFinder.find_spec(part, folders))

@@ -1,4 +1,4 @@
-"""What is done with adapters by PEFT, whose import takes as long as PyTorch's: see ``adapters``, which loads it."""
+"""Adapters made, loaded and merged by PEFT. Importing it takes as long as PyTorch, so ``adapters`` imports it late."""
 
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,20 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from trainables.config import LoraConfig
 from trainables.errors import UnlearningError
-from trainables.models.ties import settle_ties, shared_names
-from trainables.torch_streams import torch_stream
+from trainables.models.tied_weights import shared_names, sync_tied_weights
+from trainables.torch_seeding import seeded_torch
 
 
 def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
-    """Freeze a model and put adapters beside its weights that change nothing yet: A random of ``seed``, B zero.
+    """Freeze a model and add adapters that change nothing yet: matrix A is random by ``seed``, B is zero.
 
     Raises:
-        UnlearningError: the model has none of the modules named.
+        UnlearningError: the model has none of the named modules.
     """
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules)
     try:
-        with torch_stream(seed, "adapters"):
+        with seeded_torch(seed, "adapters"):
             adapted = peft.get_peft_model(model, config)
     except ValueError as error:
         raise UnlearningError(
@@ -34,11 +34,12 @@ def add_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Any:
 
 
 def _untie(model: Any) -> None:
-    """Give each adapted matrix a tensor of its own: of one that is tied, what is learned beside it here is not learned
-    there, and merging would put it into both.
+    """Untie every adapted matrix: give it a tensor of its own.
+
+    Of two tied matrices only one may have an adapter, and merging that adapter would change both.
 
     Raises:
-        UnlearningError: others would stay tied to it, which cannot be.
+        UnlearningError: the adapted matrix is one that others are tied to, so that they cannot be separated.
     """
     base = model.get_base_model()
     ties = base.get_expanded_tied_weights_keys(all_submodels=True)
@@ -50,30 +51,30 @@ def _untie(model: Any) -> None:
         if len(others) > 1 and name.replace(".base_layer.", ".") in ties.values():
             modules = ", ".join(other.rpartition(".")[0] for other in others)
             raise UnlearningError(
-                f"model.lora: target_modules name '{name.partition('.base_layer.')[0]}', whose matrix is that of "
-                f"{modules}; name those of them that are to learn instead"
+                f"model.lora: target_modules name '{name.partition('.base_layer.')[0]}', whose matrix is shared "
+                f"with {modules}; name those of these modules that are to be trained instead"
             )
         if others or any(shared[name] == shared[other] for other in adapted - {name}):
             module, _, attribute = name.rpartition(".")
             weight = base.get_parameter(name)
             own = torch.nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
             setattr(base.get_submodule(module), attribute, own)
-    settle_ties(base)
+    sync_tied_weights(base)
 
 
 def merged(model: Any) -> Any:
-    """Add what the adapters have learned to the weights, and take the adapters away."""
+    """Return the model with its adapters merged into its weights and removed."""
     config = model.get_base_model().config
     tied = getattr(config, "tie_word_embeddings", None)
-    full_tensor = model.merge_and_unload()
+    plain = model.merge_and_unload()
     if tied is not None:
-        config.tie_word_embeddings = tied  # PEFT takes it away from an encoder and a decoder that are still tied
-    settle_ties(full_tensor)
-    return full_tensor
+        config.tie_word_embeddings = tied  # PEFT unsets it even if encoder and decoder are still tied
+    sync_tied_weights(plain)
+    return plain
 
 
 def load(model: Any, folder: Path) -> Any:
-    """Merge the adapters of a folder into the model that they were trained beside."""
+    """Return the model with the adapters of a folder, which were trained beside it, merged into its weights."""
     adapted = PeftModel.from_pretrained(model, folder)
     _untie(adapted)
     return merged(adapted)

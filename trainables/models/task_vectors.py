@@ -1,4 +1,4 @@
-"""Negation of what a model has learned since it was the base model (Ilharco et al. 2023, arXiv 2212.04089)."""
+"""Task vector negation: subtracting what a model has learned (Ilharco et al. 2023, arXiv 2212.04089)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from trainables.models.weights import WeightsSnapshot, named_tensors
 
 @contextmanager
 def negated(model: Any, base: WeightsSnapshot, scale: float) -> Iterator[None]:
-    """Make the model base - scale * (model - base) in place; afterwards it is as it was, bit for bit.
+    """Change the model to base - scale * (model - base) in a block, and restore it bit for bit afterwards.
 
-    Adapters are a product B A that is zero at first: there B is negated, which negates the product.
+    Adapters are a product B A that begins as zero: there B is negated, which negates the product.
 
     Args:
-        model: by its own names, whole or this worker's shards of it.
-        base: where it started.
-        scale: of the task vector that is subtracted.
+        model: the unwrapped model or this worker's shards of it.
+        base: the model before it learned.
+        scale: factor of the task vector that is subtracted.
     """
     learned = {name: tensor.detach().clone() for name, tensor in _negatable(model, base).items()}
     with torch.no_grad():
@@ -36,7 +36,7 @@ def negated(model: Any, base: WeightsSnapshot, scale: float) -> Iterator[None]:
 
 
 def _negatable(model: Any, base: WeightsSnapshot) -> dict[str, torch.Tensor]:
-    """Pick what a task vector consists of. A sharded model may have other tensors after each pass."""
+    """Return the tensors of the task vector. A sharded model may have other tensor objects after each pass."""
     only_b = has_adapters(model)
     return {
         name: tensor

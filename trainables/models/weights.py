@@ -1,4 +1,4 @@
-"""The state of a model: what it consists of, a copy that workers share, and putting it back."""
+"""The state of a model: its tensors, and snapshots of them that workers share, build models from and restore."""
 
 import warnings
 from dataclasses import dataclass, field, replace
@@ -12,17 +12,18 @@ from transformers import GenerationConfig
 from trainables.config import LoraConfig, ModelConfig
 from trainables.distributed import sharded_like
 from trainables.models.adapters import add_adapters, has_adapters
-from trainables.models.loading import build_model, load_model
-from trainables.models.sameness import differences, equal, probe_logits, require_same
-from trainables.models.ties import share_as, shared_names
+from trainables.models.building import build_model
+from trainables.models.comparison import differences, equal, probe_logits, require_same
+from trainables.models.loading import load_model
+from trainables.models.tied_weights import shared_names, tie_parameters_as
 
 
 def named_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """Everything of a model's state that ascent or training may change: parameters and persistent buffers.
+    """Return all tensors that training may change, by name: parameters and persistent buffers; tied weights once.
 
-    Tied weights are there once. Of a model with adapters, they alone.
+    Of a model with adapters, only the adapters.
     """
-    state = model.state_dict()  # first: a sharded model that kept layers whole after a forward pass shards them again
+    state = model.state_dict()  # before the rest: it shards layers again that a forward pass has gathered
     if has_adapters(model):
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     parameters = dict(model.named_parameters())
@@ -31,7 +32,7 @@ def named_tensors(model: Any) -> dict[str, torch.Tensor]:
 
 
 def arrays_of(tensors: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
-    """Copy tensors into NumPy arrays; bfloat16, which NumPy lacks, as integers of the same bits."""
+    """Return copies of tensors as NumPy arrays; bfloat16, which NumPy lacks, as integers of the same bits."""
     return {name: _bits(tensor.detach().cpu()).numpy().copy() for name, tensor in tensors.items()}
 
 
@@ -40,9 +41,9 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _tensor(array: npt.NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
-    """Give a tensor in the memory of an array, which is only read."""
+    """Return a tensor in the memory of an array. It must not be written to."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and is not written to
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
         value = torch.from_numpy(array)
     return value.view(torch.bfloat16) if dtype is torch.bfloat16 else value
 
@@ -55,32 +56,32 @@ def _copy_in_place(arrays: dict[str, npt.NDArray[Any]], tensors: dict[str, torch
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSnapshot:
-    """A model's state as NumPy arrays: shared by all workers of a node through Ray's object store, without copies."""
+    """A model's state as NumPy arrays, which Ray's object store shares among the workers of a node without copying."""
 
     arrays: dict[str, npt.NDArray[Any]]
     """Parameters and buffers that are saved with a model."""
     constants: dict[str, npt.NDArray[Any]]
-    """Buffers that are not saved: what the architecture makes of itself."""
+    """Buffers that are not saved with a model, since its class computes them."""
     dtypes: dict[str, torch.dtype]
-    """Of all of these."""
+    """Dtypes of all of these."""
     shared: dict[str, str]
-    """Which parameters are one tensor: see ``ties.shared_names``."""
+    """Tied parameters: see ``tied_weights.shared_names``."""
     architecture: dict[str, Any]
-    """The Transformers configuration to rebuild the model from."""
+    """The Transformers configuration to build the model from, as plain data."""
     model: ModelConfig | None = None
-    """Where code of the model's own is found, if it has any."""
+    """Where the model came from; needed if it has code of its own."""
     dtype: torch.dtype = torch.float32
     attention: str | None = None
     generation: dict[str, Any] = field(default_factory=dict)
-    """How the model writes texts, by Transformers' names."""
+    """Settings of Transformers for generating text."""
     generation_file: bytes | None = None
-    """The same as whoever made the model wrote it, for those that get the model."""
+    """The model's original ``generation_config.json``, to be exported with it."""
     lora: LoraConfig | None = None
     adapters: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    """Adapters as ascent starts with them: they change nothing yet."""
+    """Adapters before ascent, when they change nothing yet."""
 
     def build(self) -> Any:
-        """Build a model of this architecture with these weights. No random weights are drawn before."""
+        """Return a model of this architecture with these weights. No random weights are drawn."""
         model = self._build_base()
         _copy_in_place(self.arrays, named_tensors(model))
         if self.lora is not None:
@@ -89,7 +90,7 @@ class WeightsSnapshot:
         return model
 
     def view(self) -> Any:
-        """Build the base model in the memory of the arrays, which must not be written to."""
+        """Return the base model in the memory of the arrays. It must not be written to."""
         model = self._build_base()
         for name, tensor in named_tensors(model).items():
             tensor.data = _tensor(self.arrays[name], tensor.dtype)
@@ -99,8 +100,8 @@ class WeightsSnapshot:
         model = build_model(self.architecture, self.model, dtype=self.dtype, attention=self.attention)
         if self.generation:
             model.generation_config = GenerationConfig.from_dict(self.generation)
-        require_same(model, self._unlike(model), "rebuilding it from its configuration")
-        share_as(model, self.shared)
+        require_same(model, self._different_parameters(model), "rebuilding it from its configuration")
+        tie_parameters_as(model, self.shared)
         for name, tensor in (dict(model.named_parameters()) | dict(model.named_buffers())).items():
             if name in self.dtypes and tensor.dtype is not self.dtypes[name]:
                 tensor.data = tensor.data.to(self.dtypes[name])
@@ -109,8 +110,8 @@ class WeightsSnapshot:
             setattr(model.get_submodule(module), attribute, _tensor(array, self.dtypes[name]).clone())
         return model
 
-    def _unlike(self, model: Any) -> list[str]:
-        """List the parameters that a model lacks, has beyond these, or has in another shape."""
+    def _different_parameters(self, model: Any) -> list[str]:
+        """Return, as sentences, the parameters that a model lacks, has in addition, or has in another shape."""
         shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters(remove_duplicate=False)}
         mine = {name: self.arrays[first].shape for name, first in self.shared.items()}
         return [
@@ -121,11 +122,11 @@ class WeightsSnapshot:
         ]
 
     def start(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        """Give a tensor as ascent starts with it, in memory that is only read."""
+        """Return a tensor as it is before ascent. It must not be written to."""
         return _tensor((self.adapters if name in self.adapters else self.arrays)[name], dtype)
 
     def restore(self, model: Any) -> None:
-        """Copy into the model, or this worker's shards of it, what ascent changes. The arrays are only read."""
+        """Reset what ascent changes in a model, or in this worker's shards of it."""
         _copy_in_place(self.adapters if has_adapters(model) else self.arrays, named_tensors(model))
 
 
@@ -138,21 +139,21 @@ def snapshot(
     generation_file: bytes | None = None,
     device: torch.device | None = None,
 ) -> WeightsSnapshot:
-    """Copy a model's weights and configuration. With ``lora``, ascent will train adapters beside them.
+    """Return a snapshot of a model's weights and configuration. With ``lora``, ascent will train adapters.
 
-    What is built from the copy is proved to be this model: its names, shapes, dtypes, ties, buffers, and its logits of
-    a few tokens, bit for bit.
+    A model is built from the snapshot and compared with the original: names, shapes, dtypes, ties, buffers, and the
+    logits of a few tokens must be equal, bit for bit.
 
     Args:
         model: without adapters.
-        attention: its implementation, if that was chosen.
-        lora: adapters that are to be trained.
-        origin: where the model came from, for one with code of its own.
-        generation_file: how it writes texts by itself, as whoever made it wrote it.
-        device: where both are run for that, one after the other; None: where the model is.
+        attention: the attention implementation, if the user chose it.
+        lora: adapters to train.
+        origin: where the model came from; needed if it has code of its own.
+        generation_file: its original ``generation_config.json``.
+        device: where both models are run for the comparison, one after the other; None: where the model is.
 
     Raises:
-        UnlearningError: the rebuilt model is another one; or has none of the modules that adapters were asked for.
+        UnlearningError: the rebuilt model differs, or the model has none of the modules that adapters are asked for.
     """
     state = named_tensors(model)
     constants = {name: buffer for name, buffer in model.named_buffers() if name not in state}
@@ -188,10 +189,10 @@ def _require_rebuilt(model: Any, taken: WeightsSnapshot, device: torch.device) -
 
 
 def require_kept(model: Any, folder: Path, config: ModelConfig) -> None:
-    """See that a folder written by ``save_model`` holds all of a model; of one with adapters, which are few, nothing.
+    """Require that a folder written by ``save_model`` loads as the same model. Adapters are not checked.
 
     Raises:
-        UnlearningError: another model is loaded from it.
+        UnlearningError: the loaded model differs.
     """
     if not has_adapters(model):
         kept, _ = load_model(folder, config)

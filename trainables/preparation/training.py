@@ -12,13 +12,19 @@ from trainables.data import Example
 from trainables.encoding import BatchOrder, StreamedSet, collate, encode_or_stream
 from trainables.errors import UnlearningError
 from trainables.metrics import score_batch
-from trainables.models import DamagedCheckpointError, add_adapters, checkpoints, new_model, recompute_activations
+from trainables.models import (
+    DamagedCheckpointError,
+    add_adapters,
+    checkpoints,
+    enable_gradient_checkpointing,
+    new_model,
+)
 from trainables.preparation.baselines import form_of
 from trainables.preparation.checks import require_usable
 from trainables.preparation.training_state import TOLD_EVERY_S, TrainingState
 from trainables.records import CheckpointStore
 from trainables.seeding import derive_seed
-from trainables.torch_streams import torch_stream
+from trainables.torch_seeding import seeded_torch
 
 
 class Training:
@@ -53,7 +59,7 @@ class Training:
         if model.pretrained is not None and model.lora is not None:
             network = add_adapters(network, model.lora, seed=seed)
         if model.gradient_checkpointing:
-            recompute_activations(network)
+            enable_gradient_checkpointing(network)
         optimizer = torch.optim.AdamW(
             [parameter for parameter in network.parameters() if parameter.requires_grad],
             lr=preparation.learning_rate,
@@ -86,7 +92,7 @@ class Training:
         warm = min(1.0, step / recipe.warmup_steps) if recipe.warmup_steps else 1.0
         for group in self._optimizer.param_groups:
             group["lr"] = recipe.learning_rate * warm
-        with torch_stream(self._seed, "dropout", step):
+        with seeded_torch(self._seed, "dropout", step):
             chosen = self._encoded.select(self._order.indices(step).tolist())
             batch = collate(chosen, range(len(chosen)), device=self._accelerator.device)
             loss = score_batch(self._network, batch).nll_per_token()

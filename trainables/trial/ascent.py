@@ -12,7 +12,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import WorkerGroup, full_tensor
 from trainables.models import WeightsSnapshot, checkpoints, movement_warning, negated
 from trainables.optim import build_optimizer, curvature, learning_rate_at
-from trainables.torch_streams import torch_stream
+from trainables.torch_seeding import seeded_torch
 from trainables.trial.batch_plan import AscentData, BatchPlan, MicroBatch, StepBatch
 
 
@@ -96,7 +96,7 @@ class Ascent:
         undivided = len(step.parts) * self._group.size if self._config.compat is None else 1
         if curvature.is_due(self._optimizer.optimizer, number):
             self._estimate_curvature(number, step)
-        with torch_stream(self._seed, "dropout", number, *self._dropout_stream):
+        with seeded_torch(self._seed, "dropout", number, *self._dropout_stream):
             for micro_batch in step.micro_batches(self._accelerator.device):
                 with self._accelerator.accumulate(self._model):
                     loss = self._loss(step, micro_batch)
@@ -133,7 +133,7 @@ class Ascent:
 
         It is the curvature of the forget batch's likelihood (``trainables.optim.curvature``).
         """
-        with torch_stream(self._seed, "curvature", number, *self._dropout_stream):
+        with seeded_torch(self._seed, "curvature", number, *self._dropout_stream):
             for indices, _ in step.parts:
                 with self._accelerator.accumulate(self._model):
                     loss = curvature.drawn_nll(

@@ -10,7 +10,7 @@ import torch
 
 from trainables.distributed import build_accelerator, current_worker_group, share_model
 from trainables.metrics import NonFiniteEvaluationError, evaluate
-from trainables.models import FrozenBase, recompute_activations
+from trainables.models import FrozenBase, enable_gradient_checkpointing
 from trainables.objectives import OBJECTIVES, check_objective
 from trainables.records import EvaluationRecord, ExampleRecord, Trial
 from trainables.trial.ascent import Ascent
@@ -31,7 +31,7 @@ class Engine:
         torch.set_num_threads(workload.threads)  # after Accelerate, which has a number of its own for CPUs
         model = workload.base.build()
         if workload.gradient_checkpointing:
-            recompute_activations(model)
+            enable_gradient_checkpointing(model)
         self.model = share_model(self.accelerator, model)
         self._of_base: dict[str, Evaluated | None] = {}
         """The base model's evaluation by forget set; None: a metric is not finite."""

@@ -166,8 +166,9 @@ EVERYWHERE = {
         ("preparation.batch_size=5000",), ("preparation.batch_size: 5000, and an epoch has 108 examples",),
     ),
     "too short a limit": (("data.max_tokens=3",), ("data.heldout: example '", "tokens, above data.max_tokens = 3")),
-    "a file that is not there": (
-        ("data.heldout_source={path: nosuch.jsonl}",), ("data.heldout_source: '", "/nosuch.jsonl' is not there; give"),
+    "a file that does not exist": (
+        ("data.heldout_source={path: nosuch.jsonl}",),
+        ("data.heldout_source: '", "/nosuch.jsonl' does not exist; give"),
     ),
     "more measured than there is": (
         ("data.retain_source={path: FOLDER/retain.parquet}", "data.retain=null", "data.retain_evaluation=61"),

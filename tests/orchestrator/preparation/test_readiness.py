@@ -59,7 +59,7 @@ MODELS = {
     "positions": (None, ("data.heldout: example '", "tokens, special tokens", "12 positions (model.architecture)")),
     "vocabulary": (small_vocabulary, ("data.heldout: example '", "token id 29", "ids 0 to 289 (model.pretrained)")),
     "weights": (broken_weights, ("1 of 16 weights of 'model.norm.weight' are NaN or infinite",)),
-    "first token": (without_bos, ("data.heldout: example '", "there is nothing to score its first token by")),
+    "first token": (without_bos, ("data.heldout: example '", "there is nothing to predict its first token from")),
 }
 
 
@@ -260,7 +260,7 @@ def test_what_goes_together_is_not_refused():
 
 def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
     monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: True)
-    monkeypatch.setattr("trainables.models.loading.AutoConfig.from_pretrained", out_of_reach)
+    monkeypatch.setattr("trainables.models.pretrained.AutoConfig.from_pretrained", out_of_reach)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = look_at(make_spec(model=hub)).unchecked
     assert said is not None

@@ -1,4 +1,4 @@
-"""Configurations refuse what they do not know, and never change."""
+"""Configurations refuse unknown keys, and cannot be changed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Canaries: distinct, of one kind with their population, and the same on every day."""
+"""Canaries: distinct, of the same kind as their population, and the same on every day."""
 
 import re
 import sys
@@ -44,7 +44,7 @@ def test_for_an_encoder_every_canary_has_a_source_of_its_own(name):
 
 @pytest.mark.parametrize("name", sorted(CANARIES))
 def test_examples_and_population_are_of_one_kind(name):
-    """Their first and last halves have the same lengths, to sampling."""
+    """The mean lengths of the first and the last half are equal up to sampling."""
     canaries = make(name, 100)
     first, last = (sum(len(c.text) for c in half) / 50 for half in (canaries[:50], canaries[50:]))
     assert first == pytest.approx(last, rel=0.1)
@@ -133,9 +133,9 @@ def test_a_template_that_cannot_be_filled_in_is_refused(completion, message):
 
 
 def test_no_field_that_is_allowed_gives_other_values_tomorrow(monkeypatch):
-    """Faker's clock is moved on by years; every provider that is not refused must not notice."""
+    """Faker's clock is moved by years, which must not change the values of providers that are allowed."""
     fake = Faker("en_US")
-    names = sorted(templates._providers(fake) - templates._OF_TODAY)
+    names = sorted(templates._providers(fake) - templates._DATE_DEPENDENT)
     assert len(names) > 150
 
     def values():

@@ -1,4 +1,4 @@
-"""The corpus: distinct texts of the asked length, in a fixed order."""
+"""The corpus: distinct texts of the configured length, in a fixed order."""
 
 import pytest
 

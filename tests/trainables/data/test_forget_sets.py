@@ -1,12 +1,11 @@
-"""Which example lands in which set: disjoint, of the asked sizes, repeatable."""
+"""The sets of examples: disjoint, of the configured sizes, reproducible."""
 
 import itertools
 
 import pytest
 
 from trainables.config import CorpusConfig, DataConfig
-from trainables.data import Example, build_datasets
-from trainables.data import allocation as decks
+from trainables.data import Example, allocation, build_datasets
 from trainables.data.canaries import CANARIES
 from trainables.data.corpora import load_corpus
 from trainables.errors import UnlearningError
@@ -29,7 +28,7 @@ SETS = {
 @pytest.fixture(autouse=True)
 def _small_corpus(monkeypatch):
     corpus = [Example(example_id=f"c-{i:03d}", prompt="", completion=f"text number {i}") for i in range(80)]
-    monkeypatch.setattr(decks, "load_corpus", lambda config, encoder_decoder: corpus)
+    monkeypatch.setattr(allocation, "load_corpus", lambda config, encoder_decoder: corpus)
 
 
 def data(seed=0, **fields):
@@ -72,7 +71,7 @@ def test_an_overlap_between_two_canary_sets_is_refused(monkeypatch):
     fixed = itertools.cycle([("", f"canary {i}") for i in range(11)])
     monkeypatch.setitem(CANARIES, "random_characters", lambda fake, given: next(fixed))
     twice = dict.fromkeys(("noise", "more_noise"), SETS["noise"])
-    with pytest.raises(UnlearningError, match=r"stands in both 'noise\.\w+' \(as noise-0000\d\d\) and 'more_noise"):
+    with pytest.raises(UnlearningError, match=r"is in both 'noise\.\w+' \(as noise-0000\d\d\) and 'more_noise"):
         build_datasets(data(forget_sets=twice))
 
 
@@ -173,7 +172,7 @@ def test_shuffled_texts_come_from_what_no_set_uses_and_leave_the_others_as_they_
 
 
 def test_the_data_of_earlier_versions_are_the_same():
-    """Pinned: another hash would make every sweep there is another sweep."""
+    """The hash is pinned: a change would make every existing sweep a different one."""
     demo = {
         "verses": {"distribution": "in", "size": 32, "population": 96},
         "personal_data": {
@@ -185,6 +184,6 @@ def test_the_data_of_earlier_versions_are_the_same():
         retain=1000, heldout=96, corpus={"source": "scripture", "min_words": 6, "max_words": 12}, forget_sets=demo
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decks, "load_corpus", load_corpus)
+        patch.setattr(allocation, "load_corpus", load_corpus)
         found = build_datasets(config).content_hash()
     assert found == "81774d2ee5d5852ab97db6410290527423e4e83b3605834708e8095537c98ee1"

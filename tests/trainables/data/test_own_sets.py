@@ -1,4 +1,4 @@
-"""Sets from users' own files: which example lands where, and that no text lands twice."""
+"""Sets from users' own files: every set has its examples, and no text is in two sets."""
 
 import itertools
 
@@ -84,7 +84,7 @@ def test_the_retain_set_is_not_in_memory_and_keeps_its_order_where_all_of_it_is_
         datasets.retain_sample(31)
 
 
-def test_sets_that_name_one_source_share_it_out(files):
+def test_sets_that_name_one_source_divide_it_among_themselves(files):
     everything = {"path": files["retain"]}
     shared = DataConfig(
         retain_source=everything,
@@ -138,7 +138,7 @@ PLACES = ("retain", "heldout", "population")
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(("forget", *PLACES), 2)))
 def test_a_text_in_two_sets_is_refused_naming_both_lines(files, tmp_path, one, other):
-    """White space does not tell texts apart."""
+    """Texts that differ only in white space count as equal."""
     rows = pairs(5, "new")
     rows[3] = {"prompt": "", "completion": f"  {one}  2 says the {one}\tword 2 "}
     write_rows(tmp_path / "twice.jsonl", rows)
@@ -153,7 +153,7 @@ def test_a_text_in_two_sets_is_refused_naming_both_lines(files, tmp_path, one, o
     assert f"{files[one].rpartition('/')[2]}:{line}" in message
 
 
-def test_of_a_stored_retain_set_only_texts_that_stand_elsewhere_are_read(files, monkeypatch):
+def test_of_a_stored_retain_set_only_texts_that_are_in_other_sets_are_read(files, monkeypatch):
     datasets = build_datasets(config(files))
     read = []
     real = type(datasets.retain)._example

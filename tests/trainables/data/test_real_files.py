@@ -1,4 +1,4 @@
-"""Files as they come: parts that differ, names like patterns, other encodings, arrays, compression, splits."""
+"""Files as users have them: columns that differ, names with glob characters, encodings, arrays, compression, splits."""
 
 import bz2
 import csv
@@ -37,7 +37,7 @@ def texts(path, **fields):
 
 
 def refusal(path, **fields):
-    """Return the message, which names the place in the spec and is one line or two."""
+    """Return the error message, which names the spec key and has one or two lines."""
     with pytest.raises(UnlearningError) as error:
         opened(path, **fields)
     message = str(error.value)
@@ -202,7 +202,7 @@ class TestCsv:
 
     def test_a_quote_that_is_never_closed_is_found(self, tmp_path):
         (tmp_path / "a.csv").write_text('text,more\na,"b\n' + "c,d\n" * 100)
-        assert "line 2: not CSV: unexpected end of data; mend it (is a quote never closed?)" in refusal(
+        assert "line 2: not CSV: unexpected end of data; repair it (is a quote never closed?)" in refusal(
             tmp_path / "a.csv"
         )
 
@@ -308,7 +308,7 @@ class TestFoldersAndSplits:
             write_rows(path, pairs(1, split))
         for split in ("train", "test"):
             assert texts(tmp_path / "folder", split=split) == [f" the {split} word 0"]
-        assert "split: found 'dev', and no file is of it" in refusal(tmp_path / "folder", split="dev")
+        assert "split: found 'dev', but neither the name of a file" in refusal(tmp_path / "folder", split="dev")
 
     def test_a_split_of_what_has_none_is_refused(self, tmp_path):
         for name in ("a.jsonl", "a.csv", "a.parquet"):
@@ -392,6 +392,6 @@ class TestContent:
                 }
             },
         )
-        dealt = SourceAllocator(config, encoder_decoder=False).allocate()
-        found = [example.text for part in dealt.values() for example in part]
+        allocated = SourceAllocator(config, encoder_decoder=False).allocate()
+        found = [example.text for part in allocated.values() for example in part]
         assert len(found) == len(set(found)) == 20

@@ -1,4 +1,4 @@
-"""Users' files: every format, every mistake with its line, and nothing in memory that is not asked for."""
+"""Users' files: every format, every mistake with its line, and only the requested rows in memory."""
 
 import pickle
 import warnings
@@ -187,9 +187,9 @@ def test_what_cannot_be_opened_says_what_to_give(tmp_path):
     (tmp_path / "a.tsv").write_text("x")
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "no_dataset").mkdir()
-    assert "is not there; give a path from" in refusal(tmp_path / "absent.jsonl")
+    assert "does not exist; give a path from" in refusal(tmp_path / "absent.jsonl")
     assert "cannot be read" in refusal(tmp_path / "torn.parquet")
-    assert "no format is known by the suffix '.tsv'; set format to jsonl" in refusal(tmp_path / "a.tsv")
+    assert "no known format has the suffix '.tsv'; set format to jsonl" in refusal(tmp_path / "a.tsv")
     assert "has no example" in refusal(tmp_path / "empty.jsonl")
     assert "cannot be read" in refusal(tmp_path / "no_dataset")
     assert len(opened(tmp_path / "a.tsv", format="text")) == 1
@@ -201,7 +201,7 @@ def test_an_encoder_needs_a_source_to_read(tmp_path):
     assert "a.jsonl:3: it has no prompt (source)" in refusal(path, needs_prompt=True)
 
 
-def test_examples_are_pickled_by_their_place_and_not_by_what_they_say(tmp_path):
+def test_a_pickle_of_examples_has_their_location_and_not_their_texts(tmp_path):
     examples = opened(write_rows(tmp_path / "a.jsonl", pairs(2000)))
     assert len(examples.table) == 2000  # it is open
     packed = pickle.dumps(examples)
@@ -243,7 +243,7 @@ def test_part_of_a_part_is_what_a_list_would_give(tmp_path):
 
 
 class CountingTable:
-    """Counts the rows that are decoded at once."""
+    """Records how many rows are decoded at once."""
 
     def __init__(self, table):
         self.table = table

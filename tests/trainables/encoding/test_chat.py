@@ -1,4 +1,4 @@
-"""What a chat template is told of the time, and what it may not do."""
+"""The date that a chat template gets, and templates that are refused."""
 
 from datetime import date, datetime
 
@@ -21,7 +21,7 @@ LLAMA_32 = (
     "{%- set date_string = strftime_now('%d %b %Y') %}{%- else %}{%- set date_string = '26 Jul 2024' %}"
     "{%- endif %}{%- endif %}Today Date: {{ date_string }}\n" + MESSAGES
 )
-"""As the templates of Llama 3.2 find out the date."""
+"""Prints the date in the way of the templates of Llama 3.2."""
 LLAMA_31 = (
     "{%- if not date_string is defined %}{%- set date_string = '26 Jul 2024' %}{%- endif %}{{ date_string }}" + MESSAGES
 )
@@ -42,15 +42,15 @@ def test_whether_a_template_asks_for_the_date_is_found_out(template, asks):
 
 def test_a_template_is_told_the_date_that_it_is_given():
     tokenizer = tokenizer_with(LLAMA_32)
-    before, full_tensor = chat_texts(tokenizer, EXAMPLE, chat_date=date(2024, 5, 7))
+    before, whole = chat_texts(tokenizer, EXAMPLE, chat_date=date(2024, 5, 7))
     assert before == "Today Date: 07 May 2024\n<user>a;<assistant>"
-    assert full_tensor == before + "b;"
+    assert whole == before + "b;"
     assert chat_texts(tokenizer_with(HOUR), EXAMPLE, chat_date=date(2024, 5, 7))[0].startswith("Tuesday 00:00<user>")
 
 
 @pytest.mark.parametrize("start", ["", "\n", "  ", "  {% if true %}x{% endif %}", " - ", "{#- note #}\n\n"])
 def test_nothing_else_of_a_text_changes(start):
-    """Jinja takes away white space around tags, and the start of a template is the start of a line."""
+    """Jinja trims white space around tags, and a template must still start at the beginning of a line."""
     tokenizer = tokenizer_with(start + MESSAGES)
     assert chat_texts(tokenizer, EXAMPLE, chat_date=date(2024, 5, 7)) == chat_texts(tokenizer, EXAMPLE, chat_date=None)
 
@@ -94,7 +94,7 @@ def test_a_template_that_draws_at_random_is_refused(tmp_path, drawing):
 
 def test_a_template_that_raises_is_named():
     strict = tokenizer_with("{{ raise_exception('only assistants') }}")
-    with pytest.raises(UnlearningError, match=r"cannot write 'one' as a chat \(only assistants\)"):
+    with pytest.raises(UnlearningError, match=r"cannot format 'one' as a chat \(only assistants\)"):
         encode(strict, [EXAMPLE], max_tokens=9, form=Form.CHAT)
 
 
@@ -120,7 +120,7 @@ def test_a_date_is_part_of_an_identity_only_where_it_is_given():
     ],
 )
 def test_whatever_a_template_fails_with_is_said(template):
-    with pytest.raises(UnlearningError, match="cannot write 'one' as a chat"):
+    with pytest.raises(UnlearningError, match="cannot format 'one' as a chat"):
         chat_texts(tokenizer_with(template), EXAMPLE, chat_date=None)
 
 
@@ -137,7 +137,7 @@ QUESTIONS = "{% for m in messages if m.role == 'user' %}Q: {{ m.content }} A: {%
 )
 def test_an_answer_of_which_the_template_takes_something_away_is_refused(template, completion):
     example = Example(example_id="one", prompt="a", completion=completion)
-    with pytest.raises(UnlearningError, match="does not write the answer of 'one' as it is"):
+    with pytest.raises(UnlearningError, match="template changes the answer of 'one'"):
         chat_texts(tokenizer_with(template), example, chat_date=None)
 
 

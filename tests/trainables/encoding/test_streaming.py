@@ -1,4 +1,4 @@
-"""A set that is read as it is used: the same numbers as one in memory, and never more of it than a batch."""
+"""A streamed set gives the same numbers as one in memory, and never holds more than a batch."""
 
 import pickle
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.support import (
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.config import ModelConfig, PreparationConfig, SourceConfig
 from trainables.data import Example, identity
-from trainables.data.examples import Joined, joined
+from trainables.data.examples import ConcatenatedExamples, concatenate
 from trainables.data.sources import SourceExamples, open_source
 from trainables.encoding import EncodedSet, StreamedSet, encode, encode_or_stream, streaming
 from trainables.errors import UnlearningError
@@ -45,12 +45,12 @@ def same(left, right):
 
 def test_what_is_selected_is_what_a_set_in_memory_gives(stored):
     streamed = encode_or_stream(tiny_tokenizer(), stored, max_tokens=64)
-    full_tensor = encode_or_stream(tiny_tokenizer(), list(stored), max_tokens=64)
+    whole = encode_or_stream(tiny_tokenizer(), list(stored), max_tokens=64)
     assert isinstance(streamed, StreamedSet)
-    assert isinstance(full_tensor, EncodedSet)
-    assert (len(streamed), streamed.longest) == (len(full_tensor), full_tensor.longest)
-    assert same(streamed.select([39, 3, 3]), full_tensor.select([39, 3, 3]))
-    assert same(pickle.loads(pickle.dumps(streamed)).select([1]), full_tensor.select([1]))
+    assert isinstance(whole, EncodedSet)
+    assert (len(streamed), streamed.longest) == (len(whole), whole.longest)
+    assert same(streamed.select([39, 3, 3]), whole.select([39, 3, 3]))
+    assert same(pickle.loads(pickle.dumps(streamed)).select([1]), whole.select([1]))
 
 
 def test_too_long_an_example_is_found_before_training_and_named_by_its_line(tmp_path):
@@ -88,8 +88,8 @@ def trained(examples):
 
 def test_training_on_a_stored_set_ends_in_the_same_weights(stored):
     canaries = [Example(example_id=f"c-{i}", prompt="", completion=f"canary {i}") for i in range(5)]
-    mixed = joined([stored, canaries, canaries[:2]])
-    assert isinstance(mixed, Joined)
+    mixed = concatenate([stored, canaries, canaries[:2]])
+    assert isinstance(mixed, ConcatenatedExamples)
     assert same_state(trained(mixed), trained([*stored, *canaries, *canaries[:2]]))
 
 
@@ -110,21 +110,21 @@ def test_ascent_beside_a_stored_retain_set_gives_the_same_rows(stored):
 def test_joined_parts_are_one_sequence(stored, sizes):
     starts = np.cumsum([0, *sizes])
     parts = [stored[start : start + size] for start, size in zip(starts, sizes, strict=False)]
-    full_tensor = Joined(parts)
+    whole = ConcatenatedExamples(parts)
     listed = list(chain.from_iterable(parts))
-    assert list(full_tensor) == [full_tensor[index] for index in range(len(full_tensor))] == listed
-    assert list(full_tensor[1:]) == listed[1:]
-    assert full_tensor[-1] == listed[-1]
+    assert list(whole) == [whole[index] for index in range(len(whole))] == listed
+    assert list(whole[1:]) == listed[1:]
+    assert whole[-1] == listed[-1]
     with pytest.raises(IndexError):
-        full_tensor[len(listed)]
-    assert list(pickle.loads(pickle.dumps(full_tensor))) == listed
+        whole[len(listed)]
+    assert list(pickle.loads(pickle.dumps(whole))) == listed
 
 
 def test_joining_what_is_in_memory_is_a_plain_list(stored):
     listed = list(stored[:3])
-    assert joined([listed, tuple(listed)]) == [*listed, *listed]
+    assert concatenate([listed, tuple(listed)]) == [*listed, *listed]
     assert identity([listed[0]]) == [
         {"example_id": "retain.jsonl:1", "prompt": "x 0 says", "completion": " the x word 0"}
     ]
     assert isinstance(stored[:3], SourceExamples)
-    assert identity(Joined([stored, listed])) != identity(Joined([stored[:39], listed]))
+    assert identity(ConcatenatedExamples([stored, listed])) != identity(ConcatenatedExamples([stored[:39], listed]))

@@ -1,4 +1,4 @@
-"""A checkpoint gives model, optimizer and progress back bit for bit, in a format that runs no code."""
+"""A checkpoint restores model, optimizer and progress bit for bit, in a format that runs no code."""
 
 import copy
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_the_payload_is_safetensors_and_holds_no_pickle():
 
 
 class Nested(torch.optim.SGD):
-    """Keeps what optimizers keep: tensors in lists and dictionaries, plain values, and a count in the group."""
+    """An optimizer with every kind of state: tensors in lists and dictionaries, plain values, a count in the group."""
 
     KEPT = {  # noqa: RUF012
         "matrices": [torch.arange(3.0), [], [torch.ones(2, 2)]],
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_step_0_clears_what_an_optimizer_keeps_in_its_groups():
 
 
 def test_a_checkpoint_of_version_1_still_loads():
-    """It was written by the first version after three steps of AdamW; the weights are those after its fourth."""
+    """The file is of the first version, after three steps of AdamW; the expected weights are those after a fourth."""
     payload = (Path(__file__).parent / "fixtures" / "checkpoint-version-1.safetensors").read_bytes()
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)

@@ -1,4 +1,7 @@
-"""Model families: what is ascended, kept and exported is what plain Transformers loads, tied or not, adapted or not."""
+"""Model families: the model that is ascended, saved and exported is the one that plain Transformers loads.
+
+With and without tied weights, with and without adapters.
+"""
 
 import json
 import shutil
@@ -21,8 +24,8 @@ from trainables.models import (
     save_model,
     snapshot,
 )
-from trainables.models.loading import auto_class
-from trainables.models.sameness import differences, equal, probe_logits
+from trainables.models.comparison import differences, equal, probe_logits
+from trainables.models.pretrained import auto_class
 
 COMMON = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -60,7 +63,7 @@ def output_matrix(model):
 
 
 def write_checkpoint(folder, family, head):
-    """Write a folder as save_pretrained does; its third kind as other tools do, which leave the configuration alone."""
+    """Write a folder like save_pretrained; the third kind like other tools, which do not update the configuration."""
     config = AutoConfig.for_model(family, **FAMILIES[family], tie_word_embeddings=HEADS[head], initializer_range=0.2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -134,7 +137,7 @@ def test_adapters_on_a_matrix_that_several_others_are_tied_to_are_refused(family
 
 
 def test_a_kept_configuration_says_whether_the_output_matrix_is_tied(tmp_path):
-    """Older readers believe it, and would drop the matrix."""
+    """Older readers rely on the configuration, and would drop the matrix."""
     config = write_checkpoint(tmp_path / "given", "llama", "says tied, is not")
     assert json.loads((tmp_path / "given" / "config.json").read_text())["tie_word_embeddings"]
     save_model(new_model(config, tokenizer=None, seed=0), tiny_tokenizer(), tmp_path / "kept")
@@ -205,5 +208,5 @@ def test_adapters_in_a_pretrained_folder_are_refused_and_not_dropped(beside, tmp
     if beside:
         shutil.copytree(tmp_path / "given", folder, dirs_exist_ok=True)
     for lora in (None, LoraConfig(rank=2)):
-        with pytest.raises(UnlearningError, match=r"has adapters in it.*merge_and_unload"):
+        with pytest.raises(UnlearningError, match=r"contains adapters.*merge_and_unload"):
             new_model(ModelConfig(pretrained=str(folder), lora=lora), tokenizer=None, seed=0)

@@ -1,4 +1,4 @@
-"""Every kind of model goes the same way: built, copied, saved, trained, ascended, checkpointed and evaluated."""
+"""Every kind of model can be built, copied, saved, trained, ascended, checkpointed and evaluated."""
 
 import dataclasses
 
@@ -161,7 +161,7 @@ def test_a_chat_scores_the_answer_and_its_end(tmp_path):
 def test_chats_that_cannot_be_are_refused(tmp_path):
     fickle = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
     config = chat_folder(tmp_path / "fickle", fickle)
-    with pytest.raises(UnlearningError, match=r"chat_template: this tokenizer's template writes a question otherwise"):
+    with pytest.raises(UnlearningError, match=r"template formats a question differently once"):
         encode(load_tokenizer(config), tiny_examples(1, prompts=True), max_tokens=100, form=Form.CHAT)
     with pytest.raises(UnlearningError, match="has no chat template; leave it out"):
         load_tokenizer(chat_folder(tmp_path / "plain", None))
@@ -248,7 +248,7 @@ def test_fresh_adapters_change_nothing_and_merging_changes_only_rounding():
     np.testing.assert_allclose(logits(merged(engine.model), "llama"), after, rtol=1e-4, atol=1e-5)
 
 
-def test_with_its_adapters_off_a_model_is_its_own_reference():
+def test_with_its_adapters_off_a_model_is_its_own_frozen_base():
     workload, plain = lora_workload()
     engine = Engine(workload)
     expected = logits(plain, "llama")
@@ -266,14 +266,14 @@ def test_with_its_adapters_off_a_model_is_its_own_reference():
 def test_a_trial_of_adapters_goes_on_from_its_checkpoint_to_the_same_numbers(recompute):
     workload, _ = lora_workload(gradient_checkpointing=recompute)
     trial = tiny_trial(steps=(1, 2, 4), optimizer="adamw")
-    full_tensor = run_to_end(Engine(workload), trial, MemorySink())
+    whole = run_to_end(Engine(workload), trial, MemorySink())
     results = MemorySink()
     cut = TrialRun(Engine(workload), trial, results, clock=FakeClock(tick=1.0))
     while len(cut.evaluations) < 3:  # the base model's is one
         cut.advance()
     again = run_to_end(Engine(workload), trial, results)
-    assert deterministic(again.evaluations) == deterministic(full_tensor.evaluations)
-    assert len({e.heldout_nll for e in full_tensor.evaluations}) == 4
+    assert deterministic(again.evaluations) == deterministic(whole.evaluations)
+    assert len({e.heldout_nll for e in whole.evaluations}) == 4
 
 
 def test_modules_that_the_model_lacks_are_refused():

@@ -1,4 +1,4 @@
-"""How long a sequence a model can read, against what it does when it reads one."""
+"""The limits that are found, against what models can actually read."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from transformers import AutoConfig
 from tests.support import tiny_architecture
 from trainables.config import ModelConfig
 from trainables.models import limits_of, limits_of_configuration
-from trainables.models.loading import auto_class
+from trainables.models.pretrained import auto_class
 
 SCRATCH = ModelConfig(architecture={"model_type": "gpt2"})
 POSITIONS = 12

@@ -1,4 +1,4 @@
-"""Models: snapshot and restore, folders, tokenizers, and errors a user can act on."""
+"""Models: snapshot and restore, folders, tokenizers, and errors that a user can act on."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Code that comes with a model or a package runs only when the command line says so, and nobody is ever asked."""
+"""Code that comes with a model or a package runs only if the command line allows it, without a prompt."""
 
 import builtins
 import json
@@ -21,8 +21,8 @@ from trainables.models import (
     save_model,
     snapshot,
 )
+from trainables.models.comparison import equal, probe_logits
 from trainables.models.package_files import package_file
-from trainables.models.sameness import equal, probe_logits
 
 CODE = """
 from pathlib import Path
@@ -46,7 +46,7 @@ def nobody_answers(monkeypatch):
 
 
 def own_code(folder, name="own", **changes):
-    """Make a folder whose model and tokenizer are written in Python files beside the weights."""
+    """Write a folder with Python files that define its model and tokenizer."""
     folder.mkdir()
     write_checkpoint(folder, "llama", "untied")
     (folder / f"{name}.py").write_text(CODE.format(marker=str(folder.parent / "ran")))
@@ -79,7 +79,7 @@ def test_of_a_known_kind_transformers_own_code_is_taken(nobody_answers, tmp_path
 
 
 def test_not_even_to_find_out_how_long_a_text_may_be(nobody_answers, tmp_path):
-    """Transformers knows the configuration, and no language model of this kind."""
+    """Transformers knows the configuration, but no language model of this kind."""
     config = own_code(tmp_path / "model", model_type="clip_text_model", tokenizer_class="PreTrainedTokenizerFast")
     with pytest.raises(UnlearningError, match=r"Python code of its own.*--trust-remote-code"):
         limits_of_configuration(configuration_of(config, tokenizer=None), config)

@@ -1,4 +1,4 @@
-"""How much of a model ascent has moved: weights of few digits round small updates away, without a word."""
+"""How many weights ascent has changed: in low precision, small updates are silently rounded away."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from trainables.distributed import WorkerGroup, sharded_like
 from trainables.models.adapters import has_adapters
 from trainables.models.weights import WeightsSnapshot, named_tensors
 
-FEW = 0.01
-"""Share of bf16 weights below which a trial says so: most of its updates were rounded away."""
+_FEW = 0.01
+"""Share of changed bf16 weights below which a trial warns: most of its updates were rounded away."""
 
 
 def moved_share(model: Any, base: WeightsSnapshot, group: WorkerGroup) -> float:
-    """Give the share of trained numbers that differ from where ascent began, of the whole model.
+    """Return the share of trained weights, over all workers, that differ from those of the base model.
 
-    Zeros are not counted, for every update moves them; but adapters begin with them.
+    Weights that were zero are not counted, since every update changes them; in adapters, which begin as zero, they are.
 
     Args:
-        model: by its own names, whole or this worker's shards of it; not negated.
-        base: where it began.
-        team: the workers that have it.
+        model: the unwrapped model or this worker's shards of it; not negated.
+        base: the model before ascent.
+        group: the workers that share the model.
     """
     counts = torch.zeros(2, dtype=torch.float64)
     zeros_count = has_adapters(model)
@@ -40,10 +40,10 @@ def moved_share(model: Any, base: WeightsSnapshot, group: WorkerGroup) -> float:
 
 
 def movement_warning(model: Any, base: WeightsSnapshot, config: TrialConfig, group: WorkerGroup) -> str | None:
-    """Say that ascent has moved nothing, or hardly any bf16 weight, and how to mend it; None: it has moved enough."""
+    """Return a warning that ascent has changed no weight, or hardly any bf16 weight; None: it has changed enough."""
     share = moved_share(model, base, group)
     coarse = any(p.dtype is torch.bfloat16 for p in model.parameters() if p.requires_grad)
-    if share > 0 and not (coarse and share < FEW):
+    if share > 0 and not (coarse and share < _FEW):
         return None
     moved = "none of the weights" if share == 0 else f"only {share:.2g} of all weights"
     rate = f"a larger learning_rate (now {config.learning_rate:g})"

@@ -1,4 +1,4 @@
-"""A trial whose updates are rounded away says so, and how to mend it."""
+"""A trial whose updates are rounded away warns, and says how to avoid it."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.support import MemorySink, tiny_model, tiny_trial, tiny_workload
 from trainables.config import LoraConfig
 from trainables.distributed import ALONE
 from trainables.models import snapshot
-from trainables.models.movement import moved_share
+from trainables.models.weight_movement import moved_share
 from trainables.records import Status
 from trainables.trial import Engine
 from trainables.trial.trial_run import run_to_end

@@ -1,4 +1,4 @@
-"""Tokens and likelihoods against plain Transformers, by tokenizer family, and where a target begins."""
+"""Where the target begins: tokens and likelihoods compared with plain Transformers, by tokenizer family."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from tests.support import PROPERTY, tiny_examples, tiny_tokenizer
 from tests.trainables.tokenizers_of import CAUSAL, PAIRS, llama2, llama3, qwen
 from trainables.data import Example
 from trainables.encoding import Form, collate, encode
-from trainables.encoding.boundary import cut, leading_tokens, special_tokens_around
+from trainables.encoding.prompt_split import leading_tokens, special_tokens_around, tokenize_and_split
 from trainables.encoding.tokenization import _begin_texts_with
 from trainables.errors import UnlearningError
 from trainables.metrics import score_batch
@@ -47,7 +47,7 @@ def llama(size):
 
 
 def plain_text(tokenizer, example):
-    """What Transformers makes of a text for training, without what it puts after it; and where the target begins."""
+    """Return the tokens of Transformers, without those after the text, and where the target begins."""
     encoding = tokenizer(example.text, return_special_tokens_mask=True)
     tokens, special = encoding["input_ids"], encoding["special_tokens_mask"]
     while special and special[-1]:
@@ -77,7 +77,7 @@ def dropwhile_one(mask):
 
 
 def plain_nll(model, tokens, first):
-    """By the loss that Transformers computes."""
+    """Return the NLL from the loss that Transformers computes."""
     ids = torch.tensor([tokens])
     labels = torch.tensor([[-100] * first + tokens[first:]])
     with torch.no_grad():
@@ -159,10 +159,10 @@ def test_pairs_are_those_of_plain_transformers(family):
 
 
 def test_tokens_of_the_parts_would_be_others():
-    """What the whole text is tokenized for: a space at the boundary that no text has."""
+    """The reason to tokenize the whole text: tokenizing its parts would add a space that it does not have."""
     tokenizer = tokenizer_of("llama2")
     apart = tokenizer.encode("number", add_special_tokens=False) + tokenizer.encode("s are", add_special_tokens=False)
-    given, target = cut(tokenizer, "numbers are", at=6)
+    given, target = tokenize_and_split(tokenizer, "numbers are", at=6)
     assert given + target == tokenizer.encode("numbers are", add_special_tokens=False) != apart
 
 
@@ -170,8 +170,8 @@ def test_a_token_that_straddles_the_boundary_is_a_target():
     tokenizer = tokenizer_of("llama2")
     (king,) = tokenizer.encode("God", add_special_tokens=False)
     for at in (1, 2):
-        assert cut(tokenizer, "God", at=at) == ([], [king])
-    given, target = cut(tokenizer, "the God", at=5)
+        assert tokenize_and_split(tokenizer, "God", at=at) == ([], [king])
+    given, target = tokenize_and_split(tokenizer, "the God", at=5)
     assert target == [king]
     assert given + target == tokenizer.encode("the God", add_special_tokens=False)
 
@@ -180,7 +180,7 @@ def test_a_token_that_straddles_the_boundary_is_a_target():
 def test_spaces_belong_to_the_side_that_they_stand_on(family):
     tokenizer = tokenizer_of(family)
     for prompt, completion in (("the", "  God"), ("the ", " God"), ("the  ", "God")):
-        given_tokens, target = cut(tokenizer, prompt + completion, at=len(prompt))
+        given_tokens, target = tokenize_and_split(tokenizer, prompt + completion, at=len(prompt))
         assert tokenizer.decode(given_tokens).strip() == "the"
         spaces = {"  God": "  God", " God": " God", "God": " God"}[completion]  # the last: " God" straddles
         assert tokenizer.decode(target) == spaces
@@ -190,7 +190,7 @@ def test_spaces_belong_to_the_side_that_they_stand_on(family):
 def test_the_bytes_of_one_character_stay_together(family):
     tokenizer = tokenizer_of(family)
     assert len(tokenizer.encode("\u2603", add_special_tokens=False)) >= 3
-    given, target = cut(tokenizer, "a\u2603\u2604", at=2)
+    given, target = tokenize_and_split(tokenizer, "a\u2603\u2604", at=2)
     three = [tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in "\u2604".encode()]
     assert target == three
     assert given[-3:] == [tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in "\u2603".encode()]
@@ -201,7 +201,7 @@ def test_the_bytes_of_one_character_stay_together(family):
 @given(prompt=st.text(max_size=12), completion=st.text(min_size=1, max_size=12))
 def test_no_text_loses_a_token_and_nothing_of_a_completion_is_given(family, prompt, completion):
     tokenizer = tokenizer_of(family)
-    given_tokens, target = cut(tokenizer, prompt + completion, at=len(prompt))
+    given_tokens, target = tokenize_and_split(tokenizer, prompt + completion, at=len(prompt))
     encoding = tokenizer(prompt + completion, add_special_tokens=False, return_offsets_mapping=True)
     assert given_tokens + target == encoding["input_ids"]
     for start, end in encoding["offset_mapping"][: len(given_tokens)]:
@@ -211,7 +211,7 @@ def test_no_text_loses_a_token_and_nothing_of_a_completion_is_given(family, prom
 
 
 class Slow:
-    """A tokenizer that cannot say which characters its tokens stand for."""
+    """A tokenizer that cannot report which characters its tokens stand for."""
 
     is_fast = False
 
@@ -266,7 +266,7 @@ def test_a_chosen_first_token_takes_the_place_of_the_tokenizers_own_and_is_saved
 
 def test_without_a_first_token_a_text_without_prompt_is_refused_with_what_to_do():
     with pytest.raises(
-        UnlearningError, match=r"example '10': there is nothing to score its first token by: .*bos_token"
+        UnlearningError, match=r"example '10': there is nothing to predict its first token from: .*bos_token"
     ):
         encode(tokenizer_of("qwen"), [EXAMPLES[10]], max_tokens=99)
     names = tokenizer_of("qwen").get_vocab()
@@ -291,9 +291,9 @@ def test_an_answer_and_its_alternate_share_the_prompts_tokens():
 
 
 def test_tokens_of_the_tokenizer_trained_here_are_those_of_its_parts():
-    """Sweeps from scratch keep their numbers: their prompts end where a word does."""
+    """The numbers of sweeps from scratch are the same as in earlier versions, since prompts end with a word."""
     tokenizer = tiny_tokenizer()
     for example in tiny_examples(20, prompts=True):
-        given_tokens, target = cut(tokenizer, example.text, at=len(example.prompt))
+        given_tokens, target = tokenize_and_split(tokenizer, example.text, at=len(example.prompt))
         assert given_tokens == tokenizer.encode(example.prompt, add_special_tokens=False)
         assert target == tokenizer.encode(example.completion, add_special_tokens=False)

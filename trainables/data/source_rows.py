@@ -1,7 +1,7 @@
-"""Rows of users' files one after another, each with its number and what is wrong with it.
+"""The rows of a source, whatever its format, each with its number and what is wrong with it.
 
-Lines are counted from 1, and so are the rows of Parquet files and Hugging Face datasets. ``source_files`` says which
-files a source is; ``text_rows`` and ``table_rows`` read one of them.
+Lines, rows of Parquet files and rows of Hugging Face datasets are counted from 1. ``source_files`` finds the files of a
+source; ``text_rows`` and ``table_rows`` read one file.
 """
 
 import lzma
@@ -15,11 +15,11 @@ from datasets.exceptions import DatasetsError
 
 from trainables.config import SourceConfig
 from trainables.data.source_files import SourceFiles, files_of, named, what_to_give
-from trainables.data.table_rows import of_dataset, of_parquet, open_dataset, parquet_columns
-from trainables.data.text_rows import Row, of_csv, of_json, of_text
+from trainables.data.table_rows import open_dataset, parquet_columns, read_dataset, read_parquet
+from trainables.data.text_rows import Row, read_csv, read_json, read_text
 from trainables.errors import UnlearningError
 
-_OF_THE_FILE = (
+_FILE_ERRORS = (
     OSError,
     EOFError,
     ValueError,
@@ -30,36 +30,36 @@ _OF_THE_FILE = (
     lzma.LZMAError,
     DatasetsError,
 )
-"""What libraries raise over a file that is not what it should be."""
+"""What libraries raise where a file is damaged or of another format."""
 
 
 def read_rows(source: SourceConfig, columns: Collection[str]) -> Iterator[Row]:
-    """Read a source from its start; of tables, those of the columns that are there.
+    """Yield the rows of a source; of tables, only those ``columns`` that exist are read.
 
     Raises:
-        UnlearningError: it is not there, cannot be opened, or cannot be read to its end.
+        UnlearningError: the source does not exist, cannot be opened, or cannot be read to its end.
     """
     with _named_errors(source):
         files = None if source.path is None else files_of(source)
         if files is None or files.format == "hf":
-            yield from of_dataset(open_dataset(source), columns)
+            yield from read_dataset(open_dataset(source), columns)
             return
     before = 0
     for path in files.paths:
         row = None
         with _named_errors(source, path if files.is_folder else None):
-            for row in _of_file(source, files, path, columns):
-                yield _counted_on(row, path, before) if files.is_folder else row
+            for row in _rows_of_file(source, files, path, columns):
+                yield _renumbered(row, path, before) if files.is_folder else row
         before += 0 if row is None else row.number
 
 
 def column_names(source: SourceConfig) -> list[str] | None:
-    """List the columns of a source: of tables by their schemas, else of its first row that can be read.
+    """Return the columns of a source: of tables those of the schema, otherwise those of the first readable row.
 
-    None: it has rows, and none of them can be read.
+    None: the source has rows, but none of them can be read.
 
     Raises:
-        UnlearningError: see ``read_rows``; or it has no row.
+        UnlearningError: see ``read_rows``; or the source has no rows.
     """
     with _named_errors(source):
         files = None if source.path is None else files_of(source)
@@ -72,47 +72,47 @@ def column_names(source: SourceConfig) -> list[str] | None:
                 with _named_errors(source, path if files.is_folder else None):
                     names += [name for name in parquet_columns(path) if name not in names]
         else:
-            return _names_of_first(source)
+            return _columns_of_first_row(source)
         if not names:
             raise UnlearningError(f"{named(source)} has no example")
         return names
 
 
-def _names_of_first(source: SourceConfig) -> list[str] | None:
-    there_are_rows = False
+def _columns_of_first_row(source: SourceConfig) -> list[str] | None:
+    has_rows = False
     for row in read_rows(source, ()):
         if row.problem is None:
             return list(row.fields)
-        there_are_rows = True
-    if not there_are_rows:
+        has_rows = True
+    if not has_rows:
         raise UnlearningError(f"{named(source)} has no example")
     return None
 
 
-def _of_file(source: SourceConfig, files: SourceFiles, path: Path, columns: Collection[str]) -> Iterator[Row]:
+def _rows_of_file(source: SourceConfig, files: SourceFiles, path: Path, columns: Collection[str]) -> Iterator[Row]:
     match files.format:
         case "jsonl":
-            return of_json(source, path)
+            return read_json(source, path)
         case "csv":
-            return of_csv(path)
+            return read_csv(path)
         case "text":
-            return of_text(path)
+            return read_text(path)
         case _:
-            return of_parquet(path, columns)
+            return read_parquet(path, columns)
 
 
-def _counted_on(row: Row, path: Path, before: int) -> Row:
+def _renumbered(row: Row, path: Path, before: int) -> Row:
     return replace(row, number=before + row.number, at=f"{path.name}:{row.number}")
 
 
 @contextmanager
 def _named_errors(source: SourceConfig, path: Path | None = None) -> Iterator[None]:
-    """Name the source, and of a folder the file, in errors of the libraries that read it."""
+    """Turn errors of the libraries that read a file into an error that names the source and, in a folder, the file."""
     try:
         yield
     except UnlearningError:
         raise
-    except _OF_THE_FILE as error:
+    except _FILE_ERRORS as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         of = f" ('{path}')" if path is not None else ""
         raise UnlearningError(f"{named(source)}{of} cannot be read: {first}; {what_to_give(source)}") from error

@@ -62,7 +62,7 @@ def test_exactly_the_limit_is_accepted():
 def test_nothing_to_score_is_refused():
     with pytest.raises(UnlearningError, match="example 'void': there is nothing to score"):
         encode(tiny_tokenizer(), [Example(example_id="void", prompt="abc", completion="")], max_tokens=9)
-    with pytest.raises(UnlearningError, match="nothing to score"):
+    with pytest.raises(UnlearningError, match="nothing to predict its first token from"):
         encode(NoBos(), [Example(example_id="no-bos", prompt="", completion="abc")], max_tokens=9)
     assert len(encode(NoBos(), [Example(example_id="ok", prompt="a", completion="b")], max_tokens=9)) == 1
 

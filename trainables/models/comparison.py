@@ -1,25 +1,25 @@
-"""Whether two models are one: the same tensors under the same names, shared alike, and the same numbers out of them."""
+"""Comparing two models: names, shapes, values and ties of their tensors, and their logits."""
 
 from typing import Any
 
 import torch
 
 from trainables.errors import UnlearningError
-from trainables.models.ties import shared_names
+from trainables.models.tied_weights import shared_names
 
 _PROBE_TOKENS = 8
 
 
 def differences(model: Any, other: Any) -> list[str]:
-    """List what tells the state of one model from another's; nothing is computed with them.
+    """Return the differences between the states of two models, as sentences. The models are not run.
 
     Args:
-        model: what it should be.
-        other: what it is.
+        model: what is expected.
+        other: what is compared with it.
     """
     shared, others = shared_names(model), shared_names(other)
     found = [
-        f"parameter '{name}' {_told(shared.get(name), name)}, and now {_told(others.get(name), name)}"
+        f"parameter '{name}' {_tie(shared.get(name), name)}, and now {_tie(others.get(name), name)}"
         for name in sorted({name for name in shared | others if shared.get(name) != others.get(name)})
     ]
     for kind in ("parameter", "buffer"):
@@ -31,7 +31,7 @@ def differences(model: Any, other: Any) -> list[str]:
     return found
 
 
-def _told(first: str | None, name: str) -> str:
+def _tie(first: str | None, name: str) -> str:
     if first is None:
         return "is not there"
     return "has a tensor of its own" if first == name else f"is tied to '{first}'"
@@ -50,17 +50,17 @@ def _unlike(what: str, mine: torch.Tensor, its: torch.Tensor) -> list[str]:
 
 
 def equal(tensor: torch.Tensor, other: torch.Tensor) -> bool:
-    """Tell whether two tensors of one dtype have the same values; NaN is equal to NaN."""
+    """Return whether two tensors of one dtype have the same values. NaN equals NaN."""
     if torch.equal(tensor, other):
         return True
     return tensor.is_floating_point() and torch.allclose(tensor, other, rtol=0, atol=0, equal_nan=True)
 
 
 def probe_logits(model: Any) -> torch.Tensor:
-    """Run a model on a few tokens, without dropout; it is left in the mode that it was in.
+    """Return a model's logits for a few tokens, without dropout. The model stays in the mode that it was in.
 
     Raises:
-        UnlearningError: it does not run.
+        UnlearningError: the model does not run.
     """
     ids = torch.arange(_PROBE_TOKENS, device=model.device).unsqueeze(0) % model.get_input_embeddings().weight.shape[0]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -70,10 +70,10 @@ def probe_logits(model: Any) -> torch.Tensor:
     try:
         with torch.no_grad():
             logits: torch.Tensor = model.eval()(**inputs).logits
-    except Exception as error:  # whatever running it raises, the model given is its cause
+    except Exception as error:  # whatever running raises, the model is its cause
         raise UnlearningError(
             f"model: {type(model).__name__} does not run on {_PROBE_TOKENS} tokens "
-            f"({type(error).__name__}: {error}); it must take token ids alone and give logits"
+            f"({type(error).__name__}: {error}); it must take token ids alone and return logits"
         ) from error
     finally:
         model.train(was_training)
@@ -81,10 +81,10 @@ def probe_logits(model: Any) -> torch.Tensor:
 
 
 def require_same(model: Any, differing: list[str], what: str) -> None:
-    """Refuse a model that does not come out as it went in.
+    """Require that a model is unchanged after ``what`` was done with it.
 
     Raises:
-        UnlearningError: ``differing`` is not empty.
+        UnlearningError: ``differing`` names differences.
     """
     if differing:
         more = f"\n  and {len(differing) - 5} more" if len(differing) > 5 else ""

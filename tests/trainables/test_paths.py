@@ -1,8 +1,8 @@
-"""Which texts name a place on this machine, and which place."""
+"""Paths as users write them: which are paths, and their absolute form."""
 
 import pytest
 
-from trainables.places import absolute, is_path
+from trainables.paths import absolute, is_path
 
 
 @pytest.fixture
