@@ -64,19 +64,19 @@ def export(
 
     from transformers.utils import logging
 
-    from orchestrator.export import DEFAULT_TOLERANCE, export_point
+    from orchestrator.export import DEFAULT_TOLERANCE, export_step
 
     logging.disable_progress_bar()
     name = f"sweep '{ledger.sweep}', trial {point.trial_id}, step {point.step}"
     say(f"{name}: forget set '{point.trial['forget_set']}'")
-    exported = export_point(
+    exported = export_step(
         ledger,
         point,
         to,
         overwrite=overwrite,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
         trust_remote_code=trust_remote_code,
-        tell=lambda doing: say(f"{doing} ..."),
+        report=lambda doing: say(f"{doing} ..."),
     )
     if not as_json:
         _show(exported, chosen=point.chosen_by is not None)
@@ -95,14 +95,14 @@ def export(
 def _point(
     ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None
 ) -> "EvaluatedStep":
-    from orchestrator.points import best_point, find_point, parse_conditions
+    from orchestrator.points import best_step, find_step, parse_conditions
 
     if best is not None and trial is None and step is None:
-        return best_point(ledger, parse_conditions(best), forget_set)
+        return best_step(ledger, parse_conditions(best), forget_set)
     if best is None and trial is not None and step is not None:
         if forget_set is not None:
             raise SweepError("--forget-set: belongs to --best; a trial has one forget set")
-        return find_point(ledger, trial, step)
+        return find_step(ledger, trial, step)
     raise SweepError(
         f"export: say which point: --trial T --step S ({command('frontier', ledger.storage.uri)} lists the best), or "
         f'--best "exposure<=2"'
@@ -111,11 +111,11 @@ def _point(
 
 def _show(exported: "Export", *, chosen: bool) -> None:
     from orchestrator.frontier import CHOSEN_NOTE
-    from orchestrator.points import shown
+    from orchestrator.points import metric_text
 
     table = Table("metric", "ledger", "exported model", "difference")
     for name, found in exported.verification.metrics.items():
-        table.add_row(name, shown(found.recorded), shown(found.measured), f"{found.difference:.2g}")
+        table.add_row(name, metric_text(found.recorded), metric_text(found.measured), f"{found.difference:.2g}")
     console = out()
     console.print(table)
     console.print(f"verified: {exported.verification}", soft_wrap=True, highlight=False)

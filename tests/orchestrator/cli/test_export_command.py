@@ -67,14 +67,14 @@ def test_what_is_there_is_seen_before_any_work(call, trial_id, tmp_path):
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("chosen", [False, True])
 def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypatch, chosen, as_json):
-    def export_point(ledger, point, to, **options):
+    def export_step(ledger, point, to, **options):
         names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files", "forget_set", "model")
         same = compare_metrics(point.metrics, point.metrics, tolerance=0.0)
         facts = {name: {"name": name, "class": name} for name in names}
         facts |= {"chosen_by": point.chosen_by, "chosen": CHOSEN_NOTE if point.chosen_by else None}
         return SimpleNamespace(folder=to, provenance=facts, verification=same)
 
-    monkeypatch.setattr("orchestrator.export.export_point", export_point)
+    monkeypatch.setattr("orchestrator.export.export_step", export_step)
     which = ["--best", "exposure<=8", "--forget-set", "verses"] if chosen else ["--trial", trial_id, "--step", 2]
     code, out, _ = call(*which, *["--json"] * as_json)
     assert code == 0
@@ -86,7 +86,7 @@ def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypa
 
 @pytest.mark.parametrize("public", [False, True])
 def test_what_was_exported_is_pushed_and_told(call, trial_id, tmp_path, monkeypatch, public):
-    def export_point(ledger, point, to, **options):
+    def export_step(ledger, point, to, **options):
         assert options["overwrite"] is False
         assert options["tolerance"] == 0.5
         names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files", "forget_set", "model")
@@ -95,7 +95,7 @@ def test_what_was_exported_is_pushed_and_told(call, trial_id, tmp_path, monkeypa
         return SimpleNamespace(folder=to, provenance=facts | {"trial_id": point.trial_id}, verification=same)
 
     pushed = []
-    monkeypatch.setattr("orchestrator.export.export_point", export_point)
+    monkeypatch.setattr("orchestrator.export.export_step", export_step)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
     monkeypatch.setattr(
         "orchestrator.export.push_folder", lambda *args, **kwargs: pushed.append((args, kwargs)) or "https://hub"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestrator.export.model_card import describe, model_card
+from orchestrator.export.model_card import model_card, write_provenance
 from orchestrator.export.verification import Comparison, Verification
 from orchestrator.points import EvaluatedStep
 from tests.orchestrator.helpers import evaluation_record, make_spec, write_sweep
@@ -34,7 +34,7 @@ def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
         },
         tolerance=0.0,
     )
-    facts = describe(
+    facts = write_provenance(
         folder,
         ledger,
         EvaluatedStep(trial=trial, step=1, metrics=vars(evaluation_record(1))),

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.points import best_point, find_point, parse_conditions
+from orchestrator.points import best_step, find_step, parse_conditions
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import FLOOR, make_spec, write_sweep
 from trainables.records import Status
@@ -24,12 +24,12 @@ def candidates(sweep, forget_set="verses"):
 
 
 def best(sweep, text, forget_set="verses"):
-    return best_point(sweep, parse_conditions(text), forget_set)
+    return best_step(sweep, parse_conditions(text), forget_set)
 
 
 def test_a_point_is_found_by_the_beginning_of_an_id_and_a_step(sweep):
     row = sweep.trials()[0]
-    point = find_point(sweep, row["trial_id"][:8], 2)
+    point = find_step(sweep, row["trial_id"][:8], 2)
     assert (point.trial_id, point.step) == (row["trial_id"], 2)
     evaluation = next(e for e in sweep.published(row["trial_id"])[0] if e.step == 2)
     assert point.metrics == vars(evaluation)
@@ -38,27 +38,27 @@ def test_a_point_is_found_by_the_beginning_of_an_id_and_a_step(sweep):
 def test_a_beginning_that_no_trial_or_several_have_is_refused_with_the_candidates(sweep):
     ids = [row["trial_id"] for row in sweep.trials()]
     with pytest.raises(SweepError, match="no trial of this sweep begins so") as caught:
-        find_point(sweep, "zzz", 2)
+        find_step(sweep, "zzz", 2)
     assert all(trial_id in str(caught.value) for trial_id in ids)
     with pytest.raises(SweepError, match="several trials begin so"):
-        find_point(sweep, "", 2)
+        find_step(sweep, "", 2)
 
 
 def test_a_step_that_was_not_evaluated_is_refused_with_the_nearest(sweep):
     row = next(row for row in sweep.trials() if row["last_step"] == 9)
     with pytest.raises(SweepError, match=re.escape("nearest: 5; its steps: 0, 2, 5, 9")):
-        find_point(sweep, row["trial_id"], 6)
+        find_step(sweep, row["trial_id"], 6)
 
 
 def test_step_0_is_the_base_model_where_the_axis_begins_later(tmp_path):
     sweep = write_sweep(tmp_path, make_spec(steps=[2, 5]))
-    point = find_point(sweep, sweep.trials()[0]["trial_id"], 0)
+    point = find_step(sweep, sweep.trials()[0]["trial_id"], 0)
     assert (point.metrics["gen_ex"], point.metrics["tokens_seen"]) == (10.0, 0), "as the trial measured it"
 
 
 def test_step_0_of_a_trial_without_such_a_row_is_the_baseline(tmp_path):
     sweep = write_sweep(tmp_path, make_spec(steps=[2, 5]), base_rows=False)
-    point = find_point(sweep, sweep.trials()[0]["trial_id"], 0)
+    point = find_step(sweep, sweep.trials()[0]["trial_id"], 0)
     assert point.metrics["gen_ex"] == 10.0
     assert "tokens_seen" not in point.metrics
 
@@ -92,7 +92,7 @@ def test_prices_on_its_own_kind_are_bounds_on_performance(sweep):
 
 def test_a_point_that_was_chosen_says_by_what(sweep):
     assert best(sweep, "exposure<=8").chosen_by == "unlearning_quality<=8"
-    assert find_point(sweep, sweep.trials()[0]["trial_id"], 2).chosen_by is None
+    assert find_step(sweep, sweep.trials()[0]["trial_id"], 2).chosen_by is None
 
 
 def test_any_number_of_an_evaluation_can_be_bounded_on_both_sides(sweep):
@@ -138,7 +138,7 @@ def test_where_nothing_qualifies_the_closest_is_named(sweep):
         ("exposure<=two", "cannot read 'exposure<=two'"),
         ("exposure<=nan", "cannot read 'exposure<=nan'"),
         ("exposre<=2", "did you mean 'exposure'?"),
-        ("objective<=2", "'objective' is no number of an evaluation"),
+        ("objective<=2", "'objective' is not a numeric column of evaluations"),
     ],
 )
 def test_what_is_no_bound_is_refused(text, said):
