@@ -60,7 +60,7 @@ def write_provenance(
     from_step: int,
     verification: Verification,
 ) -> dict[str, Any]:
-    """Write ``provenance.json`` into the folder of an exported model, and return its content, without any data texts."""
+    """Write ``provenance.json`` into the folder of a model, and return its content. It holds no texts of the data."""
     recorded = ledger.manifest()
     own = [row for row in ledger.baselines() if row["forget_set"] == forget_set.name]
     base = next((row for row in own if row["model"] == "base"), None)

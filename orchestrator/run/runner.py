@@ -22,15 +22,15 @@ from orchestrator.errors import (
 from orchestrator.ledger import BASELINES, PREPARATION, SPEC, Ledger
 from orchestrator.preparation import (
     Baseline,
-    Examined,
+    CheckedInputs,
     Memorized,
     ModelCache,
     ModelTask,
     SweepInputs,
-    memorized,
+    memorized_by_base,
     provenance,
+    require_no_problem,
     require_something_to_unlearn,
-    require_sound,
     start_building,
     train_missing,
 )
@@ -68,7 +68,7 @@ from trainables.preparation import TOLD_EVERY_S as TRAINING_TOLD_EVERY_S
 from trainables.preparation import TrainingState
 from trainables.tune import AscentTrainable
 
-_examine = Deferred("orchestrator.preparation", "examine")
+_examine = Deferred("orchestrator.preparation", "read_and_check")
 _wide_trainable: Callable[..., Any] = Deferred("trainables.tune", "wide_trainable")  # loads Ray Train
 
 
@@ -197,7 +197,7 @@ def run_sweep(
 class _Ready:
     """A sweep that may run: its data is read, and nothing is wrong with it."""
 
-    examined: Examined
+    examined: CheckedInputs
     search: SweepSearch
     changes: Changes | None = None
     """To what was begun; None: it is new."""
@@ -224,7 +224,7 @@ def _read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: 
         return ready
     if changes is not None and not options.resume:
         raise _exists(ledger, ready.search, changes)
-    require_sound(examined, exists=exists)
+    require_no_problem(examined, exists=exists)
     return ready
 
 
@@ -266,8 +266,8 @@ def _read_by_a_worker(spec: SweepSpec, ledger: Ledger, interrupt: Interrupt, *, 
     task = ray.remote(num_cpus=0)(_examine.as_function())
     try:
         reading = wait([task.remote(spec, is_new=True)], "the data to be read")
-        examined: Examined = fetch(reading, "reading the data")
-        require_sound(examined)
+        examined: CheckedInputs = fetch(reading, "reading the data")
+        require_no_problem(examined)
     except (SweepError, UnlearningError):
         if withdraws:
             ledger.withdraw()
@@ -418,7 +418,9 @@ class _Run:
             NothingToUnlearnError: that is nothing, of a sweep that has no trial yet and is not forced.
         """
         sets = self.inputs.datasets.forget_sets
-        found = memorized(baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()})
+        found = memorized_by_base(
+            baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()}
+        )
         self.events.memorized(found)
         if not self.force and not self.search.has_trials:
             require_something_to_unlearn(found, self.spec, self.ledger.storage.uri)

@@ -20,7 +20,7 @@ from orchestrator.export import export_step
 from orchestrator.ledger import Ledger
 from orchestrator.points import EvaluatedStep, find_step
 from orchestrator.preparation import ModelCache, build_workload, train_model
-from orchestrator.preparation.work import model_tasks, workload_hash
+from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.run.runner import _baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.errors import StorageError
-from orchestrator.preparation.work import workload_hash
+from orchestrator.preparation.model_identity import workload_hash
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (
     Crash,

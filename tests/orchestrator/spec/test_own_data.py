@@ -17,7 +17,7 @@ from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import FORGET_EXAMPLES, VERSION_KEY
 from orchestrator.plan import plan_sweep, time_steps
 from orchestrator.preparation import ModelCache, build_workload, train_model
-from orchestrator.preparation.work import model_tasks
+from orchestrator.preparation.model_identity import model_tasks
 from orchestrator.run.doctor import _data
 from orchestrator.run.runner import _forget_example_rows
 from orchestrator.spec import amend_spec, dump_spec
