@@ -1,4 +1,4 @@
-"""Frontiers on a terminal, in 80 columns. Only formatting lives here; what is said is ``summary``'s."""
+"""Frontiers on a terminal, in 80 columns. Only formatting lives here; the words are ``frontier.summary``'s."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,40 +11,15 @@ from orchestrator.cli.terminal import PlainTable as Table
 from orchestrator.cli.terminal import PlainText as Text
 from orchestrator.frontier import (
     CHOSEN_NOTE,
-    NONE_SHARED,
-    POINTS_SHOWN,
-    PRICE_TITLES,
-    SIDE_LABELS,
     Frontier,
     Row,
     SettingCrossing,
     SettingNames,
     Target,
-    answer,
-    exposure_notes,
-    frontier_notes,
-    interval_note,
+    comparison,
     label_of,
-    level_note,
-    lost,
-    marks,
-    measures,
-    number,
-    orders,
-    orders_title,
-    own_kind_measured,
-    points_shown,
-    points_title,
-    price_note,
-    prices,
-    quality_name,
-    reached_by_some,
-    setting_names,
     settings_of,
-    shared_settings,
-    side_cell,
-    side_rows,
-    target_note,
+    summary,
 )
 from orchestrator.ledger import unit
 
@@ -64,16 +39,16 @@ SHARED_SETTINGS = 12
 
 def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
     """Show every frontier and what reaches which exposure, a plot, then what it takes to end the exposure."""
-    names = setting_names(frontiers)
-    tables = [part for f in frontiers for part in (_frontier_table(f, names, POINTS_SHOWN), _target_table(f))]
-    return _report(frontiers, names, tables, compared=measures(frontiers))
+    names = summary.setting_names(frontiers)
+    tables = [part for f in frontiers for part in (_frontier_table(f, names, summary.POINTS_SHOWN), _target_table(f))]
+    return _report(frontiers, names, tables, compared=summary.priced_measures(frontiers))
 
 
 def frontier_summary(frontiers: Sequence[Frontier]) -> RenderableType:
     """Show the same, shorter: fewer points, no targets, forget sets side by side by one measure."""
-    names = setting_names(frontiers)
+    names = summary.setting_names(frontiers)
     tables = [_frontier_table(frontier, names, POINTS_IN_SUMMARY) for frontier in frontiers]
-    return _report(frontiers, names, tables, compared=measures(frontiers)[:1])
+    return _report(frontiers, names, tables, compared=summary.priced_measures(frontiers)[:1])
 
 
 def _report(
@@ -85,7 +60,7 @@ def _report(
         Text(""),
         *(
             part
-            for measure in measures(frontiers)
+            for measure in summary.priced_measures(frontiers)
             for part in (
                 _price_table(frontiers, names, measure),
                 *([_side_by_side(frontiers, names, measure)] if measure in compared else []),
@@ -93,7 +68,7 @@ def _report(
         ),
         *_notes(frontiers, names),
         Text(""),
-        Text(answer(frontiers)),
+        Text(summary.answer(frontiers)),
     )
 
 
@@ -102,17 +77,17 @@ def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[Renderabl
     notes = [f"settings above also have: {names.common}"] if names.common else []
     if any(frontier.points for frontier in frontiers):
         notes.append(CHOSEN_NOTE)
-    notes += [note for note in [interval_note(frontiers)] if note]
+    notes += [note for note in [summary.interval_note(frontiers)] if note]
     return [
         *(Text(note, style="dim") for note in notes),
-        *(Text(note.text, style="dim" if note.matched else "yellow") for note in exposure_notes(frontiers)),
+        *(Text(note.text, style="dim" if note.matched else "yellow") for note in summary.exposure_notes(frontiers)),
     ]
 
 
 def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
-    table = _table(points_title(frontier, most))
-    rows = points_shown(frontier, most)
-    titles = {"unlearning_quality": quality_name(frontier).replace(" - ", " -\n")}
+    table = _table(summary.points_title(frontier, most))
+    rows = summary.points_shown(frontier, most)
+    titles = {"unlearning_quality": summary.quality_name(frontier).replace(" - ", " -\n")}
     extra = {
         index: f"{titles.get(name, name)}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
         for index, (name, level) in enumerate(zip(frontier.objectives, frontier.levels, strict=True))
@@ -121,7 +96,7 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
     for name in ("", "trial", "settings", "step"):
         table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
     writes = any(row["bleu"] is not None for row in rows)
-    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured([frontier]))}
+    costs = {name: LOST_ON[name] for name in ("performance", *summary.own_kind_measured([frontier]))}
     shows_nll = len(costs) == 1  # where its own kind is known, what is lost takes the room
     exposures = {"gen_ex_abs": "|Gen-\nEx|\nbits", "gen_ex": "GenEx\nbits", "rel_ex": "RelEx\nbits"}
     exposures = {name: header for name, header in exposures.items() if any(row[name] is not None for row in rows)}
@@ -133,18 +108,18 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
     numbered = _numbered(settings)
     for row, setting in zip(rows, settings, strict=True):
         table.add_row(
-            marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
-            *(number(frontier.minimised(row)[index], 3) for index in extra),
-            *(number(row[name], 2) for name in exposures),
+            summary.point_marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
+            *(summary.number_text(frontier.minimised(row)[index], 3) for index in extra),
+            *(summary.number_text(row[name], 2) for name in exposures),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
-            *([number(row["heldout_nll"], 3)] if shows_nll else []),
-            *(number(lost(row, frontier, name), 3, sign=True) for name in costs),
-            *([number(row["bleu"], 1)] if writes else []),
+            *([summary.number_text(row["heldout_nll"], 3)] if shows_nll else []),
+            *(summary.number_text(summary.lost_against_base(row, frontier, name), 3, sign=True) for name in costs),
+            *([summary.number_text(row["bleu"], 1)] if writes else []),
         )  # fmt: skip
     below = [Text(f"settings {number}: {setting}") for setting, number in numbered.items()]
     if not frontier.points:
         return Group(table, Text("no completed evaluation yet", style="yellow"), Text(""))
-    return Group(table, *below, *(Text(line, style="dim") for line in frontier_notes(frontier)), Text(""))
+    return Group(table, *below, *(Text(line, style="dim") for line in summary.frontier_notes(frontier)), Text(""))
 
 
 def _numbered(settings: Sequence[str]) -> dict[str, str]:
@@ -156,7 +131,7 @@ def _numbered(settings: Sequence[str]) -> dict[str, str]:
 
 def _shown_anyway(frontier: Frontier) -> set[str]:
     """Name the objectives that the usual columns show: with reference models, unlearning quality is |GenEx|."""
-    shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *own_kind_measured([frontier])}
+    shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *summary.own_kind_measured([frontier])}
     measured = any(row["gen_ex_abs"] is not None for row in frontier.points)
     return shown | {"unlearning_quality"} if measured else shown
 
@@ -173,7 +148,7 @@ def _target_table(frontier: Frontier) -> RenderableType:
     for target in frontier.targets:
         mark = "*" if target.below_floor else ""
         table.add_row(f"{target.exposure_at_most:.4g}{mark}", *_target_cells(target, performance))
-    return Group(table, *(Text(note, style="yellow") for note in [target_note(frontier)] if note), Text(""))
+    return Group(table, *(Text(note, style="yellow") for note in [summary.target_note(frontier)] if note), Text(""))
 
 
 def _target_cells(target: Target, performance: str) -> list[str]:
@@ -191,16 +166,16 @@ def _target_cells(target: Target, performance: str) -> list[str]:
 
 
 def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
-    found = prices(frontiers, measure)
-    first = measure == measures(frontiers)[0]  # the next tables need not say it again
-    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    found = summary.prices_of(frontiers, measure)
+    first = measure == summary.priced_measures(frontiers)[0]  # the next tables need not say it again
+    notes = [summary.price_note(frontiers, measure) if first else "", summary.reference_note(frontiers, measure)]
     below = [*(Text(note, style="dim") for note in notes if note), Text("")]
     if not any(price.best is not None for price in found):  # a table would have columns of nothing
         reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
-        return Group(Text(f"{PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
-    table = _table(f"{PRICE_TITLES[measure]} (lost in nats/token)")
-    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
-    quality = quality_name(frontiers[0]) if frontiers else ""
+        return Group(Text(f"{summary.PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
+    table = _table(f"{summary.PRICE_TITLES[measure]} (lost in nats/token)")
+    costs = {name: LOST_ON[name] for name in ("performance", *summary.own_kind_measured(frontiers))}
+    quality = summary.quality_name(frontiers[0]) if frontiers else ""
     numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
     for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
@@ -209,9 +184,9 @@ def _price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: st
         level = None if best is None else best.unlearning_quality
         table.add_row(
             price.forget_set, price.reached_by,
-            *(number(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
-            number(None if level is None else level.mean, 2),
-            number(None if best is None or best.steps is None else best.steps.mean, 1),
+            *(summary.number_text(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
+            summary.number_text(None if level is None else level.mean, 2),
+            summary.number_text(None if best is None or best.steps is None else best.steps.mean, 1),
             names.short(best.settings) if best else "-", price.seeds,
         )  # fmt: skip
     return Group(table, *below)
@@ -224,29 +199,33 @@ def _mean(setting: SettingCrossing, price: str) -> float | None:
 
 def _side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
     """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
-    shared = shared_settings(frontiers, measure)
+    shared = comparison.shared_settings(frontiers, measure)
     if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
         return Text("")
     if not shared:  # by whichever measure
-        said_before = measure != measures(frontiers)[0]
-        return Text("") if said_before else Group(Text(NONE_SHARED, style="dim"), Text(""))
-    shared = reached_by_some(shared)
+        said_before = measure != summary.priced_measures(frontiers)[0]
+        return Text("") if said_before else Group(Text(comparison.NONE_SHARED, style="dim"), Text(""))
+    shared = comparison.reached_by_some(shared)
     if not shared:
         return Text("")
     sets = [frontier.forget_set for frontier in frontiers]
-    title = f"{PRICE_TITLES[measure].partition(',')[0]} at equal settings"
+    title = f"{summary.PRICE_TITLES[measure].partition(',')[0]} at equal settings"
     table = _table(f"{title}: mean (and range) over seeds, lost in nats/token")
     for name in ("settings", "", *sets):
         table.add_column(name, overflow="fold")
-    shown = side_rows(shared)
+    shown = comparison.side_rows(shared)
     for setting in shared[:SHARED_SETTINGS]:
         for what in shown:
             table.add_row(
                 names.short(setting.settings) if what == shown[0] else "",
-                SIDE_LABELS[what],
-                *(side_cell(setting, name, what) for name in sets),
+                comparison.SIDE_LABELS[what],
+                *(comparison.side_cell(setting, name, what) for name in sets),
             )
-    said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
+    said = (
+        [f"{comparison.orders_title(shared)}:", *(f"  {line}" for line in comparison.orders(shared))]
+        if comparison.orders(shared)
+        else []
+    )
     left = len(shared) - SHARED_SETTINGS
     more = [f"{left} more settings: frontier --json"] if left > 0 else []
     return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from orchestrator.export.new_folder import MARKER
 from orchestrator.export.verification import Verification
-from orchestrator.frontier import CHOSEN_NOTE, PRICES, floor_of, price_lost
+from orchestrator.frontier import CHOSEN_NOTE, PRICE_COLUMNS, Spread, floor_of, increase_over_base, summary
 from orchestrator.identity import file_hash
 from orchestrator.ledger import EVALUATIONS, Ledger, unit
 from orchestrator.points import EvaluatedStep, Row
@@ -45,9 +45,7 @@ _TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown
     finalize=_in_a_cell,
 )
 _TEMPLATES.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
-_TEMPLATES.filters["level"] = lambda level: (
-    f"{level['mean']:.6g} bits" + (f" ({level['low']:.6g} to {level['high']:.6g})" if level["models"] > 1 else "")
-)
+_TEMPLATES.filters["spread"] = lambda spread: summary.spread_text(Spread(**spread), 6, significant=True)
 
 
 def write_provenance(
@@ -89,8 +87,8 @@ def write_provenance(
             row["model"]: {name: value for name, value in row.items() if name not in ("model", "forget_set")}
             for row in own
         },
-        "floor": {name: asdict(level) for name, level in floor.items()},
-        "prices": {name: _price(evaluated.metrics.get(name), base, name) for name in PRICES},
+        "floor": {name: asdict(spread) for name, spread in floor.items()},
+        "prices": {name: _price(evaluated.metrics.get(name), base, name) for name in PRICE_COLUMNS},
         "verification": verification.as_json(),
         "hashes": {name: recorded.get(name) for name in ("spec_hash", "workload_hash", "data_hash", "models")},
         "ran_with": _versions(_session_of(evaluated.trial, recorded)),
@@ -112,7 +110,7 @@ def write_provenance(
 
 def _price(value: float | None, base: Row | None, column: str) -> dict[str, float | None]:
     start = None if base is None else base[column]
-    return {"base": start, "model": value, "lost": price_lost(value, base, column)}
+    return {"base": start, "model": value, "lost": increase_over_base(value, base, column)}
 
 
 def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:

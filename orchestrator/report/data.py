@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.frontier import NAMES, UNEXPOSED, Frontier, Row, frontiers, method_of, settings_of
+from orchestrator.frontier import UNEXPOSED, Frontier, Row, frontiers, method_of, settings_of, summary
 from orchestrator.ledger import EXAMPLES, Ledger, to_table
 from orchestrator.safe_text import command, one_line, quoted_sql, sql_text
 from orchestrator.spec import of_present_spec, stored_spec
@@ -154,7 +154,7 @@ def point_after(frontier: Frontier) -> tuple[str, int, str] | None:
     is no point.
     """
     if frontier.priced is not None:
-        level = f"mean {NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
+        level = f"mean {summary.MEASURE_NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
         return (
             frontier.priced["trial_id"],
             frontier.priced["step"],

@@ -103,9 +103,12 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str,
         data=data,
         figures=figures,
         frontiers=data.frontiers,
-        prices={measure: summary.prices(data.frontiers, measure) for measure in summary.measures(data.frontiers)},
+        prices={
+            measure: summary.prices_of(data.frontiers, measure) for measure in summary.priced_measures(data.frontiers)
+        },
         shared={
-            measure: comparison.shared_settings(data.frontiers, measure) for measure in summary.measures(data.frontiers)
+            measure: comparison.shared_settings(data.frontiers, measure)
+            for measure in summary.priced_measures(data.frontiers)
         },
         comparison=comparison,
         names=summary.setting_names(data.frontiers),

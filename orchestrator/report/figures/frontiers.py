@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.frontier import DISTRIBUTIONS, NAMES, UNEXPOSED, Frontier, Row, settings_of
+from orchestrator.frontier import UNEXPOSED, Frontier, Row, settings_of, summary
 from orchestrator.report.data import ReportData
 from orchestrator.report.figures.parts import (
     PERFORMANCE,
@@ -67,7 +67,8 @@ def _caption(data: ReportData, outside: int) -> str:
     if priced := [frontier for frontier in data.frontiers if frontier.price(frontier.measure)]:
         measure = priced[0].measure
         sentences.append(
-            f"Cross: the price, where the signed mean of {NAMES[measure]} comes down to {UNEXPOSED[measure]:.3g}, "
+            f"Cross: the price, where the signed mean of {summary.MEASURE_NAMES[measure]} comes down to "
+            f"{UNEXPOSED[measure]:.3g}, "
             f"between two evaluated steps, by the mean over seeds of the best setting. Examples above and below cancel "
             f"in that mean, and do not in what this figure shows."
         )
@@ -106,7 +107,7 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
         {
             "kind": kind,
             "forget_set": frontier.forget_set,
-            "distribution": DISTRIBUTIONS[frontier.distribution],
+            "distribution": summary.DISTRIBUTION_NAMES[frontier.distribution],
             **{name: row[name] for name in names if name in row},
             **({"settings": settings_of(row)} if "learning_rate" in row or "settings" in row else {}),
         }
@@ -178,7 +179,7 @@ def _frontier_panel(
         .mark_line(interpolate="step-after", strokeWidth=1.8, color=colour)
         .encode(x=x, y=y)
     )
-    title = f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})"
+    title = f"{frontier.forget_set} ({summary.DISTRIBUTION_NAMES[frontier.distribution]})"
     floor = band(frontier.floor.get("unlearning_quality"))
     return layered(*floor, line, *points, rows=rows, title=title, height=300, uri=data.uri)
 
@@ -195,7 +196,9 @@ def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
     labels = {f"{row['forget_set']} ({row['distribution']})": row["distribution"] for row in rows}
     legend = alt.Legend(title=None, symbolType="stroke", symbolSize=300, columns=1)
     colours = [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(labels))]
-    dashes = [[1, 0] if distribution == DISTRIBUTIONS["in"] else [5, 3] for distribution in labels.values()]
+    dashes = [
+        [1, 0] if distribution == summary.DISTRIBUTION_NAMES["in"] else [5, 3] for distribution in labels.values()
+    ]
     color = alt.Color("label:N", scale=alt.Scale(domain=list(labels), range=colours), legend=legend)
     dash = alt.StrokeDash("label:N", scale=alt.Scale(domain=list(labels), range=dashes), legend=legend)
     marks = {kind: look[1] for kind, look in _KINDS.items() if kind in (_BASE, _REFERENCE, _PRICE)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.frontier import Frontier, Level, Row, level_note
+from orchestrator.frontier import Frontier, Row, Spread, summary
 from orchestrator.ledger import OWN_KIND
 from orchestrator.report.data import look_up
 from orchestrator.report.plotting import GREEN, INK, Panel
@@ -82,20 +82,20 @@ def rule(level: float) -> alt.Chart:
 
 def floors_sentence(frontiers: Sequence[Frontier]) -> str:
     """Say for the end of a caption what |GenEx| the reference models have themselves; not known: nothing."""
-    note = level_note(frontiers, "gen_ex_abs")
+    note = summary.reference_note(frontiers, "gen_ex_abs")
     return f" {note[:1].upper()}{note[1:]}." if note else ""
 
 
-def band(level: Level | None) -> list[alt.Chart]:
+def band(floor: Spread | None) -> list[alt.Chart]:
     """Draw what the reference models have across a panel: their range, and their mean; nothing where it is not known.
 
     It goes below everything else.
     """
-    if level is None:
+    if floor is None:
         return []
     once = alt.Chart(alt.InlineData(values=[{}]))
-    spread = once.mark_rect(color=GREEN, opacity=0.14).encode(y=alt.datum(level.low), y2=alt.datum(level.high))
-    mean = once.mark_rule(color=GREEN, strokeWidth=1.2, strokeDash=[2, 2]).encode(y=alt.datum(level.mean))
+    spread = once.mark_rect(color=GREEN, opacity=0.14).encode(y=alt.datum(floor.low), y2=alt.datum(floor.high))
+    mean = once.mark_rule(color=GREEN, strokeWidth=1.2, strokeDash=[2, 2]).encode(y=alt.datum(floor.mean))
     return [spread, mean]
 
 

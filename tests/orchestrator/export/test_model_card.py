@@ -46,7 +46,7 @@ def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
         verification=verification,
     )
     card = " ".join(model_card(facts, verification).split())
-    assert ("mean RelEx 1.1 bits (1 to 1.2)" in card) == (references == 2)
+    assert ("mean RelEx 1.1 (1 to 1.2) bits" in card) == (references == 2)
     assert ("mean |GenEx|" in card) == (references == 2)
     assert ("is their mean: 1 bits. That of GenEx is not known" in card) == (references == 1)
     assert ("Reference models were trained" in card) == (references > 0)

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.frontier import frontiers, points_shown
-from orchestrator.frontier.summary import is_same
+from orchestrator.frontier import frontiers
+from orchestrator.frontier.summary import is_same, points_shown
 from orchestrator.ledger import Ledger, open_sweep
 from orchestrator.report import write_report
 from orchestrator.report.data import read_report_data

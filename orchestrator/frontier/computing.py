@@ -1,127 +1,34 @@
-"""Pareto frontiers: what performance each level of unlearning costs, by forget set.
+"""Computing the Pareto frontier of each forget set of a sweep.
 
-Two objectives, both minimised: unless asked otherwise unlearning quality in bits, and performance (held-out NLL) in
-nats per token. Only evaluations of status ``completed`` whose objectives are finite are candidates.
+Two objectives, both minimised: by default unlearning quality in bits and performance (held-out NLL) in nats per token.
+Only evaluations of status ``completed`` whose objectives are finite are candidates.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.frontier.bootstrap import Interval, agree, seed_interval
-from orchestrator.frontier.crossings import (
-    UNEXPOSED,
-    Crossing,
-    SettingCrossing,
-    columns,
-    crossings_by_setting,
-    crossings_of,
-    steps_by_method,
-)
-from orchestrator.frontier.levels import Level, Row, floor_of
+from orchestrator.frontier.bootstrap import agree, seed_interval
+from orchestrator.frontier.crossings import UNEXPOSED, Crossing, crossings_of
+from orchestrator.frontier.frontier import OBJECTIVES, Frontier
 from orchestrator.frontier.objectives import (
-    Objective,
     default_bounds,
     exposure_floor,
     objective_of,
     require_objectives,
     worst_corner,
 )
-from orchestrator.frontier.targets import Target, target_of
+from orchestrator.frontier.setting_crossings import SettingCrossing, crossings_by_setting, steps_by_method
+from orchestrator.frontier.spreads import Row, floor_of
+from orchestrator.frontier.targets import target_of
+from orchestrator.frontier.trial_rows import columns
 from orchestrator.ledger import Ledger
 from orchestrator.pareto import hypervolume, knee, nondominated
 from orchestrator.spec import of_present_spec, stored_spec
 from trainables.records import Status
-
-OBJECTIVES = ("unlearning_quality", "performance")
-CHOSEN_NOTE = (
-    "points and prices are chosen on the same evaluations that they are shown on, so the best are too good: by 0.4 to "
-    "1.2 bits of |GenEx| where it was measured; other data, seeds or models would show less"
-)
-"""What is to be said once beside everything that is called best."""
-
-__all__ = [
-    "CHOSEN_NOTE", "OBJECTIVES", "UNEXPOSED", "Crossing", "Frontier", "Level", "Row", "SettingCrossing", "Target",
-    "frontier_of", "frontiers",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frontier:
-    """The frontier of one forget set."""
-
-    forget_set: str
-    distribution: str
-    objectives: tuple[str, str]
-    levels: tuple[float | None, float | None]
-    """For each objective: what distance to is minimised; None: the number itself is."""
-    trials: int
-    evaluations: int
-    """Finite, completed evaluations: the candidates."""
-    points: Sequence[Row]
-    """Non-dominated evaluations, least exposed first; of equal ones the first by trial and step."""
-    reference_point: tuple[float, float] | None
-    """The corner that hypervolume is measured from; None where there is neither base model nor candidate."""
-    reference_origin: tuple[str, str]
-    """What each coordinate of the reference point is."""
-    hypervolume: float | None
-    """Area between the frontier and the reference point, in the product of the objectives' units."""
-    hypervolume_by_seed: Interval | None
-    """The mean over seeds of the hypervolume of one seed's frontier. All seeds' common frontier dominates each of them,
-    so resampling seeds could only lower ``hypervolume``: its own interval would lie beside it. None: one seed, or
-    seeds that agree."""
-    seeds: int
-    """Seeds that have a candidate."""
-    seeds_agree: bool
-    """Whether there are several seeds, and their evaluations are equal to rounding: they are no replicates."""
-    knee: Row | None
-    """See ``pareto.knee``."""
-    targets: Sequence[Target]
-    floor: Mapping[str, Level]
-    """By measure of exposure: what the reference models have of it, each measured against the others."""
-    exposure_floor: float | None
-    """What they have of the first objective on average: no model is expected below it. None: not known."""
-    base: Row | None
-    references: Sequence[Row]
-    copying: Row | None
-    """For encoder-decoder models: the BLEU and chrF of sources as they are."""
-    crossings: Mapping[str, Sequence[Crossing]]
-    """By measure of exposure: the trials that reach ``UNEXPOSED``, cheapest first."""
-    by_setting: Mapping[str, Sequence[SettingCrossing]]
-    """By measure of exposure: every setting, over its seeds, the best first. See ``crossings_by_setting``."""
-    steps_to_unlearn: Mapping[str, Mapping[str, float]]
-    """By measure of exposure and method: the median steps until it is gone, over the seeds of the method's best
-    setting. See ``steps_by_method``."""
-    steps_intervals: Mapping[str, Mapping[str, Interval | None]]
-    """By measure and method: the bootstrap interval of ``steps_to_unlearn``. None: only one seed gets there, or all get
-    there at the same step."""
-    measures: Sequence[str]
-    """The measures of exposure that were measured: ``gen_ex`` is not where there are no reference models."""
-    priced: Row | None
-    """The evaluated step nearest to the price: see ``priced_row``. None: no trial ends the exposure."""
-
-    @property
-    def measure(self) -> str:
-        """Return the measure that the price is of: ``gen_ex``, or ``rel_ex`` where there are no reference models."""
-        return "rel_ex" if "gen_ex" not in self.measures else "gen_ex"
-
-    def price(self, measure: str) -> SettingCrossing | None:
-        """Return the setting that ends an exposure at the least performance lost; None: no trial ends it."""
-        return next((setting for setting in self.by_setting[measure] if setting.reached), None)
-
-    def minimised(self, row: Row) -> tuple[float | None, float | None]:
-        """Return what is minimised of a row, by objective: the number, or its distance to the objective's level."""
-        first, second = map(Objective, self.objectives, self.levels)
-        return first.of_row(row), second.of_row(row)
-
-    def as_json(self) -> dict[str, Any]:
-        """Give plain data for ``--json``."""
-        return {**asdict(self), "chosen": CHOSEN_NOTE}
 
 
 def frontiers(
@@ -132,19 +39,18 @@ def frontiers(
     exposures_at_most: Sequence[float] = (),
     performance_at_most: float = math.inf,
 ) -> list[Frontier]:
-    """Compute the frontier of every forget set of a sweep, or of one.
+    """Return the frontier of every forget set of a sweep, or of one.
 
     Args:
-        ledger: the sweep.
-        forget_set: only this one.
-        objectives: two columns of ``MINIMISED``, signed ones by their distance to what an unexposed model has; the
-            first is bounded by ``exposures_at_most``.
-        exposures_at_most: levels of the first objective to give targets for; none: see ``default_bounds``.
+        ledger: the ledger of the sweep.
+        forget_set: the only forget set to compute; None: all.
+        objectives: two columns of ``MINIMISED``; signed ones are minimised as distances to an unexposed model's level.
+        exposures_at_most: bounds of the first objective to find targets for; empty: see ``default_bounds``.
         performance_at_most: bound of the second objective in every target.
 
     Raises:
-        SweepError: the sweep has no such forget set, or evaluations no such columns; or nothing says the level of a
-            signed one.
+        SweepError: the sweep has no such forget set, or evaluations have no such columns; or the level of a signed
+            column is not known.
     """
     require_objectives(objectives)
     spec = stored_spec(ledger)
@@ -184,7 +90,7 @@ def frontier_of(
     exposures_at_most: Sequence[float] = (),
     performance_at_most: float = math.inf,
 ) -> Frontier:
-    """Compute one frontier from the evaluations of one forget set, in any order."""
+    """Return the frontier of one forget set from its evaluations, in any order."""
     completed = evaluations.filter(pc.equal(evaluations.column("status"), Status.COMPLETED.value))
     completed = completed.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     floor = floor_of(references)
@@ -247,9 +153,9 @@ def priced_row(
     by_setting: Mapping[str, Sequence[SettingCrossing]],
     measures: Sequence[str],
 ) -> Row | None:
-    """Return the evaluation that stands for the price: of the cheapest trial of the best setting, the nearest step.
+    """Return the evaluation nearest to the price: the nearest step of the cheapest trial of the best setting.
 
-    By GenEx where it was measured, else by RelEx. Step 0 is not unlearned, and stands for nothing.
+    The price is of GenEx if that was measured, else of RelEx. Step 0 is not unlearned, so it is never returned.
     """
     if not measures:
         return None
@@ -265,6 +171,6 @@ def priced_row(
 
 
 def _measured(completed: pa.Table, base: Row | None, measure: str) -> bool:
-    """Tell whether an exposure was measured, of any trial or of the base model."""
+    """Return whether an exposure was measured of any trial or of the base model."""
     known = base is not None and base.get(measure) is not None
     return known or bool(np.isfinite(columns(completed, (measure,))).any())
