@@ -21,7 +21,7 @@ from orchestrator.report.plotting import BY_DISTRIBUTION, GREEN, GREY, INK, OKAB
 
 _EVALUATION, _PARETO, _BASE, _REFERENCE = "evaluation", "Pareto point", "base model", "reference model"
 _PRICE = "price"
-_KINDS = {  # drawn from the first to the last: colour (None: the panel's), shape, size in square pixels, opacity
+_KINDS = {  # in drawing order: colour (None: the panel's), shape, size in square pixels, opacity
     _EVALUATION: (GREY, "circle", 16, 0.45),
     _PARETO: (None, "circle", 30, 1.0),
     _REFERENCE: (GREEN, "triangle-up", 110, 1.0),
@@ -31,7 +31,7 @@ _KINDS = {  # drawn from the first to the last: colour (None: the panel's), shap
 
 
 def frontier_figure(data: ReportData) -> Figure:
-    """Draw unlearning quality against performance: every forget set apart, and their frontiers together."""
+    """Return the figure of unlearning quality against performance: each forget set, and all frontiers together."""
     rows = {f.forget_set: _frontier_rows(f, data.evaluations) for f in data.frontiers}
     panels: list[Panel] = []
     outside = 0
@@ -57,7 +57,7 @@ def frontier_figure(data: ReportData) -> Figure:
 
 
 def _caption(data: ReportData, outside: int) -> str:
-    """Say what is drawn, and that ``outside`` evaluations are not."""
+    """Return what is drawn, and that ``outside`` evaluations are not."""
     sentences = [
         "Every completed evaluation: what is left of the exposure, against performance. Down and left is better. The "
         "line joins the evaluations that no other beats in both; the corner between two of them is what both reach."
@@ -118,7 +118,7 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
 
 
 def _price_rows(frontier: Frontier) -> list[Row]:
-    """Return where the price lies, as a row; nothing where no trial ends the exposure."""
+    """Return the price as a row to draw; empty if no trial ends the exposure."""
     best = frontier.price(frontier.measure)
     if best is None or best.steps is None or best.performance is None or best.unlearning_quality is None:
         return []
@@ -134,7 +134,7 @@ def _price_rows(frontier: Frontier) -> list[Row]:
 
 
 def _frame(rows: Sequence[Row]) -> tuple[float, float]:
-    """Give the largest performance and quality to show: all but plain evaluations, with room for some of those."""
+    """Return the largest performance and quality to show: those of all marked points, and some margin."""
     marked = [row for row in rows if row["kind"] != _EVALUATION] or list(rows)
     left, right = (bound(row["performance"] for row in marked) for bound in (min, max))
     top = max(row["unlearning_quality"] for row in marked)
