@@ -85,7 +85,7 @@ def _of_search(evaluations: pa.Table, trials: Sequence[str], spec: SweepSpec) ->
 
 
 def _thinned(evaluations: pa.Table) -> tuple[pa.Table, list[str]]:
-    """Return evaluations of every n-th trial by id, and a note. Ids are hashes, so the choice is fair and repeatable."""
+    """Return evaluations of every n-th trial by id, and a note. Ids are hashes, so the choice is fair and fixed."""
     n = -(-evaluations.num_rows // OBSERVATIONS_READ)
     if n <= 1:
         return evaluations, []

@@ -11,7 +11,7 @@ from orchestrator.monitor.trackers.base import TrackedTrial, scalars
 from orchestrator.storage import masked
 
 _STATUSES = {None: RunStatus.RUNNING, "failed": RunStatus.FAILED, "stopped": RunStatus.KILLED}
-"""Run statuses of trials that did not end by themselves; all others are finished. The tag ``status`` has the trial's."""
+"""Run statuses of trials that did not end by themselves; others are finished. The tag ``status`` has the trial's."""
 
 
 class MlflowTracker:
