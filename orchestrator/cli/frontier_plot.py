@@ -7,7 +7,7 @@ from textwrap import fill
 import numpy as np
 import plotext
 
-from orchestrator.frontier import DISTRIBUTIONS, NAMES, OBJECTIVES, UNEXPOSED, Frontier, label_of
+from orchestrator.frontier import OBJECTIVES, UNEXPOSED, Frontier, label_of, summary
 from orchestrator.ledger import unit
 from orchestrator.safe_text import one_line
 
@@ -50,12 +50,12 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
         markers = MARKERS[frontier.distribution]
         marker = markers[before[frontier.distribution] % len(markers)]
         before[frontier.distribution] += 1
-        legend.append(f"{marker} {one_line(frontier.forget_set)} ({DISTRIBUTIONS[frontier.distribution]})")
+        legend.append(f"{marker} {one_line(frontier.forget_set)} ({summary.DISTRIBUTION_NAMES[frontier.distribution]})")
         figure.draw(figure.signal([x for x, _ in own], [y for _, y in own], marker=marker))
     for index, (frontier, place) in enumerate(zip(drawn, prices, strict=True)):
         if place is not None:
             marker = PRICE_MARKERS[index % len(PRICE_MARKERS)]
-            level = f"mean {NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
+            level = f"mean {summary.MEASURE_NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
             floors.append(f"{marker} price of {one_line(frontier.forget_set)}: {level}, between evaluated steps")
             figure.draw(figure.signal([place[0]], [place[1]], marker=marker))
     x, y = (_axis(drawn, index) for index in (0, 1))

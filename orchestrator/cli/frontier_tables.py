@@ -8,30 +8,7 @@ from orchestrator.cli.frontier_plot import frontier_plot
 from orchestrator.cli.price_tables import LOST_ON, price_table, side_by_side
 from orchestrator.cli.terminal import PlainText as Text
 from orchestrator.cli.terminal import compact_table
-from orchestrator.frontier import (
-    CHOSEN_NOTE,
-    POINTS_SHOWN,
-    Frontier,
-    Row,
-    SettingNames,
-    Target,
-    answer,
-    exposure_notes,
-    frontier_notes,
-    interval_note,
-    label_of,
-    lost,
-    marks,
-    measures,
-    number,
-    own_kind_measured,
-    points_shown,
-    points_title,
-    quality_name,
-    setting_names,
-    settings_of,
-    target_note,
-)
+from orchestrator.frontier import CHOSEN_NOTE, Frontier, Row, SettingNames, Target, label_of, settings_of, summary
 from orchestrator.ledger import unit
 
 POINTS_IN_SUMMARY = 8
@@ -42,16 +19,16 @@ SETTING_WORD = 12
 
 def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
     """Show every frontier and what reaches which exposure, a plot, then what it takes to end the exposure."""
-    names = setting_names(frontiers)
-    tables = [part for f in frontiers for part in (_frontier_table(f, names, POINTS_SHOWN), _target_table(f))]
-    return _report(frontiers, names, tables, compared=measures(frontiers))
+    names = summary.setting_names(frontiers)
+    tables = [part for f in frontiers for part in (_frontier_table(f, names, summary.POINTS_SHOWN), _target_table(f))]
+    return _report(frontiers, names, tables, compared=summary.priced_measures(frontiers))
 
 
 def frontier_summary(frontiers: Sequence[Frontier]) -> RenderableType:
     """Show the same, shorter: fewer points, no targets, forget sets side by side by one measure."""
-    names = setting_names(frontiers)
+    names = summary.setting_names(frontiers)
     tables = [_frontier_table(frontier, names, POINTS_IN_SUMMARY) for frontier in frontiers]
-    return _report(frontiers, names, tables, compared=measures(frontiers)[:1])
+    return _report(frontiers, names, tables, compared=summary.priced_measures(frontiers)[:1])
 
 
 def _report(
@@ -63,7 +40,7 @@ def _report(
         Text(""),
         *(
             part
-            for measure in measures(frontiers)
+            for measure in summary.priced_measures(frontiers)
             for part in (
                 price_table(frontiers, names, measure),
                 *([side_by_side(frontiers, names, measure)] if measure in compared else []),
@@ -71,7 +48,7 @@ def _report(
         ),
         *_notes(frontiers, names),
         Text(""),
-        Text(answer(frontiers)),
+        Text(summary.answer(frontiers)),
     )
 
 
@@ -80,17 +57,17 @@ def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[Renderabl
     notes = [f"settings above also have: {names.common}"] if names.common else []
     if any(frontier.points for frontier in frontiers):
         notes.append(CHOSEN_NOTE)
-    notes += [note for note in [interval_note(frontiers)] if note]
+    notes += [note for note in [summary.interval_note(frontiers)] if note]
     return [
         *(Text(note, style="dim") for note in notes),
-        *(Text(note.text, style="dim" if note.matched else "yellow") for note in exposure_notes(frontiers)),
+        *(Text(note.text, style="dim" if note.matched else "yellow") for note in summary.exposure_notes(frontiers)),
     ]
 
 
 def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
-    table = compact_table(points_title(frontier, most))
-    rows = points_shown(frontier, most)
-    titles = {"unlearning_quality": quality_name(frontier).replace(" - ", " -\n")}
+    table = compact_table(summary.points_title(frontier, most))
+    rows = summary.points_shown(frontier, most)
+    titles = {"unlearning_quality": summary.quality_name(frontier).replace(" - ", " -\n")}
     extra = {
         index: f"{titles.get(name, name)}\n{unit(name)}" if level is None else f"{name}\ndistance\nto {level:.3g}"
         for index, (name, level) in enumerate(zip(frontier.objectives, frontier.levels, strict=True))
@@ -99,7 +76,7 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
     for name in ("", "trial", "settings", "step"):
         table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
     writes = any(row["bleu"] is not None for row in rows)
-    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured([frontier]))}
+    costs = {name: LOST_ON[name] for name in ("performance", *summary.own_kind_measured([frontier]))}
     shows_nll = len(costs) == 1  # where its own kind is known, what is lost takes the room
     exposures = {"gen_ex_abs": "|Gen-\nEx|\nbits", "gen_ex": "GenEx\nbits", "rel_ex": "RelEx\nbits"}
     exposures = {name: header for name, header in exposures.items() if any(row[name] is not None for row in rows)}
@@ -111,18 +88,18 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
     numbered = _numbered(settings)
     for row, setting in zip(rows, settings, strict=True):
         table.add_row(
-            marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
-            *(number(frontier.minimised(row)[index], 3) for index in extra),
-            *(number(row[name], 2) for name in exposures),
+            summary.point_marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
+            *(summary.number_text(frontier.minimised(row)[index], 3) for index in extra),
+            *(summary.number_text(row[name], 2) for name in exposures),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
-            *([number(row["heldout_nll"], 3)] if shows_nll else []),
-            *(number(lost(row, frontier, name), 3, sign=True) for name in costs),
-            *([number(row["bleu"], 1)] if writes else []),
+            *([summary.number_text(row["heldout_nll"], 3)] if shows_nll else []),
+            *(summary.number_text(summary.lost_against_base(row, frontier, name), 3, sign=True) for name in costs),
+            *([summary.number_text(row["bleu"], 1)] if writes else []),
         )  # fmt: skip
     below = [Text(f"settings {number}: {setting}") for setting, number in numbered.items()]
     if not frontier.points:
         return Group(table, Text("no completed evaluation yet", style="yellow"), Text(""))
-    return Group(table, *below, *(Text(line, style="dim") for line in frontier_notes(frontier)), Text(""))
+    return Group(table, *below, *(Text(line, style="dim") for line in summary.frontier_notes(frontier)), Text(""))
 
 
 def _numbered(settings: Sequence[str]) -> dict[str, str]:
@@ -134,7 +111,7 @@ def _numbered(settings: Sequence[str]) -> dict[str, str]:
 
 def _shown_anyway(frontier: Frontier) -> set[str]:
     """Name the objectives that the usual columns show: with reference models, unlearning quality is |GenEx|."""
-    shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *own_kind_measured([frontier])}
+    shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *summary.own_kind_measured([frontier])}
     measured = any(row["gen_ex_abs"] is not None for row in frontier.points)
     return shown | {"unlearning_quality"} if measured else shown
 
@@ -151,7 +128,7 @@ def _target_table(frontier: Frontier) -> RenderableType:
     for target in frontier.targets:
         mark = "*" if target.below_floor else ""
         table.add_row(f"{target.exposure_at_most:.4g}{mark}", *_target_cells(target, performance))
-    return Group(table, *(Text(note, style="yellow") for note in [target_note(frontier)] if note), Text(""))
+    return Group(table, *(Text(note, style="yellow") for note in [summary.target_note(frontier)] if note), Text(""))
 
 
 def _target_cells(target: Target, performance: str) -> list[str]:

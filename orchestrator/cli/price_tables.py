@@ -6,27 +6,7 @@ from rich.console import Group, RenderableType
 
 from orchestrator.cli.terminal import PlainText as Text
 from orchestrator.cli.terminal import compact_table
-from orchestrator.frontier import (
-    NONE_SHARED,
-    PRICE_TITLES,
-    SIDE_LABELS,
-    Frontier,
-    SettingCrossing,
-    SettingNames,
-    level_note,
-    measures,
-    number,
-    orders,
-    orders_title,
-    own_kind_measured,
-    price_note,
-    prices,
-    quality_name,
-    reached_by_some,
-    shared_settings,
-    side_cell,
-    side_rows,
-)
+from orchestrator.frontier import Frontier, SettingCrossing, SettingNames, comparison, summary
 
 LOST_ON = {
     "performance": "lost:\nheld-\nout",
@@ -40,16 +20,16 @@ SHARED_SETTINGS = 12
 
 def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
     """Show what it costs to end the exposure by one measure: a row for each forget set."""
-    found = prices(frontiers, measure)
-    first = measure == measures(frontiers)[0]  # the next tables need not say it again
-    notes = [price_note(frontiers, measure) if first else "", level_note(frontiers, measure)]
+    found = summary.prices_of(frontiers, measure)
+    first = measure == summary.priced_measures(frontiers)[0]  # the next tables need not say it again
+    notes = [summary.price_note(frontiers, measure) if first else "", summary.reference_note(frontiers, measure)]
     below = [*(Text(note, style="dim") for note in notes if note), Text("")]
     if not any(price.best is not None for price in found):  # a table would have columns of nothing
         reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
-        return Group(Text(f"{PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
-    table = compact_table(f"{PRICE_TITLES[measure]} (lost in nats/token)")
-    costs = {name: LOST_ON[name] for name in ("performance", *own_kind_measured(frontiers))}
-    quality = quality_name(frontiers[0]) if frontiers else ""
+        return Group(Text(f"{summary.PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
+    table = compact_table(f"{summary.PRICE_TITLES[measure]} (lost in nats/token)")
+    costs = {name: LOST_ON[name] for name in ("performance", *summary.own_kind_measured(frontiers))}
+    quality = summary.quality_name(frontiers[0]) if frontiers else ""
     numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
     for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
@@ -58,9 +38,9 @@ def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str
         level = None if best is None else best.unlearning_quality
         table.add_row(
             price.forget_set, price.reached_by,
-            *(number(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
-            number(None if level is None else level.mean, 2),
-            number(None if best is None or best.steps is None else best.steps.mean, 1),
+            *(summary.number_text(None if best is None else _mean(best, name), 3, sign=True) for name in costs),
+            summary.number_text(None if level is None else level.mean, 2),
+            summary.number_text(None if best is None or best.steps is None else best.steps.mean, 1),
             names.short(best.settings) if best else "-", price.seeds,
         )  # fmt: skip
     return Group(table, *below)
@@ -73,29 +53,33 @@ def _mean(setting: SettingCrossing, price: str) -> float | None:
 
 def side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
     """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
-    shared = shared_settings(frontiers, measure)
+    shared = comparison.shared_settings(frontiers, measure)
     if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
         return Text("")
     if not shared:  # by whichever measure
-        said_before = measure != measures(frontiers)[0]
-        return Text("") if said_before else Group(Text(NONE_SHARED, style="dim"), Text(""))
-    shared = reached_by_some(shared)
+        said_before = measure != summary.priced_measures(frontiers)[0]
+        return Text("") if said_before else Group(Text(comparison.NONE_SHARED, style="dim"), Text(""))
+    shared = comparison.reached_by_some(shared)
     if not shared:
         return Text("")
     sets = [frontier.forget_set for frontier in frontiers]
-    title = f"{PRICE_TITLES[measure].partition(',')[0]} at equal settings"
+    title = f"{summary.PRICE_TITLES[measure].partition(',')[0]} at equal settings"
     table = compact_table(f"{title}: mean (and range) over seeds, lost in nats/token")
     for name in ("settings", "", *sets):
         table.add_column(name, overflow="fold")
-    shown = side_rows(shared)
+    shown = comparison.side_rows(shared)
     for setting in shared[:SHARED_SETTINGS]:
         for what in shown:
             table.add_row(
                 names.short(setting.settings) if what == shown[0] else "",
-                SIDE_LABELS[what],
-                *(side_cell(setting, name, what) for name in sets),
+                comparison.SIDE_LABELS[what],
+                *(comparison.side_cell(setting, name, what) for name in sets),
             )
-    said = [f"{orders_title(shared)}:", *(f"  {line}" for line in orders(shared))] if orders(shared) else []
+    said = (
+        [f"{comparison.orders_title(shared)}:", *(f"  {line}" for line in comparison.orders(shared))]
+        if comparison.orders(shared)
+        else []
+    )
     left = len(shared) - SHARED_SETTINGS
     more = [f"{left} more settings: frontier --json"] if left > 0 else []
     return Group(table, *(Text(line, style="dim") for line in more), *(Text(line) for line in said), Text(""))

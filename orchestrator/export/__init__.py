@@ -1,4 +1,4 @@
-"""An evaluated step as a Hugging Face folder, measured once more, with its model card."""
+"""An evaluated step as a Hugging Face folder: written, verified by measuring it again, with a model card."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What an exported folder says of its model: ``provenance.json``, and the same for people, a model card."""
+"""The description of an exported model: ``provenance.json`` for programs, and a model card for people."""
 
 import json
 import platform
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from orchestrator.export.new_folder import MARKER
 from orchestrator.export.verification import Verification
-from orchestrator.frontier import CHOSEN_NOTE, PRICES, floor_of, price_lost
+from orchestrator.frontier import CHOSEN_NOTE, PRICE_COLUMNS, Spread, floor_of, increase_over_base, summary
 from orchestrator.identity import file_hash
 from orchestrator.ledger import EVALUATIONS, Ledger, unit
 from orchestrator.points import EvaluatedStep, Row
@@ -26,16 +26,16 @@ from trainables.models import pretrained_files, pretrained_origin
 
 
 def _in_a_cell(value: Any) -> Any:
-    """Keep a text from ending the cell or the code that it stands in; what is marked as whole Markdown may be any."""
+    """Escape a text that stands in a table cell or in inline code; ``Markup`` is left as it is."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return one_line(value).replace("|", "\\|").replace("`", "'")
 
 
 FORMAT_VERSION = 1
-"""Of ``provenance.json``."""
+"""The format version of ``provenance.json``."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
-"""Whose versions a model's numbers follow from."""
+"""Packages whose versions a model's numbers depend on."""
 _TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown
     loader=jinja2.PackageLoader("orchestrator.export"),
     undefined=jinja2.StrictUndefined,
@@ -45,22 +45,20 @@ _TEMPLATES = jinja2.Environment(  # noqa: S701  # Markdown
     finalize=_in_a_cell,
 )
 _TEMPLATES.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
-_TEMPLATES.filters["level"] = lambda level: (
-    f"{level['mean']:.6g} bits" + (f" ({level['low']:.6g} to {level['high']:.6g})" if level["models"] > 1 else "")
-)
+_TEMPLATES.filters["spread"] = lambda spread: summary.spread_text(Spread(**spread), 6, significant=True)
 
 
-def describe(
+def write_provenance(
     folder: Path,
     ledger: Ledger,
-    point: EvaluatedStep,
+    evaluated: EvaluatedStep,
     *,
     spec: SweepSpec,
     forget_set: ForgetSet,
     from_step: int,
     verification: Verification,
 ) -> dict[str, Any]:
-    """Write ``provenance.json`` beside an exported model, and give its content. The texts are no part of it."""
+    """Write ``provenance.json`` into the folder of a model, and return its content. It holds no texts of the data."""
     recorded = ledger.manifest.read()
     baselines = ledger.baselines()
     base = baselines.base(forget_set.name)
@@ -69,12 +67,12 @@ def describe(
         "format_version": FORMAT_VERSION,
         "exported_at": datetime.now(UTC).isoformat(),
         "sweep": ledger.sweep,
-        "trial_id": point.trial_id,
-        "step": point.step,
-        "seed": point.trial["seed"],
-        "status": point.metrics.get("status"),
-        "chosen_by": point.chosen_by,
-        "chosen": CHOSEN_NOTE if point.chosen_by is not None else None,
+        "trial_id": evaluated.trial_id,
+        "step": evaluated.step,
+        "seed": evaluated.trial["seed"],
+        "status": evaluated.metrics.get("status"),
+        "chosen_by": evaluated.chosen_by,
+        "chosen": CHOSEN_NOTE if evaluated.chosen_by is not None else None,
         "model": _model(folder, spec.model),
         "forget_set": {
             "name": forget_set.name,
@@ -82,18 +80,18 @@ def describe(
             "canary": spec.data.forget_sets[forget_set.name].canary,
             "examples": len(forget_set.forget),
         },
-        "config": json.loads(point.trial["config"]),
-        "horizon": point.trial["horizon"],
+        "config": json.loads(evaluated.trial["config"]),
+        "horizon": evaluated.trial["horizon"],
         "from_step": from_step,
         "baselines": {
             row["model"]: {name: value for name, value in row.items() if name not in ("model", "forget_set")}
             for row in baselines.of(forget_set.name)
         },
-        "floor": {name: asdict(level) for name, level in floor.items()},
-        "prices": {name: _price(point.metrics.get(name), base, name) for name in PRICES},
+        "floor": {name: asdict(spread) for name, spread in floor.items()},
+        "prices": {name: _price(evaluated.metrics.get(name), base, name) for name in PRICE_COLUMNS},
         "verification": verification.as_json(),
         "hashes": {name: recorded.get(name) for name in ("spec_hash", "workload_hash", "data_hash", "models")},
-        "ran_with": _versions(_session_of(point.trial, recorded)),
+        "ran_with": _versions(_session_of(evaluated.trial, recorded)),
         "exported_with": _versions(
             {
                 "code": provenance.code_state(),
@@ -112,11 +110,11 @@ def describe(
 
 def _price(value: float | None, base: Row | None, column: str) -> dict[str, float | None]:
     start = None if base is None else base[column]
-    return {"base": start, "model": value, "lost": price_lost(value, base, column)}
+    return {"base": start, "model": value, "lost": increase_over_base(value, base, column)}
 
 
 def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:
-    """Say what the model is, and what it was made from; paths of this machine are nobody else's."""
+    """Describe the model and its origin, without the folders of this machine."""
     if config.pretrained is None:
         shown = hub_id = None
     elif pretrained_files(config):
@@ -137,7 +135,7 @@ def _model(folder: Path, config: ModelConfig) -> dict[str, Any]:
 
 
 def _session_of(trial: Row, recorded: Row) -> Row:
-    """Find the session that a trial ended in, among those that ``sweep.json`` lists."""
+    """Return the session that a trial ended in, among those that ``sweep.json`` lists."""
     sessions = [recorded, *recorded.get("resumed", [])]
     begun = [
         session
@@ -151,7 +149,7 @@ def _session_of(trial: Row, recorded: Row) -> Row:
 
 
 def _versions(session: Row) -> dict[str, Any]:
-    """Keep of a session what numbers follow from."""
+    """Return the part of a session that numbers depend on."""
     packages = session.get("packages") or {}
     return {
         "code": session.get("code"),
@@ -162,7 +160,7 @@ def _versions(session: Row) -> dict[str, Any]:
 
 
 def model_card(facts: dict[str, Any], verification: Verification) -> str:
-    """Render the model card: ``README.md``, with the front matter that the hub reads."""
+    """Return the model card, ``README.md``, with the front matter that the hub reads."""
     front = ModelCardData(
         library_name="transformers",
         base_model=facts["model"]["hub_id"],
@@ -170,8 +168,8 @@ def model_card(facts: dict[str, Any], verification: Verification) -> str:
     )
     return _TEMPLATES.get_template("model_card.md.j2").render(
         facts=facts,
-        front=Markup(front.to_yaml()),  # noqa: S704  # YAML quotes what it must
-        command=Markup(  # noqa: S704  # quoted for a shell, in a block of code
+        front=Markup(front.to_yaml()),  # noqa: S704  # YAML quotes where necessary
+        command=Markup(  # noqa: S704  # quoted for a shell, in a code block
             one_line(
                 command("export", facts["sweep"], "--trial", facts["trial_id"], "--step", str(facts["step"]), "--to")
             )

@@ -1,4 +1,4 @@
-"""A folder of this machine that appears whole under its name, or not at all."""
+"""A local folder that appears under its name either complete or not at all."""
 
 import contextlib
 import shutil
@@ -10,14 +10,14 @@ from orchestrator.errors import SweepError
 from orchestrator.storage import sync
 
 MARKER = "provenance.json"
-"""In every folder that was exported: what may be replaced."""
+"""A file in every exported folder: a folder with it may be replaced."""
 
 
 def require_free(target: Path, *, overwrite: bool) -> None:
-    """See that a folder may be written there.
+    """Check that a folder may be written there.
 
     Raises:
-        SweepError: there is something, and it is not an earlier export that may be replaced.
+        SweepError: something is there that is not an earlier export, or one that may not be replaced.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
@@ -32,13 +32,14 @@ def require_free(target: Path, *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a hidden folder beside the target that takes its name, with all that is in it on disk, when all went well.
+    """Yield a hidden folder beside the target, which takes the target's name at the end of the block.
 
-    An error removes it. After a crash it is left, ``.NAME.*.tmp``, and nothing under the target's name that was not
-    there before; but one that comes while an earlier export is replaced may leave that as ``.NAME.*.old`` alone.
+    By then everything in it is on disk, with the permissions that the umask gives to new files. An error removes it. A
+    crash leaves it as ``.NAME.*.tmp``, and the target as it was; only a crash while an earlier export is being replaced
+    may leave that export as ``.NAME.*.old`` instead.
 
     Raises:
-        SweepError: see ``require_free``, which is asked before and after.
+        SweepError: see ``require_free``, which is checked before and after.
     """
     require_free(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     aside.mkdir()
     try:
         yield aside
+        _apply_umask(aside)
         for path in [*aside.rglob("*"), aside]:
             sync(path)
         require_free(target, overwrite=overwrite)
@@ -57,3 +59,11 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _apply_umask(folder: Path) -> None:
+    """Set the mode of every file to that of a newly created one: safetensors writes files that only the owner reads."""
+    mode = folder.stat().st_mode & 0o666  # mkdir applied the umask; reading it would change it for other threads
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)

@@ -1,4 +1,4 @@
-"""Whether a model that was measured again is what the ledger says: how far each metric is from its row."""
+"""Whether a model that is measured again has the ledger's metrics, and how far each of them is off."""
 
 import math
 from collections.abc import Mapping
@@ -8,24 +8,24 @@ from typing import Any
 from orchestrator.ledger import OWN_KIND
 
 _NOT_COMPARED = frozenset({"step", "elapsed_s"})
-"""Where it is from, and a clock."""
+"""Columns that do not describe the model: its step, and a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One metric, twice."""
+    """One metric, as recorded and as measured again."""
 
     recorded: float | None
-    """In the ledger; None: not measured."""
+    """The value in the ledger; None: not measured."""
     measured: float | None
-    """Of the model that was loaded again."""
+    """The value of the model that was loaded again; None: not measured."""
 
     @property
     def difference(self) -> float:
-        """Give how far apart they are: relative to the recorded value, or in its unit where that is below 1.
+        """The distance of the two values, relative to the recorded one; in its unit if that is below 1.
 
-        So a generalized exposure of nearly 0 bits, which is the difference of two large numbers, may be off by as much
-        as one of 1 bit. Infinite where only one was measured.
+        A generalized exposure near 0 bits, which is the difference of two large numbers, may therefore be off by as
+        much as one of 1 bit. The difference is infinite if only one value was measured.
         """
         if self.recorded is None or self.measured is None:
             return math.inf
@@ -34,19 +34,19 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Every metric of a point, as recorded and as measured again."""
+    """Every metric of an evaluated step, as recorded and as measured again."""
 
     metrics: Mapping[str, Comparison]
     tolerance: float
 
     @property
     def largest(self) -> float:
-        """Give the largest difference; 0: all are equal, bit for bit."""
+        """The largest difference; 0: all metrics are equal, bit for bit."""
         return max(comparison.difference for comparison in self.metrics.values())
 
     @property
     def beyond(self) -> dict[str, Comparison]:
-        """Give the metrics that are further apart than tolerated."""
+        """The metrics whose difference is larger than the tolerance."""
         return {name: found for name, found in self.metrics.items() if not found.difference <= self.tolerance}
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Verification:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain data."""
+        """Return plain data for ``provenance.json``."""
         return {
             "tolerance": self.tolerance,
             "largest_difference": self.largest,
@@ -71,9 +71,10 @@ class Verification:
 
 
 def compare_metrics(recorded: Mapping[str, Any], measured: Mapping[str, Any], *, tolerance: float) -> Verification:
-    """Compare every number that was recorded with what was measured again.
+    """Compare every recorded number with the one that was measured again.
 
-    What neither has is left out, and what a row does not have only because an older version did not measure it.
+    A metric that neither side has is left out, and so is one that the row lacks because an older version did not
+    measure it.
     """
     metrics = {}
     for name, value in _numbers(recorded).items():

@@ -1,4 +1,7 @@
-"""Pareto sets, crossings, intervals, and what they say in words and rows. Draws nothing."""
+"""Pareto frontiers of a sweep: what performance each level of unlearning costs, with intervals, in words and rows.
+
+Nothing is drawn here. ``summary`` puts frontiers into words, ``comparison`` compares forget sets at equal settings.
+"""
 
 import lazy_loader
 

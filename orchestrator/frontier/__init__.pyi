@@ -1,89 +1,31 @@
 from . import comparison, summary
-from .comparison import (
-    NONE_SHARED,
-    SIDE_LABELS,
-    orders,
-    orders_title,
-    reached_by_some,
-    shared_settings,
-    side_cell,
-    side_rows,
-)
-from .crossings import PRICES, UNEXPOSED, SettingCrossing, method_of, price_lost, settings_of
-from .levels import floor_of
+from .computing import frontiers
+from .crossings import PRICE_COLUMNS, UNEXPOSED
+from .frontier import CHOSEN_NOTE, OBJECTIVES, Frontier
 from .objectives import label_of
-from .setting_labels import SettingNames
-from .summary import (
-    DISTRIBUTIONS,
-    NAMES,
-    POINTS_SHOWN,
-    PRICE_TITLES,
-    answer,
-    exposure_notes,
-    frontier_notes,
-    interval_note,
-    level_note,
-    lost,
-    marks,
-    measures,
-    number,
-    own_kind_measured,
-    points_shown,
-    points_title,
-    price_note,
-    prices,
-    quality_name,
-    setting_names,
-    target_note,
-)
-from .sweep_frontiers import CHOSEN_NOTE, OBJECTIVES, Frontier, Level, Row, Target, frontiers
+from .setting_crossings import SettingCrossing
+from .setting_names import SettingNames
+from .spreads import Row, Spread, floor_of
+from .targets import Target
+from .trial_rows import increase_over_base, method_of, settings_of
 
 __all__ = [
     "CHOSEN_NOTE",
-    "DISTRIBUTIONS",
-    "NAMES",
-    "NONE_SHARED",
     "OBJECTIVES",
-    "POINTS_SHOWN",
-    "PRICES",
-    "PRICE_TITLES",
-    "SIDE_LABELS",
+    "PRICE_COLUMNS",
     "UNEXPOSED",
     "Frontier",
-    "Level",
     "Row",
     "SettingCrossing",
     "SettingNames",
+    "Spread",
     "Target",
-    "answer",
     "comparison",
-    "exposure_notes",
     "floor_of",
-    "frontier_notes",
     "frontiers",
-    "interval_note",
+    "increase_over_base",
     "label_of",
-    "level_note",
-    "lost",
-    "marks",
-    "measures",
     "method_of",
-    "number",
-    "orders",
-    "orders_title",
-    "own_kind_measured",
-    "points_shown",
-    "points_title",
-    "price_lost",
-    "price_note",
-    "prices",
-    "quality_name",
-    "reached_by_some",
-    "setting_names",
     "settings_of",
-    "shared_settings",
-    "side_cell",
-    "side_rows",
     "summary",
-    "target_note",
 ]

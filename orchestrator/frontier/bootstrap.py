@@ -1,12 +1,12 @@
-"""How far a number may owe itself to the seeds that were run: percentile bootstrap intervals over seeds.
+"""Percentile bootstrap intervals over seeds: how much a number depends on the seeds that were run.
 
-Seeds are what is resampled, whole, with all their trials: trials of one seed share their batch order, and under
-``search.across: each`` their study, and are no independent observations (Efron & Tibshirani 1993, "An Introduction to
-the Bootstrap", chapters 8 and 13).
+Whole seeds are resampled, with all their trials: trials of one seed share their batch order, and under ``search.across:
+each`` their study, so they are not independent observations (Efron & Tibshirani 1993, "An Introduction to the
+Bootstrap", chapters 8 and 13).
 
-What the interval cannot say: with few seeds it is much too narrow. Two seeds have three distinct resamples, three have
-ten; below about five the interval is hardly more than the range of the seeds, and covers less than its level. It knows
-nothing of what the seeds do not vary: the draw of the data, the base model, the reference models.
+With few seeds the interval is much too narrow. Two seeds have three distinct resamples, three have ten; below about
+five the interval is hardly more than the range of the seeds, and covers less than its level. It does not include what
+the seeds do not vary: the draw of the data, the base model, the reference models.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ Group = TypeVar("Group")
 RESAMPLES = 1000
 LEVEL = 0.95
 STREAM = 0
-"""Seed of the resampling: the same rows give the same interval."""
+"""Seed of the resampling, fixed so that the same rows give the same interval."""
 ROUNDING = 1e-4
-"""Seeds whose numbers differ by no larger share than this do so by rounding, which a long ascent amplifies; by the
-order of their batches they differ by hundreds of times as much."""
+"""Largest relative difference of seeds that is attributed to rounding, which a long ascent amplifies. The order of
+batches makes differences that are hundreds of times larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class Interval:
 
 
 def agree(by_seed: Sequence[npt.NDArray[np.float64]]) -> bool:
-    """Tell whether several seeds have the same numbers, in any order, but for rounding.
+    """Return whether several seeds have the same numbers, in any order, but for rounding.
 
-    Where a batch holds the whole forget set its order is all that a seed changes, and changes only how sums round: such
-    seeds are one run, several times. Columns are compared each at its own scale.
+    If a batch holds the whole forget set, a seed changes nothing but the order inside it, and so only how sums round:
+    such seeds are one run repeated. Each column is compared at its own scale.
     """
     if len(by_seed) < 2:
         return False
@@ -55,9 +55,9 @@ def agree(by_seed: Sequence[npt.NDArray[np.float64]]) -> bool:
 
 
 def seed_interval(by_seed: Sequence[Group], statistic: Callable[[Sequence[Group]], float]) -> Interval | None:
-    """Resample the seeds with replacement and take the percentiles of the statistic.
+    """Return the percentile interval of a statistic over resampled seeds.
 
-    None: fewer than two seeds, which say nothing of the spread; or seeds that agree, which are no replicates.
+    None: there are fewer than two seeds, which show no spread; or the seeds agree, and are not replicates.
     """
     if len(by_seed) < 2 or agree([np.asarray(own, dtype=np.float64) for own in by_seed]):
         return None

@@ -1,7 +1,7 @@
-"""The two numbers that a frontier minimises: a column as it is, or its distance to what an unexposed model shows.
+"""The two objectives that a frontier minimises: a column itself, or its distance to the level of an unexposed model.
 
-A signed measure has no lower end, or one that is no aim: a model that never saw the forget set lies in between, and
-below that level a model is over-unlearned. It is minimised as a distance.
+Less of a signed measure is not always better: a model that never saw the forget set has a level in between, and a model
+below that level is over-unlearned. Such a measure is minimised as a distance.
 """
 
 import math
@@ -11,50 +11,50 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.errors import SweepError
-from orchestrator.frontier.levels import Level, Row, level_of
+from orchestrator.frontier.spreads import Row, Spread, spread_of
 from orchestrator.ledger import MINIMISED, OWN_KIND, unit
 from orchestrator.pareto import Numbers
 from trainables.errors import nearest_name_hint
 from trainables.metrics import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 EXPOSURE_BOUNDS_BITS = (16.0, 8.0, 4.0, 2.0)
-"""Exposures that targets are given for where none are asked for, and the first objective is in bits."""
+"""Default exposures of targets, if the first objective is in bits."""
 FLOOR_MULTIPLES = (4.0, 2.0, 1.0)
-"""The same, as multiples of what the reference models have where that is known: no model is expected below it."""
+"""The same as multiples of the reference models' mean, if that is known: no model is expected below it."""
 _DIFFERENCES = {"gen_ex": 0.0, "gen_ex_per_token": 0.0}
-"""Signed measures that are relative to the reference models already, and their level."""
+"""Signed measures that are already relative to the reference models, and their level."""
 _EXPECTED = {
     "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS,
     "rel_ex_skew_normal": EXPECTED_RELATIVE_EXPOSURE_BITS,
     "membership_auc": 0.5,
 }
-"""What theory expects of a model that never saw the forget set; what the reference models have goes before it."""
+"""Theoretical level of a model that never saw the forget set, used if there are no reference models."""
 SIGNED = frozenset({*_DIFFERENCES, *_EXPECTED, "forget_nll"})
 """Columns that are minimised as a distance."""
 _GROWING = ("retain_nll", "heldout_perplexity", *OWN_KIND)
-"""Prices: the base model has the lowest, so it is no worst corner."""
+"""Prices: the base model has the lowest, so its value is not the worst corner."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A column that is minimised."""
+    """A column that is minimised, itself or as a distance."""
 
     column: str
     level: float | None
-    """What distance to is minimised; None: the number itself is."""
+    """The level whose distance is minimised; None: the number itself is minimised."""
 
     def of(self, values: Numbers) -> Numbers:
-        """Return what is minimised of values of the column; NaN stays NaN."""
+        """Return the objective for values of the column; NaN stays NaN."""
         return values if self.level is None else np.abs(values - self.level)
 
     def of_row(self, row: Row | None) -> float | None:
-        """Return what is minimised of a row; None where it was not measured."""
+        """Return the objective of a row; None: not measured."""
         value = None if row is None else row.get(self.column)
         return None if value is None else float(self.of(np.array(value, dtype=np.float64)))
 
 
 def label_of(column: str, levels: Sequence[float | None]) -> str:
-    """Name what is minimised, of one forget set or, with a level each, of several."""
+    """Return the label of an objective, given its level for each forget set."""
     known = {f"{level:.3g}" for level in levels if level is not None}
     if not known:
         return column
@@ -62,28 +62,28 @@ def label_of(column: str, levels: Sequence[float | None]) -> str:
 
 
 def require_objectives(names: tuple[str, str]) -> None:
-    """Check that both can be minimised, and are not the same.
+    """Check that two columns can be minimised and differ.
 
     Raises:
-        SweepError: one cannot, or they are.
+        SweepError: a column cannot be minimised, or both are the same.
     """
     for name in names:
         if name not in MINIMISED:
             raise SweepError(
-                f"--objectives: '{name}' is no number that can be minimised; {nearest_name_hint(name, MINIMISED)}"
+                f"--objectives: '{name}' is not a number that can be minimised; {nearest_name_hint(name, MINIMISED)}"
             )
     if names[0] == names[1]:
         raise SweepError(f"--objectives: '{names[0]}' twice; give two columns that pull apart")
 
 
-def objective_of(column: str, floor: Mapping[str, Level], base: Row | None) -> Objective:
-    """Return what is minimised of a column.
+def objective_of(column: str, floor: Mapping[str, Spread], base: Row | None) -> Objective:
+    """Return the objective of a column.
 
-    The level of a signed measure is that of the reference models; without any, the one that theory expects. The forget
-    NLL has none in theory: the base model's on never-trained examples of the same kind stands for it.
+    The level of a signed measure is the reference models' mean; without reference models, the theoretical one. The
+    forget NLL has no theoretical level: the base model's NLL of never-trained examples of the same kind stands for it.
 
     Raises:
-        SweepError: it is signed, and nothing says its level.
+        SweepError: the column is signed, and its level is not known.
     """
     level = _DIFFERENCES.get(column)
     if level is None and column in SIGNED:
@@ -100,17 +100,17 @@ def objective_of(column: str, floor: Mapping[str, Level], base: Row | None) -> O
 
 
 def exposure_floor(objective: Objective, references: Sequence[Row]) -> float | None:
-    """Return what the reference models have of an objective on average; None: it is no exposure, or not known."""
+    """Return the reference models' mean of an objective; None: not known, or the objective is not an exposure."""
     if unit(objective.column) != "bits" and objective.column not in SIGNED:
         return None
-    level = level_of([objective.of_row(row) for row in references])
+    level = spread_of([objective.of_row(row) for row in references])
     return None if level is None else level.mean
 
 
 def default_bounds(objective: Objective, floor: float | None) -> tuple[float, ...]:
-    """Return the exposures that targets are given for where none are asked for, the loosest first.
+    """Return the default exposures of targets, the loosest first.
 
-    None is below the floor. Of a distance the floor is near 0, and says nothing of what is far.
+    No exposure is below the floor. The floor of a distance is near 0, so its multiples would be no useful targets.
     """
     if unit(objective.column) != "bits":
         return ()
@@ -122,9 +122,9 @@ def default_bounds(objective: Objective, floor: float | None) -> tuple[float, ..
 def worst_corner(
     objectives: Sequence[Objective], values_N2: Numbers, base: Row | None, performance_floor: float
 ) -> tuple[tuple[float, float] | None, tuple[str, str]]:
-    """Return the worst corner worth counting, and what each coordinate is.
+    """Return the reference point of hypervolume and the origin of each coordinate; None: it is not known.
 
-    That is the base model's exposure and performance at the floor; of other numbers the worst that was seen.
+    It is the base model's exposure and the performance at the floor; for other columns, the worst evaluation.
     """
     corner, origin = [], []
     for objective, values_N in zip(objectives, values_N2.T, strict=True):

@@ -1,33 +1,33 @@
-"""What reaches a level of unlearning: soonest, and at best performance."""
+"""The evaluations that reach a level of unlearning: with the fewest steps, and with the best performance."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.frontier.crossings import columns
-from orchestrator.frontier.levels import Row
+from orchestrator.frontier.spreads import Row
+from orchestrator.frontier.trial_rows import columns
 from orchestrator.pareto import Numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What reaches a level of the first objective. Each row says its steps and, as ``elapsed_s``, its seconds.
+    """The evaluations that reach a level of the first objective. Rows have their steps and seconds (``elapsed_s``).
 
-    None: no candidate does. Ties go to the better second objective or the fewer steps, then to the better first
-    objective, then to the first by trial and step.
+    A row is None if no candidate reaches the level. Ties are broken by the second objective or the steps, then by the
+    first objective, then by trial and step.
     """
 
     exposure_at_most: float
-    """Of the first objective; where that is a signed measure, of its distance to the unexposed level."""
+    """Bound of the first objective; for a signed measure, of its distance to the unexposed level."""
     below_floor: bool
-    """Whether that is less than the reference models have on average, which never saw the forget set."""
+    """Whether the bound is below the mean of the reference models, which never saw the forget set."""
     performance_at_most: float
-    """Infinity: no bound."""
+    """Bound of the second objective; infinity: none."""
     cheapest: Row | None
-    """The candidate of fewest ascent steps. Steps of other batch sizes or optimizers are not the same work."""
+    """The candidate with the fewest ascent steps. Steps of different batch sizes or optimizers are not equal work."""
     best: Row | None
-    """The candidate of best performance (second objective)."""
+    """The candidate with the best performance (second objective)."""
 
 
 def target_of(
@@ -38,9 +38,14 @@ def target_of(
     *,
     floor: float | None = None,
 ) -> Target:
-    """Find what comes within the bounds among N candidates in (trial, step) order, with their two objectives.
+    """Return the best of N candidates within the bounds.
 
-    ``floor`` is what the reference models have of the first objective on average; None: not known.
+    Args:
+        candidates: rows in (trial, step) order.
+        values_N2: their two objectives.
+        exposure_at_most: bound of the first objective.
+        performance_at_most: bound of the second objective.
+        floor: mean of the first objective over the reference models; None: not known.
     """
     exposure_N, performance_N = values_N2.T
     (within,) = np.nonzero((exposure_N <= exposure_at_most) & (performance_N <= performance_at_most))

@@ -1,4 +1,4 @@
-"""How far sweeps have come: their status, and trackers that follow them."""
+"""Watching a sweep from its ledger: status, and trackers. The trials themselves do not know of it."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-from .status import described, sweep_status
+from .status import status_text, sweep_status
 from .tracking import Tracking, open_trackers
 
-__all__ = ["Tracking", "described", "open_trackers", "sweep_status"]
+__all__ = ["Tracking", "open_trackers", "status_text", "sweep_status"]

@@ -1,4 +1,4 @@
-"""How far sweeps have come, from their ledgers."""
+"""The progress of sweeps, read from their ledgers."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from orchestrator.spec import on_axis, stored_spec
 
 
 def sweep_status(ledger: Ledger) -> dict[str, Any]:
-    """Count a sweep's trials by status and its evaluations, and tell who drives it now."""
+    """Return a sweep's trials by status, its evaluations, and who drives it now, as plain data for ``--json``."""
     driver = current_driver(ledger.storage)
     spec = stored_spec(ledger)
     rows = ledger.trials()
@@ -30,8 +30,8 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def described(status: dict[str, Any]) -> str:
-    """Say it to a person; of a sweep that could not be read, why."""
+def status_text(status: dict[str, Any]) -> str:
+    """Return a status as text for people; for a sweep that could not be read, the reason."""
     if "trials" not in status:
         return "\n".join([status["sweep"], status["uri"], *([status["error"]] if "error" in status else [])])
     endings = ", ".join(f"{count} {name}" for name, count in sorted(status["statuses"].items())) or "none yet"

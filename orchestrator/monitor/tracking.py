@@ -1,6 +1,6 @@
-"""A sweep's trials for TensorBoard, Weights & Biases and MLflow, read from the ledger like everything else.
+"""Showing a sweep's trials in TensorBoard, Weights & Biases and MLflow.
 
-It needs no hook in the trials, so it works while a sweep runs anywhere, and after.
+Trials are read from the ledger, without a hook in them, so it works while a sweep runs anywhere, and afterwards.
 """
 
 import contextlib
@@ -19,24 +19,24 @@ TRACKERS = {
     "wandb": ("orchestrator.monitor.trackers.wandb", "WandbTracker"),
     "mlflow": ("orchestrator.monitor.trackers.mlflow", "MlflowTracker"),
 }
-"""Module and class by the command's option, which is the name of the extra too. Each loads a package of its own."""
+"""Module and class of each tracker, by the command's option, which is also the name of the extra."""
 
 
 def open_trackers(targets: Mapping[str, str | None], sweep: str) -> list[Tracker]:
-    """Open the trackers that were asked for.
+    """Return the requested trackers, opened.
 
     Args:
-        targets: where to write, by tracker; None: it was not asked for.
-        sweep: the sweep's name.
+        targets: where to write, by tracker; None: not requested.
+        sweep: the name of the sweep.
 
     Raises:
-        SweepError: none was asked for, its package is missing, or it cannot write there.
+        SweepError: no tracker was requested, its package is missing, or it cannot write there.
     """
-    asked = {name: target for name, target in targets.items() if target is not None}
-    if not asked:
+    requested = {name: target for name, target in targets.items() if target is not None}
+    if not requested:
         options = ", ".join(f"--{name}" for name in TRACKERS)
         raise SweepError(f"track: say where to show the trials, by one or more of {options}")
-    return [_class_of(name)(target, sweep) for name, target in asked.items()]
+    return [_class_of(name)(target, sweep) for name, target in requested.items()]
 
 
 def _class_of(name: str) -> Any:
@@ -50,37 +50,37 @@ def _class_of(name: str) -> Any:
 
 
 class Tracking:
-    """Gives trackers what is new in a ledger, trial by trial."""
+    """Passes what is new in a ledger to trackers, trial by trial."""
 
     def __init__(self, ledger: Ledger, trackers: Sequence[Tracker]) -> None:
         self._ledger = ledger
         self._trackers = trackers
-        self._given: dict[str, tuple[set[int], str | None]] = {}
-        """Steps and status of each trial as it was given last."""
+        self._written: dict[str, tuple[set[int], str | None]] = {}
+        """Steps and status of each trial as it was written last."""
 
     def update(self) -> int:
-        """Give the trials that have new evaluations or another status since the last call.
+        """Write the trials that have new evaluations or another status since the last call.
 
         Returns:
-            How many evaluations were new.
+            The number of new evaluations.
         """
         rows: dict[str, list[dict[str, Any]]] = {}
         evaluations = self._ledger.table("evaluations")
-        with contextlib.suppress(SweepError):  # a spec that this version cannot read: all rows are shown
+        with contextlib.suppress(SweepError):  # this version cannot read the spec: all rows are shown
             evaluations = on_axis(stored_spec(self._ledger), evaluations)
         for row in evaluations.sort_by("step").to_pylist():
             rows.setdefault(row["trial_id"], []).append(row)
         count = 0
         for trial in self._ledger.trials():
             own = rows.get(trial["trial_id"], [])
-            steps, status = self._given.get(trial["trial_id"], (set(), None))
+            steps, status = self._written.get(trial["trial_id"], (set(), None))
             fresh = [row for row in own if row["step"] not in steps]
             if not fresh and status == trial["status"]:
                 continue
             tracked = _tracked(trial, own, fresh)
             for tracker in self._trackers:
                 tracker.write(tracked)
-            self._given[trial["trial_id"]] = ({row["step"] for row in own}, trial["status"])
+            self._written[trial["trial_id"]] = ({row["step"] for row in own}, trial["status"])
             count += len(fresh)
         return count
 

@@ -1,4 +1,4 @@
-"""What a sweep will cost before it runs: trials, steps, time and memory."""
+"""What a sweep will cost, before it runs: trials, steps, and estimates of time. Nothing is trained here."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it runs: trials, steps, evaluations, and an estimate of the time."""
+"""The plan of a sweep: numbers of trials, steps and evaluations, and an estimate of the time."""
 
 import math
 import os
@@ -25,63 +25,63 @@ _count_gpus: Callable[[], int] = Deferred("torch.cuda", "device_count")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep will do."""
+    """What a sweep will do, and how long that takes."""
 
     sweep: str
     strata: int
     across: str
-    """What one study searches: ``seeds`` of a forget set, or ``each`` stratum."""
+    """What one study searches: all ``seeds`` of a forget set, or ``each`` stratum."""
     studies: int
     trials_per_stratum: int | None
-    """At most, where there is a budget; None: until it is spent."""
+    """Number of trials, at most if there is a budget; None: as many as the budget allows."""
     trials: int | None
     models_to_train: int
     training_steps: int | None
-    """Optimizer steps of preparation, all models; None: the sets are not counted."""
+    """Optimizer steps of preparation, over all models; None: set sizes are not known."""
     step_values: int
     evaluations: int | None
-    """At most: a trial that ends early has fewer. None: not known, as the number of trials."""
+    """Number of evaluations at most: a trial that ends early has fewer. None: the number of trials is not known."""
     ascent_steps: int | None
-    """At most, with the step axis shared along each trajectory, and within the budget."""
+    """Number of ascent steps at most, within the budget, with the step axis shared along each trajectory."""
     separate_run_ascent_steps: int | None
-    """What the same evaluations would take as separate runs, one for each step value."""
+    """Ascent steps of the same evaluations as separate runs, one for each step value."""
     schedule_depends_on_total: bool
     schedules_that_depend_on_total: list[str]
-    """Under these every step value is a trial of its own, from step 0, with one evaluation."""
+    """Schedules under which every step value is a separate trial from step 0, with one evaluation."""
     budget: dict[str, int | float | str]
-    """The limits that the spec gives, by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
+    """Limits of the spec by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
     concurrent_trials: int | None
     sets: tuple[SetSummary, ...]
-    """How large each set is, and how long its examples are; empty: they are not counted."""
+    """Sizes of the sets and lengths of their examples; empty: not known."""
     timed_on: str | None
-    """Where the steps behind the estimates were timed: ``cpu``, or a GPU's name."""
+    """Device on which the steps behind the estimates were timed: ``cpu``, or the name of a GPU."""
     estimated_start_s: float | None
-    """Until the first model trains: libraries are imported, Ray starts, and so do its workers."""
+    """Time until the first model trains: libraries are imported; Ray and its workers start."""
     timed_in_part: bool | None
     """Whether whole steps took too long to be timed: the estimates follow from parts of them."""
     estimated_preparation_s: float | None
-    """Base and reference models are trained, unless they are cached, and measured."""
+    """Time to train base and reference models, as if none were cached, and to measure them."""
     estimated_sweep_s: float | None
-    """All trials: ascent, evaluations, and what each trial takes besides."""
+    """Time of all trials: ascent, evaluations, and the overhead of each trial."""
     estimated_evaluation_s: float | None
-    """The part of ``estimated_sweep_s`` that evaluations take."""
+    """Part of ``estimated_sweep_s`` that evaluations take."""
     estimated_report_s: float | None
     estimated_total_s: float | None
-    """Start, preparation, sweep and report one after another."""
+    """Time of start, preparation, sweep and report, one after another."""
     estimated_gpu_hours: float | None
-    """What preparation and all trials take of GPUs, at most: each worker is timed alone on a GPU, and a whole one is
-    counted for it; trials that share one take less. 0 where they have none."""
+    """GPU-hours of preparation and all trials, at most: each worker is timed alone on a GPU and counted as a whole one;
+    trials that share a GPU take less. 0 without GPUs."""
     estimated_cpu_hours: float | None
 
     @property
     def saving(self) -> float | None:
-        """How many times fewer ascent steps than separate runs, trial by trial; None: not known."""
+        """Factor by which separate runs, one for each step value, would take more ascent steps; None: not known."""
         if self.ascent_steps is None or self.separate_run_ascent_steps is None:
             return None
         return self.separate_run_ascent_steps / self.ascent_steps
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain data for ``--json``."""
+        """Return plain data for ``--json``."""
         return {**asdict(self), "saving": self.saving}
 
 
@@ -94,15 +94,15 @@ def plan_sweep(
     times: "StepTimes | None" = None,
     overheads: Overheads | None = None,
 ) -> Plan:
-    """Count what a sweep will do, and estimate how long it takes.
+    """Return what a sweep will do, and how long it will take.
 
     Args:
-        spec: of the sweep.
-        concurrent_trials: how many run at once.
-        inputs: its data, tokenized; None: lengths of examples are not known.
-        sizes: of its sets, where there is no data; None: they are counted.
-        times: of its steps; None, or sets that are not counted: nothing is estimated.
-        overheads: what a run takes besides; None: that is left out.
+        spec: the spec of the sweep.
+        concurrent_trials: number of trials that run at once.
+        inputs: tokenized inputs of the sweep; None: lengths of examples are not known.
+        sizes: sizes of its sets, if there are no inputs; None: they are counted.
+        times: times of its steps; None: nothing is estimated.
+        overheads: what a run takes besides; None: left out.
 
     Raises:
         UnlearningError: sizes that are left to sources cannot be counted.
@@ -154,7 +154,7 @@ def plan_sweep(
 
 @dataclass(frozen=True, kw_only=True)
 class _Estimate:
-    """Fields of a ``Plan``; None: nothing was timed, or nobody knows how many trials there are."""
+    """The estimates of a ``Plan``; None: nothing was timed, or the number of trials is not known."""
 
     estimated_start_s: float | None = None
     estimated_preparation_s: float | None = None
@@ -166,7 +166,7 @@ class _Estimate:
 
     @property
     def total_s(self) -> float | None:
-        """All parts, one after another."""
+        """Time of all parts, one after another; None: one of them is not known."""
         parts = (
             self.estimated_start_s, self.estimated_preparation_s, self.estimated_sweep_s, self.estimated_report_s,
         )  # fmt: skip
@@ -174,7 +174,7 @@ class _Estimate:
 
 
 def _estimated(
-    spec: SweepSpec, counts: "_Counts", times: "StepTimes", besides: Overheads, *, training_steps: int, at_once: int
+    spec: SweepSpec, counts: "_Counts", times: "StepTimes", overheads: Overheads, *, training_steps: int, at_once: int
 ) -> _Estimate:
     resources = spec.resources
     worker = resources.worker_resources  # a model is trained on one worker's share
@@ -183,19 +183,19 @@ def _estimated(
     rounds = -(-models // (at_once * resources.workers_per_trial))
     measuring_s = models * len(spec.data.forget_sets) * times.evaluation_s  # one after another
     found = _Estimate(
-        estimated_start_s=besides.start_s,
-        estimated_preparation_s=rounds * training_s / models + measuring_s + besides.preparation_s,
-        estimated_report_s=besides.report_s,
+        estimated_start_s=overheads.start_s,
+        estimated_preparation_s=rounds * training_s / models + measuring_s + overheads.preparation_s,
+        estimated_report_s=overheads.report_s,
     )
     if counts.typical is None:
         return found
     steps, evaluations, trials = counts.typical
     trials_s = steps * times.ascent_step_s + evaluations * times.evaluation_s
-    evaluating_s = evaluations * (times.evaluation_s + besides.evaluation_s) / at_once
-    ascending_s = (steps * times.ascent_step_s + trials * besides.trial_s) / at_once
+    evaluating_s = evaluations * (times.evaluation_s + overheads.evaluation_s) / at_once
+    ascending_s = (steps * times.ascent_step_s + trials * overheads.trial_s) / at_once
     return replace(
         found,
-        estimated_sweep_s=besides.trials_start_s + ascending_s + evaluating_s,
+        estimated_sweep_s=overheads.trials_start_s + ascending_s + evaluating_s,
         estimated_evaluation_s=evaluating_s,
         estimated_gpu_hours=(training_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600,
         estimated_cpu_hours=(training_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600,
@@ -204,18 +204,18 @@ def _estimated(
 
 @dataclass(frozen=True, kw_only=True)
 class _Counts:
-    """What trials come to, at most; None: nobody knows before the budget is spent."""
+    """What all trials do, at most; None: not known before the budget is spent."""
 
     trials: int | None
     evaluations: int | None
     ascent_steps: int | None
     separate_run_ascent_steps: int | None
     typical: tuple[int, int, int] | None
-    """Ascent steps, evaluations and trials, if every trial walks its whole axis: what estimates are made of."""
+    """Ascent steps, evaluations and trials on which estimates rest: every trial walks its whole axis."""
 
 
 def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
-    """Count what a sweep of so many trials a stratum does, or as many as its budget allows."""
+    """Return what a sweep does with this number of trials a stratum; None: as many as its budget allows."""
     limit = spec.search.budget.max_steps_total
     last, dependent = spec.steps[-1], spec.horizon is Horizon.FIXED
     steps_each = 1 if dependent else len(spec.steps)
@@ -246,7 +246,7 @@ def _counts(spec: SweepSpec, trials: int | None, strata: int) -> _Counts:
 
 
 def fits_here(resources: ResourcesConfig) -> int:
-    """Count the trials that this machine's CPUs, and GPUs if it has any, hold at once; one at least."""
+    """Return how many trials fit this machine's CPUs, and its GPUs if it has any, at once; at least one."""
     fits = (os.cpu_count() or 1) / resources.cpus_per_trial
     if resources.gpus_per_trial and (gpus := _count_gpus()):
         fits = min(fits, gpus / resources.gpus_per_trial)

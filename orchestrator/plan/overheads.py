@@ -1,8 +1,8 @@
 """What a run takes besides steps and evaluations: imports, Ray and its workers, ledger files, the report.
 
-All of it is processes that start and libraries that are imported, so that it is measured in one unit: how long this
-machine takes to import these libraries in a new process. The factors are of the sweep of the integration tests on
-two quiet cores; ``python -m tests.benchmarks.plan`` measures them again.
+Most of it is starting processes and importing libraries, so it is expressed in one unit: how long this machine takes to
+import these libraries in a new process. The factors were measured with the sweep of the integration tests on two idle
+cores; ``python -m tests.benchmarks.plan`` measures them again.
 """
 
 import subprocess
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 _UNIT = "import torch, transformers, accelerate, ray, optuna"
 
 START_UNITS = 3.5
-"""Until the first model trains, ..."""
+"""Until the first model trains."""
 PREPARATION_UNITS = 0.25
-"""... what training and measuring models takes besides their steps, ..."""
+"""Training and measuring models, besides their steps."""
 TRIALS_START_UNITS = 0.5
-"""... until the first step of the first trial, ..."""
+"""From the workload to the first step of the first trial."""
 TRIAL_UNITS = 0.15
-"""... what each trial takes besides its steps, ..."""
+"""Each trial, besides its steps."""
 EVALUATION_UNITS = 0.03
-"""... an evaluation besides its passes (statistics, two files of the ledger), ..."""
+"""Each evaluation, besides its passes: statistics, and two files of the ledger."""
 REPORT_UNITS = 1.4
-"""... and the report."""
+"""The report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overheads:
-    """Seconds."""
+    """Seconds that a run takes besides steps and evaluations: see the constants of this module."""
 
     start_s: float = 0.0
     preparation_s: float = 0.0
@@ -42,14 +42,14 @@ NO_OVERHEADS = Overheads()
 
 
 def measure_overheads() -> Overheads:
-    """Measure the unit on this machine, and estimate the rest by it."""
+    """Measure the unit on this machine, and return the overheads that follow from it."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", _UNIT], check=True, stdin=subprocess.DEVNULL, capture_output=True)
     return overheads_of(time.perf_counter() - started)
 
 
 def overheads_of(unit_s: float) -> Overheads:
-    """Estimate what a run takes where the unit takes so many seconds."""
+    """Return the overheads of a run, given the seconds of the unit."""
     return Overheads(
         start_s=START_UNITS * unit_s,
         preparation_s=PREPARATION_UNITS * unit_s,

@@ -1,4 +1,4 @@
-"""How large each set of a sweep is, and how long its examples are: what ``plan`` shows before anything is trained."""
+"""Sizes of a sweep's sets and lengths of their examples, as ``plan`` shows them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ Lengths = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class SetSummary:
-    """One set."""
+    """Size and lengths of one set."""
 
     forget_set: str | None
-    """Whose it is; None: of the whole sweep."""
+    """The forget set that it belongs to; None: the whole sweep."""
     part: str
     """``forget``, ``population`` or ``distractors``; ``retain`` or ``heldout``."""
     examples: int
     median_tokens: float | None = None
-    """Special tokens, and the prompt, included; of a large retain set, of the examples that were looked at. None: not
+    """Including special tokens and the prompt; for a large retain set, of the examples that were tokenized. None: not
     known."""
     longest_tokens: int | None = None
 
 
 def summaries_of(sizes: Sizes, inputs: "SweepInputs | None" = None) -> tuple[SetSummary, ...]:
-    """Return every set of a sweep, with the lengths of its examples where they were tokenized."""
+    """Return a summary of every set of a sweep, with lengths for the sets that were tokenized."""
     encoded = {} if inputs is None else {**inputs.encoded, **inputs.retained}
     found = []
     for where, forget_set, part, examples in _sets(sizes):
@@ -62,18 +62,18 @@ def _sets(sizes: Sizes) -> Iterator[tuple[str, str | None, str, int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class TypicalLengths:
-    """Tokens of an example, padding included, where whole batches of them are computed."""
+    """Tokens of a typical example, including padding, in the batches that a sweep computes."""
 
     training: int
-    """Of preparation: a batch drawn at random is as long as its longest."""
+    """In training batches, which are drawn at random and as long as their longest example."""
     forget: int
-    """Of ascent, the mean over the forget sets."""
+    """In ascent batches, on average over the forget sets."""
     scored: int
-    """Of evaluations, whose batches are of one length each."""
+    """In evaluations, whose batches have examples of one length each."""
 
 
 def typical_lengths(inputs: "SweepInputs") -> TypicalLengths:
-    """Return how long the examples of a sweep are where they are computed."""
+    """Return the typical lengths of a sweep's examples."""
     spec = inputs.spec
     names = list(spec.data.forget_sets)
     batch_size = max(config.batch_size for config in spec.corner_configs)
@@ -94,5 +94,5 @@ def _lengths(inputs: "SweepInputs", where: str) -> Lengths:
 
 
 def _longest_of_a_batch(lengths_N: Lengths, batch_size: int) -> float:
-    """Return how long the longest of so many examples is, as a rule."""
+    """Return the typical length of the longest example in a batch."""
     return float(np.quantile(lengths_N, batch_size / (batch_size + 1)))

@@ -1,4 +1,7 @@
-"""One evaluated step of a trial: finding it by name or as the best within bounds."""
+"""One evaluated step of a trial: finding it by name or by bounds, and rebuilding its model.
+
+Choosing among the points of a frontier lives in ``frontier``, writing a model to a folder in ``export``.
+"""
 
 import lazy_loader
 

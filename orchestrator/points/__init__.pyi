@@ -1,4 +1,18 @@
-from .best import best_point, parse_conditions
-from .evaluated_steps import EvaluatedStep, Row, find_point, find_trial, shown
+from .best import best_step, parse_conditions
+from .evaluated_steps import EvaluatedStep, Row, find_step, find_trial, metric_text
+from .replay import RebuiltModel, Replay, StepEvaluator, prepare_replay, rebuild_model
 
-__all__ = ["EvaluatedStep", "Row", "best_point", "find_point", "find_trial", "parse_conditions", "shown"]
+__all__ = [
+    "EvaluatedStep",
+    "RebuiltModel",
+    "Replay",
+    "Row",
+    "StepEvaluator",
+    "best_step",
+    "find_step",
+    "find_trial",
+    "metric_text",
+    "parse_conditions",
+    "prepare_replay",
+    "rebuild_model",
+]

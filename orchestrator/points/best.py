@@ -1,6 +1,6 @@
-"""The best point of a sweep within bounds: ``--best "exposure<=2, performance<=4.5"``.
+"""The best evaluated step of a sweep within bounds: ``--best "exposure<=2, performance<=4.5"``.
 
-Nothing is ever chosen for a low generalized exposure, which has no lower end: see ``best_point``.
+No step is ever chosen for a low generalized exposure, which has no lower end: see ``best_step``.
 """
 
 import math
@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import EVALUATIONS, OWN_KIND, Ledger
-from orchestrator.points.evaluated_steps import EvaluatedStep, Row, point_of, shown
+from orchestrator.points.evaluated_steps import EvaluatedStep, Row, evaluated_step, metric_text
 from orchestrator.spec import on_axis, stored_spec
 from trainables.errors import nearest_name_hint
 from trainables.records import Status
 
 SHORT_NAMES = {"exposure": "unlearning_quality"}
-"""What conditions may say for a column."""
+"""Short names of columns that conditions may use."""
 NUMBERS = tuple(c.name for c in EVALUATIONS if pa.types.is_floating(c.type) or pa.types.is_integer(c.type))
 """Columns of evaluations that conditions may bound."""
 _PERFORMANCE = frozenset({"performance", "heldout_nll", "heldout_perplexity", "retain_nll", *OWN_KIND, "bleu", "chrf"})
@@ -42,12 +42,12 @@ class Condition:
     bound: float
 
     def is_met(self, row: Row) -> bool:
-        """Tell whether a row keeps the bound; what was not measured does not."""
+        """Return whether a row is within the bound. A value that was not measured is not."""
         value = row[self.column]
         return value is not None and _COMPARISONS[self.comparison](value, self.bound)
 
     def excess(self, row: Row) -> float:
-        """Give how far beyond the bound a row is, relative to the bound or, where that is below 1, in its unit."""
+        """Return how far a row exceeds the bound, relative to the bound, or absolute if that is below 1."""
         if row[self.column] is None:
             return math.inf
         return 0.0 if self.is_met(row) else abs(row[self.column] - self.bound) / max(abs(self.bound), 1.0)
@@ -57,10 +57,10 @@ class Condition:
 
 
 def parse_conditions(text: str) -> list[Condition]:
-    """Read ``exposure<=2, performance<=4.5``.
+    """Parse a text such as ``exposure<=2, performance<=4.5``.
 
     Raises:
-        SweepError: it cannot be read, or names what evaluations do not have.
+        SweepError: the text cannot be parsed, or names a column that evaluations do not have.
     """
     conditions = []
     for part in text.split(","):
@@ -74,21 +74,21 @@ def parse_conditions(text: str) -> list[Condition]:
         column = SHORT_NAMES.get(match["name"], match["name"])
         if column not in NUMBERS:
             hint = nearest_name_hint(match["name"], [*SHORT_NAMES, *NUMBERS])
-            raise SweepError(f"--best '{text}': '{match['name']}' is no number of an evaluation; {hint}")
+            raise SweepError(f"--best '{text}': '{match['name']}' is not a numeric column of evaluations; {hint}")
         conditions.append(Condition(column=column, comparison=match["comparison"], bound=bound))
     return conditions
 
 
-def best_point(ledger: Ledger, conditions: Sequence[Condition], forget_set: str | None = None) -> EvaluatedStep:
-    """Choose among completed evaluations that meet all conditions the one of best performance (held-out NLL).
+def best_step(ledger: Ledger, conditions: Sequence[Condition], forget_set: str | None = None) -> EvaluatedStep:
+    """Return the completed evaluation with the best performance (held-out NLL) among those that meet all conditions.
 
-    Where the conditions bound performance and no exposure, the one least exposed by ``unlearning_quality``: a distance
-    from what a model shows that never saw the forget set. (The lowest GenEx would be the most over-unlearned model.) Of
-    equal ones, by the other of the two, then by trial and step.
+    If the conditions bound performance but no exposure, return the least exposed one by ``unlearning_quality``: the
+    distance from what a model shows that never saw the forget set. (The lowest GenEx would be the most over-unlearned
+    model.) Ties are broken by the other of the two, then by trial and step.
 
     Raises:
-        SweepError: there is no such forget set; none meets the conditions; or points of several forget sets do, which
-            cannot be compared.
+        SweepError: there is no such forget set; no evaluation meets the conditions; or evaluations of several forget
+            sets do, which cannot be compared.
     """
     spec = stored_spec(ledger)
     allowed = spec.require_forget_sets(forget_set)
@@ -108,19 +108,19 @@ def best_point(ledger: Ledger, conditions: Sequence[Condition], forget_set: str 
     sets = sorted({row["forget_set"] for row in meeting})
     if len(sets) > 1:
         raise SweepError(
-            f"--best '{wanted}': points of several forget sets meet it, and models that unlearned different texts "
+            f"--best '{wanted}': evaluations of several forget sets meet it, and models that unlearned different texts "
             f"cannot be compared; choose one: --forget-set {', '.join(sets)}"
         )
     best = min(meeting, key=lambda row: (*(row[name] for name in order), row["trial_id"], row["step"]))
-    return replace(point_of(ledger, ledger.trial(best["trial_id"]), best["step"]), chosen_by=wanted)
+    return replace(evaluated_step(ledger, ledger.trial(best["trial_id"]), best["step"]), chosen_by=wanted)
 
 
 def _closest(rows: Sequence[Row], conditions: Sequence[Condition]) -> str:
-    """Say that no row meets the conditions, and which comes closest."""
+    """Return why no row was chosen: none meets the conditions, and which comes closest."""
     if not rows:
-        return "there is no completed evaluation"
+        return "the sweep has no completed evaluation"
     closest = min(rows, key=lambda row: max(condition.excess(row) for condition in conditions))
-    values = ", ".join(f"{c.column} {shown(closest[c.column])}" for c in conditions)
+    values = ", ".join(f"{c.column} {metric_text(closest[c.column])}" for c in conditions)
     return (
         f"none of {len(rows)} completed evaluations meets it; closest: trial {closest['trial_id']}, step "
         f"{closest['step']}, forget set {closest['forget_set']}: {values}"

@@ -1,6 +1,6 @@
-"""Points of a sweep, a (trial, step) each, and what the ledger says of them."""
+"""Evaluated steps of a sweep, each a (trial, step), with what the ledger records of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,37 +12,38 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedStep:
-    """One (trial, step), and what the ledger says of it."""
+    """One (trial, step), with what the ledger records of it."""
 
     trial: Row
     """The row of the trial."""
     step: int
     metrics: Row
-    """What was measured there, by column; of a step 0 that the axis lacks, the baseline of the base model."""
+    """What was measured at this step, by column. For a step 0 that the step axis lacks: the baseline of the base
+    model."""
     chosen_by: str | None = None
-    """The bounds that it is the best point within, chosen on the evaluations that it is shown with; None: it was asked
-    for by trial and step."""
+    """The bounds within which this step is the best. It was chosen on the same evaluations that it is shown with. None:
+    it was requested by trial and step."""
 
     @property
     def trial_id(self) -> str:
-        """Give the id of the trial."""
+        """The id of the trial."""
         return str(self.trial["trial_id"])
 
 
-def find_point(ledger: Ledger, trial: str, step: int) -> EvaluatedStep:
-    """Find a point by a trial's id, or the beginning of it that no other has, and a step that was evaluated, or 0.
+def find_step(ledger: Ledger, trial: str, step: int) -> EvaluatedStep:
+    """Find an evaluated step by a trial's id, or a unique prefix of it, and the step; 0 is the base model.
 
     Raises:
-        SweepError: no trial's id begins so, or several do; or the trial was not evaluated at that step.
+        SweepError: no trial's id starts with this prefix, or several do; or the trial was not evaluated at that step.
     """
-    return point_of(ledger, find_trial(ledger, trial), step)
+    return evaluated_step(ledger, find_trial(ledger, trial), step)
 
 
 def find_trial(ledger: Ledger, trial: str) -> Row:
-    """Find a trial by its id, or the beginning of it that no other has.
+    """Find a trial by its id, or a unique prefix of it.
 
     Raises:
-        SweepError: no trial's id begins so, or several do.
+        SweepError: no trial's id starts with this prefix, or several do.
     """
     rows = {str(row["trial_id"]): row for row in ledger.trials()}
     found = [trial_id for trial_id in rows if trial_id.startswith(trial)]
@@ -55,11 +56,11 @@ def find_trial(ledger: Ledger, trial: str) -> Row:
     return rows[found[0]]
 
 
-def point_of(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
-    """Read what the ledger says of a trial's step, or of the base model that it starts from.
+def evaluated_step(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
+    """Read what the ledger records of a trial's step, or of the base model that the trial starts from.
 
     Raises:
-        SweepError: the trial was not evaluated there.
+        SweepError: the trial was not evaluated at this step.
     """
     evaluations = {evaluation.step: vars(evaluation) for evaluation in ledger.published(trial["trial_id"])[0]}
     if step in evaluations:
@@ -75,10 +76,10 @@ def point_of(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
     )
 
 
-def shown(value: float | None) -> str:
-    """Put a metric for people."""
+def metric_text(value: float | None) -> str:
+    """Return a metric as shown to people."""
     return "not measured" if value is None else f"{value:.6g}"
 
 
-def _listed(steps: Mapping[int, Any]) -> str:
+def _listed(steps: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(steps)))

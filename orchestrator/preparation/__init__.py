@@ -1,4 +1,7 @@
-"""What trials start from: data, base and reference models, the workload, and whether they go together."""
+"""What trials start from: data, base and reference models, the workload, and whether they fit together.
+
+Training loops and encodings live in ``trainables.preparation``; here is what a sweep makes of them.
+"""
 
 import lazy_loader
 

@@ -1,35 +1,37 @@
 from . import provenance
+from .checks import check_inputs, check_spec, read_and_check
 from .code_fingerprint import source_hash
 from .dispatch import start_building, train_missing
 from .inputs import SweepInputs
-from .memorization import Memorized, memorized, require_something_to_unlearn
+from .memorization import Memorized, memorized_by_base, require_something_to_unlearn
 from .model_cache import ModelCache
+from .model_identity import datasets_of
+from .model_training import train_model
+from .problems import CheckedInputs, require_no_problem
 from .provenance import code_state
-from .readiness import examine, look_at, require_ready
-from .set_sizes import count_sets, look_at_sizes
+from .size_checks import check_sizes, count_sets
 from .tasks import Baseline, ModelTask
-from .verdict import Examined, require_sound
-from .work import build_workload, datasets_of, train_model
+from .workloads import build_workload
 
 __all__ = [
     "Baseline",
-    "Examined",
+    "CheckedInputs",
     "Memorized",
     "ModelCache",
     "ModelTask",
     "SweepInputs",
     "build_workload",
+    "check_inputs",
+    "check_sizes",
+    "check_spec",
     "code_state",
     "count_sets",
     "datasets_of",
-    "examine",
-    "look_at",
-    "look_at_sizes",
-    "memorized",
+    "memorized_by_base",
     "provenance",
-    "require_ready",
+    "read_and_check",
+    "require_no_problem",
     "require_something_to_unlearn",
-    "require_sound",
     "source_hash",
     "start_building",
     "train_missing",

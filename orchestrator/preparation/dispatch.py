@@ -1,7 +1,7 @@
-"""Base and reference models: trained and measured in Ray tasks across the cluster. What a task does is ``model_work``.
+"""Ray tasks that train and measure base and reference models across the cluster.
 
-Weights go between the workers and the cache (``model_cache``) in the storage; the driver carries none, and loads no
-PyTorch.
+What a task does lives in ``model_training`` and ``workloads``. Weights move between the workers and the cache
+(``model_cache``) in the storage; the driver holds none, and loads no PyTorch.
 """
 
 import warnings
@@ -19,12 +19,12 @@ from orchestrator.spec import ResourcesConfig, SweepSpec
 from trainables.data import Datasets
 from trainables.deferred import Deferred
 
-_train_models = Deferred("orchestrator.preparation.work", "train_models")
-_build_workload = Deferred("orchestrator.preparation.work", "build_workload")
-
+_train_models = Deferred("orchestrator.preparation.model_training", "train_models")
+_build_workload = Deferred("orchestrator.preparation.workloads", "build_workload")
 
 ONE_AFTER_ANOTHER_FLOPS = 1e11
-"""Models that take less to train are trained by one worker: another would take longer to import PyTorch."""
+"""Floating-point operations below which all models are trained by one worker: another would take longer to import
+PyTorch."""
 
 
 def train_missing(
@@ -39,21 +39,21 @@ def train_missing(
     on_trained: Callable[[str], None],
     wait: Callable[[Mapping[Any, Sequence[ModelTask]]], Any],
 ) -> None:
-    """Train the models that the cache lacks as parallel Ray tasks, which read and write the cache themselves; small
-    ones as one task.
+    """Train the models that the cache lacks as parallel Ray tasks, which read and write the cache; small ones as one.
 
-    A task whose worker dies is run again ``resources.max_failures`` times, and goes on from its last checkpoint.
+    A task whose worker dies is retried up to ``resources.max_failures`` times, and continues from its last checkpoint.
 
     Args:
-        spec: the sweep.
-        datasets: its data.
-        tasks: its models.
-        cache: where they are kept; every machine of the cluster sees it.
-        ledger: the sweep's, by which each machine makes sure that it does.
-        tokens: the hash of what is scored, as this machine's tokenizer encodes it.
-        flops: the arithmetic of training all of them; None: it is not known.
+        spec: the spec of the sweep.
+        datasets: the data of the sweep.
+        tasks: the models of the sweep.
+        cache: the cache of the models; every machine of the cluster sees it.
+        ledger: the ledger of the sweep, by which each machine checks that it sees the driver's storage.
+        tokens: the hash of the scored sets as this machine's tokenizer encodes them; None: not checked.
+        flops: floating-point operations of training all models; None: not known.
         on_trained: called with the role of each model as it becomes available.
-        wait: given the tasks by Ray reference, waits for one and returns its reference (and notices an interruption).
+        wait: called with the tasks by Ray reference; waits for one and returns its reference (and notices an
+            interruption).
     """
     missing = [task for task in tasks if not cache.holds(task.key)]
     for task in tasks:
@@ -68,15 +68,15 @@ def train_missing(
         done = wait(pending)
         group = pending.pop(done)
         named = ", ".join(f"'{task.role}'" for task in group)
-        said: list[str | None] = fetch(done, f"training model{'s' * (len(group) > 1)} {named}")
-        for task, warning in zip(group, said, strict=True):
+        problems: list[str | None] = fetch(done, f"training model{'s' * (len(group) > 1)} {named}")
+        for task, warning in zip(group, problems, strict=True):
             if warning is not None:
                 warnings.warn(f"model '{task.role}': {warning}", LedgerWarning, stacklevel=2)
             on_trained(task.role)
 
 
 def remote_on_a_share(function: Deferred, resources: ResourcesConfig) -> Any:
-    """Make a Ray task of a function that takes what one worker of a trial takes, and is retried as a trial is."""
+    """Return a function as a Ray task with the resources of one worker of a trial, which is retried like a trial."""
     share = resources.worker_resources
     return ray.remote(
         num_cpus=share["CPU"],
@@ -89,10 +89,10 @@ def remote_on_a_share(function: Deferred, resources: ResourcesConfig) -> Any:
 def start_building(
     spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger, **options: Any
 ) -> tuple[Any, Any]:
-    """Start ``build_workload``, with its ``options``, as a Ray task; give the references of workload and baselines."""
+    """Start ``build_workload`` with its ``options`` as a Ray task, and return references of workload and baselines."""
     task = remote_on_a_share(_build_workload, spec.resources).options(
         num_returns=2,
-        max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray makes it again
+        max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray rebuilds it
     )
     workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, **options)
     return workload, baselines

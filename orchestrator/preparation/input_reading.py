@@ -1,16 +1,17 @@
-"""From a spec to what its numbers follow from: data is drawn or read, and tokenized; models are named."""
+"""Reading a sweep's inputs: its data is drawn or read, and tokenized; its models are named. It loads PyTorch."""
 
 from datetime import date
 
 from orchestrator.preparation.inputs import SweepInputs
-from orchestrator.preparation.work import datasets_of, model_tasks, scored_sets, workload_hash
+from orchestrator.preparation.model_identity import datasets_of, model_tasks, workload_hash
+from orchestrator.preparation.scored_tokens import scored_sets
 from orchestrator.spec import SweepSpec, dated, settled_lengths, settled_sizes, unbounded
 from trainables.encoding import asks_for_the_date
 from trainables.preparation import encode_retained, prepare_tokenizer, tokens_hash
 
 
 def read_inputs(spec: SweepSpec, chat_date: date | None) -> SweepInputs:
-    """See ``SweepInputs.of``."""
+    """Return the inputs of a spec: see ``SweepInputs.of``."""
     datasets = datasets_of(spec)
     spec, notes = settled_sizes(spec, len(datasets.retain))
     tokenizer = prepare_tokenizer(spec.model, datasets)

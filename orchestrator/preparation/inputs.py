@@ -1,4 +1,4 @@
-"""What a sweep's numbers follow from, as it is at present: data, models, and the hash of both."""
+"""The inputs that a sweep's numbers depend on, as they are now: data, models, and the hash of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,32 +19,32 @@ _read_inputs = Deferred("orchestrator.preparation.input_reading", "read_inputs")
 
 @dataclass(frozen=True, kw_only=True)
 class SweepInputs:
-    """Drawn or read from a spec; nothing is trained."""
+    """The inputs of a sweep, drawn or read by its spec. Nothing is trained."""
 
     spec: SweepSpec
-    """With the numbers that its defaults leave to the data."""
+    """The spec, with the numbers that its defaults derive from the data."""
     datasets: Datasets
     tasks: list[ModelTask]
     workload_hash: str
     tokenizer: Any = None
     encoded: Mapping[str, "EncodedSet"] = field(default_factory=dict)
-    """Every set that is scored, by where it comes from."""
+    """Every set that is scored, by where it comes from, such as ``data.heldout``."""
     retained: Mapping[str, "EncodedSet"] = field(default_factory=dict)
-    """The retain set, or of a large one what was looked at, by where it comes from."""
+    """The retain set by where it comes from; of a large one, the part that was tokenized."""
     notes: tuple[str, ...] = ()
-    """Which defaults took what there is."""
+    """Descriptions of defaults that were reduced to what the data has."""
     tokens_hash: str | None = None
-    """Of ``encoded``: it differs where the data, the tokenizer, its chat template or the date that this is told do."""
+    """Hash of ``encoded``: it changes with the data, the tokenizer, its chat template, and the date that this gets."""
     chat_date: date | None = None
-    """What a chat template is told, where the spec gives no date."""
+    """The date that a chat template gets if the spec gives none."""
 
     @staticmethod
     def of(spec: SweepSpec, *, chat_date: date | None = None) -> "SweepInputs":
-        """Draw or read the data, name the models, and tokenize what is scored. It loads PyTorch.
+        """Draw or read the data, name the models, and tokenize the scored sets. It loads PyTorch.
 
         Args:
-            spec: of the sweep.
-            chat_date: what a chat template is told, where the spec gives no date. It is no part of any identity.
+            spec: the spec of the sweep.
+            chat_date: the date that a chat template gets if the spec gives none. It is not part of any identity.
 
         Raises:
             UnlearningError: the data cannot be used, or an example cannot be scored or trained on.
@@ -53,12 +53,12 @@ class SweepInputs:
         return inputs
 
     def without_tokens(self) -> "SweepInputs":
-        """Return what goes between processes: without the tokenizer, and what it has made of the texts."""
+        """Return the inputs as processes send them: without the tokenizer and its tokens."""
         return replace(self, tokenizer=None, encoded={}, retained={})
 
     @property
     def sizes(self) -> Sizes:
-        """How many examples each set has."""
+        """The number of examples of each set."""
         sets = self.datasets.forget_sets.items()
         return Sizes(
             retain=len(self.datasets.retain),
@@ -71,10 +71,10 @@ class SweepInputs:
 
     @property
     def dated(self) -> SweepSpec:
-        """The spec with the date that a chat template is told: what data is tokenized by."""
+        """The spec with the date that a chat template gets, by which data is tokenized."""
         return dated(self.spec, self.chat_date)
 
     def manifest(self) -> dict[str, Any]:
-        """Describe them for ``sweep.json``."""
+        """Return the description of the inputs for ``sweep.json``."""
         described = provenance.manifest(self.spec, self.datasets, self.tasks, workload=self.workload_hash)
         return {**described, "tokens_hash": self.tokens_hash}

@@ -1,20 +1,18 @@
-"""What the base model has memorized of each forget set, beside what models show that never saw it: is there anything
-to unlearn?
+"""Whether there is anything to unlearn: how much the base model has memorized of each forget set.
 
-A sweep of a model that knows nothing measures noise. So a set is judged before its first trial. Any of these is enough
-to go on:
+A sweep of a model that knows nothing measures noise. Each set is therefore judged before its first trial, against
+models that never saw it. Any of these is enough to go on:
 
-- RelEx above what a never-trained example is expected to have, by more than two standard errors: see
-  ``never_trained``.
-- GenEx above the floor, and by more than a trace: ``TRACE_BITS_PER_TOKEN`` a token. The floor is the largest mean
-  |GenEx| of a reference model, measured against the *other* references. A reference's signed mean would not do: of two
-  references, one's is the other's with the sign turned, and near 0.
-- GenEx above the floor by any amount, where RelEx is above its expectation by any amount. GenEx alone rises above the
-  floor as soon as a model has seen the *kind* of text; RelEx does not.
+- RelEx above its expectation for never-trained examples by more than two standard errors: see ``never_trained``.
+- GenEx above the floor, and larger than a trace of ``TRACE_BITS_PER_TOKEN`` a token. The floor is the largest mean
+  |GenEx| of a reference model, measured against the *other* references. A reference's signed mean would not do: with
+  two references, the two means are near 0 and differ in sign only.
+- GenEx above the floor by any amount and RelEx above its expectation by any amount. GenEx alone rises above the floor
+  as soon as a model has seen the *kind* of text; RelEx does not.
 - More examples extracted than from any reference.
 
-That none of them holds is clear only of many examples: below ``MANY`` of the forget set or of its population, or where
-a single reference tells nothing of the floor, a set is not clearly memorized, and the sweep goes on.
+That none of them holds is certain only with many examples. With fewer than ``MANY`` in the forget set or its
+population, or with a single reference, which gives no floor, the outcome is unclear, and the sweep goes on.
 """
 
 import math
@@ -30,27 +28,28 @@ from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec
 
 TRACE_BITS_PER_TOKEN = 0.25
+"""Mean GenEx a token that counts as a trace only."""
 MANY = 32
-"""Examples of a forget set, and of its population, by which a sweep may be stopped. A standard error of RelEx is 0.3
-bits of 32 examples each, 0.5 bits of 8 and 16."""
+"""Examples of a forget set, and of its population, from which on a sweep may be stopped. The standard error of RelEx is
+0.3 bits with 32 examples each, and 0.5 bits with 8 and 16."""
 
 
 def never_trained(size: int, population: int) -> tuple[float, float]:
-    """Return what mean RelEx is expected of never-trained examples, and its standard error, in bits.
+    """Return the expected mean RelEx of never-trained examples and its standard error, in bits.
 
-    The rank of such an example in the population and itself is any with equal chance. Both samples add to the error:
-    all examples are ranked in one population.
+    Every rank of such an example among the population and itself is equally likely. Both samples add to the error,
+    since all examples are ranked in one population.
 
     Args:
-        size: examples.
-        population: never-trained examples that they are ranked in.
+        size: number of examples.
+        population: number of never-trained examples that they are ranked in.
     """
     bits = [math.log2(population / rank) for rank in range(1, population + 2)]
     return fmean(bits), pstdev(bits) * math.sqrt(1 / size + 1 / population)
 
 
 class Knowledge(Enum):
-    """What a base model shows of a forget set."""
+    """How much a base model knows of a forget set."""
 
     SOME = "memorized"
     UNCLEAR = "not clearly above models that never saw it"
@@ -59,13 +58,13 @@ class Knowledge(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Memorized:
-    """What was measured of one forget set before any unlearning. Exposures in bits, means over the set."""
+    """The measurements of one forget set before any unlearning. Exposures are means over the set, in bits."""
 
     forget_set: str
     size: int
-    """Forget examples."""
+    """Number of forget examples."""
     population: int
-    """Never-trained examples that RelEx ranks against."""
+    """Number of never-trained examples that RelEx ranks against."""
     gen_ex: float | None
     """None: there is no reference model."""
     gen_ex_per_token: float | None
@@ -74,11 +73,11 @@ class Memorized:
     rel_ex: float
     extraction_rate: float
     floor_extraction_rate: float
-    """The largest of a reference model; 0 without any."""
+    """The largest extraction rate of a reference model; 0 without any."""
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the measures say: see the module."""
+        """The judgement by the rules of this module."""
         expected, error = never_trained(self.size, self.population)
         if self.extraction_rate > self.floor_extraction_rate or self.rel_ex > expected + 2 * error:
             return Knowledge.SOME
@@ -108,12 +107,12 @@ class Memorized:
         return f"{self.forget_set}: {', '.join(shown)}{verdict}"
 
 
-def memorized(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[int, int]]) -> list[Memorized]:
-    """Read what the base model has memorized.
+def memorized_by_base(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[int, int]]) -> list[Memorized]:
+    """Return what the base model has memorized, by forget set.
 
     Args:
-        baselines: rows of that table.
-        sizes: forget examples and population, by forget set.
+        baselines: rows of the baselines table.
+        sizes: numbers of forget examples and of population examples, by forget set.
     """
     known, found = Baselines(baselines), []
     for name, (size, population) in sizes.items():
@@ -137,22 +136,22 @@ def memorized(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[
 
 
 def require_something_to_unlearn(found: Sequence[Memorized], spec: SweepSpec, uri: str) -> None:
-    """Stop a sweep where there is nothing to unlearn.
+    """Check that there is something to unlearn.
 
     Raises:
-        NothingToUnlearnError: the base model shows of no forget set more than models that never saw it.
+        NothingToUnlearnError: the base model knows no forget set better than models that never saw it.
     """
     if all(one.knowledge is Knowledge.NONE for one in found):
         listed = "\n".join(f"  {one}" for one in found)
         raise NothingToUnlearnError(
-            f"there is nothing to unlearn: of no forget set the base model shows more than models that never saw it\n"
+            f"there is nothing to unlearn: the base model knows no forget set better than models that never saw it\n"
             f"{listed}\n{advice(spec)}\n"
-            f"the trained models are kept; to sweep all the same: {command('resume', uri, '--force')}"
+            f"the trained models are kept; to run the sweep anyway: {command('resume', uri, '--force')}"
         )
 
 
 def advice(spec: SweepSpec) -> str:
-    """Say what raises memorization."""
+    """Return what a user can do to raise memorization."""
     recipe = spec.preparation
     if recipe.epochs == 0:
         return (

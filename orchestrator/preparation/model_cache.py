@@ -1,7 +1,7 @@
-"""Trained models in a storage, by key; and the checkpoint of each that is still in training.
+"""Trained models in a storage, by key, and the checkpoints of models that are still in training.
 
 A model is a Hugging Face folder under ``<storage>/.models/<key>/``; it exists once ``complete.json`` does. Workers of
-any number of sweeps read and write it at once: every file is published whole, and the first whole model stays.
+any number of sweeps read and write it concurrently: every file is published whole, and the first complete model stays.
 """
 
 import json
@@ -23,25 +23,25 @@ _save_model: Callable[..., None] = Deferred("trainables.models", "save_model")
 COMPLETE = "complete.json"
 CHECKPOINT = "checkpoint.safetensors"
 TRAINING = "training.json"
-"""How far a model in training is, for whoever waits for it. It is lost without harm."""
+"""File with the progress of a model in training, for display only: losing it does no harm."""
 _MARKER = TypeAdapter(dict[str, list[str]])
 
 
 class ModelCache:
-    """The models of a storage. A ``trainables.trial.sinks.CheckpointStore`` by model key. Picklable."""
+    """The models of a storage, and a ``CheckpointStore`` by model key. Picklable."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage.child(".models")
 
     def holds(self, key: str) -> bool:
-        """Tell whether a model is there whole."""
+        """Return whether the cache has a complete model."""
         return self._storage.read(f"{key}/{COMPLETE}") is not None
 
     def fetch(self, key: str, folder: Path) -> Path:
-        """Copy a model into a folder of this machine, which is made.
+        """Copy a model into a new local folder, and return the folder.
 
         Raises:
-            RunStoppedError: it is not there whole.
+            RunStoppedError: the model is missing or incomplete.
         """
         folder.mkdir(parents=True)
         for name in self._names(key):
@@ -54,7 +54,7 @@ class ModelCache:
         return folder
 
     def _names(self, key: str) -> list[str]:
-        """List the files of a model."""
+        """Return the names of a model's files."""
         marker = self._storage.read(f"{key}/{COMPLETE}")
         if marker is None:
             return [COMPLETE]
@@ -76,13 +76,18 @@ class ModelCache:
         generation_file: bytes | None = None,
         check: Callable[[Path], None] = lambda _: None,
     ) -> None:
-        """Write a model, unless it is there by now: what says that it is whole last. Nothing of its training is left.
+        """Write a model unless the cache has it by now, its completion marker last, and remove what its training left.
 
-        Its other arguments are those of ``save_model``, and what looks at the folder before it is published.
+        Two sweeps that train the same model on GPUs get different last digits, and the measurements of the first must
+        stay true: the first model stays. A race remains: if both find nothing and publish at the same moment, files of
+        the later one replace those of the first, which may already be read. On CPUs both are equal.
 
-        Two sweeps that train one model on GPUs differ in its last digits, and what one of them has measured must stay
-        true: the first stays. A window is left: where both find nothing and publish within the same moment, files of
-        the later one replace those of the first, which may have begun to read them. On CPUs both are the same.
+        Args:
+            key: the key of the model.
+            model: see ``save_model``, as for ``tokenizer`` and ``generation_file``.
+            tokenizer: the tokenizer that is kept beside the model.
+            generation_file: the content of ``generation_config.json``; None: Transformers writes it.
+            check: called with the local folder before it is published.
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
@@ -96,21 +101,21 @@ class ModelCache:
         self.tidy(key)
 
     def tidy(self, key: str) -> None:
-        """Remove what the training of a model that is whole left: its checkpoint, and files that a crash cut off.
+        """Remove what the training of a complete model left: its checkpoint, and files that a crash cut off.
 
-        A worker of another sweep that still trains it may miss a file that it was writing, and finds the model whole.
+        A worker of another sweep that still trains it may miss a file that it was writing; it finds the model complete.
         """
         self.discard_checkpoint(key)
         self._storage.remove(f"{key}/{TRAINING}")
         self._storage.child(key).remove_leftovers()
 
-    def tell_training_state(self, key: str, state: TrainingState) -> None:
-        """Say how far a model in training is. A store that fails shows where it matters, at the next checkpoint."""
+    def record_training_state(self, key: str, state: TrainingState) -> None:
+        """Record the progress of a model in training. A failing storage is ignored: the next checkpoint raises."""
         with suppress(StorageError):
             self._storage.publish(f"{key}/{TRAINING}", state.encoded())
 
     def training_state(self, key: str) -> TrainingState | None:
-        """Read how far a model in training is; None: it is not known."""
+        """Return the progress of a model in training; None: not known."""
         with suppress(StorageError):
             content = self._storage.read(f"{key}/{TRAINING}")
             return None if content is None else TrainingState.decoded(content)

@@ -1,4 +1,4 @@
-"""``sweep.json``: what a sweep was run with."""
+"""The content of ``sweep.json``: with which data, models, code and machines a sweep was run."""
 
 import json
 import platform
@@ -18,7 +18,7 @@ from trainables.data import Datasets
 
 
 def outline(spec: SweepSpec) -> dict[str, Any]:
-    """Describe a sweep as far as its spec alone tells: what its numbers follow from."""
+    """Return the part of a sweep's description that its spec alone determines."""
     return {
         "sweep": spec.name,
         "schema_version": SCHEMA_VERSION,
@@ -35,7 +35,7 @@ def outline(spec: SweepSpec) -> dict[str, Any]:
 
 
 def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
-    """Describe a sweep whose data is read."""
+    """Return the description of a sweep whose data was read."""
     return {
         **outline(spec),
         "workload_hash": workload,
@@ -45,7 +45,7 @@ def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, wor
 
 
 def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Describe one run of this code: when, on what, with which versions.
+    """Return the description of one run of this code: its time, machines and versions.
 
     Args:
         workers: the ``hardware`` of every machine that trials may run on; empty while it is not known.
@@ -61,10 +61,10 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def code_state() -> dict[str, Any]:
-    """Describe this code: its version, a hash of the sources that numbers and proposals follow from, where it is from.
+    """Return the description of this code: version, origin, and a hash of sources that decide numbers and proposals.
 
-    Commit and dirty flag are those of the checkout that it runs from; elsewhere the commit that it was installed from,
-    if that is known.
+    Commit and dirty flag are those of the checkout that the code runs from. An installed package has the commit that it
+    was installed from, if that is known.
     """
     folder = Path(__file__).parent
 
@@ -87,19 +87,19 @@ def code_state() -> dict[str, Any]:
 
 
 def _installed_commit() -> str | None:
-    """Read the commit that a package was installed from (PEP 610)."""
+    """Return the commit that the package was installed from (PEP 610); None: not known."""
     direct_url = json.loads(distribution("unlearn-sweep").read_text("direct_url.json") or "{}")
     commit: str | None = direct_url.get("vcs_info", {}).get("commit_id")
     return commit
 
 
 def last_session(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what ``sweep.json`` says of the last run of this code: see ``session``."""
+    """Return the last run of this code that ``sweep.json`` lists: see ``session``."""
     return dict(([recorded, *recorded.get("resumed", [])])[-1])
 
 
 def version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Say which packages that numbers follow from have another version now. Their last digits may differ."""
+    """Return a note on each package that numbers depend on and whose version has changed. Last digits may differ."""
     return [
         f"{name} was {before[name]}, is {now.get(name, 'missing')}"
         for name in ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scipy", "optuna", "cmaes")
@@ -108,5 +108,5 @@ def version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
 
 
 def package_versions() -> dict[str, str]:
-    """List the version of every installed package."""
+    """Return the version of every installed package by name."""
     return {dist.name: dist.version for dist in sorted(distributions(), key=lambda dist: dist.name.lower())}

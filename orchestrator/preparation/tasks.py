@@ -1,4 +1,4 @@
-"""The models of a sweep by name: what the driver and the workers say of them to each other. It loads no PyTorch."""
+"""The records about a sweep's models that the driver and the workers exchange. It loads no PyTorch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class ModelTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """What a model knows of a forget set before any unlearning."""
+    """The metrics of a model on a forget set before any unlearning."""
 
     model: str
     forget_set: str

@@ -1,4 +1,4 @@
-"""The page of a sweep and its figures. What they say is worked out in ``frontier``."""
+"""The report of a sweep: one HTML page and its figures. What they say is worked out in ``frontier``."""
 
 import lazy_loader
 

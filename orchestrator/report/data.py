@@ -1,4 +1,4 @@
-"""What a report reads of a ledger, thinned and summed up to what a page can show. Nothing is drawn here."""
+"""The data of a report, read from a ledger and thinned to what a page can show. Nothing is drawn here."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.frontier import NAMES, UNEXPOSED, Frontier, Row, frontiers, method_of, settings_of
+from orchestrator.frontier import UNEXPOSED, Frontier, Row, frontiers, method_of, settings_of, summary
 from orchestrator.ledger import EXAMPLES, Ledger, to_table
 from orchestrator.safe_text import command, one_line, quoted_sql, sql_text
 from orchestrator.spec import of_present_spec, stored_spec
 
 EVALUATIONS_DRAWN = 1500
-"""Evaluations of a forget set that a figure draws; of more, every n-th."""
+"""Evaluations of a forget set that a figure draws; if there are more, every n-th."""
 TRAJECTORIES_DRAWN = 40
-"""Trials of a forget set and method that a figure draws; of more, every n-th by learning rate."""
+"""Trials of a forget set and method that a figure draws; if there are more, every n-th by learning rate."""
 RATE_BINS = 8
-"""Rows of a heatmap; where fewer learning rates were run, each has its own."""
+"""Rows of a heatmap; if fewer learning rates were run, each has a row of its own."""
 
 _COLUMNS = [
     "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size",
@@ -40,7 +40,7 @@ with counted as (
 select * exclude (position, total) from counted
 where position % cast(ceil(total / {EVALUATIONS_DRAWN}) as bigint) = 0
 order by forget_set, trial_id, step
-"""  # noqa: S608  # numbers and column names of our own
+"""  # noqa: S608  # our own numbers and column names
 
 _TRAJECTORIES = f"""
 with trials as (
@@ -77,31 +77,31 @@ from labelled group by all order by forget_set, method, rate_from, step
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """The examples of one forget set before unlearning, and at one evaluation after."""
+    """The examples of one forget set, before unlearning and at one evaluation after it."""
 
     forget_set: str
     trial_id: str
     step: int
     choice: str
-    """How the evaluation was chosen."""
+    """How the evaluation was chosen, for readers."""
     rows: Sequence[Row]
-    """By exposure after unlearning, the most exposed first."""
+    """One row for each example, the most exposed after unlearning first."""
 
     @property
     def texts(self) -> list[str]:
-        """Name the texts that there are of them: a forget set may have no prompts, an old sweep no texts at all."""
+        """Columns of texts that the examples have: a forget set may have no prompts, an old sweep no texts."""
         return [name for name in ("prompt", "completion") if any(row[name] for row in self.rows)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """All that a report shows, but Optuna's importances."""
+    """All data of a report except Optuna's importances."""
 
     sweep: str
     uri: str
     description: str
     forget_sets: Sequence[str]
-    """In the order of the spec, as everything else here."""
+    """Names in the order of the spec, as in all other fields."""
     frontiers: Sequence[Frontier]
     evaluations: Sequence[Row]
     """Finite evaluations, thinned by ``EVALUATIONS_DRAWN``."""
@@ -112,17 +112,19 @@ class ReportData:
     examples: Sequence[Examples]
     statuses: Mapping[str, int]
     endings: Sequence[Row]
-    """Trials that ended with a message, and it."""
+    """Rows of the trials that ended with a message."""
     has_references: bool
-    """Whether exposure is generalized; if not, unlearning quality is of relative exposure."""
+    """Whether unlearning quality is of generalized exposure; without reference models it is of relative exposure."""
 
 
 def read_report_data(ledger: Ledger) -> ReportData:
-    """Read a sweep, whatever there is of it."""
+    """Return the data of a sweep's report, however far the sweep has come."""
     spec = stored_spec(ledger)
     found = frontiers(ledger)
-    evaluations = _with_names(_finite(of_present_spec(ledger, spec, ledger.table("evaluations", _COLUMNS))))
-    trials = _with_names(of_present_spec(ledger, spec, ledger.table("trials", _ENDINGS)))
+    evaluations = _with_method_and_settings(
+        _finite(of_present_spec(ledger, spec, ledger.table("evaluations", _COLUMNS)))
+    )
+    trials = _with_method_and_settings(of_present_spec(ledger, spec, ledger.table("trials", _ENDINGS)))
     texts = ledger.forget_examples()
     return ReportData(
         sweep=ledger.sweep,
@@ -130,9 +132,9 @@ def read_report_data(ledger: Ledger) -> ReportData:
         description=spec.description,
         forget_sets=list(spec.data.forget_sets),
         frontiers=found,
-        evaluations=_ask(_DRAWN, evaluations=evaluations),
-        trajectories=_ask(_TRAJECTORIES, evaluations=evaluations),
-        heatmap=_ask(_HEATMAP, evaluations=evaluations),
+        evaluations=_query_tables(_DRAWN, evaluations=evaluations),
+        trajectories=_query_tables(_TRAJECTORIES, evaluations=evaluations),
+        heatmap=_query_tables(_HEATMAP, evaluations=evaluations),
         examples=_examples(ledger, found, texts),
         statuses=dict(Counter(status or "unfinished" for status in trials["status"].to_pylist())),
         endings=trials.filter(pc.is_valid(trials["message"])).sort_by("trial_id").to_pylist(),
@@ -142,19 +144,19 @@ def read_report_data(ledger: Ledger) -> ReportData:
 
 
 def look_up(uri: str, trial_id: str, step: int | str) -> str:
-    """Give the command that shows one evaluation."""
+    """Return the command that shows one evaluation."""
     sql = f"from evaluations where trial_id = {sql_text(trial_id)} and step = {step}"  # it is shown
     return one_line(f"{command('query', uri)} {quoted_sql(sql)}")
 
 
-def point_after(frontier: Frontier) -> tuple[str, int, str] | None:
-    """Choose the evaluation that shows the examples after unlearning: (trial, step, how it was chosen).
+def step_after_unlearning(frontier: Frontier) -> tuple[str, int, str] | None:
+    """Return the evaluation that shows the examples after unlearning: (trial, step, how it was chosen).
 
-    The one nearest to the price; where no trial ends the exposure, the least exposed point of the frontier. None: there
-    is no point.
+    It is the evaluation nearest to the price; if no trial ends the exposure, the least exposed point of the frontier.
+    None: the frontier has no point.
     """
     if frontier.priced is not None:
-        level = f"mean {NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
+        level = f"mean {summary.MEASURE_NAMES[frontier.measure]} {UNEXPOSED[frontier.measure]:.3g}"
         return (
             frontier.priced["trial_id"],
             frontier.priced["step"],
@@ -167,15 +169,15 @@ def point_after(frontier: Frontier) -> tuple[str, int, str] | None:
 
 
 def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> list[Examples]:
-    """Read the examples of one evaluation of each forget set: the files of those trials, and no others."""
+    """Return the examples of one evaluation of each forget set. Only files of these trials are read."""
     result = []
     for frontier in found:
-        point = point_after(frontier)
-        if point is None:
+        chosen = step_after_unlearning(frontier)
+        if chosen is None:
             continue
-        trial_id, step, choice = point
+        trial_id, step, choice = chosen
         _, examples = ledger.published(trial_id)
-        rows = _ask(
+        rows = _query_tables(
             """
             select example_id, num_tokens, memorization, difficulty, memorization * num_tokens / ln(2) as before,
                 gen_ex as after, rel_ex, prompt, completion
@@ -191,7 +193,7 @@ def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> lis
 
 
 def _finite(table: pa.Table, needed: Sequence[str] = ("unlearning_quality", "performance")) -> pa.Table:
-    """Make numbers that are not finite null, and drop the rows that lack a needed one."""
+    """Return a table with null for numbers that are not finite, without rows that lack a needed one."""
     for index, column in enumerate(table.schema):
         if pa.types.is_floating(column.type):
             values = table.column(index)
@@ -201,8 +203,8 @@ def _finite(table: pa.Table, needed: Sequence[str] = ("unlearning_quality", "per
     return table
 
 
-def _with_names(table: pa.Table) -> pa.Table:
-    """Add the column ``method``, and fill ``settings``: see ``crossings.method_of`` and ``settings_of``."""
+def _with_method_and_settings(table: pa.Table) -> pa.Table:
+    """Return a table with the column ``method`` and a complete ``settings``: see ``method_of`` and ``settings_of``."""
     rows = table.select(["objective", "optimizer", "learning_rate", "batch_size", "settings"]).to_pylist()
     found = {"method": method_of, "settings": settings_of}
     table = table.drop_columns("settings")
@@ -211,7 +213,7 @@ def _with_names(table: pa.Table) -> pa.Table:
     return table
 
 
-def _ask(sql: str, *, parameters: dict[str, Any] | None = None, **tables: pa.Table) -> list[dict[str, Any]]:
+def _query_tables(sql: str, *, parameters: dict[str, Any] | None = None, **tables: pa.Table) -> list[dict[str, Any]]:
     with duckdb.connect(":memory:", config={"temp_directory": ""}) as connection:
         for name, table in tables.items():
             connection.register(name, table)

@@ -1,7 +1,7 @@
-"""How much each searched setting matters, by Optuna, from the rows of the ledger.
+"""How much each searched setting matters, computed by Optuna from the rows of the ledger.
 
-PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): a setting matters as far as its values among the best tenth of the
-observations differ from those among all.
+PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): a setting matters to the extent that its values among the best tenth
+of the observations differ from its values among all.
 """
 
 import json
@@ -26,19 +26,19 @@ from orchestrator.spec import SweepSpec, on_axis, stored_spec
 from search_spaces import contains, distributions
 
 STEP = "step"
-"""The dimension that says which point of the step axis an observation is of."""
+"""The dimension for the place of an observation on the step axis."""
 SETTINGS_NEEDED = 4
-"""Distinct settings of a forget set, the step aside, below which nothing is said."""
+"""Fewest distinct settings of a forget set, not counting the step, for which importances are computed."""
 OBSERVATIONS_READ = 20_000
-"""Evaluations of a sweep that are looked at; of more, those of every n-th trial, or the report would take minutes."""
+"""Evaluations of a sweep that are used; if there are more, those of every n-th trial: all would take minutes."""
 
 _SHORT = {"learning_rate": "lr", "batch_size": "batch"}
-"""How settings are spelled in the column ``settings``, where that is not their name."""
+"""Abbreviations of settings in the column ``settings``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """The share of one setting in what makes one objective good. The shares of an objective add up to 1."""
+    """The importance of one setting for one objective. The shares of an objective add up to 1."""
 
     forget_set: str
     setting: str
@@ -47,7 +47,7 @@ class Importance:
 
 
 def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
-    """Compute importances by forget set, seeds pooled, and note what they leave out, in sentences."""
+    """Return importances by forget set, with seeds pooled, and sentences about what they leave out."""
     spec = stored_spec(ledger)
     evaluations = on_axis(spec, ledger.table("evaluations", ["trial_id", "forget_set", "step", *OBJECTIVES]))
     proposals = ledger.table("trials", ["trial_id", "proposals"]).to_pylist()
@@ -64,15 +64,15 @@ def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
         settings = {tuple(value for name, value in trial.params.items() if name != STEP) for trial in trials}
         if len(settings) < SETTINGS_NEEDED:
             notes.append(
-                f"Not told of {forget_set}: {len(settings)} settings have results, of {SETTINGS_NEEDED} needed."
+                f"Not computed for {forget_set}: {len(settings)} settings have results, of {SETTINGS_NEEDED} needed."
             )
         else:
-            found += _of(trials, forget_set)
+            found += _importances_of(trials, forget_set)
     return found, notes
 
 
 def _of_search(evaluations: pa.Table, trials: Sequence[str], spec: SweepSpec) -> tuple[pa.Table, list[str]]:
-    """Keep what the present search could have proposed: points of its space, at steps of its axis."""
+    """Return the evaluations that the present search could have proposed, and a note on the others."""
     admitted = pc.and_(
         pc.is_in(evaluations["trial_id"], pa.array(trials, pa.string())),
         pc.is_in(evaluations["step"], pa.array(spec.steps, pa.int64())),
@@ -84,7 +84,7 @@ def _of_search(evaluations: pa.Table, trials: Sequence[str], spec: SweepSpec) ->
 
 
 def _thinned(evaluations: pa.Table) -> tuple[pa.Table, list[str]]:
-    """Keep whole trials, by the order of their ids: they are hashes, so it is a fair draw, and always the same."""
+    """Return evaluations of every n-th trial by id, and a note. Ids are hashes, so the choice is fair and fixed."""
     n = -(-evaluations.num_rows // OBSERVATIONS_READ)
     if n <= 1:
         return evaluations, []
@@ -94,7 +94,7 @@ def _thinned(evaluations: pa.Table) -> tuple[pa.Table, list[str]]:
 
 
 def _observations(evaluations: pa.Table, points: Mapping[str, Any], spec: SweepSpec) -> list[FrozenTrial]:
-    """Put evaluations with finite objectives as finished trials of a study: the trial's point, and the step."""
+    """Return evaluations with finite objectives as finished trials of a study, whose params are point and step."""
     axis = {step: index for index, step in enumerate(spec.steps)}
     step_axis = {STEP: IntDistribution(0, len(axis) - 1)}
     spaces = {
@@ -113,9 +113,9 @@ def _observations(evaluations: pa.Table, points: Mapping[str, Any], spec: SweepS
     ]
 
 
-def _of(trials: Sequence[FrozenTrial], forget_set: str) -> list[Importance]:
+def _importances_of(trials: Sequence[FrozenTrial], forget_set: str) -> list[Importance]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "computes the importances to achieve low values": as we want
+        warnings.simplefilter("ignore", UserWarning)  # "computes the importances to achieve low values", as intended
         study = optuna.study.create_study(directions=["minimize"] * len(OBJECTIVES))
         study.add_trials(trials)
         return [
@@ -133,6 +133,6 @@ def _value(index: int, trial: FrozenTrial) -> float:
 
 
 def _plain_name(path: str) -> str:
-    """Name a dimension as ``settings`` do: ``optimizer=sgd/learning_rate`` is ``sgd lr``."""
+    """Return the name of a dimension as in ``settings``: ``optimizer=sgd/learning_rate`` is ``sgd lr``."""
     *choices, name = path.split("/")
     return " ".join([*(choice.partition("=")[2] for choice in choices), _SHORT.get(name, name)])

@@ -1,4 +1,4 @@
-"""The report of a sweep: one self-contained HTML page, and each of its figures as PNG and SVG beside it."""
+"""The report of a sweep: one self-contained HTML page, with each of its figures as PNG and SVG beside it."""
 
 import json
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from orchestrator.storage import Storage
 
 PAGE = "report/index.html"
 EXTREMES_SHOWN = 8
-"""Examples of a forget set in the page, from each end."""
+"""Examples of a forget set that the page shows from each end."""
 SETTINGS_SHOWN = 24
-"""Settings in the page at which forget sets stand side by side."""
+"""Settings at which the page shows forget sets side by side."""
 ENDINGS_SHOWN = 50
-"""Trials in the page that ended with a message."""
+"""Trials with a message that the page shows."""
 COSTS = {
     "performance": "lost, held-out, nats/token",
     "population_nll": "lost, own kind, never trained, nats/token",
     "distractor_nll": "lost, own kind, retained, nats/token",
 }
-"""Headings of what is lost of each price against the base model."""
+"""Headings of the increase of each price column over the base model."""
 MAIN_PACKAGES = ("unlearn-sweep", "torch", "transformers", "accelerate", "ray", "optuna")
 """Packages whose versions a reader looks for first."""
 _TEMPLATES = jinja2.Environment(
@@ -51,13 +51,13 @@ _TEMPLATES.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:
 def write_report(
     ledger: Ledger, *, redact: bool = False, images: bool = True, script: Callable[[], str] = javascript
 ) -> str:
-    """Publish the report in the sweep's folder and give its place.
+    """Publish the report in the sweep's folder, and return its URI.
 
     Args:
-        ledger: the sweep.
-        redact: leave the examples' texts out.
-        images: write each figure as PNG and SVG too, which takes longer than the page.
-        script: gives the page's JavaScript, which may have been packed ahead.
+        ledger: the ledger of the sweep.
+        redact: whether to leave out the texts of examples.
+        images: whether to write each figure as PNG and SVG too, which takes longer than the page.
+        script: returns the page's JavaScript, which may have been packed ahead.
     """
     figures = str(PurePosixPath(PAGE).parent) if images else None
     return write_report_to(ledger, ledger.storage, page=PAGE, figures=figures, redact=redact, script=script)
@@ -72,7 +72,7 @@ def write_report_to(
     redact: bool = False,
     script: Callable[[], str] = javascript,
 ) -> str:
-    """Publish the report elsewhere: the page as ``page``, images in the folder ``figures``. The page comes last."""
+    """Publish the report in another storage, and return its URI: images in the folder ``figures``, then the page."""
     data = read_report_data(ledger)
     drawn = draw(ledger, data)
     for figure in drawn:
@@ -84,7 +84,7 @@ def write_report_to(
 
 
 def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
-    """Draw every figure of the report."""
+    """Return every figure of the report."""
     with unvalidated():
         return [
             frontier_figure(data),
@@ -96,16 +96,19 @@ def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
 
 
 def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str, *, redact: bool) -> str:
-    """Render the page. Text of the data is escaped, by Jinja in HTML and by its ``tojson`` in scripts."""
+    """Return the page as HTML. Texts of the data are escaped: by Jinja in HTML, and by its ``tojson`` in scripts."""
     manifest = ledger.manifest.read_if_sound()
     packages = {name: version for name, version in manifest.get("packages", {}).items() if version}
     return _TEMPLATES.get_template("report.html.j2").render(
         data=data,
         figures=figures,
         frontiers=data.frontiers,
-        prices={measure: summary.prices(data.frontiers, measure) for measure in summary.measures(data.frontiers)},
+        prices={
+            measure: summary.prices_of(data.frontiers, measure) for measure in summary.priced_measures(data.frontiers)
+        },
         shared={
-            measure: comparison.shared_settings(data.frontiers, measure) for measure in summary.measures(data.frontiers)
+            measure: comparison.shared_settings(data.frontiers, measure)
+            for measure in summary.priced_measures(data.frontiers)
         },
         comparison=comparison,
         names=summary.setting_names(data.frontiers),
@@ -130,7 +133,7 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str,
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
-    """List what a reader looks for first in ``sweep.json``; the whole stands below it."""
+    """Return what readers look for first in ``sweep.json``; the page has the whole file below it."""
     code = manifest.get("code") or {}
     packages = manifest.get("packages") or {}
     commit = code.get("commit")

@@ -1,7 +1,7 @@
-"""The plot library's JavaScript for a page: packed once for a version of the packer, and kept in this user's cache.
+"""The plot library's JavaScript for a page, packed once for each version of the packer and kept in the user's cache.
 
-Packing takes more than a second of processor, and lets no other thread of its process run meanwhile: where it is not
-kept yet, another process does it while a run goes on.
+Packing takes more than a second of CPU time and blocks all other threads of its process. If the cache lacks the script,
+another process packs it while a run goes on.
 """
 
 import os
@@ -26,7 +26,7 @@ def javascript() -> str:
     kept = _kept()
     if kept is None:
         kept = _checked(_pack(_SNIPPET))
-        with suppress(StorageError, RuntimeError):  # no folder to keep it in
+        with suppress(StorageError, RuntimeError):  # there is no folder for the cache
             _cache().publish(_name(), kept.encode())
     return kept
 
@@ -39,7 +39,11 @@ def _kept() -> str | None:
 
 
 def _cache() -> LocalStorage:
-    """Return this user's cache. RuntimeError: there is no home folder."""
+    """Return the user's cache.
+
+    Raises:
+        RuntimeError: there is no home folder.
+    """
     return LocalStorage(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unlearn-sweep")
 
 
@@ -49,10 +53,10 @@ def _name() -> str:
 
 @contextmanager
 def packed_ahead() -> Iterator[Callable[[], str]]:
-    """Have the script packed by a process of low priority while the block runs, unless it is kept already.
+    """Pack the script in a process of low priority while the block runs, unless the cache has it.
 
     Yields:
-        A function that returns the script, as soon as it is packed. Where that failed, it packs it itself.
+        A function that waits for the script and returns it. If packing failed, it packs the script itself.
     """
     kept = _kept()
     if kept is not None:
@@ -73,17 +77,17 @@ def packed_ahead() -> Iterator[Callable[[], str]]:
 
 
 def _checked(script: str) -> str:
-    """Return a script that stands in a page.
+    """Return a script if it may be embedded in a page.
 
     Raises:
-        ValueError: it would end the element that it stands in.
+        ValueError: the script would end its HTML element.
     """
     if "</script" in script or "<!--" in script:
-        raise ValueError("the packed script cannot stand in a page")
+        raise ValueError("the packed script cannot be embedded in a page")
     return script
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends this process
     os.nice(19)
     sys.stdout.buffer.write(javascript().encode())

@@ -1,6 +1,6 @@
-"""What every figure shares: its parts, the look, and the ways out, to a page and to PNG and SVG. No data is read here.
+"""What all figures share: structure, style, and conversion to a page, PNG and SVG. No data is read here.
 
-Charts are Vega-Lite, drawn in the page by its own JavaScript and to files by vl-convert: no browser, no network.
+Charts are Vega-Lite. The page draws them by its own JavaScript, vl-convert draws files, without browser or network.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ Panel = alt.LayerChart
 
 BLUE, VERMILLION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8c8c8c", "#1a1a1a"
 OKABE_ITO = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
-"""Colours that the colour-blind tell apart (Okabe & Ito 2008), but the yellow, which white paper swallows."""
+"""Colours that colour-blind people can tell apart (Okabe & Ito 2008), without yellow, which is invisible on white."""
 BY_DISTRIBUTION = {"in": BLUE, "out": VERMILLION}
 
 PANEL_WIDTH = 330
-"""Width of a panel in an image, in pixels; in the page it is what the screen has."""
+"""Width of a panel in an image, in pixels; in the page it follows the screen."""
 
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
 _CONFIG: dict[str, Any] = {
@@ -46,23 +46,23 @@ _CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure: panels side by side, each readable alone."""
+    """A figure: panels side by side, each readable alone."""
 
     name: str
-    """Of its files."""
+    """Name of its files, without the ending."""
     title: str
     caption: str
-    """What is drawn, how it is summed up, what is left out; without panels, what is missing."""
+    """What is drawn, how it is summarized, and what is left out; without panels, what is missing."""
     panels: Sequence[Panel]
     columns: int
-    """Panels in a row of an image."""
+    """Number of panels in a row of an image."""
 
     def page_specs(self) -> list[dict[str, Any]]:
-        """Give each panel as Vega-Lite that fills the width it finds."""
+        """Return each panel as a Vega-Lite specification that fills the available width."""
         return [_styled(panel.properties(width="container")) for panel in self.panels]
 
     def images(self) -> dict[str, bytes]:
-        """Draw all panels to one image, by file ending; PNG at twice the resolution of a screen."""
+        """Return one image of all panels by file ending; PNG has twice the resolution of a screen."""
         panels = [panel.properties(width=PANEL_WIDTH) for panel in self.panels]
         chart = alt.concat(*panels, columns=self.columns, spacing=28).resolve_scale(
             color="independent", shape="independent", strokeDash="independent", y="independent"
@@ -73,7 +73,7 @@ class Figure:
 
 
 def unvalidated() -> AbstractContextManager[None]:
-    """Draw without comparing each part with Vega-Lite's schema, which takes half of the time. The tests do that."""
+    """Return a context without validation by Vega-Lite's schema, which takes half of the time. The tests validate."""
     return debug_mode(False)
 
 
@@ -83,7 +83,7 @@ def _styled(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 
 def _clean(value: Any) -> Any:
-    """Clean every text of a specification: an image is XML, which holds no control characters."""
+    """Return a specification with clean texts: an SVG image is XML, which allows no control characters."""
     match value:
         case str():
             return clean(value)

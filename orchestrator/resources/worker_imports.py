@@ -7,8 +7,9 @@ import gc
 from importlib import import_module
 
 MODULES = (
-    "orchestrator.preparation.work",
-    "orchestrator.preparation.readiness",
+    "orchestrator.preparation.model_training",
+    "orchestrator.preparation.workloads",
+    "orchestrator.preparation.checks",
     "trainables.tune.narrow",
     "trainables.trial.trial_run",
 )

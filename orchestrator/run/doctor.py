@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from orchestrator.errors import RunStoppedError, SweepError
-from orchestrator.preparation import SweepInputs, datasets_of, require_ready, source_hash
+from orchestrator.preparation import SweepInputs, check_inputs, datasets_of, source_hash
 from orchestrator.resources import capacity, on_every_node, ray_session, require_shared
 from orchestrator.run.machine_checks import MACHINE_CHECKS
 from orchestrator.spec import ResourcesConfig, SweepSpec
@@ -79,7 +79,7 @@ def _model(spec: SweepSpec) -> str:
 def _ready(spec: SweepSpec) -> str:
     """Tokenize the data and compare it with what the model can read."""
     inputs = SweepInputs.of(spec)
-    require_ready(inputs)
+    check_inputs(inputs)
     tokens = sum(len(encoded.tokens) for encoded in inputs.encoded.values())
     return f"they go together: {tokens} tokens are scored at every evaluation of all forget sets"
 

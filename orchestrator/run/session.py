@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.driver import Interrupt, Lease
 from orchestrator.errors import BudgetSpentError, RunStoppedError, SweepError
 from orchestrator.ledger import BASELINES, DriverWriter, Ledger
-from orchestrator.preparation import Baseline, SweepInputs, memorized, require_something_to_unlearn
+from orchestrator.preparation import Baseline, SweepInputs, memorized_by_base, require_something_to_unlearn
 from orchestrator.run.events import Events
 from orchestrator.run.executors.protocol import Executor, Models
 from orchestrator.run.failures import Failures
@@ -112,7 +112,9 @@ class Session:
             NothingToUnlearnError: it has memorized nothing, and the sweep has no trial yet and is not forced.
         """
         sets = self.inputs.datasets.forget_sets
-        found = memorized(baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()})
+        found = memorized_by_base(
+            baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()}
+        )
         self.events.memorized(found)
         if not self.force and not self.search.has_trials:
             require_something_to_unlearn(found, self.spec, self.ledger.storage.uri)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from orchestrator.errors import LedgerWarning, SweepError, SweepExistsError
 from orchestrator.ledger import DriverWriter, Ledger, repair_ledger
-from orchestrator.preparation import Examined, SweepInputs, provenance, require_sound
+from orchestrator.preparation import CheckedInputs, SweepInputs, provenance, require_no_problem
 from orchestrator.run.executors.protocol import Executor
 from orchestrator.run.options import RunOptions
 from orchestrator.safe_text import command
@@ -14,14 +14,14 @@ from orchestrator.spec import Changes, SweepSpec, compare, day_of_creation, dump
 from trainables.deferred import Deferred
 from trainables.errors import UnlearningError
 
-_examine = Deferred("orchestrator.preparation", "examine")
+_examine = Deferred("orchestrator.preparation", "read_and_check")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
     """A sweep that may run: its data is read, and nothing is wrong with it."""
 
-    examined: Examined
+    examined: CheckedInputs
     search: SweepSearch
     changes: Changes | None = None
     """To the sweep that was begun; None: it is new."""
@@ -48,7 +48,7 @@ def read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: b
         return ready
     if changes is not None and not options.resume:
         raise _exists(ledger, ready.search, changes)
-    require_sound(examined, exists=exists)
+    require_no_problem(examined, exists=exists)
     return ready
 
 
@@ -67,7 +67,7 @@ def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: b
     """
     try:
         examined = executor.examine(spec)
-        require_sound(examined)
+        require_no_problem(examined)
     except (SweepError, UnlearningError):
         if withdraws:
             ledger.manifest.withdraw()

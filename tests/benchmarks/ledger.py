@@ -38,7 +38,7 @@ search: {sampler: random, trials: 1, space: {batch_size: 4, learning_rate: {low:
 """
 READERS = {
     "what a report reads": "from orchestrator.report.data import read_report_data; read_report_data(ledger)",
-    "frontier": "from orchestrator.frontier.sweep_frontiers import frontiers; frontiers(ledger)",
+    "frontier": "from orchestrator.frontier.computing import frontiers; frontiers(ledger)",
     "report": (
         "from orchestrator.report.page import write_report_to; "
         "write_report_to(ledger, LocalStorage(Path(sys.argv[1], 'out')), page='index.html', figures='figures')"

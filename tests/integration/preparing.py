@@ -14,7 +14,7 @@ import ray
 
 from orchestrator.ledger import Ledger
 from orchestrator.preparation import ModelCache, ModelTask, train_missing
-from orchestrator.preparation.work import model_tasks
+from orchestrator.preparation.model_identity import model_tasks
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY

@@ -13,14 +13,14 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from orchestrator.preparation.work import model_tasks, workload_hash
 
 from orchestrator.cli import main
 from orchestrator.errors import RunStoppedError, SweepError
-from orchestrator.export import export_point
+from orchestrator.export import export_step
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
-from orchestrator.points import EvaluatedStep, find_point
+from orchestrator.points import EvaluatedStep, find_step
 from orchestrator.preparation import ModelCache, build_workload, train_model
-from orchestrator.preparation.work import model_tasks, workload_hash
 from orchestrator.run.session import baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
@@ -92,14 +92,14 @@ def changed(path: Path) -> Iterator[Path]:
 def last_point(sweep: Path, forget_set: str = "verses") -> EvaluatedStep:
     ledger = ledger_of(sweep)
     row = next(row for row in ledger.trials() if row["forget_set"] == forget_set)
-    return find_point(ledger, row["trial_id"], row["last_step"])
+    return find_step(ledger, row["trial_id"], row["last_step"])
 
 
 @pytest.fixture(scope="module")
 def exported(copied: Path) -> Path:
     """The last point of a trial, which has a checkpoint there."""
     folder = copied.parent / "exported"
-    export = export_point(ledger_of(copied), last_point(copied), folder)
+    export = export_step(ledger_of(copied), last_point(copied), folder)
     assert export.provenance["from_step"] == 30
     assert export.verification.largest == 0
     return folder
@@ -140,9 +140,9 @@ def test_from_a_checkpoint_and_from_the_base_model_comes_the_same_model_bit_for_
     point = last_point(copied)
     with changed(copied / "checkpoints" / f"{point.trial_id}.safetensors") as checkpoint:
         checkpoint.unlink()
-        replayed = export_point(ledger_of(copied), point, tmp_path / "replayed")
+        replayed = export_step(ledger_of(copied), point, tmp_path / "replayed")
         checkpoint.write_bytes(b"damaged")
-        anew = export_point(ledger_of(copied), point, tmp_path / "anew")
+        anew = export_step(ledger_of(copied), point, tmp_path / "anew")
     assert replayed.provenance["from_step"] == anew.provenance["from_step"] == 0
     weights = (exported / "model.safetensors").read_bytes()
     assert (tmp_path / "replayed" / "model.safetensors").read_bytes() == weights
@@ -151,8 +151,8 @@ def test_from_a_checkpoint_and_from_the_base_model_comes_the_same_model_bit_for_
 
 def test_a_checkpoint_beyond_the_step_is_no_use_and_step_0_is_the_base_model(copied: Path, tmp_path: Path) -> None:
     ledger, trial_id = ledger_of(copied), last_point(copied).trial_id
-    middle = export_point(ledger, find_point(ledger, trial_id, 8), tmp_path / "middle")
-    base = export_point(ledger, find_point(ledger, trial_id, 0), tmp_path / "base")
+    middle = export_step(ledger, find_step(ledger, trial_id, 8), tmp_path / "middle")
+    base = export_step(ledger, find_step(ledger, trial_id, 0), tmp_path / "base")
     for export in (middle, base):
         assert export.provenance["from_step"] == 0
         assert export.verification.largest == 0
@@ -228,7 +228,7 @@ def test_a_trial_of_other_data_is_refused_with_what_differs(copied: Path, tmp_pa
     with changed(copied / "spec.yaml") as file:
         file.write_text(dump_spec(amend_spec(load_spec(TINY), ["data.seed=1"])))
         with pytest.raises(SweepError, match="made with other settings, data, models or code:\n  data_hash: was"):
-            export_point(ledger_of(copied), point, tmp_path / "model")
+            export_step(ledger_of(copied), point, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,7 +236,7 @@ def test_a_model_that_is_gone_from_the_storage_is_trained_anew(copied: Path, tmp
     key = ledger_of(copied).manifest.read()["models"]["base"]["key"]
     shutil.rmtree(copied.parent / ".models" / key)
     told: list[str] = []
-    export = export_point(ledger_of(copied), last_point(copied), tmp_path / "model", tell=told.append)
+    export = export_step(ledger_of(copied), last_point(copied), tmp_path / "model", tell=told.append)
     assert told[0] == "training model 'base' anew: it is gone from the storage"
     assert export.verification.largest == 0
 
@@ -245,7 +245,7 @@ def test_a_model_that_is_gone_from_the_storage_is_trained_anew(copied: Path, tmp
 def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(objective: str, tmp_path: Path) -> None:
     changes = ["preparation.references=1", "steps=[2, 4]", "model.lora={rank: 2, alpha: 64}"]
     ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage", objective=objective)
-    export = export_point(ledger, find_point(ledger, trial_id, 4), tmp_path / "model")
+    export = export_step(ledger, find_step(ledger, trial_id, 4), tmp_path / "model")
     assert export.verification.largest < 1e-4  # merging rounds
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert "model.safetensors" in names
@@ -259,7 +259,7 @@ def test_adapters_that_bf16_weights_round_are_named_as_the_cause(tmp_path: Path)
     changes = ["preparation.references=0", "steps=[2]", "model.dtype=bf16", "model.lora={rank: 2, alpha: 64}"]
     ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage")
     with pytest.raises(RunStoppedError, match="merged into bf16 weights, what the adapters have learned is rounded"):
-        export_point(ledger, find_point(ledger, trial_id, 2), tmp_path / "model", tolerance=0)
+        export_step(ledger, find_step(ledger, trial_id, 2), tmp_path / "model", tolerance=0)
 
 
 def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.preparation import ModelCache, build_workload
-from orchestrator.preparation.work import model_tasks
+from orchestrator.preparation.model_identity import model_tasks
 from orchestrator.search import SweepSearch
 from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
-from orchestrator.preparation.work import model_tasks, workload_hash
+from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import PROPOSAL, make_trial, memory_ledger
 from trainables.config import TrialConfig

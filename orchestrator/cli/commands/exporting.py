@@ -1,4 +1,4 @@
-"""The command that gives the model of one point of a sweep: export."""
+"""The command that exports the model of one evaluated step of a sweep: export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,11 +48,11 @@ def export(
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the model of one point of a sweep as a Hugging Face folder, and verify that it has the ledger's numbers."""
+    """Write the model of an evaluated step as a Hugging Face folder, and verify that it has the ledger's numbers."""
     from orchestrator.export import require_free
 
     ledger = open_sweep(sweep, storage)
-    point = _point(ledger, trial, step, best, forget_set)
+    evaluated = _chosen_step(ledger, trial, step, best, forget_set)
     to = to.resolve()
     require_free(to, overwrite=overwrite)
     if push is not None:
@@ -64,22 +64,22 @@ def export(
 
     from transformers.utils import logging
 
-    from orchestrator.export import DEFAULT_TOLERANCE, export_point
+    from orchestrator.export import DEFAULT_TOLERANCE, export_step
 
     logging.disable_progress_bar()
-    name = f"sweep '{ledger.sweep}', trial {point.trial_id}, step {point.step}"
-    say(f"{name}: forget set '{point.trial['forget_set']}'")
-    exported = export_point(
+    name = f"sweep '{ledger.sweep}', trial {evaluated.trial_id}, step {evaluated.step}"
+    say(f"{name}: forget set '{evaluated.trial['forget_set']}'")
+    exported = export_step(
         ledger,
-        point,
+        evaluated,
         to,
         overwrite=overwrite,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
         trust_remote_code=trust_remote_code,
-        tell=lambda doing: say(f"{doing} ..."),
+        report=lambda doing: say(f"{doing} ..."),
     )
     if not as_json:
-        _show(exported, chosen=point.chosen_by is not None)
+        _show(exported, chosen=evaluated.chosen_by is not None)
     url = None
     if push is not None:
         from orchestrator.export import push_folder
@@ -88,34 +88,34 @@ def export(
         say(f"pushed: {url}")
     if as_json:
         print_json(_summary(exported, url))
-    if best is not None:  # a better point may be among what was left out
+    if best is not None:  # a better step may be among what was left out
         require_whole(ledger)
 
 
-def _point(
+def _chosen_step(
     ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None
 ) -> "EvaluatedStep":
-    from orchestrator.points import best_point, find_point, parse_conditions
+    from orchestrator.points import best_step, find_step, parse_conditions
 
     if best is not None and trial is None and step is None:
-        return best_point(ledger, parse_conditions(best), forget_set)
+        return best_step(ledger, parse_conditions(best), forget_set)
     if best is None and trial is not None and step is not None:
         if forget_set is not None:
             raise SweepError("--forget-set: belongs to --best; a trial has one forget set")
-        return find_point(ledger, trial, step)
+        return find_step(ledger, trial, step)
     raise SweepError(
-        f"export: say which point: --trial T --step S ({command('frontier', ledger.storage.uri)} lists the best), or "
-        f'--best "exposure<=2"'
+        f"export: name an evaluated step: --trial T --step S ({command('frontier', ledger.storage.uri)} lists the "
+        f'best), or --best "exposure<=2"'
     )
 
 
 def _show(exported: "Export", *, chosen: bool) -> None:
     from orchestrator.frontier import CHOSEN_NOTE
-    from orchestrator.points import shown
+    from orchestrator.points import metric_text
 
     table = Table("metric", "ledger", "exported model", "difference")
     for name, found in exported.verification.metrics.items():
-        table.add_row(name, shown(found.recorded), shown(found.measured), f"{found.difference:.2g}")
+        table.add_row(name, metric_text(found.recorded), metric_text(found.measured), f"{found.difference:.2g}")
     console = out()
     console.print(table)
     console.print(f"verified: {exported.verification}", soft_wrap=True, highlight=False)

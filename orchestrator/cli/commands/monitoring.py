@@ -45,13 +45,13 @@ def status(
 
 
 def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> None:
-    from orchestrator.monitor import described
+    from orchestrator.monitor import status_text
 
     if as_json:
         print_json(found[0] if one else found)
         return
     for index, entry in enumerate(found):
-        progress, _, rest = described(entry).partition("\n")
+        progress, _, rest = status_text(entry).partition("\n")
         show("", end="\n" if index else "")
         show_folded(progress, indent="  ")
         show(rest)

@@ -43,9 +43,9 @@ def plan(
 
 def _look_at_sizes(spec: Any, unchecked: str | None) -> dict[str, Any]:
     """Check what is known before a text is read, and say what was not: arguments of ``plan_sweep``."""
-    from orchestrator.preparation import look_at_sizes
+    from orchestrator.preparation import check_sizes
 
-    looked = look_at_sizes(spec)
+    looked = check_sizes(spec)
     for what in (unchecked, looked.unchecked):
         if what is not None:
             say(f"unlearn-sweep: {what}")
@@ -58,9 +58,9 @@ def _look_and_time(spec: Any) -> dict[str, Any]:
     It loads PyTorch.
     """
     from orchestrator.plan import measure_overheads, time_steps, typical_lengths
-    from orchestrator.preparation import look_at
+    from orchestrator.preparation import check_spec
 
-    looked = look_at(spec)
+    looked = check_spec(spec)
     inputs = looked.inputs
     if inputs is not None:
         times = time_steps(inputs.spec, typical_lengths(inputs), sizes=inputs.sizes)

@@ -1,4 +1,4 @@
-"""Where evaluations can be looked at beside the ledger: one file a tracker, imported when it is asked for."""
+"""Trackers that show evaluations, one module each, imported on request: each needs a package of its own."""
 
 from orchestrator.monitor.trackers.base import SCALARS, TrackedTrial, Tracker
 

@@ -1,4 +1,4 @@
-"""Runs for MLflow: an experiment a sweep, a run a trial, found again by its tag ``trial_id``."""
+"""MLflow: each sweep is an experiment, each trial a run that is found again by its tag ``trial_id``."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from orchestrator.monitor.trackers.base import TrackedTrial, scalars
 from orchestrator.storage import masked
 
 _STATUSES = {None: RunStatus.RUNNING, "failed": RunStatus.FAILED, "stopped": RunStatus.KILLED}
-"""Of trials that did not end by themselves; the others are finished. The tag ``status`` has the trial's own word."""
+"""Run statuses of trials that did not end by themselves; others are finished. The tag ``status`` has the trial's."""
 
 
 class MlflowTracker:
-    """Adds to the runs what they lack."""
+    """Adds missing evaluations to the runs."""
 
     def __init__(self, target: str, sweep: str) -> None:
-        """Raise a ``SweepError`` where MLflow cannot use the URI."""
+        """Open the experiment; raise a ``SweepError`` if MLflow cannot use the URI."""
         try:
             self._client = MlflowClient(tracking_uri=target)
             found = self._client.get_experiment_by_name(sweep)
@@ -76,7 +76,7 @@ class MlflowTracker:
 
 
 def _flat(settings: Any) -> dict[str, Any]:
-    """Put settings inside settings beside the others, as ``optimizer_settings.beta1``."""
+    """Return settings with nested ones flattened, such as ``optimizer_settings.beta1``."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Runs for TensorBoard: event files in a folder, ``FORGET_SET/seed=SEED/OPTIMIZER LEARNING_RATE TRIAL/``."""
+"""TensorBoard: event files in a folder, ``FORGET_SET/seed=SEED/OPTIMIZER LEARNING_RATE TRIAL/``."""
 
 import shlex
 import shutil
@@ -14,18 +14,18 @@ from orchestrator.safe_text import file_name
 
 
 class TensorBoardTracker:
-    """Begins anew: what an earlier process left of the same trials is replaced."""
+    """Writes every run anew: files that an earlier process left of the same trials are replaced."""
 
     def __init__(self, target: str, sweep: str) -> None:
-        """Raise a ``SweepError`` where the folder is a file."""
+        """Choose the folder; raise a ``SweepError`` if it is a file."""
         self._folder = Path(target)
         if self._folder.exists() and not self._folder.is_dir():
             raise SweepError(f"{self._folder}: it is a file; give a folder for TensorBoard's runs")
         self._begun: set[str] = set()
-        self.where = f"in {self._folder}; look at them: tensorboard --logdir {shlex.quote(str(self._folder))}"
+        self.where = f"in {self._folder}; view them: tensorboard --logdir {shlex.quote(str(self._folder))}"
 
     def write(self, trial: TrackedTrial) -> None:
-        """Append what is new."""
+        """Append the new evaluations."""
         if not trial.fresh:
             return
         with self._writer(trial) as writer:
@@ -40,7 +40,7 @@ class TensorBoardTracker:
         place = self._folder / file_name(trial.forget_set) / f"seed={trial.seed}" / file_name(trial.name)
         if trial.trial_id not in self._begun and place.exists():
             shutil.rmtree(place)
-        suffix = f".{trial.fresh[0]['step']:09d}"  # files of one second would have one name
+        suffix = f".{trial.fresh[0]['step']:09d}"  # files of the same second would have the same name
         writer = SummaryWriter(str(place), filename_suffix=suffix)
         try:
             yield writer

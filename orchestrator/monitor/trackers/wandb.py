@@ -1,4 +1,4 @@
-"""Runs for Weights & Biases: one a trial, with its id, grouped by stratum. ``WANDB_*`` say where and as whom."""
+"""Weights & Biases: each trial is a run with the trial's id, grouped by stratum. ``WANDB_*`` set server and account."""
 
 import glob
 import shlex
@@ -12,7 +12,7 @@ from orchestrator.monitor.trackers.base import TrackedTrial, scalars
 
 
 class WandbTracker:
-    """Goes on with a run of the same id. Offline, where W&B cannot, it writes the whole run again in its place."""
+    """Continues a run of the same id. Offline, where W&B cannot do that, it writes the whole run again in its place."""
 
     def __init__(self, target: str, sweep: str) -> None:
         self._project = target
@@ -42,7 +42,7 @@ class WandbTracker:
                 },
                 resume="allow" if self._offline_folder is None else None,
                 reinit="create_new",
-                settings=wandb.Settings(  # the run is a trial's, not this process's
+                settings=wandb.Settings(  # the run belongs to a trial, not to this process
                     console="off",
                     silent=True,
                     disable_git=True,

@@ -1,4 +1,4 @@
-"""The figures of a report, one module each: data to Vega-Lite charts. Nothing is read and nothing written here."""
+"""The figures of a report, one module each, from data to Vega-Lite charts. Nothing is read or written here."""
 
 from orchestrator.report.figures.examples import examples_figure
 from orchestrator.report.figures.frontiers import frontier_figure

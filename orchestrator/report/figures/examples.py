@@ -1,4 +1,4 @@
-"""The figure of examples: the exposure of each, before and after unlearning."""
+"""The figure of examples: their exposure before and after unlearning."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from orchestrator.report.figures.parts import floors_sentence, layered, rule
 from orchestrator.report.plotting import BLUE, GREY, VERMILLION, Figure, Panel
 
 EXAMPLES_DRAWN = 300
-"""Examples of a forget set that a figure draws; of more, every n-th by exposure."""
+"""Examples of a forget set that the figure draws; if there are more, every n-th by exposure."""
 
 
 def examples_figure(data: ReportData) -> Figure:
-    """Draw each example's exposure before and after unlearning, against memorization and difficulty."""
+    """Return the figure of each example's exposure before and after unlearning, by memorization and by difficulty."""
     panels = []
     captions = []
     for examples in data.examples:

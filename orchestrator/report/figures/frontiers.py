@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.frontier import DISTRIBUTIONS, NAMES, UNEXPOSED, Frontier, Row, settings_of
+from orchestrator.frontier import UNEXPOSED, Frontier, Row, settings_of, summary
 from orchestrator.report.data import ReportData
 from orchestrator.report.figures.parts import (
     PERFORMANCE,
@@ -21,7 +21,7 @@ from orchestrator.report.plotting import BY_DISTRIBUTION, GREEN, GREY, INK, OKAB
 
 _EVALUATION, _PARETO, _BASE, _REFERENCE = "evaluation", "Pareto point", "base model", "reference model"
 _PRICE = "price"
-_KINDS = {  # drawn from the first to the last: colour (None: the panel's), shape, size in square pixels, opacity
+_KINDS = {  # in drawing order: colour (None: the panel's), shape, size in square pixels, opacity
     _EVALUATION: (GREY, "circle", 16, 0.45),
     _PARETO: (None, "circle", 30, 1.0),
     _REFERENCE: (GREEN, "triangle-up", 110, 1.0),
@@ -31,7 +31,7 @@ _KINDS = {  # drawn from the first to the last: colour (None: the panel's), shap
 
 
 def frontier_figure(data: ReportData) -> Figure:
-    """Draw unlearning quality against performance: every forget set apart, and their frontiers together."""
+    """Return the figure of unlearning quality against performance: each forget set, and all frontiers together."""
     rows = {f.forget_set: _frontier_rows(f, data.evaluations) for f in data.frontiers}
     panels: list[Panel] = []
     outside = 0
@@ -57,7 +57,7 @@ def frontier_figure(data: ReportData) -> Figure:
 
 
 def _caption(data: ReportData, outside: int) -> str:
-    """Say what is drawn, and that ``outside`` evaluations are not."""
+    """Return what is drawn, and that ``outside`` evaluations are not."""
     sentences = [
         "Every completed evaluation: what is left of the exposure, against performance. Down and left is better. The "
         "line joins the evaluations that no other beats in both; the corner between two of them is what both reach."
@@ -67,7 +67,8 @@ def _caption(data: ReportData, outside: int) -> str:
     if priced := [frontier for frontier in data.frontiers if frontier.price(frontier.measure)]:
         measure = priced[0].measure
         sentences.append(
-            f"Cross: the price, where the signed mean of {NAMES[measure]} comes down to {UNEXPOSED[measure]:.3g}, "
+            f"Cross: the price, where the signed mean of {summary.MEASURE_NAMES[measure]} comes down to "
+            f"{UNEXPOSED[measure]:.3g}, "
             f"between two evaluated steps, by the mean over seeds of the best setting. Examples above and below cancel "
             f"in that mean, and do not in what this figure shows."
         )
@@ -106,7 +107,7 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
         {
             "kind": kind,
             "forget_set": frontier.forget_set,
-            "distribution": DISTRIBUTIONS[frontier.distribution],
+            "distribution": summary.DISTRIBUTION_NAMES[frontier.distribution],
             **{name: row[name] for name in names if name in row},
             **({"settings": settings_of(row)} if "learning_rate" in row or "settings" in row else {}),
         }
@@ -117,7 +118,7 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
 
 
 def _price_rows(frontier: Frontier) -> list[Row]:
-    """Return where the price lies, as a row; nothing where no trial ends the exposure."""
+    """Return the price as a row to draw; empty if no trial ends the exposure."""
     best = frontier.price(frontier.measure)
     if best is None or best.steps is None or best.performance is None or best.unlearning_quality is None:
         return []
@@ -133,7 +134,7 @@ def _price_rows(frontier: Frontier) -> list[Row]:
 
 
 def _frame(rows: Sequence[Row]) -> tuple[float, float]:
-    """Give the largest performance and quality to show: all but plain evaluations, with room for some of those."""
+    """Return the largest performance and quality to show: those of all marked points, and some margin."""
     marked = [row for row in rows if row["kind"] != _EVALUATION] or list(rows)
     left, right = (bound(row["performance"] for row in marked) for bound in (min, max))
     top = max(row["unlearning_quality"] for row in marked)
@@ -178,7 +179,7 @@ def _frontier_panel(
         .mark_line(interpolate="step-after", strokeWidth=1.8, color=colour)
         .encode(x=x, y=y)
     )
-    title = f"{frontier.forget_set} ({DISTRIBUTIONS[frontier.distribution]})"
+    title = f"{frontier.forget_set} ({summary.DISTRIBUTION_NAMES[frontier.distribution]})"
     floor = band(frontier.floor.get("unlearning_quality"))
     return layered(*floor, line, *points, rows=rows, title=title, height=300, uri=data.uri)
 
@@ -195,7 +196,9 @@ def _frontiers_together(data: ReportData, rows: list[dict[str, Any]]) -> Panel:
     labels = {f"{row['forget_set']} ({row['distribution']})": row["distribution"] for row in rows}
     legend = alt.Legend(title=None, symbolType="stroke", symbolSize=300, columns=1)
     colours = [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(labels))]
-    dashes = [[1, 0] if distribution == DISTRIBUTIONS["in"] else [5, 3] for distribution in labels.values()]
+    dashes = [
+        [1, 0] if distribution == summary.DISTRIBUTION_NAMES["in"] else [5, 3] for distribution in labels.values()
+    ]
     color = alt.Color("label:N", scale=alt.Scale(domain=list(labels), range=colours), legend=legend)
     dash = alt.StrokeDash("label:N", scale=alt.Scale(domain=list(labels), range=dashes), legend=legend)
     marks = {kind: look[1] for kind, look in _KINDS.items() if kind in (_BASE, _REFERENCE, _PRICE)}

@@ -10,7 +10,7 @@ from orchestrator.report.plotting import Figure
 
 
 def heatmap_figure(data: ReportData) -> Figure:
-    """Draw exposure left over learning rate and step, by forget set and method, as a share of the base model's."""
+    """Return the figure of exposure left by learning rate and step, as a share of the base model's exposure."""
     starts = {forget_set: _start(data, forget_set) for forget_set in data.forget_sets}
     panels = []
     for forget_set, method in pairs(data.heatmap, data.forget_sets):
@@ -62,7 +62,7 @@ def heatmap_figure(data: ReportData) -> Figure:
 
 
 def _start(data: ReportData, forget_set: str) -> float:
-    """Return what is left of nothing unlearned, in bits: the base model's, or where it was not measured the worst."""
+    """Return the base model's unlearning quality in bits; if it was not measured, the worst quality of a cell."""
     base = next((f.base for f in data.frontiers if f.forget_set == forget_set), None)
     known = None if base is None else base["unlearning_quality"]
     worst = max((cell["quality"] for cell in data.heatmap if cell["forget_set"] == forget_set), default=0.0)
@@ -75,6 +75,6 @@ def _listed(data: ReportData, starts: Mapping[str, float]) -> str:
 
 
 def _rates(low: float, high: float) -> str:
-    """Write a bin of learning rates."""
+    """Return a bin of learning rates as text."""
     ends = [f"{rate:.1e}".replace("e-0", "e-").replace("e+0", "e+") for rate in (low, high)]
     return ends[0] if ends[0] == ends[1] else " – ".join(ends)

@@ -1,4 +1,4 @@
-"""The figure of importances: how much each searched setting decides."""
+"""The figure of importances: how much each searched setting matters."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ OBJECTIVE_NAMES = {"unlearning_quality": "unlearning quality", "performance": "p
 
 
 def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_sets: Sequence[str]) -> Figure:
-    """Draw how much each searched setting decides each objective, by forget set."""
+    """Return the figure of how much each searched setting matters for each objective, by forget set."""
     panels: list[Panel] = []
     for forget_set in forget_sets:
         rows = [
@@ -41,9 +41,9 @@ def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_
         )
         panels.append(layered(chart, rows=rows, title=forget_set, height=44 * len(order), uri=None))
     caption = (
-        "PED-ANOVA: what sets the best tenth of the observations apart from all. An observation is one evaluated step; "
-        "seeds are pooled. Names are those of the settings in the tables. The best performance is always near no "
-        "unlearning, so steps rule it."
+        "PED-ANOVA: what distinguishes the best tenth of the observations from all. An observation is one evaluated "
+        "step; seeds are pooled. Settings are named as in the tables. The best performance is always near no "
+        "unlearning, so steps dominate it."
     )
     return Figure(
         name="importances",

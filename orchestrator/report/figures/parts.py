@@ -1,4 +1,4 @@
-"""What several figures are built of: names with units, layers over one data set, what hovering shows."""
+"""Parts of several figures: names with units, layers over one data set, tooltips."""
 
 import json
 from collections.abc import Sequence
@@ -6,18 +6,18 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.frontier import Frontier, Level, Row, level_note
+from orchestrator.frontier import Frontier, Row, Spread, summary
 from orchestrator.ledger import OWN_KIND
 from orchestrator.report.data import look_up
 from orchestrator.report.plotting import GREEN, INK, Panel
 
 PERFORMANCE = "held-out NLL, nats/token"
 QUALITY = {True: "mean |GenEx|, bits", False: "mean |RelEx − 1.44|, bits"}
-"""Unlearning quality with and without reference models."""
+"""Title of unlearning quality, by whether there are reference models."""
 MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "performance": PERFORMANCE}
 
 _TRIAL, _STEP = "TRIAL-7f3a", "STEP-7f3a"
-"""Stand in a command for what a page puts there; no quotes are needed around what they stand for."""
+"""Placeholders in a command that the page replaces, by values that need no quotes."""
 _SETTINGS = ("trial_id", "settings", "seed", "step")
 RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance", *OWN_KIND)
 _TOOLTIPS: dict[str, Any] = {
@@ -31,18 +31,18 @@ _TOOLTIPS: dict[str, Any] = {
 
 
 def tooltip(*results: str, rows: Sequence[Row]) -> list[alt.Tooltip]:
-    """List what hovering shows of an evaluation, without what no row has, and the command to look it up."""
+    """Return the tooltip of an evaluation, without fields that no row has, with the command to look it up."""
     known = [_tooltip_of(name) for name in (*_SETTINGS, *_measured(results, rows))]
     return [*known, alt.Tooltip("command", type="nominal", title="look it up")]
 
 
 def model_tooltip(rows: Sequence[Row]) -> list[alt.Tooltip]:
-    """List what hovering shows of a base or reference model, without what no row has."""
+    """Return the tooltip of a base or reference model, without fields that no row has."""
     return [_tooltip_of(name) for name in ("model", "forget_set", *_measured(RESULTS, rows))]
 
 
 def price_tooltip(rows: Sequence[Row]) -> list[alt.Tooltip]:
-    """List what hovering shows of a price."""
+    """Return the tooltip of a price."""
     return [_tooltip_of(name) for name in ("kind", "settings", "step", *_measured(RESULTS, rows))]
 
 
@@ -57,7 +57,7 @@ def _tooltip_of(name: str) -> alt.Tooltip:
 def layered(
     *layers: alt.Chart, rows: Sequence[Row], title: str, height: int, uri: str | None, subtitle: str = ""
 ) -> Panel:
-    """Put layers over one data set; with a ``uri``, rows of a trial get the command that looks them up."""
+    """Return layers over one data set as a panel; with a ``uri``, rows of a trial get the command to look them up."""
     chart = alt.LayerChart(
         data=alt.InlineData(values=[dict(row) for row in rows]),
         layer=list(layers),
@@ -74,32 +74,29 @@ def layered(
 
 
 def rule(level: float) -> alt.Chart:
-    """Draw a dashed level across a panel."""
+    """Return a dashed horizontal line across a panel."""
     once = alt.Chart(alt.InlineData(values=[{}]))
     line: alt.Chart = once.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1).encode(y=alt.datum(level))
     return line
 
 
 def floors_sentence(frontiers: Sequence[Frontier]) -> str:
-    """Say for the end of a caption what |GenEx| the reference models have themselves; not known: nothing."""
-    note = level_note(frontiers, "gen_ex_abs")
+    """Return the reference models' own |GenEx| as the last sentence of a caption; empty if not known."""
+    note = summary.reference_note(frontiers, "gen_ex_abs")
     return f" {note[:1].upper()}{note[1:]}." if note else ""
 
 
-def band(level: Level | None) -> list[alt.Chart]:
-    """Draw what the reference models have across a panel: their range, and their mean; nothing where it is not known.
-
-    It goes below everything else.
-    """
-    if level is None:
+def band(floor: Spread | None) -> list[alt.Chart]:
+    """Return layers that show the floor across a panel, to go below all others; empty if the floor is not known."""
+    if floor is None:
         return []
     once = alt.Chart(alt.InlineData(values=[{}]))
-    spread = once.mark_rect(color=GREEN, opacity=0.14).encode(y=alt.datum(level.low), y2=alt.datum(level.high))
-    mean = once.mark_rule(color=GREEN, strokeWidth=1.2, strokeDash=[2, 2]).encode(y=alt.datum(level.mean))
+    spread = once.mark_rect(color=GREEN, opacity=0.14).encode(y=alt.datum(floor.low), y2=alt.datum(floor.high))
+    mean = once.mark_rule(color=GREEN, strokeWidth=1.2, strokeDash=[2, 2]).encode(y=alt.datum(floor.mean))
     return [spread, mean]
 
 
 def pairs(rows: Sequence[Row], forget_sets: Sequence[str]) -> list[tuple[str, str]]:
-    """List the pairs of forget set and method, in the order of the spec."""
+    """Return the pairs of forget set and method, in the order of the spec."""
     found = {(row["forget_set"], row["method"]) for row in rows}
     return sorted(found, key=lambda pair: (forget_sets.index(pair[0]), pair[1]))

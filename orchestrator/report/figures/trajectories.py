@@ -13,13 +13,13 @@ _NAMES = {"gen_ex": "GenEx", "rel_ex": "RelEx", "performance": "performance"}
 _LEVELS = {
     "gen_ex": "as if never trained", "rel_ex": "as never-trained examples", "performance": "the base model",
 }  # fmt: skip
-"""What the dashed line of a panel is."""
+"""Meaning of the dashed line of a panel."""
 _STEPS = "ascent steps"
 _RATE = ".1~e"
 
 
 def trajectory_figure(data: ReportData) -> Figure:
-    """Draw exposure and performance against steps, a line a trial, by forget set and method."""
+    """Return the figure of exposure and performance by step: one line for each trial, by forget set and method."""
     measures = [m for m in MEASURES if any(row[m] is not None for row in data.trajectories)]
     panels = []
     for forget_set, method in pairs(data.trajectories, data.forget_sets):
@@ -60,7 +60,7 @@ def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, frontier:
         scale=alt.Scale(type="log", scheme="viridis"),
         legend=alt.Legend(title="learning rate (log scale)", format=_RATE, values=_ends(values), columns=3),
     )
-    # Segments, not a line a trial: Vega clips each line apart, and a PNG of clipped lines takes ten times as long.
+    # Segments, not one line for each trial: Vega clips every line separately, which makes a PNG take ten times as long.
     line = (
         alt.Chart()
         .transform_window(
@@ -95,17 +95,17 @@ def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, frontier:
 
 
 def _ends(rows: Sequence[Row]) -> list[float]:
-    """Give the learning rates to label: the ends and their geometric mean."""
+    """Return the learning rates to label: the ends and their geometric mean."""
     rates = [row["learning_rate"] for row in rows]
     low, high = min(rates), max(rates)
     return [low, (low * high) ** 0.5, high] if low < high else [low]
 
 
 def _frame(data: ReportData, measure: str, frontier: Frontier | None) -> tuple[float, float]:
-    """Return the range of a panel, cut to where there is something to see.
+    """Return the vertical range of a panel, cut to the interesting part.
 
-    Performance has one range for all forget sets, so that prices compare; an exposure has one for each: that of a set
-    would lie flat on the scale of another.
+    Performance has one range for all forget sets, so that prices can be compared. An exposure has a range for each set:
+    on the range of another set, its lines could be flat.
     """
     own = measure != "performance" and frontier is not None
     frontiers = [frontier] if own and frontier is not None else data.frontiers

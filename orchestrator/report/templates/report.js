@@ -1,4 +1,4 @@
-// Draw every panel from the specification beside it; a click pins the command that looks a point up.
+// Draw every panel from the specification beside it. A click on a point keeps its look-up command visible.
 const options = {
   renderer: "svg",
   actions: { export: true, source: false, compiled: false, editor: false },

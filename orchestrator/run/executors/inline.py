@@ -17,7 +17,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TaskFailedError,
 )
-from orchestrator.preparation import Baseline, Examined, ModelCache, build_workload, examine, train_model
+from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, build_workload, read_and_check, train_model
 from orchestrator.resources import describe_machine
 from orchestrator.run.executors.protocol import ModelEvents, Models
 from orchestrator.run.trial_loop import TrialLoop
@@ -98,9 +98,9 @@ class InlineExecutor:
         self._interrupt.waits_for = "what is read, trained or measured now, which may take minutes"
         yield
 
-    def examine(self, spec: SweepSpec) -> Examined:
+    def examine(self, spec: SweepSpec) -> CheckedInputs:
         """Read and check the data of a new sweep."""
-        return examine(spec, is_new=True)
+        return read_and_check(spec, is_new=True)
 
     def require_shared(self, storage: Storage) -> None:
         """Accept every storage: there is one process."""
@@ -213,9 +213,9 @@ class _WatchedCache(ModelCache):
         self._events = events
         self._interrupt = interrupt
 
-    def tell_training_state(self, key: str, state: TrainingState) -> None:
+    def record_training_state(self, key: str, state: TrainingState) -> None:
         """Pass on how far the training is."""
-        super().tell_training_state(key, state)
+        super().record_training_state(key, state)
         self._events.training({self._role: state})
         self._interrupt.raise_if_set()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.ledger import Ledger
-from orchestrator.preparation import Baseline, Examined, ModelCache, ModelTask
+from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, ModelTask
 from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
@@ -78,7 +78,7 @@ class Executor(Protocol):
             last_words: what is printed where this process is killed.
         """
 
-    def examine(self, spec: SweepSpec) -> Examined:
+    def examine(self, spec: SweepSpec) -> CheckedInputs:
         """Read and check the data of a new sweep."""
 
     def require_shared(self, storage: Storage) -> None:

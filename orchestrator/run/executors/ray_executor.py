@@ -10,7 +10,7 @@ from ray import tune
 
 from orchestrator.driver import Interrupt, catch_signals
 from orchestrator.errors import RunStoppedError
-from orchestrator.preparation import Baseline, Examined, ModelTask, start_building, train_missing
+from orchestrator.preparation import Baseline, CheckedInputs, ModelTask, start_building, train_missing
 from orchestrator.resources import (
     capacity,
     fetch,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.resources.sharing import Sharing
     from trainables.trial import TrialSink
 
-_examine = Deferred("orchestrator.preparation", "examine")
+_examine = Deferred("orchestrator.preparation", "read_and_check")
 _wide_trainable: Callable[..., Any] = Deferred("trainables.tune", "wide_trainable")  # loads Ray Train
 
 
@@ -63,12 +63,12 @@ class RayExecutor:
         with session, catch_signals(self._interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             yield
 
-    def examine(self, spec: SweepSpec) -> Examined:
+    def examine(self, spec: SweepSpec) -> CheckedInputs:
         """Have a worker of this machine read and check the data: it has PyTorch loaded, which this process has not."""
         self._interrupt.waits_for = "Ray to end, which takes seconds"
         task = ray.remote(num_cpus=0)(_examine.as_function())
         reading = self._wait([task.remote(spec, is_new=True)], "the data to be read")
-        examined: Examined = fetch(reading, "reading the data")
+        examined: CheckedInputs = fetch(reading, "reading the data")
         return examined
 
     def require_shared(self, storage: Storage) -> None:

@@ -8,8 +8,7 @@ from rich.console import Console
 
 from orchestrator.cli.frontier_plot import HEIGHT, WIDTH, frontier_plot
 from orchestrator.cli.frontier_tables import POINTS_IN_SUMMARY, frontier_report, frontier_summary
-from orchestrator.frontier import marks, measures, points_shown, points_title
-from orchestrator.frontier.summary import floor_note
+from orchestrator.frontier.summary import floor_note, point_marks, points_shown, points_title, priced_measures
 from tests.orchestrator.frontier.test_frontier import path, row, whole
 
 METRICS = {
@@ -244,7 +243,10 @@ def test_ends_knee_and_priced_point_are_always_in_the_table(most, knee):
     assert steps == sorted(steps, reverse=True), "the least exposed first"
     assert frontier.knee["step"] == knee
     assert {1, 40, knee, 20} <= set(steps)
-    assert {"".join(marks(frontier, own)): own["step"] for own in rows if marks(frontier, own)} == {"k": knee, "p": 20}
+    assert {"".join(point_marks(frontier, own)): own["step"] for own in rows if point_marks(frontier, own)} == {
+        "k": knee,
+        "p": 20,
+    }
 
 
 @pytest.mark.parametrize("show", [frontier_report, frontier_summary])
@@ -329,7 +331,7 @@ def test_that_no_setting_is_shared_is_said_once():
         replace(curve(settings=f"gradient_ascent · sgd lr={rate} · batch 4", setting_id=rate), forget_set=rate)
         for rate in ("0.1", "0.2")
     )
-    assert measures([one, other]) == ["gen_ex", "rel_ex"]
+    assert priced_measures([one, other]) == ["gen_ex", "rel_ex"]
     assert shown(frontier_report([one, other])).count("no setting was run on several") == 1
 
 

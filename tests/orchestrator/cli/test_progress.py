@@ -15,7 +15,7 @@ from orchestrator.cli.progress import LINE_EVERY_S, RunProgress
 from orchestrator.driver import Interrupt, catch_signals
 from orchestrator.durations import duration
 from orchestrator.frontier import frontiers
-from orchestrator.frontier.sweep_frontiers import frontier_of
+from orchestrator.frontier.computing import frontier_of
 from orchestrator.ledger import EVALUATIONS, open_sweep
 from orchestrator.preparation import ModelTask
 from orchestrator.run.executors.ray_executor import watch_training

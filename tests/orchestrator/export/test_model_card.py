@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestrator.export.model_card import describe, model_card
+from orchestrator.export.model_card import model_card, write_provenance
 from orchestrator.export.verification import Comparison, Verification
 from orchestrator.ledger import DriverWriter
 from orchestrator.points import EvaluatedStep
@@ -37,7 +37,7 @@ def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
         },
         tolerance=0.0,
     )
-    facts = describe(
+    facts = write_provenance(
         folder,
         ledger,
         EvaluatedStep(trial=trial, step=1, metrics=vars(evaluation_record(1))),
@@ -49,7 +49,7 @@ def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
         verification=verification,
     )
     card = " ".join(model_card(facts, verification).split())
-    assert ("mean RelEx 1.1 bits (1 to 1.2)" in card) == (references == 2)
+    assert ("mean RelEx 1.1 (1 to 1.2) bits" in card) == (references == 2)
     assert ("mean |GenEx|" in card) == (references == 2)
     assert ("is their mean: 1 bits. That of GenEx is not known" in card) == (references == 1)
     assert ("Reference models were trained" in card) == (references > 0)

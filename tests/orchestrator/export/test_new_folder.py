@@ -1,5 +1,7 @@
 """A folder appears whole or not at all, errors and crashes included."""
 
+import os
+import stat
 import subprocess
 import sys
 
@@ -96,3 +98,18 @@ def test_a_sigkill_leaves_no_half_folder_under_the_name(tmp_path, before):
     else:
         assert (target / MARKER).read_text() == before
         assert names(target) == ["inside", MARKER]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_every_file_has_the_mode_of_a_new_one(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with new_folder(tmp_path / "model", overwrite=False) as folder:
+            (folder / "inside").mkdir()
+            for path in (folder / "model.safetensors", folder / "inside" / "more.safetensors"):
+                path.touch(mode=0o600)  # as safetensors does
+            (folder / "config.json").touch()
+    finally:
+        os.umask(before)
+    found = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert found == {mode}

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.frontier import orders, orders_title, shared_settings
-from orchestrator.frontier.comparison import MARGIN, quantities
+from orchestrator.frontier.comparison import MARGIN, orders, orders_title, quantities, shared_settings
 from tests.orchestrator.frontier.test_frontier import path, row, whole
 from tests.support import PROPERTY
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import SweepError
 from orchestrator.frontier import frontiers
+from orchestrator.frontier.computing import frontier_of
 from orchestrator.frontier.crossings import crossings_of
-from orchestrator.frontier.sweep_frontiers import frontier_of
 from orchestrator.ledger import EVALUATIONS, MINIMISED, Ledger, open_sweep, to_table
 from orchestrator.query import as_json
 from tests.orchestrator.helpers import make_spec, write_sweep
@@ -284,7 +284,7 @@ def test_intervals_are_over_seeds():
     assert frontier.hypervolume == 6.0
     assert (by_seed.low, by_seed.estimate, by_seed.high) == pytest.approx((4.0, 5.0, 6.0))
     (setting,) = frontier.by_setting["gen_ex"]
-    assert (setting.settings, setting.trials, setting.reached, setting.whole) == (SETTING, 3, 3, True)
+    assert (setting.settings, setting.trials, setting.reached, setting.reached_by_all) == (SETTING, 3, 3, True)
     steps = setting.steps
     assert (steps.mean, steps.low, steps.high, steps.models) == pytest.approx((52 / 9, 4.0, 8.0, 3))
     assert frontier.steps_to_unlearn["gen_ex"] == {"sgd": pytest.approx(16 / 3)}, "their median"
@@ -464,8 +464,8 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
     ("objectives", "said"),
     [
         (("gen_ex_abs", "performence"), "did you mean 'performance'"),
-        (("optimizer", "performance"), "'optimizer' is no number that can be minimised"),
-        (("bleu", "performance"), "'bleu' is no number that can be minimised"),
+        (("optimizer", "performance"), "'optimizer' is not a number that can be minimised"),
+        (("bleu", "performance"), "'bleu' is not a number that can be minimised"),
         (("step", "step"), "twice"),
     ],
 )

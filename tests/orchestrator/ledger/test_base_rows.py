@@ -11,7 +11,7 @@ from orchestrator.errors import SweepError
 from orchestrator.frontier import frontiers
 from orchestrator.ledger import TrialWriter, repair_ledger
 from orchestrator.monitor import Tracking, sweep_status
-from orchestrator.points import best_point, parse_conditions
+from orchestrator.points import best_step, parse_conditions
 from orchestrator.query import query
 from orchestrator.report.data import read_report_data
 from orchestrator.report.importances import importances
@@ -59,13 +59,13 @@ def test_every_trial_has_one_row_of_step_0(pair):
 
 
 def best(ledger):
-    found = best_point(ledger, parse_conditions("exposure<=100"), "verses")
+    found = best_step(ledger, parse_conditions("exposure<=100"), "verses")
     return found.trial_id, found.step, found.metrics
 
 
 def nearest(ledger):
     with pytest.raises(SweepError) as raised:
-        best_point(ledger, parse_conditions("performance<=0"), "verses")
+        best_step(ledger, parse_conditions("performance<=0"), "verses")
     return str(raised.value)
 
 

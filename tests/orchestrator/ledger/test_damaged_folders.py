@@ -18,7 +18,7 @@ from orchestrator.cli import main
 from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.ledger import DriverWriter, Ledger, open_sweep, repair_ledger
 from orchestrator.ledger.merged import SOURCES_KEY
-from orchestrator.preparation import Examined
+from orchestrator.preparation import CheckedInputs
 from orchestrator.report import page as report
 from orchestrator.report.data import read_report_data
 from orchestrator.report.page import draw, render
@@ -50,7 +50,7 @@ def sound(tmp_path_factory):
 def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
-    monkeypatch.setattr(starting, "_examine", lambda spec, **_: Examined(inputs=_Inputs(spec), problems=()))
+    monkeypatch.setattr(starting, "_examine", lambda spec, **_: CheckedInputs(inputs=_Inputs(spec), problems=()))
     monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")

@@ -15,8 +15,9 @@ from orchestrator.cli.tables import plan_table
 from orchestrator.plan import fits_here, measure_overheads, plan_sweep, step_times, time_steps, typical_lengths
 from orchestrator.plan.overheads import overheads_of
 from orchestrator.plan.set_summaries import SetSummary
-from orchestrator.plan.step_times import MEASURING_LIMIT_S, StepTimes
-from orchestrator.preparation import SweepInputs
+from orchestrator.plan.step_times import StepTimes
+from orchestrator.plan.timing import MEASURING_LIMIT_S, BudgetedTimer
+from orchestrator.preparation import SweepInputs, count_sets
 from orchestrator.spec import ResourcesConfig
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_architecture
@@ -185,6 +186,10 @@ def test_what_fits_here_is_bound_by_cpus_and_gpus(monkeypatch, settings, cpus, g
     assert fits_here(ResourcesConfig(**settings)) == fits
 
 
+def timed(spec, lengths=None, **options):
+    return time_steps(spec, lengths, sizes=count_sets(spec), **options)
+
+
 def quick_clock():
     """A clock that goes on by a millisecond whenever somebody looks."""
     return partial(next, (tick / 1000 for tick in itertools.count()))
@@ -200,7 +205,7 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
     for workers, expected in ((1, {10, 2}), (2, {10, 2}), (4, {10, 1})):  # 10: a training step
         passes.clear()
         sections = {"search": {"space": space}, "model": {"architecture": architecture}}
-        times = time_steps(make_spec(resources={"workers_per_trial": workers}, **sections), clock=quick_clock())
+        times = timed(make_spec(resources={"workers_per_trial": workers}, **sections), clock=quick_clock())
         assert set(passes) == expected | {1}  # at first
         assert len(passes) == 2 + 4 + 2 + 4 * (2 if workers == 1 else 1)
         assert not times.cut_short
@@ -210,13 +215,13 @@ def test_a_worker_is_timed_on_its_share_of_a_trial(monkeypatch):
 
 def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(step_times._Probe, "_evaluation_s", lambda self, work, examples, **_: 1.0)
+    monkeypatch.setattr(BudgetedTimer, "evaluation_s", lambda self, work, examples, **_: 1.0)
     people = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
     found = []
     for distractors in (0, 32):
         data = {"forget_sets": {"people": people | {"distractors": distractors}}}
         spec = make_spec(data=data, model={"architecture": tiny_architecture()}, evaluation={"batch_size": 16})
-        found.append(time_steps(spec, clock=quick_clock()).evaluation_s)
+        found.append(timed(spec, clock=quick_clock()).evaluation_s)
     assert found == pytest.approx([(4 + 8 + 10 + 10) / 16, (4 + 8 + 32 + 10 + 10) / 16])
 
 
@@ -235,7 +240,7 @@ def test_steps_are_timed_on_examples_as_long_as_those_of_the_data(monkeypatch):
     spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
     inputs = SweepInputs.of(spec)
     lengths = typical_lengths(inputs)
-    time_steps(inputs.spec, lengths, clock=quick_clock())
+    timed(inputs.spec, lengths, clock=quick_clock())
     probes = {(1, lengths.training), (1, lengths.forget)}
     assert set(shapes) - probes == {(10, lengths.training), (4, lengths.forget)}
     assert {int(length) for one in evaluated for length in one} == {lengths.scored}
@@ -270,7 +275,7 @@ def test_a_step_is_timed_as_trials_take_it(monkeypatch, recomputes, retains):
     objectives = ["gradient_ascent", *(["gradient_difference"] if retains else [])]
     space = {"batch_size": 4, "learning_rate": 1e-3, "objective": objectives}
     model = {"architecture": tiny_architecture(), "gradient_checkpointing": recomputes}
-    time_steps(make_spec(search={"space": space}, model=model), clock=quick_clock())
+    timed(make_spec(search={"space": space}, model=model), clock=quick_clock())
     passes = Counter(noted)
     assert passes[10, True, recomputes] == 4, "training steps"
     assert passes[4, True, recomputes] == 4 * (1 + retains), "ascent steps"
@@ -309,7 +314,7 @@ class SlowModel:
 def test_measuring_has_a_limit_and_reckons_with_parts_of_a_batch(monkeypatch, step_s, example_s, cut_short):
     model = SlowModel(monkeypatch, step_s=step_s, example_s=example_s)
     spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
-    times = time_steps(spec, clock=model.clock)
+    times = timed(spec, clock=model.clock)
     assert model.now <= MEASURING_LIMIT_S
     assert times.cut_short is cut_short
     assert times.training_step_s == pytest.approx(step_s + 10 * example_s)
@@ -322,7 +327,7 @@ def test_what_takes_longer_than_the_limit_is_timed_once(monkeypatch, example_s, 
     """Of an example that has begun the end is waited for; the others follow from it."""
     model = SlowModel(monkeypatch, step_s=0.0, example_s=example_s, update_s=update_s)
     spec = make_spec(search={"space": FIXED}, model={"architecture": tiny_architecture()})
-    times = time_steps(spec, clock=model.clock)
+    times = timed(spec, clock=model.clock)
     assert (model.scored[:1], times.cut_short) == ([1], True)
     assert model.scored.count(1) == len(model.scored) <= 3
     passes, update_s = (1, update_s) if len(model.scored) > 1 else (3, 0)
@@ -337,7 +342,7 @@ def test_what_a_pass_takes_however_few_tokens_it_has_is_not_counted_for_every_ex
     spec = make_spec(
         search={"space": FIXED}, model={"architecture": tiny_architecture()}, preparation={"batch_size": 100}
     )
-    times = time_steps(spec, clock=model.clock)
+    times = timed(spec, clock=model.clock)
     assert times.cut_short
     assert max(model.scored) < 100
     assert model.now <= MEASURING_LIMIT_S
@@ -349,7 +354,7 @@ def test_every_micro_batch_is_a_pass(monkeypatch, micro_batch_size, passes):
     model = SlowModel(monkeypatch, step_s=2.0, example_s=0.5)
     space = {**FIXED, **({} if micro_batch_size is None else {"micro_batch_size": micro_batch_size})}
     spec = make_spec(search={"space": space}, model={"architecture": tiny_architecture()})
-    assert time_steps(spec, clock=model.clock).ascent_step_s == pytest.approx(passes * 2.0 + 4 * 0.5)
+    assert timed(spec, clock=model.clock).ascent_step_s == pytest.approx(passes * 2.0 + 4 * 0.5)
 
 
 def test_no_weights_of_a_pretrained_model_are_loaded_to_time_it(monkeypatch, tmp_path):
@@ -360,7 +365,7 @@ def test_no_weights_of_a_pretrained_model_are_loaded_to_time_it(monkeypatch, tmp
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     model = {"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}
     spec = make_spec(search={"space": FIXED}, model=model, preparation={"epochs": 1, "references": 0})
-    assert time_steps(spec, clock=quick_clock()).training_step_s > 0
+    assert timed(spec, clock=quick_clock()).training_step_s > 0
 
 
 def test_the_table_says_that_an_estimate_was_cut_short():
@@ -383,7 +388,7 @@ def test_passes_through_a_reference_model_take_time_too(monkeypatch):
     monkeypatch.setattr(step_times, "score_batch", noting)
     objective = {"choices": {"gradient_ascent": {}, "dpo": {"retain_loss": ["nll", "kl"]}, "npo": {}}}
     space = {"batch_size": 4, "learning_rate": 1e-3, "objective": objective}
-    time_steps(make_spec(search={"space": space}, model={"architecture": tiny_architecture()}), clock=quick_clock())
+    timed(make_spec(search={"space": space}, model={"architecture": tiny_architecture()}), clock=quick_clock())
     passes = Counter(graphs)
     assert passes[4, True] == 4 * 3, "forget, alternate and retain batch, with gradient"
     assert passes[4, False] == 4 * 3, "the same through the reference"

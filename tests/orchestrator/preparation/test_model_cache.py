@@ -44,7 +44,7 @@ def test_the_first_of_two_that_train_a_model_stays_and_the_second_tidies_up(cach
 def test_how_far_a_training_is_can_be_read_until_the_model_is_there(cache, tmp_path, monkeypatch):
     state = TrainingState(step=3, steps=8, epochs=2, loss=2.5, left_s=None)
     assert cache.training_state("key") is None
-    cache.tell_training_state("key", state)
+    cache.record_training_state("key", state)
     assert cache.training_state("key") == state
     cache.store("key", "model", "tokenizer")
     assert cache.training_state("key") is None
@@ -54,5 +54,5 @@ def test_how_far_a_training_is_can_be_read_until_the_model_is_there(cache, tmp_p
 
     monkeypatch.setattr(LocalStorage, "publish", full)
     monkeypatch.setattr(LocalStorage, "read", full)
-    cache.tell_training_state("key", state)
+    cache.record_training_state("key", state)
     assert cache.training_state("key") is None, "it is not worth a run"

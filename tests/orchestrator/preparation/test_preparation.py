@@ -9,11 +9,19 @@ import torch
 from orchestrator.driver.records import driver_path
 from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
-from orchestrator.preparation import ModelCache, build_workload, start_building, train_missing, train_model
-from orchestrator.preparation import dispatch as preparation
-from orchestrator.preparation import work as model_work
+from orchestrator.preparation import (
+    ModelCache,
+    build_workload,
+    dispatch,
+    model_training,
+    start_building,
+    train_missing,
+    train_model,
+    workloads,
+)
 from orchestrator.preparation.dispatch import ONE_AFTER_ANOTHER_FLOPS
-from orchestrator.preparation.work import measure_model, model_tasks
+from orchestrator.preparation.model_identity import model_tasks
+from orchestrator.preparation.workloads import measure_model
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
 from tests.support import tiny_model, tiny_tokenizer, tiny_workload
@@ -37,7 +45,7 @@ def tasks():
 
 
 def test_a_worker_that_sees_another_storage_is_told_so_before_it_trains_or_measures(monkeypatch, tmp_path, tasks):
-    monkeypatch.setattr(model_work, "Training", None)
+    monkeypatch.setattr(model_training, "Training", None)
     for function, task in ((train_model, tasks[0]), (build_workload, tasks)):
         with pytest.raises(StorageError, match=rf"sees no {driver_path(7)}.*every machine must see the same storage"):
             function(*arguments(tmp_path, task, driver=7))
@@ -54,8 +62,8 @@ def test_training_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_pa
     spec = make_spec(model={"gradient_checkpointing": recomputes})
     for name in ("Training", "train_to_end"):
         with monkeypatch.context() as patch:
-            patch.setattr(model_work, "Training", lambda **_: SimpleNamespace(model=None))
-            patch.setattr(model_work, name, runs_out)
+            patch.setattr(model_training, "Training", lambda **_: SimpleNamespace(model=None))
+            patch.setattr(model_training, name, runs_out)
             said = rf"training model 'base'.*2\.00 GiB\); lower preparation\.batch_size \(now 10\){advice}"
             with pytest.raises(UnlearningError, match=said):
                 train_model(*arguments(tmp_path, tasks[0], spec))
@@ -66,7 +74,7 @@ def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_p
         raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(ModelCache, "fetch", lambda *_: tmp_path)
-    monkeypatch.setattr(model_work, "load_model", runs_out)
+    monkeypatch.setattr(workloads, "load_model", runs_out)
     size = SPEC.evaluation.batch_size
     with pytest.raises(
         UnlearningError, match=rf"models know.*2\.00 GiB\); lower evaluation\.batch_size \(now {size}\)"
@@ -99,7 +107,7 @@ def test_one_reference_model_has_no_other_to_be_measured_against():
 def test_alternates_are_encoded_where_an_objective_may_need_them(objective, encoded):
     spec = make_spec(search={"space": {"learning_rate": 1e-3, "batch_size": 4, "objective": objective}})
     datasets = build_datasets(spec.data)
-    alternates = model_work._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
+    alternates = workloads._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
     if not encoded:
         assert alternates == {}
         return
@@ -125,7 +133,7 @@ def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monk
             return ["workload", "baselines"]
 
     monkeypatch.setattr(
-        preparation, "remote_on_a_share", lambda function, _: Task() if function.name == "build_workload" else 0
+        dispatch, "remote_on_a_share", lambda function, _: Task() if function.name == "build_workload" else 0
     )
     given = arguments(tmp_path, tasks)
     assert start_building(*given) == ("workload", "baselines")
@@ -153,8 +161,8 @@ class Trained:
 )
 def test_small_models_are_trained_by_one_worker_and_others_side_by_side(monkeypatch, tmp_path, tasks, flops, asked):
     trained, ready = Trained(), []
-    monkeypatch.setattr(preparation, "remote_on_a_share", lambda *_: trained)
-    monkeypatch.setattr(preparation, "fetch", lambda reference, _: [None] * len(asked[int(reference[-1]) - 1]))
+    monkeypatch.setattr(dispatch, "remote_on_a_share", lambda *_: trained)
+    monkeypatch.setattr(dispatch, "fetch", lambda reference, _: [None] * len(asked[int(reference[-1]) - 1]))
     spec, datasets, _, _, ledger = arguments(tmp_path, tasks)
     cache = SimpleNamespace(holds=lambda key: key == tasks[1].key, tidy=lambda _: None)
     train_missing(

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.ledger import Ledger, open_sweep
 from orchestrator.query import Limits, open_results, parse_size, query
-from orchestrator.report.data import _ask
+from orchestrator.report.data import _query_tables
 
 outside = pa.table({"secret": [1]})
 """Stands where DuckDB would find it by its name, were replacement scans on."""
@@ -345,4 +345,4 @@ def test_no_other_reader_writes_beside_its_files_either(written_sweeps, tmp_path
     if read == "sql":
         assert open_results("first", storage=str(written_sweeps)).sql(where).fetchall() == [("",)]
     else:
-        assert _ask(where) == [{"d": ""}]
+        assert _query_tables(where) == [{"d": ""}]

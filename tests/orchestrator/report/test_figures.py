@@ -16,7 +16,7 @@ from orchestrator.identity import stratum_name
 from orchestrator.ledger import DriverWriter, open_sweep
 from orchestrator.report import data as report_data
 from orchestrator.report import importances as importances_module
-from orchestrator.report.data import Examples, look_up, point_after, read_report_data
+from orchestrator.report.data import Examples, look_up, read_report_data, step_after_unlearning
 from orchestrator.report.figures import (
     examples_figure,
     frontier_figure,
@@ -244,7 +244,7 @@ def test_after_is_the_step_nearest_to_the_price(data):
     frontier = data.frontiers[0]
     price = frontier.price("gen_ex")
     crossing = next(c for c in frontier.crossings["gen_ex"] if c.setting_id == price.setting_id)
-    trial_id, step, choice = point_after(frontier)
+    trial_id, step, choice = step_after_unlearning(frontier)
     assert trial_id == crossing.trial_id
     assert abs(step - crossing.steps) == min(abs(s - crossing.steps) for s in (2, 5, 9))
     assert "GenEx 0" in choice
@@ -252,8 +252,8 @@ def test_after_is_the_step_nearest_to_the_price(data):
 
 def test_a_trial_that_never_crosses_gives_the_least_exposed_point(data):
     never = replace(data.frontiers[0], priced=None)
-    assert point_after(never)[:2] == (never.points[0]["trial_id"], never.points[0]["step"])
-    assert point_after(replace(never, points=[])) is None
+    assert step_after_unlearning(never)[:2] == (never.points[0]["trial_id"], never.points[0]["step"])
+    assert step_after_unlearning(replace(never, points=[])) is None
 
 
 def test_the_price_is_marked_in_its_panel_and_among_all_and_the_caption_says_what_it_is(data, figures):
@@ -391,7 +391,7 @@ def test_too_few_trials_have_no_importances_but_a_note(tmp_path):
     assert len(notes) == 2
     figure = importance_figure(found, notes, ["verses", "people"])
     assert figure.panels == []
-    assert "Not told of verses: 2 settings have results, of 4 needed." in figure.caption
+    assert "Not computed for verses: 2 settings have results, of 4 needed." in figure.caption
 
 
 def test_a_number_that_is_not_finite_reaches_no_figure():

@@ -16,8 +16,8 @@ from orchestrator.ledger.layout import FORGET_EXAMPLES_FILE
 from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import FORGET_EXAMPLES, VERSION_KEY
 from orchestrator.plan import plan_sweep, time_steps
-from orchestrator.preparation import ModelCache, build_workload, train_model
-from orchestrator.preparation.work import model_tasks
+from orchestrator.preparation import ModelCache, build_workload, count_sets, train_model
+from orchestrator.preparation.model_identity import model_tasks
 from orchestrator.run.doctor import _data
 from orchestrator.run.session import forget_example_rows
 from orchestrator.spec import amend_spec, dump_spec
@@ -105,7 +105,7 @@ def test_keys_of_models_follow_what_they_are_trained_on_and_nothing_else(section
 
 def test_a_plan_counts_what_stands_in_the_files(sections):
     spec = make_spec(**sections)
-    plan = plan_sweep(spec, concurrent_trials=1, times=time_steps(spec))
+    plan = plan_sweep(spec, concurrent_trials=1, times=time_steps(spec, sizes=count_sets(spec)))
     assert plan.training_steps == 2 * 2 * ((40 + 3 * 1 + 2 * 4) // 10)
     assert _data(spec) == "secrets: 5 to forget, population 6"
 

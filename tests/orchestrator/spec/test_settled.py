@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.preparation import SweepInputs, require_ready
+from orchestrator.preparation import SweepInputs, check_inputs
 from orchestrator.spec import compare, dump_spec, load_spec, stored_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.yaml_text import parse_yaml
@@ -31,7 +31,7 @@ def test_as_many_retained_examples_are_measured_as_there_are_and_it_is_said(tmp_
     inputs = SweepInputs.of(spec_of(source))
     assert inputs.spec.data.retain_evaluation == 60
     with pytest.warns(DataWarning, match=r"data\.retain_evaluation: 64 unless set, and there are 60 retained examples"):
-        require_ready(inputs)
+        check_inputs(inputs)
     with pytest.raises(UnlearningError, match=r"data\.retain_evaluation: 64 retain examples are to be measured"):
         SweepInputs.of(spec_of({**source, "retain_evaluation": 64}))
 
@@ -111,9 +111,9 @@ def test_what_misleads_is_refused_in_a_new_sweep_and_said_of_one_that_exists():
     few = {"forget_sets": {"verses": {"distribution": "in", "size": 4, "population": 2}}}
     inputs = SweepInputs.of(spec_of({**few, "retain": 100}))
     with pytest.raises(SweepError, match=r"data\.forget_sets\.verses\.population: 2 examples"):
-        require_ready(inputs)
+        check_inputs(inputs)
     with pytest.warns(DataWarning, match=r"data\.forget_sets\.verses\.population: 2 examples"):
-        require_ready(inputs, exists=True)
+        check_inputs(inputs, exists=True)
 
 
 def test_what_would_fail_is_refused_in_a_sweep_that_exists_too(tmp_path):
@@ -123,10 +123,10 @@ def test_what_would_fail_is_refused_in_a_sweep_that_exists_too(tmp_path):
     }  # fmt: skip
     given = spec_data(model=model)
     with pytest.raises(SweepError, match=r"model\.lora\.target_modules: 'query', which is no layer of this llama"):
-        require_ready(SweepInputs.of(validate_spec(given, "test")), exists=True)
+        check_inputs(SweepInputs.of(validate_spec(given, "test")), exists=True)
 
 
 def test_the_shipped_demo_is_told_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
-        require_ready(SweepInputs.of(load_spec("demo")))
+        check_inputs(SweepInputs.of(load_spec("demo")))

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from orchestrator.preparation import datasets_of
-from orchestrator.preparation.work import model_tasks, workload_hash
+from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.spec import amend_spec, compare, dump_spec, load_spec
 from orchestrator.yaml_text import parse_yaml
 from tests.orchestrator.helpers import spec_data

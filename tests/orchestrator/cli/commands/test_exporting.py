@@ -38,9 +38,9 @@ def trial_id(written_sweeps):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "say which point: --trial T --step S"),
-        (["--trial", "abc"], "say which point"),
-        (["--best", "exposure<=2", "--step", "2"], "say which point"),
+        ([], "name an evaluated step: --trial T --step S"),
+        (["--trial", "abc"], "name an evaluated step"),
+        (["--best", "exposure<=2", "--step", "2"], "name an evaluated step"),
         (["--trial", "zzz", "--step", "2"], "--trial zzz: no trial of this sweep begins so"),
         (["--trial", "", "--step", "2", "--forget-set", "verses"], "--forget-set: belongs to --best"),
         (["--best", "exposre<=2"], "did you mean 'exposure'?"),
@@ -67,14 +67,14 @@ def test_what_is_there_is_seen_before_any_work(call, trial_id, tmp_path):
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("chosen", [False, True])
 def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypatch, chosen, as_json):
-    def export_point(ledger, point, to, **options):
+    def export_step(ledger, evaluated, to, **options):
         names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files", "forget_set", "model")
-        same = compare_metrics(point.metrics, point.metrics, tolerance=0.0)
+        same = compare_metrics(evaluated.metrics, evaluated.metrics, tolerance=0.0)
         facts = {name: {"name": name, "class": name} for name in names}
-        facts |= {"chosen_by": point.chosen_by, "chosen": CHOSEN_NOTE if point.chosen_by else None}
+        facts |= {"chosen_by": evaluated.chosen_by, "chosen": CHOSEN_NOTE if evaluated.chosen_by else None}
         return SimpleNamespace(folder=to, provenance=facts, verification=same)
 
-    monkeypatch.setattr("orchestrator.export.export_point", export_point)
+    monkeypatch.setattr("orchestrator.export.export_step", export_step)
     which = ["--best", "exposure<=8", "--forget-set", "verses"] if chosen else ["--trial", trial_id, "--step", 2]
     code, out, _ = call(*which, *["--json"] * as_json)
     assert code == 0
@@ -86,16 +86,16 @@ def test_a_point_that_was_chosen_is_said_to_be_too_good(call, trial_id, monkeypa
 
 @pytest.mark.parametrize("public", [False, True])
 def test_what_was_exported_is_pushed_and_told(call, trial_id, tmp_path, monkeypatch, public):
-    def export_point(ledger, point, to, **options):
+    def export_step(ledger, evaluated, to, **options):
         assert options["overwrite"] is False
         assert options["tolerance"] == 0.5
         names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files", "forget_set", "model")
         facts = {name: {"name": name, "class": name} for name in names}
-        same = compare_metrics(point.metrics, point.metrics, tolerance=0.0)
-        return SimpleNamespace(folder=to, provenance=facts | {"trial_id": point.trial_id}, verification=same)
+        same = compare_metrics(evaluated.metrics, evaluated.metrics, tolerance=0.0)
+        return SimpleNamespace(folder=to, provenance=facts | {"trial_id": evaluated.trial_id}, verification=same)
 
     pushed = []
-    monkeypatch.setattr("orchestrator.export.export_point", export_point)
+    monkeypatch.setattr("orchestrator.export.export_step", export_step)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
     monkeypatch.setattr(
         "orchestrator.export.push_folder", lambda *args, **kwargs: pushed.append((args, kwargs)) or "https://hub"

@@ -1,23 +1,23 @@
-"""Settings of trials as tables show them: what tells them apart, short; what they share is said once."""
+"""Short names of settings for tables: they hold what differs, and what all settings share is stated once."""
 
 from collections.abc import Iterable
 
 _PART = " · "
-"""Between what belongs to the objective, the optimizer, the batch and the schedule in ``settings``."""
+"""Separator of the parts of ``settings``: objective, optimizer, batch and schedule."""
 _OPTIMIZER = 1
-"""Which part is the optimizer's."""
+"""Index of the optimizer's part."""
 _RATE = "lr="
 
 Part = tuple[int, str]
-"""A part of a setting, by its place and by what it is of: ``(1, "sgd")``, ``(2, "batch 16")``."""
+"""Index and head of a part of a setting: ``(1, "sgd")``, ``(2, "batch 16")``."""
 
 
 class SettingNames:
-    """Short names of the settings of one view, with numbers rounded that a search drew.
+    """Short names of the settings of one view. Numbers that a search drew are rounded.
 
     A name leaves out what all settings share, and what all settings of its objective or optimizer share: ``common``
-    says that once. The optimizer and its learning rate always stand in a name. Two names may read alike where a search
-    drew numbers that are nearly equal: a trial's id tells them apart.
+    states that once. A name always has the optimizer and its learning rate. Two names may be equal if a search drew
+    nearly equal numbers: a trial's id tells them apart.
     """
 
     def __init__(self, settings: Iterable[str]) -> None:
@@ -42,7 +42,7 @@ class SettingNames:
         """What names leave out, such as ``gradient_ascent · sgd clip_norm=1 · batch 16``; empty: nothing."""
 
     def short(self, settings: str) -> str:
-        """Return the name of one of the settings."""
+        """Return the short name of one of the settings."""
         words: list[str] = []
         for part, own in _parts(settings).items():
             words += [] if part in self._shared else [part[1]]
@@ -51,7 +51,7 @@ class SettingNames:
 
 
 def _parts(settings: str) -> dict[Part, list[str]]:
-    """Split settings into parts, each with the words that follow what it is of."""
+    """Return the parts of settings, each with the words that follow its head."""
     found = {}
     for place, text in enumerate(settings.split(_PART)):
         head, *words = text.split(" ")
@@ -62,7 +62,7 @@ def _parts(settings: str) -> dict[Part, list[str]]:
 
 
 def _rounded(word: str) -> str:
-    """Round what a search drew; what a person wrote has few digits, and keeps them."""
+    """Return a word with its number rounded. A number that a person wrote has few digits, and keeps them."""
     name, _, value = word.partition("=")
     try:
         exact = float(value)

@@ -1,6 +1,6 @@
-"""Whether data, model and settings of a sweep go together: what ``plan``, ``doctor`` and ``run`` look at first.
+"""Whether data, model and settings of a sweep fit together: what ``plan``, ``doctor`` and ``run`` check first.
 
-Nothing is trained, and no weights are loaded into memory as a whole. The checks are ``trainables.preparation``'s.
+Nothing is trained, and weights are never loaded as a whole. The checks themselves live in ``trainables.preparation``.
 """
 
 import warnings
@@ -9,8 +9,8 @@ from datetime import date
 from functools import partial
 
 from orchestrator.preparation.inputs import SweepInputs
-from orchestrator.preparation.set_sizes import counted_of, writes_out
-from orchestrator.preparation.verdict import Examined, require_sound
+from orchestrator.preparation.problems import CheckedInputs, require_no_problem
+from orchestrator.preparation.size_checks import counted_of, generates_texts
 from orchestrator.spec import SweepSpec, fix_chat_date
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
@@ -26,6 +26,7 @@ from trainables.preparation import Subject, problems_of
 
 
 def _subject(inputs: SweepInputs) -> Subject:
+    """Return what the checks of ``trainables.preparation`` need."""
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
     return Subject(
@@ -37,39 +38,41 @@ def _subject(inputs: SweepInputs) -> Subject:
         files=pretrained_files(spec.model),
         modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
         lora=spec.model.lora,
-        **vars(counted_of(spec, inputs.sizes, generates=partial(writes_out, spec))),
+        **vars(counted_of(spec, inputs.sizes, generates=partial(generates_texts, spec))),
     )
 
 
-def examine(spec: SweepSpec, *, is_new: bool, chat_date: date | None = None) -> Examined:
-    """Draw or read a sweep's data, tokenize it, and run every check. Where it runs, PyTorch is loaded.
+def read_and_check(spec: SweepSpec, *, is_new: bool, chat_date: date | None = None) -> CheckedInputs:
+    """Draw or read a sweep's data, tokenize it, and run every check. The process that runs it loads PyTorch.
 
     Args:
-        spec: of the sweep.
-        is_new: it was not begun before: its chat template is told the date of today, if it asks for one.
-        chat_date: what the template of one that was begun is told, where its spec keeps no date.
+        spec: the spec of the sweep.
+        is_new: whether the sweep is new: its chat template gets today's date, if it asks for one.
+        chat_date: the date that the template of an existing sweep gets, if its spec keeps none.
 
     Raises:
         UnlearningError: data, tokenizer or model cannot be used.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        examined = _examined(SweepInputs.of(fix_chat_date(spec) if is_new else spec, chat_date=chat_date))
+        checked = _check(SweepInputs.of(fix_chat_date(spec) if is_new else spec, chat_date=chat_date))
     warned = tuple(one.message for one in caught if isinstance(one.message, DataWarning))
-    return replace(examined, inputs=examined.inputs.without_tokens(), warned=warned)
+    return replace(checked, inputs=checked.inputs.without_tokens(), warned=warned)
 
 
-def _examined(inputs: SweepInputs) -> Examined:
-    """Run every check on what a sweep would score and train on, on its model and its settings."""
+def _check(inputs: SweepInputs) -> CheckedInputs:
+    """Run every check on the sets that a sweep scores and trains on, on its model and its settings."""
     subject = _subject(inputs)
-    return Examined(
+    return CheckedInputs(
         inputs=inputs, problems=tuple(problems_of(subject)), training_flops=_training_flops(inputs, subject)
     )
 
 
 def _training_flops(inputs: SweepInputs, subject: Subject) -> float | None:
-    """Estimate the arithmetic of training all models: 6 operations for each parameter and token (Kaplan et al. 2020,
-    arXiv 2001.08361); None: the size of the model is not known."""
+    """Return an estimate of the floating-point operations of training all models; None: the model's size is not known.
+
+    It is 6 operations for each parameter and token (Kaplan et al. 2020, arXiv 2001.08361).
+    """
     if subject.limits.parameters is None:
         return None
     sets = [*inputs.encoded.values(), *inputs.retained.values()]
@@ -78,49 +81,49 @@ def _training_flops(inputs: SweepInputs, subject: Subject) -> float | None:
     return 6.0 * subject.limits.parameters * tokens * len(inputs.tasks)
 
 
-def require_ready(inputs: SweepInputs, *, exists: bool = False) -> None:
-    """Check data, model and settings that are read already.
+def check_inputs(inputs: SweepInputs, *, exists: bool = False) -> None:
+    """Check data, model and settings that were already read, and refuse or warn.
 
     Raises:
-        SweepError: as ``require_sound``.
-        UnlearningError: the model's configuration cannot be had.
+        SweepError: as ``require_no_problem``.
+        UnlearningError: the model's configuration cannot be loaded.
     """
-    require_sound(_examined(inputs), exists=exists)
+    require_no_problem(_check(inputs), exists=exists)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """What came of looking at a spec."""
+class CheckedSpec:
+    """The outcome of checking a spec with its data, tokenizer and model."""
 
     inputs: SweepInputs | None
-    """None: it names what this machine has not and cannot get."""
+    """Inputs of the sweep; None: the spec names a model or dataset that this machine does not have and cannot get."""
     unchecked: str | None = None
-    """Why nothing was checked."""
+    """Why nothing was checked; None: it was."""
 
 
-def look_at(spec: SweepSpec) -> Looked:
-    """Check a spec, unless it names what this machine has not and cannot get.
+def check_spec(spec: SweepSpec) -> CheckedSpec:
+    """Check a spec, unless it names a model or dataset that this machine does not have and cannot get.
 
     Raises:
-        SweepError: with every problem.
+        SweepError: lists every problem.
         UnlearningError: the data, the tokenizer or the model on this machine cannot be used.
     """
-    elsewhere, unchecked = _is_elsewhere(spec), "data, tokenizer and model were not checked against each other"
+    elsewhere, unchecked = _found_elsewhere(spec), "data, tokenizer and model were not checked against each other"
     if elsewhere and not hub_is_reachable():
         why = f"{elsewhere} is not on this machine, and the Hugging Face hub does not answer"
-        return Looked(inputs=None, unchecked=f"{unchecked}: {why}")
+        return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {why}")
     try:
         inputs = SweepInputs.of(spec)
-        require_ready(inputs)
+        check_inputs(inputs)
     except UnlearningError as error:
         if elsewhere is None:
             raise
-        return Looked(inputs=None, unchecked=f"{unchecked}: {error}")
-    return Looked(inputs=inputs)
+        return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {error}")
+    return CheckedSpec(inputs=inputs)
 
 
-def _is_elsewhere(spec: SweepSpec) -> str | None:
-    """Name a model or a dataset that a spec takes from the hub, or from a package that is not installed."""
+def _found_elsewhere(spec: SweepSpec) -> str | None:
+    """Return the model or dataset that a spec takes from the hub, or from a package that is not installed; or None."""
     data, model = spec.data, spec.model
     sources = [data.corpus.source, data.retain_source, data.heldout_source]
     for own in data.forget_sets.values():

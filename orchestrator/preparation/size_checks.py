@@ -1,4 +1,4 @@
-"""How large a sweep's sets are, and what is wrong with that: what is known before a text is read or a model looked at.
+"""The sizes of a sweep's sets and the checks that need nothing else: no texts, and no model.
 
 It loads no PyTorch, and reads a source only where a size is left to it.
 """
@@ -6,7 +6,7 @@ It loads no PyTorch, and reads a source only where a size is left to it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.preparation.verdict import require_no_problem
+from orchestrator.preparation.problems import refuse_or_warn
 from orchestrator.spec import SweepSpec, settled_sizes
 from trainables.config import ModelConfig
 from trainables.data import Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples
@@ -15,27 +15,27 @@ from trainables.paths import is_path
 from trainables.preparation import Counted, size_problems_of
 
 _is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models", "is_encoder_decoder")
-"""It loads Transformers: asked only where a check turns on it."""
+"""It loads Transformers: called only where a check depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedSizes:
-    """What came of counting a spec's sets."""
+    """A spec whose set sizes were counted and checked."""
 
     spec: SweepSpec
-    """With the numbers that its defaults leave to the sizes."""
+    """The spec, with the numbers that its defaults derive from the sizes."""
     sizes: Sizes | None
-    """None: they are not known before a dataset is fetched from the hub."""
+    """Sizes of the sets; None: not known before a dataset is fetched from the hub."""
     unchecked: str | None = None
-    """Why sizes were not checked."""
+    """Why sizes were not checked; None: they were."""
 
 
-def look_at_sizes(spec: SweepSpec) -> CheckedSizes:
-    """Count a spec's sets and run the checks that need no more.
+def check_sizes(spec: SweepSpec) -> CheckedSizes:
+    """Count a spec's sets, and run the checks that need nothing else.
 
     Raises:
-        SweepError: with every problem.
-        UnlearningError: a source cannot be used, or there are fewer examples than are asked for.
+        SweepError: lists every problem.
+        UnlearningError: a source cannot be used, or has fewer examples than are requested.
     """
     sizes = count_sets(spec)
     if sizes is None:
@@ -44,13 +44,13 @@ def look_at_sizes(spec: SweepSpec) -> CheckedSizes:
         return CheckedSizes(spec=spec, sizes=None, unchecked=why)
     spec, notes = settled_sizes(spec, sizes.retain)
     require_retained(spec.data.retain_evaluation, sizes.retain)
-    counted = counted_of(spec, sizes, generates=lambda: _is_known_to_write_out(spec))
-    require_no_problem(spec.name, size_problems_of(counted), notes=notes)
+    counted = counted_of(spec, sizes, generates=lambda: _surely_generates_texts(spec))
+    refuse_or_warn(spec.name, size_problems_of(counted), notes=notes)
     return CheckedSizes(spec=spec, sizes=sizes)
 
 
 def count_sets(spec: SweepSpec) -> Sizes | None:
-    """Count every set, where that is left to sources by reading these; None: one of them is a dataset of the hub.
+    """Return the size of every set; a source is read where its size is left to it. None: a dataset is on the hub.
 
     Raises:
         UnlearningError: a source cannot be used, or has too few examples.
@@ -61,7 +61,7 @@ def count_sets(spec: SweepSpec) -> Sizes | None:
 
 
 def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) -> Counted:
-    """Return what the checks of sizes look at.
+    """Return what the checks of sizes need.
 
     Raises:
         UnlearningError: a forget set has more groups of repetitions than examples.
@@ -76,11 +76,11 @@ def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) 
     )
 
 
-def writes_out(spec: SweepSpec) -> bool:
-    """Return whether the model is an encoder-decoder that writes texts out."""
+def generates_texts(spec: SweepSpec) -> bool:
+    """Return whether evaluations of the model generate texts: it is an encoder-decoder without a chat template."""
     return not spec.model.chat_template and spec.evaluation.generated > 0 and _is_encoder_decoder(spec.model)
 
 
-def _is_known_to_write_out(spec: SweepSpec) -> bool:
-    """Return the same, as far as is known without asking the hub."""
-    return (spec.model.pretrained is None or is_path(spec.model.pretrained)) and writes_out(spec)
+def _surely_generates_texts(spec: SweepSpec) -> bool:
+    """Return whether evaluations are known to generate texts without asking the hub."""
+    return (spec.model.pretrained is None or is_path(spec.model.pretrained)) and generates_texts(spec)

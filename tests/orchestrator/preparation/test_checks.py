@@ -10,8 +10,8 @@ import yaml
 from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.plan.overheads import NO_OVERHEADS
-from orchestrator.preparation import count_sets, look_at, look_at_sizes
-from orchestrator.spec.loading import validate_spec
+from orchestrator.preparation import check_sizes, check_spec, count_sets
+from orchestrator.spec.sweep_spec import validate_spec
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache
@@ -59,7 +59,7 @@ MODELS = {
     "positions": (None, ("data.heldout: example '", "tokens, special tokens", "12 positions (model.architecture)")),
     "vocabulary": (small_vocabulary, ("data.heldout: example '", "token id 29", "ids 0 to 289 (model.pretrained)")),
     "weights": (broken_weights, ("1 of 16 weights of 'model.norm.weight' are NaN or infinite",)),
-    "first token": (without_bos, ("data.heldout: example '", "there is nothing to predict its first token from")),
+    "first token": (without_bos, ("data.heldout: example '", "there is nothing to score its first token by")),
 }
 
 
@@ -78,9 +78,9 @@ def sections_of(case, folder):
 def answer(tmp_path, monkeypatch, capsys):
     """Give a spec to a command; return its exit code, and what it says of it before anything starts."""
     monkeypatch.setattr("orchestrator.run.doctor.ray_session", no_cluster)
-    monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", no_cluster)
+    monkeypatch.setattr("orchestrator.run.runner.ray_session", no_cluster)
     monkeypatch.setattr(
-        "orchestrator.run.executors.ray_executor.starts_here", lambda: False
+        "orchestrator.run.runner.starts_here", lambda: False
     )  # else a worker looks, as in tests/integration
 
     def call(data, command, *options):
@@ -217,8 +217,8 @@ def test_sizes_that_say_little_are_noted_alike_by_whatever_looks_at_them(case, c
 
 @pytest.mark.parametrize("sections", [{}, {"model": {"architecture": T5}, "evaluation": {"generated": 10}}])
 def test_whether_a_model_writes_is_asked_only_where_that_decides(sections, monkeypatch):
-    monkeypatch.setattr("orchestrator.preparation.set_sizes._is_encoder_decoder", lambda _: pytest.fail("asked"))
-    looked = look_at_sizes(make_spec(**sections))
+    monkeypatch.setattr("orchestrator.preparation.size_checks._is_encoder_decoder", lambda _: pytest.fail("asked"))
+    looked = check_sizes(make_spec(**sections))
     assert (looked.sizes.heldout, looked.unchecked) == (10, None)
 
 
@@ -226,7 +226,7 @@ def test_whether_a_model_writes_is_asked_only_where_that_decides(sections, monke
 @pytest.mark.parametrize("on_bad", ["refuse", "skip"])
 def test_what_a_source_holds_turns_on_the_model_only_where_it_leaves_examples_out(on_bad, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("orchestrator.preparation.set_sizes._is_encoder_decoder", asked.append)
+    monkeypatch.setattr("orchestrator.preparation.size_checks._is_encoder_decoder", asked.append)
     data = sized({"data": own(population=4)}, tmp_path)
     data["data"]["forget_sets"]["own"]["source"]["on_bad"] = on_bad
     spec = validate_spec(data, "test")
@@ -248,21 +248,21 @@ def test_a_dataset_of_the_hub_is_not_fetched_to_be_counted(answer):
 
 def test_a_dataset_of_the_hub_whose_size_is_given_counts_as_that():
     source = {"dataset": "nobody/nothing-here"}
-    looked = look_at_sizes(make_spec(data={"retain": 70, "retain_source": source}))
+    looked = check_sizes(make_spec(data={"retain": 70, "retain_source": source}))
     assert (looked.sizes.retain, looked.unchecked) == (70, None)
 
 
 def test_what_goes_together_is_not_refused():
-    looked = look_at(make_spec())
+    looked = check_spec(make_spec())
     assert looked.unchecked is None
     assert looked.inputs is not None
 
 
 def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
     monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: True)
-    monkeypatch.setattr("trainables.models.pretrained.AutoConfig.from_pretrained", out_of_reach)
+    monkeypatch.setattr("trainables.models.loading.AutoConfig.from_pretrained", out_of_reach)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
-    said = look_at(make_spec(model=hub)).unchecked
+    said = check_spec(make_spec(model=hub)).unchecked
     assert said is not None
     assert said.startswith(
         "data, tokenizer and model were not checked against each other: model.pretrained: cannot load"
@@ -276,7 +276,7 @@ def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
     monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: False)
     monkeypatch.setattr("trainables.models.hub_access.getproxies", dict)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
-    said = look_at(make_spec(model=hub)).unchecked
+    said = check_spec(make_spec(model=hub)).unchecked
     assert said is not None
     assert "the model 'nobody/nothing-here' is not on this machine, and the Hugging Face hub does not answer" in said
 
@@ -284,7 +284,7 @@ def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
 def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
     monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: True)
     package = {"architecture": None, "vocab_size": 1024, "pretrained": "package:not_installed_here/model.gguf"}
-    said = look_at(make_spec(model=package)).unchecked
+    said = check_spec(make_spec(model=package)).unchecked
     assert said is not None
     assert "needs the Python package 'not-installed-here'" in said
 
@@ -292,4 +292,4 @@ def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
 def test_a_folder_that_is_wrong_is_a_mistake(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UnlearningError, match=r"model\.pretrained: cannot load"):
-        look_at(make_spec(model={"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}))
+        check_spec(make_spec(model={"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}))

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.driver import Interrupt
 from orchestrator.errors import NothingToUnlearnError, SweepError
-from orchestrator.preparation import Memorized, memorized, require_something_to_unlearn
+from orchestrator.preparation import Memorized, memorized_by_base, require_something_to_unlearn
 from orchestrator.preparation.memorization import MANY, Knowledge, advice, never_trained
 from orchestrator.run.session import Session
 from tests.orchestrator.helpers import make_spec, memory_ledger
@@ -78,9 +78,9 @@ def test_the_floor_is_the_largest_of_the_references_each_against_the_others():
         row("reference-1", gen_ex=-0.1, gen_ex_abs=1.7, extraction_rate=0.25),
         row("copy", gen_ex=None, gen_ex_abs=None, rel_ex=None),
     ]
-    (found,) = memorized(baselines, {"verses": (8, 16)})
+    (found,) = memorized_by_base(baselines, {"verses": (8, 16)})
     assert (found.gen_ex, found.floor, found.floor_extraction_rate) == (3.0, 1.7, 0.25)
-    (alone,) = memorized([row("base"), row("reference-0", gen_ex_abs=None)], {"verses": (8, 16)})
+    (alone,) = memorized_by_base([row("base"), row("reference-0", gen_ex_abs=None)], {"verses": (8, 16)})
     assert (alone.gen_ex, alone.floor) == (3.0, None)
 
 

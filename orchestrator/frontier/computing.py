@@ -1,0 +1,173 @@
+"""Computing the Pareto frontier of each forget set of a sweep.
+
+Two objectives, both minimised: by default unlearning quality in bits and performance (held-out NLL) in nats per token.
+Only evaluations of status ``completed`` whose objectives are finite are candidates.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.frontier.bootstrap import agree, seed_interval
+from orchestrator.frontier.crossings import UNEXPOSED, Crossing, crossings_of
+from orchestrator.frontier.frontier import OBJECTIVES, Frontier
+from orchestrator.frontier.objectives import (
+    default_bounds,
+    exposure_floor,
+    objective_of,
+    require_objectives,
+    worst_corner,
+)
+from orchestrator.frontier.setting_crossings import SettingCrossing, crossings_by_setting, steps_by_method
+from orchestrator.frontier.spreads import Row, floor_of
+from orchestrator.frontier.targets import target_of
+from orchestrator.frontier.trial_rows import columns
+from orchestrator.ledger import Ledger
+from orchestrator.pareto import hypervolume, knee, nondominated
+from orchestrator.spec import of_present_spec, stored_spec
+from trainables.records import Status
+
+
+def frontiers(
+    ledger: Ledger,
+    forget_set: str | None = None,
+    *,
+    objectives: tuple[str, str] = OBJECTIVES,
+    exposures_at_most: Sequence[float] = (),
+    performance_at_most: float = math.inf,
+) -> list[Frontier]:
+    """Return the frontier of every forget set of a sweep, or of one.
+
+    Args:
+        ledger: the ledger of the sweep.
+        forget_set: the only forget set to compute; None: all.
+        objectives: two columns of ``MINIMISED``; signed ones are minimised as distances to an unexposed model's level.
+        exposures_at_most: bounds of the first objective to find targets for; empty: see ``default_bounds``.
+        performance_at_most: bound of the second objective in every target.
+
+    Raises:
+        SweepError: the sweep has no such forget set, or evaluations have no such columns; or the level of a signed
+            column is not known.
+    """
+    require_objectives(objectives)
+    spec = stored_spec(ledger)
+    names = spec.require_forget_sets(forget_set)
+    evaluations = of_present_spec(ledger, spec, ledger.table("evaluations"))
+    baselines = ledger.baselines()
+    return [
+        frontier_of(
+            evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
+            forget_set=name,
+            distribution=spec.data.forget_sets[name].distribution,
+            base=baselines.base(name),
+            references=baselines.references(name),
+            copying=baselines.copying(name),
+            performance_floor=spec.stop.max_heldout_nll_increase,
+            objectives=objectives,
+            exposures_at_most=exposures_at_most,
+            performance_at_most=performance_at_most,
+        )
+        for name in names
+    ]
+
+
+def frontier_of(
+    evaluations: pa.Table,
+    *,
+    forget_set: str,
+    distribution: str,
+    base: Row | None,
+    references: Sequence[Row],
+    copying: Row | None = None,
+    performance_floor: float,
+    objectives: tuple[str, str] = OBJECTIVES,
+    exposures_at_most: Sequence[float] = (),
+    performance_at_most: float = math.inf,
+) -> Frontier:
+    """Return the frontier of one forget set from its evaluations, in any order."""
+    completed = evaluations.filter(pc.equal(evaluations.column("status"), Status.COMPLETED.value))
+    completed = completed.sort_by([("trial_id", "ascending"), ("step", "ascending")])
+    floor = floor_of(references)
+    minimised = (objective_of(objectives[0], floor, base), objective_of(objectives[1], floor, base))
+    raw_N2 = columns(completed, objectives)
+    values_N2 = np.stack([own.of(raw_N) for own, raw_N in zip(minimised, raw_N2.T, strict=True)], axis=1)
+    finite_N = np.isfinite(values_N2).all(axis=1)
+    candidates, values_N2 = completed.filter(pa.array(finite_N)), values_N2[finite_N]
+    front = nondominated(values_N2)
+    points = candidates.take(front).to_pylist()
+    bend = knee(values_N2[front])
+    corner, origin = worst_corner(minimised, values_N2, base, performance_floor)
+    lowest = exposure_floor(minimised[0], references)
+    crossings = {measure: crossings_of(completed, base, measure) for measure in UNEXPOSED}
+    by_setting = {measure: crossings_by_setting(evaluations, found) for measure, found in crossings.items()}
+    steps = {measure: steps_by_method(found, by_setting[measure]) for measure, found in crossings.items()}
+    measures = [m for m in UNEXPOSED if _measured(completed, base, m)]
+    seed_N = candidates.column("seed").to_numpy()
+    by_seed = [values_N2[seed_N == seed] for seed in np.unique(seed_N).tolist()]
+    seeds_agree = agree(by_seed)
+    return Frontier(
+        forget_set=forget_set,
+        distribution=distribution,
+        objectives=objectives,
+        levels=(minimised[0].level, minimised[1].level),
+        trials=len(evaluations.column("trial_id").unique()),
+        evaluations=len(candidates),
+        points=points,
+        reference_point=corner,
+        reference_origin=origin,
+        hypervolume=hypervolume(values_N2[front], corner) if corner is not None else None,
+        hypervolume_by_seed=seed_interval(
+            [hypervolume(own_N2, corner) for own_N2 in by_seed] if corner is not None and not seeds_agree else [],
+            lambda areas: float(np.mean(areas)),
+        ),
+        seeds=len(by_seed),
+        seeds_agree=seeds_agree,
+        knee=points[bend] if bend is not None else None,
+        targets=[
+            target_of(candidates, values_N2, bound, performance_at_most, floor=lowest)
+            for bound in exposures_at_most or default_bounds(minimised[0], lowest)
+        ],
+        floor=floor,
+        exposure_floor=lowest,
+        base=base,
+        references=references,
+        copying=copying,
+        crossings=crossings,
+        by_setting=by_setting,
+        steps_to_unlearn={measure: {name: own[0] for name, own in by.items()} for measure, by in steps.items()},
+        steps_intervals={measure: {name: own[1] for name, own in by.items()} for measure, by in steps.items()},
+        measures=measures,
+        priced=priced_row(completed, crossings, by_setting, measures),
+    )
+
+
+def priced_row(
+    completed: pa.Table,
+    crossings: Mapping[str, Sequence[Crossing]],
+    by_setting: Mapping[str, Sequence[SettingCrossing]],
+    measures: Sequence[str],
+) -> Row | None:
+    """Return the evaluation nearest to the price: the nearest step of the cheapest trial of the best setting.
+
+    The price is of GenEx if that was measured, else of RelEx. Step 0 is not unlearned, so it is never returned.
+    """
+    if not measures:
+        return None
+    best = next(iter(by_setting[measures[0]]), None)
+    crossing = next((c for c in crossings[measures[0]] if best is not None and c.setting_id == best.setting_id), None)
+    if crossing is None:
+        return None
+    own = completed.filter(
+        pc.and_(pc.equal(completed.column("trial_id"), crossing.trial_id), pc.greater(completed.column("step"), 0))
+    )
+    row: Row = min(own.to_pylist(), key=lambda row: (abs(row["step"] - crossing.steps), row["step"]))
+    return row
+
+
+def _measured(completed: pa.Table, base: Row | None, measure: str) -> bool:
+    """Return whether an exposure was measured of any trial or of the base model."""
+    known = base is not None and base.get(measure) is not None
+    return known or bool(np.isfinite(columns(completed, (measure,))).any())

@@ -1,0 +1,59 @@
+"""The problems that checks found, and whether they forbid a sweep or are warnings. It loads no PyTorch."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import SweepError
+from orchestrator.preparation.inputs import SweepInputs
+from trainables.errors import DataWarning
+from trainables.preparation import Grade, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedInputs:
+    """A sweep's inputs with the problems of its data, model and settings, as ``checks.read_and_check`` returns them."""
+
+    inputs: SweepInputs
+    problems: tuple[Problem, ...]
+    warned: tuple[Warning, ...] = ()
+    """Warnings that were given while the inputs were read."""
+    training_flops: float | None = None
+    """Floating-point operations of training all models; None: not known."""
+
+
+def require_no_problem(checked: CheckedInputs, *, exists: bool = False) -> None:
+    """Refuse a sweep that would fail, or whose numbers would be misleading; warn about lesser problems.
+
+    Args:
+        checked: the checked inputs of the sweep.
+        exists: whether the sweep was already begun, maybe before a check existed: then only what would fail is refused.
+
+    Raises:
+        SweepError: lists every problem.
+    """
+    for warning in checked.warned:
+        warnings.warn(warning, stacklevel=2)
+    inputs = checked.inputs
+    refuse_or_warn(inputs.spec.name, checked.problems, notes=inputs.notes, exists=exists)
+
+
+def refuse_or_warn(sweep: str, problems: Sequence[Problem], *, notes: Sequence[str] = (), exists: bool = False) -> None:
+    """Refuse a sweep because of its problems, or warn about them and about defaults that were reduced to the data.
+
+    Args:
+        sweep: the name of the sweep.
+        problems: the problems that were found.
+        notes: descriptions of defaults that were reduced to what the data has.
+        exists: as for ``require_no_problem``.
+
+    Raises:
+        SweepError: lists every problem that is refused.
+    """
+    refused = {Grade.FAILS} if exists else {Grade.FAILS, Grade.MISLEADS}
+    wrong = [problem for problem in problems if problem.grade in refused]
+    if wrong:
+        lines = "\n".join(f"  {problem}" for problem in wrong)
+        raise SweepError(f"sweep '{sweep}': data, model and settings do not go together:\n{lines}")
+    for note in (*notes, *(problem for problem in problems if not exists or problem.grade is Grade.MISLEADS)):
+        warnings.warn(str(note), DataWarning, stacklevel=2)

@@ -1,0 +1,163 @@
+"""Building the workload that all trials share, and measuring base and reference models before any unlearning."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger
+from orchestrator.preparation.gpu_memory import explained_out_of_memory
+from orchestrator.preparation.model_cache import ModelCache
+from orchestrator.preparation.scored_tokens import needs_alternates, require_tokens
+from orchestrator.preparation.tasks import BASE, Baseline, ModelTask
+from orchestrator.spec import SweepSpec
+from trainables.data import Datasets
+from trainables.encoding import EncodedSet, Form, encode, encode_or_stream
+from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, evaluate
+from trainables.models import generation_file, load_model, snapshot
+from trainables.preparation import (
+    encode_all,
+    evaluation_sets,
+    form_of,
+    with_alternates,
+    writing_task,
+)
+from trainables.trial import Workload
+
+
+def build_workload(
+    spec: SweepSpec,
+    datasets: Datasets,
+    tasks: list[ModelTask],
+    cache: ModelCache,
+    ledger: Ledger,
+    *,
+    tokens: str | None = None,
+) -> tuple[Workload, list[Baseline]]:
+    """Measure base and reference models on every forget set, and return what the trials share and the measurements.
+
+    Models are measured on the device that trials run on, one at a time, in fp32; on the CPU if trials cut them into
+    shards, since one GPU may not hold them then. In a sweep this runs as a Ray task.
+
+    Raises:
+        StorageError: this machine does not see the driver's storage, or the storage failed.
+        UnlearningError: a model does not fit the GPU; or its tokenizer is not the driver's.
+    """
+    ledger.fenced.require_lease()  # as in train_model
+    torch.set_num_threads(spec.resources.threads_per_trial)
+    on_gpu = spec.resources.gpus_per_trial > 0 and spec.resources.parallelism == "ddp"
+    device = PartialState(cpu=not on_gpu).device
+    by_role = sorted(tasks, key=attrgetter("role"))  # the base model first
+    lower = f"evaluation.batch_size (now {spec.evaluation.batch_size})"
+    with explained_out_of_memory("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
+        folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
+        base, tokenizer = load_model(folders[BASE], spec.model)
+        require_tokens(
+            spec, datasets, tokenizer, tokens, whose=f"the tokenizer kept with the model in .models/{by_role[0].key}"
+        )
+        weights = snapshot(
+            base,
+            attention=spec.model.attention,
+            lora=spec.model.lora,
+            origin=spec.model,
+            generation_file=generation_file(spec.model, folders[BASE]),
+            device=device,  # the requested attention may run there only
+        )
+        del base
+        form = form_of(spec.model)
+        writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
+        sets = evaluation_sets(
+            encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form, chat_date=spec.model.chat_date),
+            models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
+            batch_size=spec.evaluation.batch_size,
+            max_increase=spec.stop.max_heldout_nll_increase,
+            writing=writing,
+        )
+        baselines = [
+            baseline
+            for place, (role, folder) in enumerate(folders.items())
+            for baseline in measure_model(
+                role,
+                load_model(folder, spec.model)[0].to(device),
+                sets,
+                reference=place - 1 if place else None,  # the base model comes first
+                batch_size=spec.evaluation.batch_size,
+            )
+        ]
+    baselines += _copying(datasets, writing)
+    workload = Workload(
+        base=weights,
+        evaluation_sets=sets,
+        retain=encode_or_stream(
+            tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form, chat_date=spec.model.chat_date
+        ),
+        alternates=_alternates(spec, tokenizer, datasets, form),
+        evaluation=spec.evaluation,
+        checkpoint=spec.checkpoint,
+        stop=spec.stop,
+        precision=spec.model.precision,
+        threads=spec.resources.threads_per_trial,
+        parallelism=spec.resources.parallelism,
+        gradient_checkpointing=spec.model.gradient_checkpointing,
+        use_gpu=spec.resources.gpus_per_trial > 0,
+    )
+    return workload, baselines
+
+
+def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form) -> dict[str, EncodedSet]:
+    """Return the forget examples with their alternate answers, encoded; empty if no possible objective needs them."""
+    if not needs_alternates(spec):
+        return {}
+    return {
+        name: encode(
+            tokenizer,
+            with_alternates(own.forget),
+            max_tokens=spec.data.max_tokens,
+            form=form,
+            chat_date=spec.model.chat_date,
+        )
+        for name, own in datasets.forget_sets.items()
+    }
+
+
+def measure_model(
+    role: str, model: Any, sets: Mapping[str, EvaluationSets], *, reference: int | None, batch_size: int
+) -> list[Baseline]:
+    """Measure a model on every forget set, before any unlearning.
+
+    A reference model is measured against the other references. A single reference has no others: the metrics that
+    compare with references are null then, including ``unlearning_quality``, which would have another meaning than in
+    the trials.
+
+    Args:
+        role: the role of the model.
+        model: the model, on the device that it is measured on.
+        sets: the evaluation sets by forget set.
+        reference: the model's place among the reference models; None: it is not one of them.
+        batch_size: examples in one forward pass.
+    """
+    found = []
+    for name, own in sets.items():
+        others = own if reference is None else own.without_reference(reference)
+        evaluation, _ = evaluate(model, others, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)
+        metrics = asdict(evaluation)
+        if reference is not None and not len(others.reference_logp_SN):
+            metrics |= dict.fromkeys(RELATIVE_TO_REFERENCES)
+        found.append(Baseline(model=role, forget_set=name, metrics=metrics))
+    return found
+
+
+def _copying(datasets: Datasets, writing: GenerationTask | None) -> list[Baseline]:
+    """Return the scores that an encoder-decoder model would get by copying its sources: a lower BLEU means nothing."""
+    if writing is None:
+        return []
+    sources = [example.prompt for example in datasets.heldout[: len(writing.references)]]
+    bleu, chrf = bleu_and_chrf(sources, writing.references)
+    return [
+        Baseline(model="copy", forget_set=name, metrics={"bleu": bleu, "chrf": chrf}) for name in datasets.forget_sets
+    ]
