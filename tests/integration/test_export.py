@@ -13,7 +13,6 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from orchestrator.preparation.work import model_tasks, workload_hash
 
 from orchestrator.cli import main
 from orchestrator.errors import RunStoppedError, SweepError
@@ -21,6 +20,7 @@ from orchestrator.export import export_step
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.points import EvaluatedStep, find_step
 from orchestrator.preparation import ModelCache, build_workload, train_model
+from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.run.session import baseline_row
 from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
@@ -89,7 +89,7 @@ def changed(path: Path) -> Iterator[Path]:
         path.write_bytes(before)
 
 
-def last_point(sweep: Path, forget_set: str = "verses") -> EvaluatedStep:
+def last_step(sweep: Path, forget_set: str = "verses") -> EvaluatedStep:
     ledger = ledger_of(sweep)
     row = next(row for row in ledger.trials() if row["forget_set"] == forget_set)
     return find_step(ledger, row["trial_id"], row["last_step"])
@@ -97,9 +97,9 @@ def last_point(sweep: Path, forget_set: str = "verses") -> EvaluatedStep:
 
 @pytest.fixture(scope="module")
 def exported(copied: Path) -> Path:
-    """The last point of a trial, which has a checkpoint there."""
+    """The last evaluated step of a trial, which has a checkpoint there."""
     folder = copied.parent / "exported"
-    export = export_step(ledger_of(copied), last_point(copied), folder)
+    export = export_step(ledger_of(copied), last_step(copied), folder)
     assert export.provenance["from_step"] == 30
     assert export.verification.largest == 0
     return folder
@@ -137,12 +137,12 @@ def test_an_exported_model_has_the_ledgers_numbers_in_a_process_that_knows_nothi
 def test_from_a_checkpoint_and_from_the_base_model_comes_the_same_model_bit_for_bit(
     copied: Path, exported: Path, tmp_path: Path
 ) -> None:
-    point = last_point(copied)
-    with changed(copied / "checkpoints" / f"{point.trial_id}.safetensors") as checkpoint:
+    evaluated = last_step(copied)
+    with changed(copied / "checkpoints" / f"{evaluated.trial_id}.safetensors") as checkpoint:
         checkpoint.unlink()
-        replayed = export_step(ledger_of(copied), point, tmp_path / "replayed")
+        replayed = export_step(ledger_of(copied), evaluated, tmp_path / "replayed")
         checkpoint.write_bytes(b"damaged")
-        anew = export_step(ledger_of(copied), point, tmp_path / "anew")
+        anew = export_step(ledger_of(copied), evaluated, tmp_path / "anew")
     assert replayed.provenance["from_step"] == anew.provenance["from_step"] == 0
     weights = (exported / "model.safetensors").read_bytes()
     assert (tmp_path / "replayed" / "model.safetensors").read_bytes() == weights
@@ -150,7 +150,7 @@ def test_from_a_checkpoint_and_from_the_base_model_comes_the_same_model_bit_for_
 
 
 def test_a_checkpoint_beyond_the_step_is_no_use_and_step_0_is_the_base_model(copied: Path, tmp_path: Path) -> None:
-    ledger, trial_id = ledger_of(copied), last_point(copied).trial_id
+    ledger, trial_id = ledger_of(copied), last_step(copied).trial_id
     middle = export_step(ledger, find_step(ledger, trial_id, 8), tmp_path / "middle")
     base = export_step(ledger, find_step(ledger, trial_id, 0), tmp_path / "base")
     for export in (middle, base):
@@ -165,26 +165,27 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
     card = (exported / "README.md").read_text()
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["library_name"] == "transformers"
-    point = last_point(copied)
-    assert f"unlearn-sweep export tiny --trial {point.trial_id} --step 30 --to FOLDER" in body
+    evaluated = last_step(copied)
+    assert f"unlearn-sweep export tiny --trial {evaluated.trial_id} --step 30 --to FOLDER" in body
     assert "no proof of deletion" in body
     assert "all 15 metrics equal the ledger's, bit for bit" in body
-    config = TrialConfig.model_validate_json(point.trial["config"])
+    config = TrialConfig.model_validate_json(evaluated.trial["config"])
     assert f"| learning_rate | {config.learning_rate} |" in body
-    base, ours, references = (f"{value:.6g}" for value in _heldout(copied, point))
+    base, ours, references = (f"{value:.6g}" for value in _heldout(copied, evaluated))
     assert f"| heldout_nll | nats/token | {base} | **{ours}** | {references} |" in body
     facts = json.loads((exported / "provenance.json").read_text())
     baselines = {row["model"]: row for row in ledger_of(copied).baselines().of("verses")}
-    before, after = baselines["base"]["population_nll"], point.metrics["population_nll"]
+    before, after = baselines["base"]["population_nll"], evaluated.metrics["population_nll"]
     assert facts["prices"]["population_nll"] == {"base": before, "model": after, "lost": after - before}
     assert (
         f"| the forget set's own kind, never trained | {before:.6g} | **{after:.6g}** | {after - before:.6g} |" in body
     )
     assert "own kind, retained" not in body, "verses have no distractors"
     floor = sum(baselines[f"reference-{index}"]["gen_ex_abs"] for index in (0, 1)) / 2
-    assert f"mean |GenEx| {floor:.6g} bits" in body
+    assert f"mean |GenEx| {floor:.6g} " in body
     assert facts["chosen_by"] is None
     assert "chosen on the same evaluations" not in card
+    assert len({path.stat().st_mode for path in exported.iterdir()}) == 1, "all follow the umask"
     assert facts["files"].keys() == {path.name for path in exported.iterdir()} - {"README.md", "provenance.json"}
     assert facts["hashes"]["data_hash"] == ledger_of(copied).manifest.read()["data_hash"]
     texts = [
@@ -195,15 +196,15 @@ def test_the_card_tells_what_it_is_and_none_of_the_texts(copied: Path, exported:
     assert str(copied.parent) not in written
 
 
-def _heldout(sweep: Path, point: EvaluatedStep) -> tuple[Any, ...]:
+def _heldout(sweep: Path, evaluated: EvaluatedStep) -> tuple[Any, ...]:
     rows = {row["model"]: row for row in ledger_of(sweep).baselines().of("verses")}
-    return rows["base"]["heldout_nll"], point.metrics["heldout_nll"], rows["reference-0"]["heldout_nll"]
+    return rows["base"]["heldout_nll"], evaluated.metrics["heldout_nll"], rows["reference-0"]["heldout_nll"]
 
 
 def test_a_model_that_is_not_the_one_of_the_ledger_is_refused_and_nothing_is_left(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trial_id = last_point(copied).trial_id
+    trial_id = last_step(copied).trial_id
     with changed(copied / "evaluations" / f"{trial_id}.parquet") as file:
         table = pq.read_table(file)
         rows = table.to_pylist()
@@ -212,7 +213,7 @@ def test_a_model_that_is_not_the_one_of_the_ledger_is_refused_and_nothing_is_lef
         where = [copied, "--trial", trial_id, "--step", 30, "--to", tmp_path / "model"]
         assert command(monkeypatch, *where) == 1
         said = capfd.readouterr().err
-        assert "the model that was made again is not the one of the ledger" in said
+        assert "the rebuilt model is not the one of the ledger" in said
         assert f"retain_nll: ledger {rows[-1]['retain_nll']}" in said
         assert "forget_nll" not in said
         assert list(tmp_path.iterdir()) == []
@@ -224,11 +225,11 @@ def test_a_model_that_is_not_the_one_of_the_ledger_is_refused_and_nothing_is_lef
 
 
 def test_a_trial_of_other_data_is_refused_with_what_differs(copied: Path, tmp_path: Path) -> None:
-    point = last_point(copied)
+    evaluated = last_step(copied)
     with changed(copied / "spec.yaml") as file:
         file.write_text(dump_spec(amend_spec(load_spec(TINY), ["data.seed=1"])))
         with pytest.raises(SweepError, match="made with other settings, data, models or code:\n  data_hash: was"):
-            export_step(ledger_of(copied), point, tmp_path / "model")
+            export_step(ledger_of(copied), evaluated, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,7 +237,7 @@ def test_a_model_that_is_gone_from_the_storage_is_trained_anew(copied: Path, tmp
     key = ledger_of(copied).manifest.read()["models"]["base"]["key"]
     shutil.rmtree(copied.parent / ".models" / key)
     told: list[str] = []
-    export = export_step(ledger_of(copied), last_point(copied), tmp_path / "model", tell=told.append)
+    export = export_step(ledger_of(copied), last_step(copied), tmp_path / "model", report=told.append)
     assert told[0] == "training model 'base' anew: it is gone from the storage"
     assert export.verification.largest == 0
 
@@ -258,7 +259,7 @@ def test_adapters_are_merged_into_a_model_that_plain_transformers_loads(objectiv
 def test_adapters_that_bf16_weights_round_are_named_as_the_cause(tmp_path: Path) -> None:
     changes = ["preparation.references=0", "steps=[2]", "model.dtype=bf16", "model.lora={rank: 2, alpha: 64}"]
     ledger, trial_id = run_one_trial(amend_spec(load_spec(TINY), changes), tmp_path / "storage")
-    with pytest.raises(RunStoppedError, match="merged into bf16 weights, what the adapters have learned is rounded"):
+    with pytest.raises(RunStoppedError, match="merging adapters into bf16 weights rounds what they have learned"):
         export_step(ledger, find_step(ledger, trial_id, 2), tmp_path / "model", tolerance=0)
 
 

@@ -11,7 +11,7 @@ from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.plan.overheads import NO_OVERHEADS
 from orchestrator.preparation import check_sizes, check_spec, count_sets
-from orchestrator.spec.sweep_spec import validate_spec
+from orchestrator.spec.loading import validate_spec
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.frontier import frontiers, points_shown
-from orchestrator.frontier.summary import is_same
+from orchestrator.frontier import frontiers
+from orchestrator.frontier.summary import is_same, points_shown
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, open_sweep
 from orchestrator.report import write_report
 from orchestrator.report.data import read_report_data
@@ -297,7 +297,7 @@ def test_the_pages_points_have_their_settings_and_the_knee_and_the_priced_point_
         assert frontier.knee is None or any(is_same(row, frontier.knee) for row in rows)
     points = page.text.split("Best points")[-1].partition("Most and least")[0]
     assert re.search(r"(adamw|sgd) lr=", points)
-    assert "Settings here also have: gradient_ascent · batch 4" in page.text
+    assert "All settings on this page also have: gradient_ascent · batch 4" in page.text
     assert "Step nearest to the price (p)" in points
 
 

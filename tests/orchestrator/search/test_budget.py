@@ -10,7 +10,7 @@ from orchestrator.driver import Driver as DrivingProcess
 from orchestrator.driver import driven_s
 from orchestrator.driver.records import driver_path, encode_driver
 from orchestrator.ledger import TrialWriter
-from orchestrator.monitor import described, sweep_status
+from orchestrator.monitor import status_text, sweep_status
 from orchestrator.plan import plan_sweep
 from orchestrator.plan.step_times import StepTimes
 from orchestrator.search.budget import Budget
@@ -232,4 +232,4 @@ def test_a_plan_counts_at_most_what_a_budget_allows():
 def test_a_sweep_of_unknown_length_has_a_status(tmp_path):
     status = sweep_status(write_sweep(tmp_path, budgeted({"max_steps_total": 36})))
     assert (status["trials"], status["proposed"]) == (None, 4)
-    assert "4 of as many as the budget allows trials proposed" in described(status)
+    assert "4 of as many as the budget allows trials proposed" in status_text(status)

@@ -5,11 +5,11 @@ import json
 
 import pytest
 from optuna.trial import TrialState
-from orchestrator.preparation.work import workload_hash
 
 from orchestrator.errors import StorageError
 from orchestrator.ledger import TrialWriter, repair_ledger
 from orchestrator.ledger.row_changes import change_trial
+from orchestrator.preparation.model_identity import workload_hash
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (
     Crash,

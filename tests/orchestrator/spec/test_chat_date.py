@@ -8,10 +8,9 @@ from datetime import date
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.export.exporting import _materials
 from orchestrator.export.model_card import _model
 from orchestrator.ledger import Ledger
-from orchestrator.points import EvaluatedStep
+from orchestrator.points import EvaluatedStep, prepare_replay
 from orchestrator.preparation import ModelCache, SweepInputs, build_workload, train_model
 from orchestrator.spec import (
     amend_spec,
@@ -119,7 +118,7 @@ def test_a_changed_template_changes_the_hash_of_tokens(spec, tmp_path):
     assert SweepInputs.of(dated).tokens_hash != before
 
 
-def point_of(ledger, inputs):
+def step_of(ledger, inputs):
     trial = make_trial(forget_set="secrets", workload_hash=inputs.workload_hash)
     row = {**vars(trial), "config": trial.config.model_dump_json()}
     return EvaluatedStep(trial=row, step=2, metrics={})
@@ -128,19 +127,19 @@ def point_of(ledger, inputs):
 def test_export_takes_the_sweeps_date_and_refuses_other_tokens_by_name(spec, tmp_path):
     ledger = made(spec, tmp_path)
     inputs = SweepInputs.of(stored_spec(ledger))
-    point = point_of(ledger, inputs)
-    materials = _materials(ledger, point, trust_remote_code=False)
-    assert materials.inputs.dated.model.chat_date == MADE
+    step = step_of(ledger, inputs)
+    replay = prepare_replay(ledger, step)
+    assert replay.spec.model.chat_date == MADE
     (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
-    assert _model(tmp_path / "model", materials.inputs.dated.model)["chat_date"] == "2024-05-07"
+    assert _model(tmp_path / "model", replay.spec.model)["chat_date"] == "2024-05-07"
 
 
 def test_export_refuses_tokens_that_are_no_longer_those_of_the_sweep(spec, tmp_path):
     ledger = made(spec, tmp_path)
-    point = point_of(ledger, SweepInputs.of(stored_spec(ledger)))
+    step = step_of(ledger, SweepInputs.of(stored_spec(ledger)))
     ledger.manifest.create(dump_spec(stored_spec(ledger)), {**ledger.manifest.read(), "tokens_hash": "other"}, {})
     with pytest.raises(SweepError, match=r"tokens_hash .*: was other, is "):
-        _materials(ledger, point, trust_remote_code=False)
+        prepare_replay(ledger, step)
 
 
 def test_workers_encode_by_the_date_and_refuse_other_tokens(spec, tmp_path):

@@ -15,8 +15,8 @@ from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.ledger import described
 from orchestrator.spec import SweepSpec, load_spec, spec_json_schema, spec_reference
+from orchestrator.spec.loading import validate_spec
 from orchestrator.spec.search_config import Sampler
-from orchestrator.spec.sweep_spec import validate_spec
 from search_spaces import shipped_specs
 from tests.orchestrator.helpers import spec_data
 from trainables.config import Config, TrialConfig
