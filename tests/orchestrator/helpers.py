@@ -10,8 +10,7 @@ from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.search import Assignment, SweepSearch, TrialLedger
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.sweep_spec import validate_spec
-from orchestrator.storage import LocalStorage
-from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage import LocalStorage, ObjectStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 

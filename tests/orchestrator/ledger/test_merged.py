@@ -14,8 +14,7 @@ from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, merged
 from orchestrator.ledger.schema import TABLES
 from orchestrator.ledger.table_files import TableFiles
 from orchestrator.query import query
-from orchestrator.storage import LocalStorage
-from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage import LocalStorage, ObjectStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import (
     PROPOSAL,
