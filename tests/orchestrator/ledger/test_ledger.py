@@ -411,7 +411,7 @@ def test_a_damaged_file_is_named_and_left_where_it_is_and_the_rest_is_read(ledge
     with warnings.catch_warnings(action="error"):
         assert ledger.table("evaluations").num_rows == 1, "said once"
     aside = f"quarantine/evaluations/{bad.trial_id}.parquet"
-    with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*set aside as {aside}"):
+    with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*quarantined as {aside}"):
         repair_ledger(ledger)
     assert (tmp_path / "tiny" / aside).read_bytes() == content
     assert not path.exists()
@@ -448,7 +448,7 @@ def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger,
     assert "trials.parquet: not the columns of evaluations" in messages[1]
     assert all("left out, for it could not be moved" in message for message in messages)
     monkeypatch.undo()
-    with pytest.warns(LedgerWarning, match="set aside as quarantine"):
+    with pytest.warns(LedgerWarning, match="quarantined as quarantine"):
         repair_ledger(ledger)
     assert sorted(path.name for path in (tmp_path / "tiny/quarantine/evaluations").iterdir()) == [
         "stray.parquet",
