@@ -613,7 +613,7 @@ def test_a_trial_of_version_4_without_its_row_has_settings_where_its_evaluations
     assert version_4.trial(lost)["settings"] == before["settings"], "its evaluations say what was proposed"
     assert version_4.trial(lost)["setting_id"] == before["setting_id"]
     evaluations, examples = version_4.published(lost)
-    version_4.publish(lost, evaluations, examples, outcome(last_step=5))
+    TrialWriter(version_4).publish(lost, evaluations, examples, outcome(last_step=5))
     assert None not in version_4.table("evaluations")["setting_id"].to_pylist()
 
 

@@ -212,7 +212,7 @@ def test_a_merge_that_dies_anywhere_leaves_every_row_once(ledger, monkeypatch, d
             super().publish(path, content)
 
     with pytest.raises(Killed):
-        Ledger(storage=Dying(Path(ledger.storage.uri)), sweep="tiny").merge()
+        DriverWriter(Ledger(storage=Dying(Path(ledger.storage.uri)), sweep="tiny")).merge()
     for name in TABLES:
         assert rows(ledger, name) == before[name]
         counted = query([ledger], f"select count(*) n from {name}").to_pylist()
