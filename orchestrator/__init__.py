@@ -1,7 +1,7 @@
-"""The sweep: spec, identity, ledger, search, runner, query, frontier, command line.
+"""The sweep, in rooms: spec, search, run, ledger, query, frontier, report, command line and others.
 
-For use from Python, ``open_results`` and ``Results``. They are imported when they are first asked for, so importing the
-package costs nothing.
+``open_results`` and ``Results`` are for use from Python. They are imported on first access, so importing the package
+costs nothing.
 """
 
 from importlib import import_module

@@ -2,7 +2,7 @@
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for a person: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a duration as a person reads it: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""Pareto sets of two minimised objectives: which points, how much they dominate, where they bend. Numbers only.
+"""Pareto sets of two minimised objectives: their points, the area that they dominate, and their knee. Numbers only.
 
 Shapes: N candidates, P points of a frontier, 2 objectives. Every number is finite. Non-dominated sorting and
 hypervolume are moocore's.
@@ -12,7 +12,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 def nondominated(values_N2: Numbers) -> npt.NDArray[np.intp]:
-    """Give the indices of the non-dominated candidates, by the first objective. Of equal candidates the first stays."""
+    """Return the indices of the non-dominated candidates, by the first objective; of equal ones, the first."""
     if not len(values_N2):
         return np.empty(0, dtype=np.intp)
     (kept,) = np.nonzero(moocore.is_nondominated(values_N2, keep_weakly=False))
@@ -21,19 +21,18 @@ def nondominated(values_N2: Numbers) -> npt.NDArray[np.intp]:
 
 
 def hypervolume(values_N2: Numbers, reference_point: tuple[float, float]) -> float:
-    """Area that the points dominate below the reference point; points beyond it add nothing. 0 for no point."""
+    """Return the area that the points dominate below the reference point; points beyond it add nothing."""
     if not len(values_N2):
         return 0.0
     return float(moocore.hypervolume(values_N2, ref=np.array(reference_point)))
 
 
 def knee(frontier_P2: Numbers) -> int | None:
-    """Give the index of the knee: the point farthest below the chord between the frontier's ends, axes scaled to it.
+    """Return the index of the knee: the point farthest below the chord between the ends, with axes scaled to these.
 
     Das 1999, "On characterizing the 'knee' of the Pareto curve based on normal-boundary intersection", for two
-    objectives. The points stand by the first objective, non-dominated, none equal. Of equally distant points the first
-    is the knee.
-    None: fewer than three points, or none below the chord (a straight or bulging frontier has no knee).
+    objectives. The points must be non-dominated, distinct and sorted by the first objective. Of equally distant points
+    the first is the knee. None: fewer than three points, or none below the chord (a straight or bulging frontier).
     """
     if len(frontier_P2) < 3:
         return None

@@ -1,4 +1,4 @@
-"""YAML from anybody: parsed within bounds, so that no text takes the stack or the memory of who reads it."""
+"""YAML from untrusted sources, parsed within bounds, so that no text exhausts the stack or the memory."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import yaml
 from orchestrator.errors import SweepError
 
 DEEPEST = 64
-"""Levels of a spec; its own use a dozen."""
+"""The most levels that a text may have; specs use a dozen."""
 _MERGE = "tag:yaml.org,2002:merge"
 _KINDS = {list: "a list", str: "a text", type(None): "nothing", int: "a number", float: "a number"}
 MOST_NODES = 1_000_000
-"""Values of a spec, those that aliases repeat counted each time."""
+"""The most values that a text may have; values that aliases repeat count each time."""
 
 
 def text_of(content: bytes, where: str) -> str:
-    """Decode a text file.
+    """Return the content of a text file as text.
 
     Raises:
         SweepError: it is not UTF-8.
@@ -37,15 +37,15 @@ def parse_yaml_value(text: str, where: str) -> Any:
         _require_bounded(text, where)
         _require_single_keys(text, where)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date or a number that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: an impossible date or number
         raise SweepError(f"{where}: not valid YAML: {error}") from None
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse YAML that must be a mapping.
+    """Parse YAML that must be a mapping; ``where`` names the text in messages.
 
     Raises:
-        SweepError: naming line and column.
+        SweepError: as ``parse_yaml_value``, or it is not a mapping.
     """
     data = parse_yaml_value(text, where)
     if not isinstance(data, dict):
@@ -57,11 +57,11 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _require_bounded(text: str, where: str) -> None:
-    """Go through the text event by event, which needs no stack, and count."""
+    """Refuse a text that is too deep or too large: count event by event, which needs no stack."""
     sizes: dict[str, int] = {}
-    """Values under each anchor."""
+    """Number of values under each anchor."""
     above: list[tuple[str | None, int]] = []
-    """Anchors of the collections that are open, and how many values came before each."""
+    """Anchors of the open collections, and the number of values before each."""
     count = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -88,7 +88,7 @@ def _require_bounded(text: str, where: str) -> None:
 
 
 def _require_single_keys(text: str, where: str) -> None:
-    """Refuse a key that stands twice in one mapping: YAML's parser would take the last and say nothing."""
+    """Refuse a key that is given twice in one mapping: YAML's parser would silently take the last."""
     nodes, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set[int]()
     while nodes:
         node = nodes.pop()

@@ -1,4 +1,4 @@
-"""Why a run has to stop: the first SIGINT or SIGTERM, or what a thread found out; the second signal ends it at once."""
+"""Why a run has to stop: a first SIGINT or SIGTERM, or what a thread found. A second signal ends it at once."""
 
 import contextlib
 import os
@@ -12,29 +12,30 @@ from orchestrator.errors import SweepInterruptedError
 
 
 class Interrupt:
-    """The first reason to stop, if there is one. Whoever waits for something looks here; any thread may set it."""
+    """The first reason to stop, if there is one. Code that waits for something looks here; any thread may set it."""
 
     def __init__(self) -> None:
         self.reason: Exception | None = None
+        """The first reason to stop; None: the run goes on."""
         self.waits_for = "what is under way"
-        """What a signal has to wait for now, and for how long at most: whoever sent one is told at once."""
+        """What a signal would have to wait for now, and how long at most; the user is told at once."""
 
     def stop(self, reason: Exception) -> None:
-        """Ask the run to stop in good order; the first reason stands."""
+        """Ask the run to stop in good order. If it was asked before, the first reason stays."""
         self.reason = self.reason or reason
 
     def raise_if_set(self) -> None:
-        """Leave what is being waited for.
+        """Raise the reason to stop, if there is one.
 
         Raises:
-            Exception: the reason to stop.
+            Exception: the reason.
         """
         if self.reason is not None:
             raise self.reason
 
     @contextmanager
     def on(self, *kinds: type[Exception]) -> Iterator[None]:
-        """Take errors of these kinds as the reason to stop, where raising them would end Tune's loop in disorder."""
+        """Take errors of these kinds as the reason to stop, where raising them would break Tune's loop."""
         try:
             yield
         except kinds as error:
@@ -43,9 +44,9 @@ class Interrupt:
 
 @contextmanager
 def catch_signals(interrupt: Interrupt) -> Iterator[None]:
-    """Let the first signal ask to stop while the block runs (main thread only; elsewhere nothing is caught).
+    """Make the first signal ask to stop while the block runs. Nothing is caught outside the main thread.
 
-    Who sent it is told what it waits for, and that a second one ends the process at once, as it does.
+    The user is told what the run waits for, and that a second signal ends the process at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,10 +79,10 @@ def catch_signals(interrupt: Interrupt) -> Iterator[None]:
 
 @contextmanager
 def clear_of(display: Callable[[], int]) -> Iterator[None]:
-    """Keep what a signal's sender is told clear of a live display while the block runs.
+    """Keep messages about signals clear of a live display while the block runs.
 
     Args:
-        display: returns how many lines above the cursor the display erases, at most, when it is drawn again.
+        display: returns how many lines above the cursor the display erases at most when it is drawn again.
     """
     _displays.append(display)
     try:
@@ -94,7 +95,7 @@ _displays: list[Callable[[], int]] = []
 
 
 def _tell(message: str) -> None:
-    """Write to standard error by no object that the interrupted code may be in the midst of using."""
+    """Write to standard error without any object that the interrupted code may be using."""
     below = "\n" * (1 + sum(display() for display in _displays))
     with contextlib.suppress(OSError):
         os.write(2, f"\nunlearn-sweep: {message}{below}".encode())

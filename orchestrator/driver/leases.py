@@ -1,15 +1,15 @@
 """The right to drive a sweep: at most one process at a time, by the files ``drivers/<number>.json``.
 
-The driver is whoever made the file of the highest number, and making it is exclusive (``Storage.create``), so that of
+The driver is the process that made the file of the highest number. Making it is exclusive (``Storage.create``), so of
 any number of processes that want to follow a dead or finished driver exactly one does. A driver renews its file while
-it lives, and stops when it finds a higher number: somebody took the sweep over. No file is ever removed, so that who
-lost a sweep can tell by one look, however late.
+it lives, and stops when it finds a higher number: somebody took the sweep over. No file is ever removed, so a process
+that lost its sweep sees this at once, however late it looks.
 
-A driver whose file is gone has lost its sweep too: the folder was removed or moved. It stops and writes nothing, for
-that would bring back a folder that holds a part of a sweep.
+A driver whose file is gone has lost its sweep too: the folder was removed or moved. It stops and writes nothing, since
+that would bring back a folder with only a part of the sweep.
 
-Two drivers would not tear a ledger (rows are named by their content and published whole), but would spend everything
-twice and tell their studies different stories.
+Two drivers would not damage a ledger (rows are named by their content and published whole), but they would spend
+everything twice, and their studies would learn different things.
 """
 
 import contextlib
@@ -28,42 +28,20 @@ from typing import Any
 
 import psutil
 
+from orchestrator.driver.fencing import LeaseLostError, gone, require_lease, taken_over
 from orchestrator.driver.interrupt import Interrupt
-from orchestrator.driver.records import (
-    FOLDER,
-    RENEW_EVERY_S,
-    WATCH_S,
-    Driver,
-    Watch,
-    decode_driver,
-    driver_path,
-    encode_driver,
-    last_driver,
-    process_start,
-    request_path,
-    this_machine,
-)
-from orchestrator.errors import (
-    LedgerWarning,
-    RunStoppedError,
-    StorageError,
-    SweepError,
-    SweepGoneError,
-    SweepInterruptedError,
-)
+from orchestrator.driver.machine import process_start, this_machine
+from orchestrator.driver.records import Driver, decode_driver, driver_path, encode_driver, last_driver, request_path
+from orchestrator.driver.watching import RENEW_EVERY_S, WATCH_S, Watch
+from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError, SweepInterruptedError
 from orchestrator.safe_text import command
 from orchestrator.storage import Storage
-from trainables.errors import ResultsError
 
 Clock = Callable[[], datetime]
 
 
-class LeaseLostError(RunStoppedError, ResultsError):
-    """Another process took the sweep over: this one, and its trials, begin no further write."""
-
-
 class Lease:
-    """The right to drive a sweep, for as long as it is renewed and nobody took it over."""
+    """The right to drive a sweep, while it is renewed and nobody takes the sweep over."""
 
     def __init__(self, storage: Storage, number: int, driver: Driver, now: Clock, clock: Callable[[], float]) -> None:
         self.number = number
@@ -76,7 +54,7 @@ class Lease:
         self._writing = threading.Lock()
 
     def needs(self, path: str) -> None:
-        """Have the run stop once this file of the sweep, which is there now, is gone."""
+        """Make the run stop once this file of the sweep, which is there now, is gone."""
         self._needed.add(path)
 
     def renew(self) -> None:
@@ -84,12 +62,12 @@ class Lease:
 
         Raises:
             LeaseLostError: somebody took the sweep over.
-            SweepGoneError: the driver's file is gone, or one that the run ``needs``.
+            SweepGoneError: the driver's file is gone, or a file that the run ``needs``.
         """
         require_lease(self._storage, self.number)
         for path in sorted(self._needed):
             if self._storage.read(path) is None:
-                raise _gone(self._storage, path)
+                raise gone(self._storage, path)
         self._write()
 
     @property
@@ -103,7 +81,7 @@ class Lease:
             self._write(stopping=True)
 
     def end(self) -> None:
-        """Give the sweep up. A store that is gone frees it later, as a dead process does."""
+        """Give up the sweep. If the storage fails, the sweep becomes free later, as after a killed process."""
         with contextlib.suppress(StorageError, LeaseLostError):
             self._write(stopping=True, ended_at=_moment(self._now))
 
@@ -111,10 +89,10 @@ class Lease:
         with self._writing:
             content = self._storage.read(driver_path(self.number))
             if content is None:
-                raise _gone(self._storage, driver_path(self.number))
+                raise gone(self._storage, driver_path(self.number))
             holder = decode_driver(content)
-            if holder.token != self._driver.token:  # of a store without conditional writes, or of a new sweep
-                raise _lost(self._storage, holder)
+            if holder.token != self._driver.token:  # the store has no conditional writes, or the sweep is a new one
+                raise taken_over(self._storage, holder)
             driven_s = round(max(0.0, self._clock() - self._began), 3)
             self._driver = replace(self._driver, renewed_at=_moment(self._now), driven_s=driven_s, **changes)
             self._storage.publish(driver_path(self.number), encode_driver(self._driver))
@@ -134,20 +112,20 @@ def lease(
 ) -> Iterator[Lease]:
     """Drive the sweep while the block runs.
 
-    A thread renews the lease; it asks ``interrupt`` to stop if the lease is lost, or somebody has asked for a stop.
+    A thread renews the lease. It asks ``interrupt`` to stop if the lease is lost, or if somebody asked for a stop.
 
     Args:
         storage: the sweep's folder.
         sweep: its name, for messages.
-        interrupt: what the run looks at while it waits.
+        interrupt: the reason to stop, which the run looks at while it waits.
         take_over: follow a driver that has not ended and is not known to be dead.
         renew_every_s: seconds between two signs of life.
         watch_s: see ``WATCH_S``.
-        now: the clock of what is written.
-        clock: gives seconds that only grow, by which it is measured how long the sweep is driven.
+        now: returns the time, for the driver's file.
+        clock: returns seconds that only grow, to measure how long the sweep is driven.
 
     Raises:
-        SweepError: another process drives it; the message names it, and says how to take over.
+        SweepError: another process drives the sweep; the message names it, and says how to take over.
     """
     held = _acquire(storage, sweep, take_over=take_over, watch_s=watch_s, now=now, clock=clock)
     done = threading.Event()
@@ -171,10 +149,10 @@ def lease(
 
 
 def require_undriven(storage: Storage, sweep: str, *, take_over: bool = False) -> None:
-    """Refuse a sweep that another process of this machine drives. ``lease`` asks again, and finds those of others.
+    """Refuse a sweep that another process of this machine drives. ``lease`` also finds drivers on other machines.
 
     Raises:
-        SweepError: another process drives it; the message names it, and says how to take over.
+        SweepError: another process drives the sweep; the message names it, and says how to take over.
     """
     holder = last_driver(storage)[1]
     if holder is not None and holder.is_here and holder.drives() and not take_over:
@@ -187,47 +165,6 @@ def _driven(storage: Storage, sweep: str, holder: Driver) -> SweepError:
         f"to stop it: {command('stop', storage.uri)}\n"
         f"if it must not go on: {command('resume', storage.uri, '--take-over')}"
     )
-
-
-def require_lease(storage: Storage, number: int) -> None:
-    """Make sure that a driver has its sweep still.
-
-    Raises:
-        LeaseLostError: it has been followed by another; with who follows.
-        SweepGoneError: its file is gone, or is not what this machine sees.
-    """
-    files = storage.files(FOLDER, ".json")
-    content = storage.read(driver_path(number + 1)) if driver_path(number + 1) in files else None
-    if content is not None:
-        raise _lost(storage, decode_driver(content))
-    if driver_path(number) not in files:
-        raise _gone(storage, driver_path(number))
-
-
-def _lost(storage: Storage, other: Driver) -> LeaseLostError:
-    return LeaseLostError(f"{storage.uri}: the sweep was taken over by {other}; this run has stopped")
-
-
-def _gone(storage: Storage, path: str) -> SweepGoneError:
-    return SweepGoneError(
-        f"{storage.uri}: {socket.gethostname()} sees no {path}, which the sweep had: its folder was removed or moved "
-        f"while it ran, or this machine sees another storage, and every machine must see the same storage; this run "
-        f"has stopped and writes nothing more. Put the folder back and resume it, or run the spec anew"
-    )
-
-
-def is_stopping(storage: Storage, number: int) -> bool:
-    """Tell a trial whether its driver has asked to stop.
-
-    Raises:
-        LeaseLostError: the driver has been followed by another.
-        SweepGoneError: there is no such driver: it writes to another place, or its folder is gone.
-    """
-    require_lease(storage, number)
-    content = storage.read(driver_path(number))
-    if content is None:
-        raise _gone(storage, driver_path(number))
-    return decode_driver(content).stopping
 
 
 def _acquire(
@@ -254,9 +191,9 @@ def _acquire(
 
 
 def _lives(storage: Storage, number: int, holder: Driver, watch_s: float) -> bool:
-    """Tell whether a driver lives: seen at once on this machine, watched for on another.
+    """Return whether a driver is alive: on this machine at once, on another after watching it.
 
-    One that was only slow finds that it was followed, and stops.
+    A driver that was only slow will find that it was followed, and stop.
     """
     if holder.is_here or not holder.token:
         return True

@@ -1,6 +1,6 @@
-"""What rows of a ledger must say, beyond the types of their columns, so that every reader can rely on it.
+"""Checks of rows beyond the types of their columns, so that every reader can rely on what they say.
 
-A file, or a merged copy, whose rows do not is not of a ledger that this tool wrote: see ``table_files``.
+A file or merged copy whose rows fail a check was not written by this tool, and is left out: see ``table_files``.
 """
 
 import json
@@ -20,7 +20,7 @@ _WHO = ("sweep", "trial_id", "stratum", "forget_set", "distribution", "seed", "o
 
 
 class StoredProposal(BaseModel):
-    """A proposal as ``trials`` keep it: see ``strata.Proposal``."""
+    """A proposal as the table ``trials`` stores it."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,7 +31,7 @@ class StoredProposal(BaseModel):
 
 
 class StoredSettings(BaseModel):
-    """What all versions say of a trial's settings; ``TrialConfig`` reads them whole, where a model is made again."""
+    """The settings of a trial that every version stores. ``TrialConfig`` reads all of them to make a model again."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
@@ -46,7 +46,7 @@ _SETTINGS = TypeAdapter(StoredSettings)
 
 
 def _measured(record: type) -> tuple[str, ...]:
-    """List the fields of a record that are never without a value."""
+    """Return the fields of a record that always have a value."""
     return tuple(name for name, kind in get_type_hints(record).items() if NoneType not in get_args(kind))
 
 
@@ -63,11 +63,11 @@ _COUNTS = ("number", "target_step", "last_step", "step", "tokens_seen", "num_tok
 _FINITE = ("learning_rate", "elapsed_s")
 _TIMES = ("started_at", "ended_at")
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-"""Python has no later times, though Parquet has."""
+"""The times that are accepted: Parquet can store later ones, which Python cannot."""
 
 
 def find_problem(name: str, rows: pa.Table) -> str | None:
-    """Say what is wrong with rows of the table ``name``, all its columns or some; None: nothing."""
+    """Return what is wrong with rows of the table ``name``, given some or all columns; None: nothing."""
     for column in _NEEDED[name]:
         if column in rows.column_names and rows[column].null_count:
             return f"it has rows without '{column}'"
@@ -109,9 +109,9 @@ def _of_examples(rows: pa.Table) -> str | None:
 
 
 def _of_baselines(rows: pa.Table) -> str | None:
-    """Of models, unlike of copied sources, performance and exposure are measured.
+    """Models have performance and exposure, unlike copied sources.
 
-    The unlearning quality of a reference model is not where there is no other reference to measure it against.
+    A reference model has no unlearning quality where there is no other reference to measure it against.
     """
     models = rows.filter(pc.not_equal(rows["model"], "copy"))
     for column in ("performance", "rel_ex"):
@@ -131,7 +131,7 @@ _OF_TABLES: Mapping[str, Callable[[pa.Table], str | None]] = {
 
 
 def _beyond(times: pa.ChunkedArray) -> bool:
-    """Tell whether there is a time that this tool cannot have written."""
+    """Return whether any time is one that this tool cannot have written."""
     early, late = (pa.scalar(time, times.type) for time in (_FIRST, _LAST))
     return pc.any(pc.or_(pc.less(times, early), pc.greater(times, late))).as_py() is True
 

@@ -1,9 +1,9 @@
-"""Merged copies of tables with many small files: derived, beside the tables, and used only while they are current.
+"""Merged copies of tables with many small files: derived, kept beside the tables, and used only while they are current.
 
-The files of trials stay where they are. A reader that listed ``evaluations/`` may open any of them at any later moment,
-so a committed row can never move to another file without being seen twice, or not at all, by somebody. Merged copies
-therefore live outside the tables' folders. A table has one for so many rows, which names the files it was made of; once
-one of those has changed, that copy is ignored until the next merge.
+The files of trials stay where they are. A reader that has listed ``evaluations/`` may open any of them at any later
+moment, so a committed row could not move to another file without some reader seeing it twice, or not at all. Therefore
+merged copies live outside the tables' folders. A table has one copy for every ``ROWS_A_COPY`` rows or so. Each copy
+names the files that it was made of; once one of these has changed, the copy is ignored until the next merge.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from orchestrator.storage import Storage
 FOLDER = "merged"
 SOURCES_KEY = b"unlearn_sweep_sources"
 ORDER = ("forget_set", "learning_rate", "step", "trial_id")
-"""Rows of a copy are sorted by those of these columns that the table has."""
+"""Rows of a copy are sorted by these columns, as far as the table has them."""
 ROWS_A_COPY, ROWS_A_GROUP = 262_144, 32_768
-"""The first bounds the memory that merging takes. The second is what a filter reads or leaves out."""
+"""Rows of a copy bound the memory that merging takes. Rows of a group are what a filter reads or skips at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +37,19 @@ class MergedCopy:
 
     path: str
     sources: frozenset[str]
-    """The files whose rows it holds."""
+    """Paths of the files whose rows it holds."""
     dataset: ds.Dataset
 
 
 def find(storage: Storage, name: str, files: dict[str, str]) -> list[MergedCopy]:
-    """Find the current merged copies of a table whose files (path: fingerprint) are these. No two share a file.
+    """Return the current merged copies of a table, no two of which share a file.
 
-    One that is damaged is named in a warning; nothing is lost with it, for the trials' own files have every row.
+    A damaged copy is named in a warning; nothing is lost with it, since the trials' own files have every row.
+
+    Args:
+        storage: the sweep's folder.
+        name: of the table.
+        files: the table's files, with their fingerprints.
     """
     checked = ds.ParquetFileFormat(
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -74,10 +79,10 @@ _STAMP = TypeAdapter(dict[str, str])
 
 
 def _sources(found: pa.Schema, schema: pa.Schema) -> dict[str, str]:
-    """Read of what files a copy was made, and when: path and fingerprint.
+    """Return the files that a copy was made of, with their fingerprints at that time.
 
     Raises:
-        ValueError: it has other columns than its table, or no such stamp.
+        ValueError: the copy has other columns than its table, or does not name its files.
     """
     if not found.equals(schema, check_metadata=False):
         raise ValueError("it has other columns than its table")
@@ -112,8 +117,8 @@ def write(
         storage: the sweep's folder.
         name: of the table.
         schema: of the table.
-        files: what is merged (path: fingerprint as of before it was read).
-        tables: the path and rows of each file, in the order of the copies.
+        files: the files that are merged, with their fingerprints from before they were read.
+        tables: the path and rows of each file, in the order that copies are to have.
     """
     written = set()
     for number, (sources, unsorted) in enumerate(_parts(tables)):
@@ -132,7 +137,7 @@ def write(
 
 
 def _parts(tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[list[str], pa.Table]]:
-    """Gather small tables until they fill a copy; give their paths and rows."""
+    """Yield the paths and rows of as many small tables as fill a copy, until all are used."""
     sources: list[str] = []
     rows = TableBuilder()
     for path, table in tables:

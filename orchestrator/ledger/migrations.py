@@ -1,4 +1,4 @@
-"""From the columns of older schema versions to those of the present one."""
+"""Migrations of rows from older schema versions to the present one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,17 +21,17 @@ from orchestrator.ledger.schema import (
 from orchestrator.ledger.trial_setting import setting_of
 
 FindTrial = Callable[[str], Mapping[str, Any] | None]
-"""Gives a trial's row by its id; None where there is none."""
+"""Returns a trial's row by its id; None where there is none."""
 
 
 def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) -> pa.Table:
-    """Bring rows of an older schema version to the present one.
+    """Return rows of an older schema version with the columns of the present one.
 
     Args:
         name: of the table.
         table: rows as they were written.
         version: that they were written in.
-        find_trial: gives a trial's row by id, None where there is none.
+        find_trial: returns a trial's row by id; None where there is none.
     """
     if version < 2 and name == "examples":
         found = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
@@ -55,7 +55,7 @@ def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) 
 
 
 def _inserted(table: pa.Table, columns: Mapping[str, pa.Array], *, after: str) -> pa.Table:
-    """Add columns behind another."""
+    """Return the table with more columns, behind another column."""
     for place, (name, values) in enumerate(columns.items(), table.schema.get_field_index(after) + 1):
         table = table.add_column(place, name, values)
     return table
@@ -66,7 +66,7 @@ def _settings_of_trials(table: pa.Table) -> list[Mapping[str, Any]]:
 
 
 def _settings_of_evaluations(table: pa.Table, find_trial: FindTrial) -> list[Mapping[str, Any]]:
-    """Return the setting of the trial of each row: by the file's own note of it, or by the trial's row."""
+    """Return the setting of each row's trial, from the file's own note of it, or from the trial's row."""
     noted = noted_trial(table.schema.metadata)
     known: dict[str | None, Mapping[str, Any]] = {noted.get("trial_id"): setting_of(noted)}
     trials = table["trial_id"].to_pylist()
@@ -76,9 +76,9 @@ def _settings_of_evaluations(table: pa.Table, find_trial: FindTrial) -> list[Map
 
 
 def _without_own_floor(table: pa.Table) -> pa.Table:
-    """Take out the exposure of reference models as it was measured before version 4.
+    """Remove the exposure of reference models as it was measured before version 4.
 
-    Each was compared with a mean that it was part of itself, which made it too small: no floor for other models.
+    Each was compared with a mean that included itself. This made it too small to be a floor for other models.
     """
     is_reference = pc.starts_with(table["model"], "reference-")
     for column in RELATIVE_TO_REFERENCES:

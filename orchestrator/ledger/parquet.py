@@ -1,4 +1,4 @@
-"""One Parquet file of the ledger, from rows to bytes and back: checked, and brought to the present schema."""
+"""One Parquet file of the ledger: rows to bytes, and bytes to rows that are checked and have the present schema."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ class UnreadableFileError(Exception):
 
 @contextlib.contextmanager
 def only_damage() -> Iterator[None]:
-    """Take an error for proof of a damaged file only where it is one, while bytes in memory are read as Parquet.
+    """Tell damage of a file apart from failures of the reader, while bytes are read as Parquet.
 
     Raises:
-        UnreadableFileError: the bytes are not a whole Parquet file, or not of the columns asked for.
-        StorageError: the reader has too little memory, or the system failed it; the file may well be sound.
+        UnreadableFileError: the bytes are not a whole Parquet file, or lack the columns asked for.
+        StorageError: the reader has too little memory, or the system failed; the file may be sound.
     """
     try:
         yield
@@ -30,7 +30,7 @@ def only_damage() -> Iterator[None]:
     except pa.ArrowCancelled:
         raise
     except OSError as error:
-        if error.errno is not None:  # Arrow says so of what it finds in bytes, without a number of the system
+        if error.errno is not None:  # Arrow raises OSErrors of bytes too, without a system's number
             raise StorageError(f"cannot read it: {error.strerror or error}") from error
         raise UnreadableFileError(str(error)) from None
     except (pa.ArrowException, ValueError, KeyError, TypeError, IndexError) as error:
@@ -38,18 +38,18 @@ def only_damage() -> Iterator[None]:
 
 
 SMALLEST = 2**16
-"""Bytes of a growing file with little in it."""
+"""Bytes of a growing file that holds little."""
 
 
 class GrowingFile:
-    """A file that grows by row groups, and may be replaced by its next version while somebody reads it.
+    """A Parquet file that grows by row groups, and may be replaced by its next version while somebody reads it.
 
-    DuckDB and Polars open a file more than once: for its size, for its footer, for its rows. Whichever versions they
-    meet, they read one version whole, because
+    DuckDB and Polars open a file more than once: for its size, for its footer and for its rows. Whichever versions they
+    open, they read one whole version, because
 
-    - rows stay where they are: those of the old footer stand in the new file too;
-    - the size stays, by padding between rows and footer, so the footer is where the old size says;
-    - when the size has to double, the whole old file stays as the beginning of the new one, its footer included.
+    - rows stay where they are: the rows that an old footer names are in the new file too;
+    - the size stays, by padding between rows and footer, so the footer is where the old size leads;
+    - when the size has to double, the new file begins with the whole old file, including its footer.
     """
 
     def __init__(self) -> None:
@@ -77,33 +77,34 @@ class GrowingFile:
             self._size *= 2
 
     def content(self) -> bytes:
-        """Give the whole file; at least one row group, perhaps of no rows, was added."""
+        """Return the whole file. At least one row group must have been added, which may be empty."""
         assert self._footer
         return self._body + bytes(self._size - len(self._body) - len(self._footer)) + self._footer
 
 
 AFTER_AT_MOST = 2**17
-"""Bytes of earlier versions that a replaced file drags along, in front of its own."""
+"""The most bytes of earlier versions that a replaced file keeps in front of its own."""
 
 
 def encode(rows: pa.Table, *, after: bytes | None = None) -> bytes:
-    """Write a file that replaces another, ``after``, or none.
+    """Return a file of these rows, to replace the file ``after`` if there is one.
 
-    It begins with the whole of the other, unused, for a reader that has the old footer already: see ``GrowingFile``.
+    It begins with the whole of the other file, unused, for a reader that already has the old footer: see
+    ``GrowingFile``.
     """
     before = after if after is not None and len(after) <= AFTER_AT_MOST else b""
     return before + _written(rows, at=len(before))
 
 
 STATISTICS = ("trial_id", "stratum", "forget_set", "seed", "optimizer", "learning_rate", "step")
-"""Columns that readers filter by: others' smallest and largest values are not worth their bytes."""
+"""Columns that readers filter by. For others, storing the smallest and largest value is not worth the bytes."""
 
 
 def _written(rows: pa.Table, *, at: int) -> bytes:
-    """Write a file of one row group, with a checksum on every page, as it is behind ``at`` other bytes.
+    """Return a file of one row group, with a checksum on every page, to be placed behind ``at`` other bytes.
 
-    Made for small files that are written often: Snappy, and dictionaries of texts only, take half the time of Zstandard
-    and dictionaries of numbers too, for as many bytes.
+    The options are for small files that are written often: Snappy with dictionaries only for texts takes half the time
+    of Zstandard with dictionaries for numbers too, and as many bytes.
     """
     options = {
         "compression": "snappy",
@@ -119,7 +120,7 @@ def _written(rows: pa.Table, *, at: int) -> bytes:
 
 
 def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTrial) -> tuple[pa.Table, int]:
-    """Read a file of the table ``name``: its rows in the present schema, and the version that it was written in.
+    """Return the rows of a file of the table ``name`` in the present schema, and the schema version of the file.
 
     Raises:
         UnreadableFileError: truncated, a checksum is wrong, or the columns are not the table's.
@@ -149,6 +150,6 @@ def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTria
 
 
 def _version(schema: pa.Schema) -> int:
-    """Give the schema version that a file names; 0 where it names none."""
+    """Return the schema version that a file names; 0 where it names none."""
     named = (schema.metadata or {}).get(VERSION_KEY, b"0")
     return int(named) if named.isdigit() and len(named) < 10 else 0

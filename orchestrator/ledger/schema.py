@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 5
-"""Of the tables. A change of a published column raises it, and ships a migration from the version before."""
+"""Version of the tables. Changing a published column raises it, and needs a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 TRIAL_KEY = b"unlearn_sweep_trial"
-"""In the metadata of a file of evaluations: the trial's row as it was proposed, as JSON, in case that it is lost."""
+"""Key in the metadata of a file of evaluations: the trial's row as it was proposed, as JSON, in case it is lost."""
 
 
 def _table(*columns: tuple[str, pa.DataType, str, str]) -> pa.Schema:
@@ -149,19 +149,19 @@ REPEATED: Mapping[str, Sequence[str]] = {
     "evaluations": tuple(name for name, *_ in _WHO),
     "examples": ("trial_id", *EXAMPLES_WHO),
 }
-"""Columns of the trial that its rows repeat. They never change: the trial's id is the hash of what they say."""
+"""Columns of the trial that its rows repeat. They never change, since the trial's id is a hash of their values."""
 
 
 SETTING = ("settings", "setting_id")
-"""What a trial's rows say of its whole configuration."""
+"""Columns that describe a trial's whole configuration."""
 OWN_KIND = ("population_nll", "distractor_nll")
-"""The NLL of examples of the forget set's own kind: never trained, and retained."""
+"""Columns with the NLL of examples of the forget set's own kind: never trained, and retained."""
 RELATIVE_TO_REFERENCES = ("gen_ex", "gen_ex_abs", "gen_ex_per_token", "unlearning_quality")
-"""What is measured against the reference models; of a reference model, against the others."""
+"""Columns that are measured against the reference models; for a reference model, against the others."""
 
 
 def noted_trial(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
-    """Return what the metadata of a file of evaluations says of its trial; empty where they say nothing."""
+    """Return the trial's row from the metadata of a file of evaluations; empty where they lack it."""
     try:
         row = json.loads((metadata or {}).get(TRIAL_KEY, b"{}"))
     except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def noted_trial(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
 
 
 def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Build an Arrow table; a column that a row does not name is null, a name that the schema lacks is our bug."""
+    """Return an Arrow table of rows. A column that a row lacks is null; a name that the schema lacks is our bug."""
     rows = list(rows)
     known = set(schema.names)
     for row in rows:
@@ -179,7 +179,7 @@ def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def _metrics() -> list[pa.Field]:
-    """List the columns that an evaluation measures, whatever model it is of."""
+    """Return the columns that an evaluation measures of any model."""
     skip = {name for name, *_ in _WHO} | {"step", "status", "tokens_seen", "elapsed_s", "bleu", "chrf"}
     return [column for column in EVALUATIONS if column.name not in skip]
 
@@ -201,7 +201,7 @@ BASELINES = pa.schema(
 """What base and reference models know before unlearning: ``references/baselines.parquet``."""
 
 MINIMISED = (*(c.name for c in _metrics()), "step", "tokens_seen", "elapsed_s")
-"""Numbers of an evaluation that a frontier can minimise. Higher BLEU and chrF are better: no use in minimising them."""
+"""Columns of evaluations that a frontier can minimise. BLEU and chrF are not among them: higher is better."""
 
 FORGET_EXAMPLES = _table(
     ("forget_set", TEXT, "", "name of the forget set"),
@@ -227,17 +227,17 @@ VIEWS: Mapping[str, pa.Schema] = {
     "baselines": _of_sweep(BASELINES),
     "forget_examples": _of_sweep(FORGET_EXAMPLES),
 }
-"""What a query sees: the tables; baselines and texts with the sweep they belong to."""
+"""The views of a query: the tables, and baselines and texts with the sweep that they belong to."""
 
 
 def unit(column: str) -> str:
-    """Give the unit of a column of the evaluations; empty for a number without one."""
+    """Return the unit of a column of the evaluations; empty for a number without one."""
     text: str = EVALUATIONS.field(column).metadata[b"unit"].decode()
     return text
 
 
 def described() -> pa.Table:
-    """List every column of ``VIEWS``: its table, type, unit and meaning."""
+    """Return every column of ``VIEWS``: its table, type, unit and meaning."""
     rows = []
     for table, schema in VIEWS.items():
         for column in schema:

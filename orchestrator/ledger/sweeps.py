@@ -1,4 +1,4 @@
-"""Find a sweep where the user says it is. Light: reading results waits for no model library."""
+"""Finding sweeps by name, folder or URI. Loads no model library, so that reading results is quick."""
 
 import difflib
 
@@ -34,13 +34,13 @@ def open_sweep(sweep: str, storage: str = DEFAULT_STORAGE) -> Ledger:
 
 
 def _others(sweep: str, storage: str) -> str:
-    """Say which sweeps there are where one was looked for, the nearest names first."""
+    """Return a clause that lists the sweeps where one was looked for, the nearest names first."""
     parent, _, name = sweep.rstrip("/").rpartition("/")
     place = parent or storage
     try:
         names = [found.rpartition("/")[2] for found in sweeps_in(place)]
     except (SweepError, StorageError, OSError, ValueError):
-        return ""  # what is wrong there is not what was asked
+        return ""  # an error there would hide the one that is reported
     if not names:
         return f"there is none in {place}; "
     near = difflib.get_close_matches(name, names, n=len(names), cutoff=0.0)
@@ -49,7 +49,7 @@ def _others(sweep: str, storage: str) -> str:
 
 
 def sweeps_in(storage: str) -> list[str]:
-    """List the sweeps that a storage holds: their folders' URIs, by name."""
+    """Return the URIs of the sweeps that a storage holds, by name."""
     root = open_storage(storage)
     filesystem, path = root.arrow()
     entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
@@ -65,7 +65,7 @@ def _name(content: bytes, where: str) -> str:
 
 
 def _is_sweep(place: str) -> bool:
-    """Tell whether there is a spec, of whatever kind, or one that this user may not read."""
+    """Return whether there is a spec, also one that is a link or that this user may not read."""
     try:
         return open_storage(place).read(SPEC) is not None
     except StorageError as error:

@@ -1,18 +1,22 @@
-"""Many small Arrow tables made one."""
+"""One Arrow table from many small ones."""
 
 import pyarrow as pa
 
 TABLES_AT_ONCE = 256
+"""Tables whose rows are copied together."""
 
 
 class TableBuilder:
-    """Tables of one schema, added one by one. Their rows are copied together a few tables at a time, for a table of few
-    rows and many columns holds a hundred times the memory of its rows."""
+    """Builds a table from tables of one schema that are added one by one.
+
+    Rows are copied together every ``TABLES_AT_ONCE`` tables, since a table of few rows and many columns takes a hundred
+    times the memory of its rows.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         """Rows so far."""
-        self._whole: list[pa.Table] = []
+        self._combined: list[pa.Table] = []
         self._waiting: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
@@ -20,9 +24,9 @@ class TableBuilder:
         self.count += table.num_rows
         self._waiting.append(table)
         if len(self._waiting) == TABLES_AT_ONCE:
-            self._whole.append(pa.concat_tables(self._waiting).combine_chunks())
+            self._combined.append(pa.concat_tables(self._waiting).combine_chunks())
             self._waiting = []
 
     def table(self) -> pa.Table:
-        """Give all rows; at least one table was added."""
-        return pa.concat_tables([*self._whole, *self._waiting])
+        """Return all rows. At least one table must have been added."""
+        return pa.concat_tables([*self._combined, *self._waiting])

@@ -1,4 +1,4 @@
-"""The Parquet files of a ledger's tables, read: checked, brought to the present schema, left out where that fails."""
+"""Reading the Parquet files of tables: checked, in the present schema, and left out where that fails."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,19 @@ from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSIO
 from orchestrator.storage import Storage
 
 FILES_AT_ONCE = 256
-"""Files that are read together."""
+"""Files that are read and checked together."""
 _SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableFile:
-    """A file that was read, its rows in the present schema."""
+    """A file that was read; its rows have the present schema."""
 
     path: str
     content: bytes
     rows: pa.Table
     is_outdated: bool
-    """Whether it is of an older schema version."""
+    """Whether the file itself has an older schema version."""
 
     def only_row(self) -> dict[str, Any]:
         """Return the first row, the only one in a file of ``trials``."""
@@ -39,14 +39,14 @@ class TableFile:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """Reads files. One that is damaged is named in a warning, once, and left out; nothing is moved or written."""
+    """Reads files of tables. A damaged file is left out, with one warning; nothing is moved or written."""
 
     storage: Storage
     skipped: dict[str, str] = field(default_factory=dict)
-    """What was left out so far, by path, and why."""
+    """The files that were left out so far: the reason by path."""
 
     def list(self, name: str) -> dict[str, str]:
-        """List the files of a table, with their fingerprints; none where its folder is no folder."""
+        """Return the files of a table, with their fingerprints; none where its folder is something else."""
         try:
             return self.storage.files(name, ".parquet")
         except IrregularFileError as error:
@@ -54,24 +54,24 @@ class TableFiles:
             return {}
 
     def open(self, name: str, path: str) -> TableFile | None:
-        """Read one file of the table ``name``; None where it is gone or damaged."""
+        """Read one file of the table ``name``; None where it is missing or damaged."""
         file = self._decoded(name, path)
         return None if file is None else self._if_sound(name, file)
 
     def open_all(self, name: str, paths: Sequence[str]) -> Iterator[TableFile]:
-        """Read files in order, a few at a time, leaving out what is gone or damaged."""
+        """Read files in order, ``FILES_AT_ONCE`` at a time, leaving out missing and damaged ones."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), FILES_AT_ONCE):
                 decoded = pool.map(lambda path: self._decoded(name, path), paths[start : start + FILES_AT_ONCE])
                 files = [file for file in decoded if file is not None]
-                # a check takes as long for the few rows of one file as for those of all
+                # checking the few rows of one file takes as long as checking those of all
                 if files and find_problem(name, pa.concat_tables([file.rows for file in files])) is not None:
                     yield from (file for file in files if self._if_sound(name, file) is not None)
                 else:
                     yield from files
 
     def _decoded(self, name: str, path: str) -> TableFile | None:
-        """Read a file whose rows are not checked yet; None where it is gone or damaged."""
+        """Read a file without checking its rows; None where it is missing or damaged."""
         try:
             return self._read(name, path)
         except (UnreadableFileError, IrregularFileError) as error:
@@ -79,7 +79,7 @@ class TableFiles:
         return None
 
     def _if_sound(self, name: str, file: TableFile) -> TableFile | None:
-        """Return a file whose rows can be ones of the table; leave out another."""
+        """Return the file if its rows pass the checks of the table; else leave it out and return None."""
         problem = find_problem(name, file.rows)
         if problem is None:
             return file
@@ -87,17 +87,17 @@ class TableFiles:
         return None
 
     def leave_out(self, path: str, reason: str) -> None:
-        """Take note that a file is left out, and warn of it the first time."""
+        """Note that a file is left out, and warn of it the first time."""
         if path not in self.skipped:
             self.skipped[path] = reason
-            self._warn(path, f"{reason}; it is left out; resuming the sweep sets it aside, and makes it anew")
+            self._warn(path, f"{reason}; it is left out; resuming the sweep quarantines it, and makes it anew")
 
     def quarantine(self, path: str, reason: str) -> None:
-        """Move a file to where no reader finds it, and warn. Only for who drives the sweep."""
+        """Move a file under ``quarantine/``, where no reader looks, and warn. Only for the sweep's driver."""
         place = f"quarantine/{path}"
         try:
             self.storage.move(path, place)
-            done = f"set aside as {place}; what it held is made anew"
+            done = f"quarantined as {place}; what it held is made anew"
         except StorageError as error:
             done = f"left out, for it could not be moved ({error})"
         self._warn(path, f"{reason}; {done}")

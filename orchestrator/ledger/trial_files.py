@@ -1,4 +1,4 @@
-"""A trial's rows as files that grow: all its records are given at every commit, only new ones are converted."""
+"""A trial's rows as files that grow. Every commit passes all records of the trial; only new ones are converted."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from orchestrator.ledger.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, note
 
 _LATER = {"status", "last_step", "message", "elapsed_s", "started_at", "ended_at", "host"}
 _PROPOSED = [name for name in TRIALS.names if name not in _LATER]
-"""Columns of a trial that stand when it is proposed."""
+"""Columns of a trial that are known when it is proposed."""
 
 
 class TrialRows:
-    """The files of one trial's evaluations and examples, a row group a step."""
+    """The files of one trial's evaluations and examples, with one row group a step."""
 
     def __init__(self, trial: Mapping[str, Any]) -> None:
         self.trial_id: str = trial["trial_id"]
@@ -27,22 +27,22 @@ class TrialRows:
         self._grown: dict[str, tuple[Sequence[Any], GrowingFile]] = {}
         self._others: dict[str, list[Any]] = {}
         self.evaluations_file: bytes | None = None
-        """As this process published it last."""
+        """The file of evaluations as this process published it last."""
 
     def keep(self, **others: Sequence[Any]) -> None:
-        """Keep rows that another process has published, by table: from now on they are part of every file."""
+        """Remember rows that another process has published, by table; every later file includes them."""
         self._others = {name: list(records) for name, records in others.items()}
 
     def with_others(self, name: str, records: Sequence[Any]) -> Sequence[Any]:
-        """Add what others have published of steps that are not among these records."""
+        """Return these records, and those that others have published of other steps."""
         own = {record.step for record in records}
         missing = [record for record in self._others.get(name, ()) if record.step not in own]
         return sorted([*records, *missing], key=attrgetter("step")) if missing else records
 
     def file(self, name: str, records: Sequence[Any]) -> bytes:
-        """Give the file of the table ``name``, with these records, in step order.
+        """Return the file of the table ``name`` with these records, which are in the order of steps.
 
-        Records are frozen: the same object as before is the same row.
+        Records are frozen, so the same object as before is the same row.
         """
         known, grown = self._grown.get(name) or ((), self._begun(name))
         if len(known) > len(records) or not all(map(is_, known, records)):
@@ -54,7 +54,7 @@ class TrialRows:
         return grown.content()
 
     def _begun(self, name: str) -> GrowingFile:
-        """Begin a file with the schema, so that a trial without rows has one too."""
+        """Begin a file with an empty row group, so that a trial without rows has a file too."""
         grown, rows = GrowingFile(), TABLES[name].empty_table()
         if name == "evaluations":
             noted = json.dumps(self._proposed, sort_keys=True).encode()
@@ -64,7 +64,7 @@ class TrialRows:
 
 
 def proposed_trial(evaluations_file: bytes) -> dict[str, Any]:
-    """Return what a file of evaluations says of its trial as it was proposed; empty where it says nothing."""
+    """Return a trial's row as it was proposed, from its file of evaluations; empty where the file lacks it."""
     try:
         row = noted_trial(pq.read_metadata(pa.BufferReader(evaluations_file)).metadata)
     except (pa.ArrowException, ValueError):
@@ -73,17 +73,17 @@ def proposed_trial(evaluations_file: bytes) -> dict[str, Any]:
 
 
 class LastTrial:
-    """Remembers the rows of the trial that grew last in this process: a worker's trials come one after another."""
+    """Remembers the files of the last trial in this process, since a worker runs one trial after another."""
 
     def __init__(self) -> None:
         self._rows: TrialRows | None = None
 
     def __reduce__(self) -> tuple[type["LastTrial"], tuple[()]]:
-        """Pickle nothing: another process begins anew."""
+        """Pickle nothing: another process starts without them."""
         return LastTrial, ()
 
     def rows(self, trial_id: str, read: Callable[[str], Mapping[str, Any]]) -> TrialRows:
-        """Give the rows of a trial, whose own row is read if it is another than before."""
+        """Return the files of a trial; if it is another trial than before, ``read`` returns its row."""
         rows = self._rows
         if rows is None or rows.trial_id != trial_id:
             rows = self._rows = TrialRows(read(trial_id))

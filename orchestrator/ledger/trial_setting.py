@@ -1,6 +1,6 @@
-"""A trial's setting, that is its whole configuration: as a text for people, and as an id for grouping.
+"""A trial's setting, which is its whole configuration, as a text for people and as an id for grouping.
 
-Trials of one setting differ in forget set, seed, data or models only: those of one forget set are replicates.
+Trials of one setting differ only in forget set, seed, data or models; those of one forget set are replicates.
 """
 
 import json
@@ -22,9 +22,9 @@ _SHORT = {"learning_rate": "lr"}
 def settings_text(config: TrialConfig, *, horizon: int | None) -> str:
     """Return the settings of a trial as one line, such as ``npo beta=0.1 · adamw lr=3e-05 · batch 32``.
 
-    Objective, optimizer, learning rate and batch size always stand in it, the other settings where they are not at the
-    default of ``TrialConfig``, in a fixed order. Settings of the objective and of the optimizer stand in it where they
-    were given. Numbers are exact, so that two different settings never have the same text.
+    It always has objective, optimizer, learning rate and batch size. Other settings follow in a fixed order if they
+    differ from the default of ``TrialConfig``; settings of the objective and of the optimizer if they were given.
+    Numbers are exact, so that two different settings never have the same text.
 
     Args:
         config: of the trial.
@@ -59,12 +59,12 @@ def setting_id(config: TrialConfig, *, horizon: int | None) -> str:
 
 
 def setting_columns(config: TrialConfig, *, horizon: int | None) -> dict[str, str]:
-    """Return what the ledger's tables say of a trial's setting, by column."""
+    """Return the columns of the ledger's tables that describe a trial's setting."""
     return {"settings": settings_text(config, horizon=horizon), "setting_id": setting_id(config, horizon=horizon)}
 
 
 def setting_of(trial: Mapping[str, Any]) -> dict[str, str]:
-    """Return the columns of a trial's setting from the rest of its row; empty where its configuration is none."""
+    """Return the same columns from the rest of a trial's row; empty where its configuration is not valid."""
     try:
         config = TrialConfig.model_validate(json.loads(trial.get("config") or ""))
     except (ValueError, RecursionError):
@@ -81,5 +81,5 @@ def _part(name: str, settings: Mapping[str, object]) -> str:
 
 
 def _value(value: object) -> str:
-    """Write a value exactly; a whole number without the ``.0`` of a float."""
+    """Return a value as exact text; a whole number has no ``.0``."""
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -1,6 +1,6 @@
-"""A query's result in a machine's formats: CSV, JSON, Markdown, Parquet. Bytes out, UTF-8 where it is text.
+"""A query's result as the bytes of a file: CSV, JSON, Markdown or Parquet; text is UTF-8.
 
-Where a format has no type for a value, it is text: lists and structs as JSON, intervals as ISO 8601, bytes as base64.
+A value that a format has no type for becomes text: lists and structs as JSON, intervals as ISO 8601, bytes as base64.
 """
 
 import base64
@@ -18,20 +18,20 @@ import pyarrow.parquet as pq
 from orchestrator.safe_text import clean, replace_obeyed
 
 _SECOND = 1_000_000_000
-"""In nanoseconds."""
+"""Nanoseconds."""
 
 
 def as_json(value: Any) -> str:
-    """Write plain data as JSON: not a number and infinity are null, times and intervals ISO 8601, bytes base64.
+    """Return plain data as JSON: NaN and infinity become null, times and intervals ISO 8601, bytes base64.
 
-    What a terminal would obey is written as JSON's escapes, which say the same.
+    Characters that a terminal would obey are written as JSON's escapes, which mean the same.
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     return replace_obeyed(text, lambda character: json.dumps(character)[1:-1], keep="\n")
 
 
 def interval_text(months: int, days: int, nanoseconds: int) -> str:
-    """Write an interval for a person, as DuckDB does: ``1 month 2 days 03:04:05.5``."""
+    """Return an interval as a person reads it, as DuckDB does: ``1 month 2 days 03:04:05.5``."""
     parts = [
         f"{count} {unit}{'' if abs(count) == 1 else 's'}" for count, unit in ((months, "month"), (days, "day")) if count
     ]
@@ -44,7 +44,7 @@ def interval_text(months: int, days: int, nanoseconds: int) -> str:
 
 
 def _seconds(nanoseconds: int) -> str:
-    """Write nanoseconds as seconds, exactly."""
+    """Return nanoseconds as exact text in seconds."""
     seconds, rest = divmod(abs(nanoseconds), _SECOND)
     return f"{'-' if nanoseconds < 0 else ''}{seconds}{f'.{rest:09d}'.rstrip('0') if rest else ''}"
 
@@ -54,7 +54,7 @@ def _json(table: pa.Table) -> bytes:
 
 
 def _csv(table: pa.Table) -> bytes:
-    """Write a header and one record a row; null is an empty field, empty text ``""``."""
+    """Return a header and one record a row; null is an empty field, empty text ``""``."""
     flat = pa.table([_flat(column) for column in table.columns], names=table.schema.names)
     buffer = pa.BufferOutputStream()
     pa_csv.write_csv(flat, buffer)
@@ -63,7 +63,7 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _markdown(table: pa.Table) -> bytes:
-    """Write a GitHub table; null is an empty cell, a line's end a ``<br>``; what a terminal obeys is written out."""
+    """Return a GitHub table; null is an empty cell, the end of a line ``<br>``, control characters are escaped."""
     names = table.schema.names
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     lines = [[_cell(name) for name in names], ["---"] * len(names), *([_cell(value) for value in row] for row in rows)]
@@ -83,11 +83,11 @@ FORMATS: Mapping[str, Callable[[pa.Table], bytes]] = {
     "markdown": _markdown,
     "parquet": _parquet,
 }
-"""Writers by name of format."""
+"""Writers by the name of their format."""
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Make text of what CSV has no type for."""
+    """Return the column, as text if CSV has no type for it."""
     kind = column.type
     if not (pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_binary(kind)):
         return column
@@ -108,7 +108,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Give what JSON can say."""
+    """Return a value as one that JSON can express."""
     plain = value
     match value:
         case dict():

@@ -1,4 +1,4 @@
-"""What one query may take: memory and time."""
+"""Limits of one query: memory and time."""
 
 import math
 import re
@@ -13,13 +13,13 @@ from orchestrator.errors import SweepError
 
 DEFAULT_TIMEOUT_S = 300.0
 DEFAULT_MEMORY_BYTES = 4 * 2**30
-"""Or half of what this process may have, where that is less."""
+"""The default limit, or half of what this process may have where that is less."""
 SMALLEST_MEMORY_BYTES = 16 * 2**20
 """With less, DuckDB does not read a table."""
 _OVERHEAD_BYTES = 512 * 2**20
-"""Stacks of threads and what allocators keep, beside the rows."""
+"""Memory beside the rows: stacks of threads, and what allocators keep."""
 _INTERRUPT_EVERY_S = 0.1
-"""Seconds between two interrupts of a query whose time is over: one comes to nothing between two statements."""
+"""Seconds between two interrupts of a query whose time is over: between two statements an interrupt has no effect."""
 _UNITS = {"": 1, **{f"{prefix}b": 1000**power for power, prefix in enumerate(["", "k", "m", "g", "t"])}}
 _UNITS |= {f"{prefix}ib": 1024**power for power, prefix in enumerate(["k", "m", "g", "t"], start=1)}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
@@ -28,10 +28,10 @@ _EXAMPLE = "give a number of bytes with its unit, such as 512MiB or 8GiB"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that a query may take."""
+    """The most memory and time that a query may take."""
 
     memory_bytes: int | None = None
-    """For what DuckDB holds. None: ``DEFAULT_MEMORY_BYTES``, or half of what there is."""
+    """For the data that DuckDB holds. None: ``DEFAULT_MEMORY_BYTES``, or half of the memory there is."""
     timeout_s: float = DEFAULT_TIMEOUT_S
 
     def __post_init__(self) -> None:
@@ -45,10 +45,10 @@ class Limits:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a text such as ``512MiB``, ``1.5 GB`` or ``1048576`` says.
+    """Return the number of bytes that a text such as ``512MiB``, ``1.5 GB`` or ``1048576`` stands for.
 
     Raises:
-        SweepError: it is no size.
+        SweepError: it is not a size.
     """
     found = _SIZE.fullmatch(text)
     if found is None or found[2].lower() not in _UNITS:
@@ -57,13 +57,16 @@ def parse_size(text: str) -> int:
 
 
 def size(count: int) -> str:
-    """Write a number of bytes for a person: ``512 MiB``, ``4 GiB``."""
+    """Return a number of bytes as a person reads it: ``512 MiB``, ``4 GiB``."""
     return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
 
 
 @contextmanager
 def timed(interrupt: Callable[[], None], timeout_s: float) -> Iterator[threading.Event]:
-    """Call ``interrupt`` from another thread once the time is over, until the block ends; the event says that it is."""
+    """Call ``interrupt`` from another thread once the time is over, until the block ends.
+
+    The event that is yielded is set once the time is over.
+    """
     done, over = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -84,10 +87,10 @@ def timed(interrupt: Callable[[], None], timeout_s: float) -> Iterator[threading
 
 @contextmanager
 def bounded_heap(more_bytes: int) -> Iterator[None]:
-    """Let this process allocate so much more than it has, and no more, while the block runs.
+    """Let this process allocate at most so much more memory while the block runs.
 
     DuckDB's own limit leaves out the texts that a function makes of one batch of rows: ``repeat('x', 100000000)`` of
-    2,048 rows is 200 GB. Where the system does not tell what a process has (it is not Linux), nothing is bounded.
+    2,048 rows is 200 GB. On systems other than Linux, which do not tell what a process has, nothing is bounded.
     """
     before = resource.getrlimit(resource.RLIMIT_DATA)
     held = _data_bytes()
@@ -104,7 +107,7 @@ def bounded_heap(more_bytes: int) -> Iterator[None]:
 
 
 def _data_bytes() -> int | None:
-    """Return what Linux counts against ``RLIMIT_DATA``; None on other systems."""
+    """Return the bytes that Linux counts against ``RLIMIT_DATA``; None on other systems."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

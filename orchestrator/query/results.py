@@ -1,4 +1,4 @@
-"""A sweep's tables in Python: DuckDB relations, which give Arrow, pandas and Polars. Reads only what is asked for."""
+"""A sweep's tables in Python, as DuckDB relations for Arrow, pandas and Polars. Reads only what is asked for."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from orchestrator.ledger import DEFAULT_STORAGE, VIEWS, Ledger, open_sweep, to_t
 class Results:
     """The tables of one or more sweeps, as they are committed when first read.
 
-    Each method gives a DuckDB relation, which goes on with ``.filter(...)`` or ``.aggregate(...)``, or out with
+    Each method returns a DuckDB relation. Work on with ``.filter(...)`` or ``.aggregate(...)``, or convert it with
     ``.df()`` (pandas), ``.pl()`` (Polars) or ``.to_arrow_table()``.
     """
 
@@ -21,34 +21,35 @@ class Results:
         self._views = Views(ledgers)
 
     def trials(self) -> duckdb.DuckDBPyRelation:
-        """One row a trial."""
+        """Return the table with one row a trial."""
         return self.sql("from trials")
 
     def evaluations(self) -> duckdb.DuckDBPyRelation:
-        """One row a (trial, step)."""
+        """Return the table with one row a (trial, step)."""
         return self.sql("from evaluations")
 
     def examples(self) -> duckdb.DuckDBPyRelation:
-        """One row a (trial, step, forget example)."""
+        """Return the table with one row a (trial, step, forget example)."""
         return self.sql("from examples")
 
     def baselines(self) -> duckdb.DuckDBPyRelation:
-        """One row a (sweep, base or reference model, forget set): what it knows before unlearning."""
+        """Return the table with one row a (sweep, model, forget set): what base and reference models know before
+        unlearning."""
         return self.sql("from baselines")
 
     def forget_examples(self) -> duckdb.DuckDBPyRelation:
-        """One row a (sweep, forget set, example): the texts that are unlearned."""
+        """Return the table with one row a (sweep, forget set, example): the texts that are unlearned."""
         return self.sql("from forget_examples")
 
     @property
     def skipped_files(self) -> list[str]:
-        """Damaged files that were left out of what was read so far; each was warned of."""
+        """The damaged files that reading has left out so far; each was warned of."""
         return self._views.skipped_files
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views ``trials``, ``evaluations``, ``examples``, ``baselines`` and ``forget_examples``.
 
-        It is not locked down.
+        Unlike the command ``query``, the SQL is not locked down: it can reach other files and the network.
         """
         self._views.open(query)
         return self._views.connection.sql(query)
@@ -58,7 +59,7 @@ def open_results(*sweeps: str, storage: str = DEFAULT_STORAGE) -> Results:
     """Open the tables of one or more sweeps, each by its name under the storage, or by its own folder or URI.
 
     Raises:
-        SweepError: no sweep is named, or there is none at a place.
+        SweepError: no sweep is named, or there is none in one of the places.
     """
     if not sweeps:
         raise SweepError("open_results: give at least one sweep: open_results('sweeps/demo')")
@@ -66,7 +67,7 @@ def open_results(*sweeps: str, storage: str = DEFAULT_STORAGE) -> Results:
 
 
 class Views:
-    """A DuckDB of its own, in memory, with a sweep's tables as views. A table is opened when SQL first names it."""
+    """A separate DuckDB in memory with the sweeps' tables as views. A table is opened when SQL first names it."""
 
     def __init__(self, ledgers: Sequence[Ledger], *, use_merged: bool = True) -> None:
         self.connection = duckdb.connect(":memory:")
@@ -83,7 +84,7 @@ class Views:
         return [f"{ledger.storage.uri}/{path}" for ledger in self._ledgers for path in sorted(ledger.skipped)]
 
     def open(self, sql: str) -> None:
-        """Open the tables that the SQL may name; all, where it names none (``show tables``)."""
+        """Open the tables that the SQL may name; all of them where it names none (``show tables``)."""
         named = {name for name in VIEWS if name in sql.lower()} or set(VIEWS)
         for name in sorted(named - self._opened):
             self.connection.register(name, self._source(name))

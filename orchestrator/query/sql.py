@@ -1,4 +1,4 @@
-"""One SELECT over sweeps' tables, locked down: nothing but the sweeps' own rows can be reached, nothing written."""
+"""One SELECT over sweeps' tables, locked down: it reaches nothing but the sweeps' own rows, and writes nothing."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ _EXPLAIN = re.compile(
     rf"{_SPACE}explain\b({_SPACE}(analyze|verbose)\b|{_SPACE}\(\s*(analyze|verbose|format)\b[^()]*\))*",
     re.IGNORECASE | re.DOTALL,
 )
-"""What stands before the SELECT that an ``EXPLAIN`` is of. One that it does not match wholly is refused."""
+"""The words before the SELECT that is explained. An ``EXPLAIN`` that this does not match as a whole is refused."""
 
 OF_THE_SQL = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
-"""Errors that have nothing to do with the files."""
+"""DuckDB's errors that are caused by the SQL, and not by the files."""
 _OF_MEMORY = (duckdb.OutOfMemoryException, MemoryError)
 
 LOCKS = (
@@ -29,26 +29,26 @@ LOCKS = (
     "enable_external_access = false",
     "lock_configuration = true",
 )
-"""DuckDB's settings against writing to disk what memory does not hold (``Views`` names no folder for it either),
-against Python's variables (the next one covers them since DuckDB 2), against files, network and extensions, and against
-undoing them."""
+"""DuckDB's settings that forbid: writing to disk what memory does not hold (``Views`` names no folder for it either),
+reading Python's variables (the next setting covers them since DuckDB 2), access to files, network and extensions, and
+changing these settings."""
 _ROWS_AT_ONCE = 100_000
 RESULT_SHARE = 0.25
-"""Of the memory limit, for the result: writing it as JSON takes several times as much."""
+"""Share of the memory limit for the result: writing it as JSON takes several times as much."""
 
 
 def query(ledgers: Sequence[Ledger], sql: str, limits: Limits | None = None) -> pa.Table:
-    """Run one SELECT over the ``VIEWS`` of all the sweeps. Of columns of one name the later get a number.
+    """Run one SELECT over the ``VIEWS`` of all the sweeps. Repeated column names get a number.
 
     Raises:
-        SweepError: the SQL is wrong, or is more than one SELECT, or asks for what is locked: other files, the network,
+        SweepError: the SQL is wrong, is more than one SELECT, or asks for what is locked: other files, the network,
             extensions, settings.
         RunStoppedError: it takes more memory or time than the limits allow.
     """
     limits = limits or Limits()
     try:
         return _run(ledgers, sql, limits, use_merged=True)
-    except duckdb.Error:  # perhaps of a damaged merged copy: its trials' files have every row
+    except duckdb.Error:  # a merged copy may be damaged; the trials' own files have every row
         return _run(ledgers, sql, limits, use_merged=False)
 
 
@@ -62,7 +62,7 @@ def _run(ledgers: Sequence[Ledger], sql: str, limits: Limits, *, use_merged: boo
         try:
             _require_one_select(connection, sql)
             with timed(connection.interrupt, limits.timeout_s) as over:
-                views.open(sql)  # of a large sweep this takes the longest
+                views.open(sql)  # for a large sweep this takes the longest
                 if over.is_set():
                     raise duckdb.InterruptException
                 with bounded_heap(2 * memory):
@@ -83,7 +83,7 @@ def _run(ledgers: Sequence[Ledger], sql: str, limits: Limits, *, use_merged: boo
 
 
 def _default_memory(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return the default memory limit in bytes. DuckDB's own is 80 % of what the process may have."""
+    """Return the default memory limit in bytes. DuckDB's own default is 80 % of what the process may have."""
     (found,) = connection.execute("select current_setting('memory_limit')").fetchone() or ("0",)
     return min(DEFAULT_MEMORY_BYTES, parse_size(found) * 5 // 8)
 
@@ -96,7 +96,7 @@ def _too_much(what: str, option: str) -> RunStoppedError:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, memory: int, over: Event) -> pa.Table:
-    """Run the SQL; its rows come as they are made, so that a result too large for memory ends it."""
+    """Run the SQL, and take its rows batch by batch, so that a result too large for memory ends it."""
     relation = connection.sql(sql)
     with relation.to_arrow_reader(_ROWS_AT_ONCE) as reader:
         batches, held = [], 0
@@ -111,7 +111,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, memory: int, over: Ev
 
 
 def _as_they_are_made(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """Read a result's batches. Arrow makes its own errors of DuckDB's, and keeps their message."""
+    """Yield a result's batches. Arrow turns DuckDB's errors into its own, with the same message."""
     try:
         yield from reader
     except (OSError, pa.ArrowInvalid) as error:
@@ -129,10 +129,10 @@ def _require_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None
 
 
 def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:
-    """Tell whether a statement is a SELECT (or DESCRIBE, SHOW, SUMMARIZE, PIVOT), or explains one.
+    """Return whether a statement is a SELECT (or DESCRIBE, SHOW, SUMMARIZE, PIVOT), or explains one.
 
-    ``EXPLAIN`` may be of anything, and DuckDB takes whatever has a ``PIVOT`` in it apart into ``MULTI``; what may stand
-    in the brackets of ``EXISTS`` is a SELECT.
+    ``EXPLAIN`` may explain anything, and DuckDB turns a statement with a ``PIVOT`` into ``MULTI``. Only a SELECT can
+    stand in the brackets of ``EXISTS``, so that is tried.
     """
     if statement.type == duckdb.StatementType.SELECT:
         return True
@@ -146,7 +146,7 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
 
 
 def _located(connection: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> str:
-    """Return the error with its place in the SQL: what a relation says before it runs lacks it."""
+    """Return the error with its place in the SQL, which errors of a relation that has not run lack."""
     if isinstance(error, OF_THE_SQL) and "\nLINE " not in str(error):
         try:
             connection.execute(sql)

@@ -1,4 +1,4 @@
-"""Folders and object stores: each file published whole, requests tried again. Knows nothing of sweeps."""
+"""Folders and object stores: each file is published whole, requests are retried. Knows nothing of sweeps."""
 
 import lazy_loader
 

@@ -1,11 +1,15 @@
-from .local import LocalStorage, sync
+from .descriptors import sync
+from .local import LocalStorage
+from .object_store import ObjectStorage
+from .opening import open_storage
 from .paths import checked
-from .protocol import Storage, open_storage
+from .protocol import Storage
 from .secret_uris import masked, require_no_secret, require_plain_storage
 from .store_errors import is_unusable
 
 __all__ = [
     "LocalStorage",
+    "ObjectStorage",
     "Storage",
     "checked",
     "is_unusable",

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +11,21 @@ import pyarrow as pa
 import pyarrow.fs
 
 from orchestrator.errors import IrregularFileError, StorageError
+from orchestrator.storage.descriptors import FOLDER_FLAGS, NotPlainError, make_folder, opened_to_read, step_into
 from orchestrator.storage.paths import checked
 
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class LocalStorage:
-    """Write aside, fsync, rename or link, fsync the folder.
+    """A folder on a disk. Files are written aside, fsynced, renamed or linked, and their folder is fsynced.
 
-    The root may be reached through symbolic links: where it is, is its owner's choice. Below it no link is followed,
-    and no file is anything but a plain file: ``IrregularFileError``. So whoever made the folder, nothing outside it is
-    read or changed. Folders are opened one inside the other, so no link can be put in their way meanwhile.
+    The root may be reached through symbolic links, since its owner chose its place. Below it no link is followed, and
+    only plain files are accepted (``IrregularFileError``). So nothing outside the folder is read or changed, whoever
+    made it. Folders are opened one inside the other, so no link can be put in the way meanwhile.
 
-    A crash leaves at most a hidden ``.*.tmp`` file beside the target. What a returned call published or created is on
-    disk; a removal or a move may be undone by a power failure. See ``Storage`` for what each method promises.
+    A crash leaves at most a hidden ``.*.tmp`` file beside the target. Once a call has returned, what it published or
+    created is on disk; a removal or a move may be undone by a power failure. See ``Storage`` for the contract.
     """
 
     def __init__(self, root: Path, inside: tuple[str, ...] = ()) -> None:
@@ -39,7 +38,7 @@ class LocalStorage:
         return str(self._root.joinpath(*self._inside))
 
     def publish(self, path: str, content: bytes | pa.Buffer) -> None:
-        """See ``Storage``. If only the last fsync, of the folder, fails, the new content is visible all the same."""
+        """See ``Storage``. If only the last fsync fails, that of the folder, the new content is still visible."""
         with self._explained(path, "write"), self._written_aside(path, content) as (folder, aside, name):
             os.replace(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
@@ -60,14 +59,14 @@ class LocalStorage:
             self._explained(path, "read"),
             contextlib.suppress(FileNotFoundError),
             self._folder_of(path) as (folder, name),
-            _opened_to_read(folder, name) as descriptor,
+            opened_to_read(folder, name) as descriptor,
             open(descriptor, "rb", closefd=False) as file,
         ):
             return file.read()
         return None
 
     def files(self, folder: str, suffix: str) -> dict[str, str]:
-        """See ``Storage``. What is no plain file is listed too, and refused by ``read``."""
+        """See ``Storage``. Links and the like are listed too; ``read`` refuses them."""
         found = {}
         with (
             self._explained(folder, "list"),
@@ -90,7 +89,7 @@ class LocalStorage:
             os.unlink(name, dir_fd=folder)
 
     def move(self, path: str, to: str) -> None:
-        """See ``Storage``. A link is moved itself, and a folder with all that is in it."""
+        """See ``Storage``. A link is moved itself; a folder is moved with its content."""
         checked(to)
         with (
             self._explained(path, f"move to {to}"),
@@ -102,7 +101,7 @@ class LocalStorage:
                 os.replace(name, new_name, src_dir_fd=source, dst_dir_fd=target)
 
     def remove_leftovers(self) -> None:
-        """See ``Storage``. A writer at work would miss its file, and fail."""
+        """See ``Storage``. A writer at work would lose its file, and fail."""
         with (
             self._explained("", "remove what crashes left in"),
             contextlib.suppress(FileNotFoundError),
@@ -117,7 +116,7 @@ class LocalStorage:
         """See ``Storage``."""
         if path is None:
             return pyarrow.fs.LocalFileSystem(), self.uri
-        with self._explained(path, "read"), self._folder_of(path) as (folder, name), _opened_to_read(folder, name):
+        with self._explained(path, "read"), self._folder_of(path) as (folder, name), opened_to_read(folder, name):
             return pyarrow.fs.LocalFileSystem(), f"{self.uri}/{path}"
 
     def child(self, name: str) -> "LocalStorage":
@@ -126,30 +125,30 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def _folder_of(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """Open the folder that holds a path, and give its descriptor and the name in it."""
+        """Open the folder that holds a path; yield its descriptor and the name in it."""
         *folders, name = checked(path).split("/")
         with self._folder(folders, make=make) as descriptor:
             yield descriptor, name
 
     @contextlib.contextmanager
     def _folder(self, names: list[str], *, make: bool = False) -> Iterator[int]:
-        """Open a folder below the root; what is missing is made, or raises FileNotFoundError."""
+        """Open a folder below the root; missing folders are made, or raise FileNotFoundError."""
         if make:
-            _make_folder(self._root)
+            make_folder(self._root)
         try:
-            descriptor = os.open(self._root, _FOLDER)
+            descriptor = os.open(self._root, FOLDER_FLAGS)
         except NotADirectoryError as error:  # there can be no sweep in a file
             raise FileNotFoundError(error.errno, error.strerror) from None
         try:
             for name in (*self._inside, *names):
-                descriptor = _stepped(descriptor, name, make=make)
+                descriptor = step_into(descriptor, name, make=make)
             yield descriptor
         finally:
             os.close(descriptor)
 
     @contextlib.contextmanager
     def _written_aside(self, path: str, content: bytes | pa.Buffer) -> Iterator[tuple[int, str, str]]:
-        """Write a hidden file beside the target, on disk; give their folder and names. Afterwards it is gone."""
+        """Write a hidden file beside the target, onto the disk, and yield their folder and names; remove it later."""
         with self._folder_of(path, make=True) as (folder, name):
             aside = f".{name}.{uuid.uuid4().hex[:8]}.tmp"
             try:
@@ -164,78 +163,14 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def _explained(self, path: str, doing: str) -> Iterator[None]:
-        """Say of an error of the system what was being done, and where."""
+        """Turn errors of the system into errors that say what was being done, and where."""
         place = f"{self.uri}/{path}" if path else self.uri
         try:
             yield
-        except _IrregularError as error:
+        except NotPlainError as error:
             raise IrregularFileError(f"{place}: cannot {doing}: {error}") from None
         except OSError as error:
             raise StorageError(f"{place}: cannot {doing}: {error.strerror or error}") from error
-
-
-class _IrregularError(Exception):
-    """What is at a name is no plain file, or no folder, of this sweep."""
-
-
-def _stepped(folder: int, name: str, *, make: bool) -> int:
-    """Go from an open folder, which is closed, into the one of a name inside."""
-    if make:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, dir_fd=folder)
-            os.fsync(folder)  # the new name is on disk before a file inside is
-    try:
-        inside = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError:
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if not stat.S_ISDIR(mode):
-            raise _IrregularError(f"'{name}' is {_kind(mode)}, and a folder is expected there") from None
-        raise
-    os.close(folder)
-    return inside
-
-
-@contextlib.contextmanager
-def _opened_to_read(folder: int, name: str) -> Iterator[int]:
-    """Open a plain file. A pipe is not waited for."""
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if not stat.S_ISREG(mode):
-            raise _IrregularError(f"it is {_kind(mode)}, and a file is expected there") from None
-        raise
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise _IrregularError(f"it is {_kind(mode)}, and a file is expected there")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link, which may lead out of the sweep and is not followed"
-    return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe or a device"
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each new name on disk before a file inside is."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync(folder.parent)
-
-
-def sync(path: Path) -> None:
-    """Put a file, or the names in a folder, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unless_missing(error: OSError) -> None:
@@ -244,6 +179,6 @@ def _unless_missing(error: OSError) -> None:
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str:
-    """Tell one publish from the next: each is a new inode."""
+    """Return text that differs after each publish, which makes a new inode."""
     found = entry.stat(follow_symlinks=False)
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""What pyarrow's own readers see of an object store: files that are read by ranges, each retried like any request."""
+"""Files of an object store for pyarrow's own readers: read by ranges, each retried like any request."""
 
 import io
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from orchestrator.storage.retries import Answer, Retries
 
 
 class RetryingHandler(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]  # pyarrow is not typed
-    """An fsspec filesystem for ``pyarrow.fs.PyFileSystem``. Reading retries, and fails with ``StorageError``."""
+    """An fsspec filesystem for ``pyarrow.fs.PyFileSystem``. Reads are retried, and raise ``StorageError``."""
 
     def __init__(self, filesystem: Any, retries: Retries) -> None:
         super().__init__(filesystem)
         self._retries = retries
 
     def get_file_info(self, paths: list[str]) -> Any:
-        """Describe files, those that are missing too."""
+        """Describe files, also missing ones."""
         return self._ask(lambda: pyarrow.fs.FSSpecHandler.get_file_info(self, paths), ", ".join(paths), "look up")
 
     def get_file_info_selector(self, selector: Any) -> Any:
@@ -46,7 +46,7 @@ class RetryingHandler(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]  # pyarro
 
 
 class _Ranges(io.RawIOBase):
-    """A file of known size that asks for each range when it is read."""
+    """A file of known size that requests each range when it is read."""
 
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
         self._read = read

@@ -14,15 +14,15 @@ from orchestrator.storage.paths import checked
 from orchestrator.storage.retries import Answer, Retries
 
 SLOWEST_BYTES_PER_S = 2**18
-"""A write slower than this, after ``Retries.request_s``, counts as failed: the store may accept nothing any more."""
+"""A write slower than this, after ``Retries.request_s``, counts as failed: the store may have stopped accepting."""
 
 
 class ObjectStorage:
-    """Any fsspec filesystem whose write of a whole object is one atomic PUT (``s3://``, ``gs://``, ``memory://``).
+    """A folder of an fsspec filesystem that writes an object by one atomic PUT (``s3://``, ``gs://``, ``memory://``).
 
-    Passing trouble (5xx, throttling, timeouts, broken connections) is retried as ``Retries`` says; a refusal (403, no
-    such bucket) is raised at once. S3 is set up by the standard ``AWS_*`` environment variables. Its packages' own
-    retries are off, to be counted in one place; those of other stores' packages multiply ours.
+    Transient errors (5xx, throttling, timeouts, broken connections) are retried as ``Retries`` says; a refusal (403, no
+    such bucket) is raised at once. S3 is set up by the standard ``AWS_*`` environment variables. The retries of its own
+    packages are turned off, so that they are counted in one place; those of other stores' packages multiply ours.
     """
 
     def __init__(self, uri: str, retries: Retries | None = None) -> None:
@@ -39,18 +39,18 @@ class ObjectStorage:
         return self._uri
 
     def publish(self, path: str, content: bytes | pa.Buffer) -> None:
-        """See ``Storage``. After a ``StorageError`` the store may still take the content that it did not answer for."""
+        """See ``Storage``. After a ``StorageError`` the store may still apply a request that it did not answer."""
         self._put(path, bytes(content), "write")
 
     def create(self, path: str, content: bytes) -> bool:
         """See ``Storage``. Exactly one caller gets True where the store has conditional writes.
 
-        S3 (``If-None-Match: *``), Google (``ifGenerationMatch=0``) and Azure do. ``memory://`` looks and then writes,
-        which is enough for one thread. A store that ignores the condition (``rclone serve s3`` does) answers False for
-        a file that was there before, but two callers at once may both get True.
+        S3 (``If-None-Match: *``), Google (``ifGenerationMatch=0``) and Azure have them. ``memory://`` looks and then
+        writes, which is enough for one thread. With a store that ignores the condition (as ``rclone serve s3`` does),
+        False is returned for a file that was there before, but two callers at once may both get True.
 
-        When an answer was lost, the request is sent again, and what is there may be the caller's own: the caller whose
-        content is there gets True. So let the content name the caller.
+        When an answer was lost, the request is sent again, and the file found then may be the caller's own: the caller
+        whose content is there gets True. So the content should name the caller.
         """
         if self.read(path) is not None:
             return False
@@ -91,14 +91,14 @@ class ObjectStorage:
             return
 
     def move(self, path: str, to: str) -> None:
-        """See ``Storage``. Not atomic: for a moment the file is at both places."""
+        """See ``Storage``. Not atomic: for a moment the file is in both places."""
         content = self.read(path)
         if content is not None:
             self.publish(to, content)
             self.remove(path)
 
     def remove_leftovers(self) -> None:
-        """See ``Storage``. Nothing is ever written aside here."""
+        """See ``Storage``. There is nothing to do: no file is ever written aside."""
 
     def arrow(self, path: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
         """See ``Storage``."""
@@ -130,9 +130,9 @@ class ObjectStorage:
 
 
 def _open(uri: str, retries: Retries) -> tuple[Any, str]:
-    """Open a filesystem; one on S3 sends each request once, and reads an object by one GET.
+    """Open a filesystem. On S3 it sends each request once, and reads an object by one GET.
 
-    Ranges of it, read at the same time, could be of two different publishes.
+    Ranges of an object that are read at the same time could come from two different publishes.
     """
     if not uri.startswith(("s3://", "s3a://")):
         filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
@@ -141,15 +141,15 @@ def _open(uri: str, retries: Retries) -> tuple[Any, str]:
         "connect_timeout": retries.request_s,
         "read_timeout": retries.request_s,
         "retries": {"total_max_attempts": 1},
-        # rclone answers for a range with the checksum of the whole; the ledger's Parquet pages carry their own
+        # for a range, rclone returns the checksum of the whole object; the ledger's Parquet pages have their own
         "response_checksum_validation": "when_required",
     }
     filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False, max_concurrency=1, config_kwargs=config)
-    filesystem.retries = 1  # s3fs has a loop of its own around botocore's
+    filesystem.retries = 1  # s3fs has its own loop around botocore's
     return filesystem, root
 
 
 def _stamp(entry: dict[str, Any]) -> str:
-    """Tell one PUT from the next: by its entity tag, or where the filesystem gives none, by size and time."""
+    """Return text that differs after each PUT: the entity tag, or without one, size and time."""
     when = next((entry[key] for key in ("LastModified", "updated", "mtime", "created") if entry.get(key)), "")
     return str(entry.get("ETag") or entry.get("etag") or f"{entry['size']}-{when}")

@@ -1,10 +1,10 @@
-"""Paths inside a storage: relative, POSIX, and unable to leave it, whatever spec or file they were read from."""
+"""Paths inside a storage: relative POSIX paths that cannot lead out of it, whatever file they were read from."""
 
 from orchestrator.errors import SweepError
 
 
 def checked(path: str) -> str:
-    """Give the path back, if it stays inside the folder it is relative to.
+    """Return the path, if it stays inside the folder that it is relative to.
 
     Raises:
         SweepError: it is absolute, or has an empty, ``.`` or ``..`` segment, a backslash or a null character.

@@ -1,4 +1,4 @@
-"""Send requests to an object store again while it is in passing trouble, up to a bound.
+"""Retry requests to an object store after transient errors, up to a bound.
 
 The loop is tenacity's, around every fsspec filesystem alike: botocore's own retries cover S3 alone.
 """
@@ -12,23 +12,24 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from orchestrator.errors import StorageError
-from orchestrator.storage.store_errors import is_missing_bucket, is_passing, reason
+from orchestrator.storage.store_errors import is_missing_bucket, is_transient, reason
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """How often and how long. Picklable."""
+    """How often and for how long requests are retried. Picklable."""
 
     attempts: int = 10
     limit_s: float = 120.0
-    """No attempt begins later than this, in seconds after the first began."""
+    """Seconds after the first attempt began, after which no other begins."""
     first_wait_s: float = 0.25
-    """Before the second attempt, in seconds; each further wait is twice as long."""
+    """Seconds before the second attempt; each further wait is twice as long."""
     longest_wait_s: float = 20.0
+    """The longest wait between two attempts, in seconds."""
     request_s: float = 20.0
-    """Silence of the store, in seconds, after which an attempt counts as failed."""
+    """Seconds without an answer after which an attempt counts as failed."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -39,12 +40,12 @@ class Retries:
 
         Args:
             request: sends it once.
-            place: for the message, where.
-            doing: for the message, what.
-            answers: errors that are a valid answer, and are raised as they are.
+            place: where the request goes, for messages.
+            doing: what it does, for messages.
+            answers: errors that are a valid answer; they are raised as they are.
 
         Raises:
-            StorageError: the store refused, or was in trouble to the end.
+            StorageError: the store refused the request, or the last attempt failed too.
         """
         begun = self.clock()
 
@@ -53,7 +54,7 @@ class Retries:
             return state.attempt_number >= self.attempts or next_s > self.limit_s
 
         retrying = Retrying(
-            retry=retry_if_exception(is_passing),
+            retry=retry_if_exception(is_transient),
             stop=is_over,
             wait=self._wait,
             sleep=self.sleep,
@@ -69,6 +70,6 @@ class Retries:
             raise StorageError(f"{place}: cannot {doing}: {reason(error)}{tried}") from error
 
     def _wait(self, state: RetryCallState) -> float:
-        """Wait half to all of the doubled time; by the system's randomness, not to shift a seeded generator."""
+        """Return half to all of the doubled wait. The system's randomness leaves seeded generators alone."""
         doubled = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(state)
         return random.SystemRandom().uniform(doubled / 2, doubled)

@@ -1,4 +1,4 @@
-"""URIs that carry a password or a key: refused where they are given, for what is given is printed and written down."""
+"""URIs that contain a password or a key. They are refused, since what users give is printed and written to files."""
 
 import re
 
@@ -13,17 +13,17 @@ _SECRET = re.compile(
 
 
 def masked(text: str) -> str:
-    """Replace the secrets of URIs in a text by ``***``."""
+    """Return the text with the secrets of its URIs replaced by ``***``."""
     return _SECRET.sub(
         lambda found: f"{found['name']}***" if found["name"] else f"{found['before']}***{found['after']}", text
     )
 
 
 def require_plain_storage(location: str) -> None:
-    """Refuse a storage's URI that has a secret in it.
+    """Refuse a storage's URI that contains a secret.
 
     Raises:
-        SweepError: it has one.
+        SweepError: it contains one.
     """
     require_no_secret(
         location,
@@ -33,15 +33,15 @@ def require_plain_storage(location: str) -> None:
 
 
 def require_no_secret(text: str, where: str, instead: str) -> None:
-    """Refuse a text with a URI that has a secret in it.
+    """Refuse a text with a URI that contains a secret.
 
     Args:
         text: what a user gave.
-        where: that it was given.
-        instead: how to give the secret.
+        where: the place where it was given.
+        instead: how to give the secret instead.
 
     Raises:
-        SweepError: it has one; the message shows the URI without it.
+        SweepError: it contains one; the message shows the URI without it.
     """
     found = next((word for word in text.split() if masked(word) != word), None)
     if found is not None:

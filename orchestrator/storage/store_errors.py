@@ -1,11 +1,11 @@
-"""What the errors of object stores mean, of whichever fsspec package they come. None of those is imported here."""
+"""What errors of object stores mean, whichever fsspec package they come from; none of them is imported here."""
 
 import errno
 import http.client
 from collections.abc import Iterator
 
-_PASSING_STATUSES = {408, 425, 429}
-_PASSING_CODES = {
+_TRANSIENT_STATUSES = {408, 425, 429}
+_TRANSIENT_CODES = {
     "BadDigest",
     "ConditionalRequestConflict",
     "IncompleteBody",
@@ -18,8 +18,8 @@ _PASSING_CODES = {
     "ThrottlingException",
     "XAmzContentSHA256Mismatch",
 }
-"""Error codes of S3 that may come with any HTTP status; some say that a request was damaged on its way."""
-_PASSING_TYPES = {
+"""Error codes of S3 that may come with any HTTP status; some mean that a request was damaged on its way."""
+_TRANSIENT_TYPES = {
     "ClientConnectionError",  # aiohttp
     "ClientPayloadError",  # aiohttp
     "ConnectionError",  # botocore, requests, and Python's own
@@ -28,12 +28,12 @@ _PASSING_TYPES = {
     "ResponseParserError",  # botocore: a proxy's error page in place of XML
     "TransportError",  # google-auth
 }
-"""Names of types, or of their bases, that say that a connection failed."""
+"""Names of error types, or of their bases, that mean that a connection failed."""
 
 _UNUSABLE = {
     errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
-"""What the system says of a place where nothing can be written, whoever tries again."""
+"""Errors of the system for a place where nothing can be written, however often one retries."""
 _CREDENTIAL_TYPES = {
     "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError", "SSOTokenLoadError",
 }  # fmt: skip
@@ -47,26 +47,26 @@ _AWS_ADVICE = (
 )
 
 
-def is_passing(error: BaseException) -> bool:
-    """Tell whether an error may be gone when the request is sent again: the store or the network was in trouble."""
-    return any(_is_passing(link) for link in _chain(error))
+def is_transient(error: BaseException) -> bool:
+    """Return whether a retry may succeed: the store or the network failed for the moment."""
+    return any(_is_transient(link) for link in _chain(error))
 
 
 def is_missing_bucket(error: BaseException) -> bool:
-    """Tell whether it is not one object that is missing, but all that should hold it."""
+    """Return whether the whole bucket is missing, and not only an object."""
     return any(_code(link) == "NoSuchBucket" for link in _chain(error))
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Return whether a store would refuse again: the place is none, or rights or credentials are missing."""
+    """Return whether a store would refuse again: there is no such place, or rights or credentials are missing."""
     if error.__cause__ is None:
-        return False  # nothing is known of it
+        return False  # its cause is not known
     system = next((link.errno for link in _chain(error) if isinstance(link, OSError) and link.errno is not None), None)
-    return system in _UNUSABLE if system is not None else not is_passing(error)
+    return system in _UNUSABLE if system is not None else not is_transient(error)
 
 
 def reason(error: BaseException) -> str:
-    """Say in a line what a store said, and where credentials are missing or refused, how to give them."""
+    """Return a store's message in one line; if credentials are missing or refused, with how to give them."""
     text = " ".join(str(error).split())
     said = text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
     return f"{said}; {_AWS_ADVICE}" if any(_lacks_credentials(link) for link in _chain(error)) else said
@@ -76,17 +76,17 @@ def _lacks_credentials(error: BaseException) -> bool:
     return type(error).__name__ in _CREDENTIAL_TYPES or _code(error) in _CREDENTIAL_CODES
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     status = _status(error)
-    if status is not None and (status in _PASSING_STATUSES or (status >= 500 and status != 501)):
+    if status is not None and (status in _TRANSIENT_STATUSES or (status >= 500 and status != 501)):
         return True
     if isinstance(error, TimeoutError | http.client.IncompleteRead):
         return True
-    return _code(error) in _PASSING_CODES or any(kind.__name__ in _PASSING_TYPES for kind in type(error).__mro__)
+    return _code(error) in _TRANSIENT_CODES or any(kind.__name__ in _TRANSIENT_TYPES for kind in type(error).__mro__)
 
 
 def _status(error: BaseException) -> int | None:
-    """Find the HTTP status that an error carries."""
+    """Return the HTTP status of an error; None where it has none."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,4 +1,4 @@
-"""What a big ledger costs: commits of one evaluation at a time, mending, merging, and readers before and after it.
+"""What a big ledger costs: commits of one evaluation at a time, repairing, merging, and readers before and after it.
 
 make bench, or: python -m tests.benchmarks.ledger --trials 10000 --steps 10 --examples 64
 """

@@ -14,8 +14,7 @@ from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Assignment, SweepSearch, TrialLedger
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.loading import validate_spec
-from orchestrator.storage import LocalStorage
-from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage import LocalStorage, ObjectStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Observation, Outcome, Status, Trial
 from trainables.trial import EVALUATION, OUTCOME, is_last

@@ -238,7 +238,7 @@ def test_a_disk_that_fails_is_one_message_and_exit_code_1(call, monkeypatch, wri
     def broken(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("orchestrator.storage.local._opened_to_read", broken)
+    monkeypatch.setattr("orchestrator.storage.local.opened_to_read", broken)
     code, out, err = call("status", "first")
     path = written_sweeps / "first" / "spec.yaml"
     assert (code, out, err) == (1, b"", f"unlearn-sweep: {path}: cannot read: Input/output error\n")

@@ -16,11 +16,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.driver import Interrupt, Watch, current_driver, driven_s, is_driven, is_stopping, lease, request_stop
-from orchestrator.driver.leases import LeaseLostError
+from orchestrator.driver.fencing import LeaseLostError
 from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError, SweepGoneError, SweepInterruptedError
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, repair_ledger
-from orchestrator.storage import LocalStorage
-from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage import LocalStorage, ObjectStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 from tests.support import FakeClock
@@ -32,7 +31,7 @@ import sys
 from pathlib import Path
 from orchestrator.driver.interrupt import Interrupt
 from orchestrator.driver.leases import lease
-from orchestrator.storage.protocol import LocalStorage
+from orchestrator.storage import LocalStorage
 with lease(LocalStorage(Path(sys.argv[1])), "tiny", Interrupt()):
     print("held", flush=True)
     sys.stdin.read()
@@ -337,7 +336,7 @@ def test_a_stop_reaches_the_driver_that_follows_a_killed_one_meanwhile(storage, 
 
         interrupt, driving, first_look = Interrupt(), threading.Event(), threading.Event()
         follower = threading.Thread(target=drive)
-        monkeypatch.setattr("orchestrator.driver.records.time.sleep", follow)
+        monkeypatch.setattr("orchestrator.driver.watching.time.sleep", follow)
         stopped = request_stop(storage, limit_s=HANG_S)
         follower.join()
     assert first.stop_is_requested

@@ -140,7 +140,7 @@ def test_resume_sets_aside_what_is_damaged_and_goes_on(sound, folder, call, dama
         table == "baselines" and code == 0
     )
     kept = "the folder" in damage
-    assert ("now Ray would start" in err, "set aside as quarantine/" in err) == (not kept and code == 1, not kept)
+    assert ("now Ray would start" in err, "quarantined as quarantine/" in err) == (not kept and code == 1, not kept)
     assert {**state(folder.parent / "outside"), **outside} == state(folder.parent / "outside")
     if not kept:
         with warnings.catch_warnings():

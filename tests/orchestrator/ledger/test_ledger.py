@@ -412,7 +412,7 @@ def test_a_damaged_file_is_named_and_left_where_it_is_and_the_rest_is_read(ledge
     with warnings.catch_warnings(action="error"):
         assert ledger.table("evaluations").num_rows == 1, "said once"
     aside = f"quarantine/evaluations/{bad.trial_id}.parquet"
-    with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*set aside as {aside}"):
+    with pytest.warns(LedgerWarning, match=f"{re.escape(str(path))}: .*quarantined as {aside}"):
         repair_ledger(ledger)
     assert (tmp_path / "tiny" / aside).read_bytes() == content
     assert not path.exists()
@@ -449,7 +449,7 @@ def test_a_foreign_file_is_left_out_and_one_that_cannot_be_set_aside_too(ledger,
     assert "trials.parquet: not the columns of evaluations" in messages[1]
     assert all("left out, for it could not be moved" in message for message in messages)
     monkeypatch.undo()
-    with pytest.warns(LedgerWarning, match="set aside as quarantine"):
+    with pytest.warns(LedgerWarning, match="quarantined as quarantine"):
         repair_ledger(ledger)
     assert sorted(path.name for path in (tmp_path / "tiny/quarantine/evaluations").iterdir()) == [
         "stray.parquet",
@@ -521,8 +521,8 @@ def test_files_of_version_1_are_read_through_the_migration(version_1):
 
 def test_a_sweep_of_version_1_goes_on_as_one_of_today(version_1):
     rows = {name: version_1.table(name) for name in TABLES}
-    version_1.repair()
-    spec = validate_spec(parse_yaml(version_1.spec_text(), "spec"), "spec")
+    repair_ledger(version_1)
+    spec = validate_spec(parse_yaml(version_1.manifest.spec_text(), "spec"), "spec")
     assert make_search(spec, version_1).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:
         plain = pq.read_table(Path(version_1.storage.uri) / name, schema=TABLES[name])
@@ -564,8 +564,8 @@ def test_a_sweep_of_version_3_is_read_reported_and_goes_on(version_3):
     write_report(version_3, images=False)
     (row,) = query([version_3], "select count(population_nll) as known from evaluations").to_pylist()
     assert row == {"known": 0}
-    version_3.repair()
-    spec = validate_spec(parse_yaml(version_3.spec_text(), "spec"), "spec")
+    repair_ledger(version_3)
+    spec = validate_spec(parse_yaml(version_3.manifest.spec_text(), "spec"), "spec")
     assert make_search(spec, version_3).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:
         files = Path(version_3.storage.uri, name).glob("*.parquet")
@@ -610,11 +610,11 @@ def test_a_trial_of_version_4_without_its_row_has_settings_where_its_evaluations
     assert {row["trial_id"] for row in rows if row["setting_id"] is None} == (set() if noted else {lost})
     if not noted:
         return
-    version_4.repair()
+    repair_ledger(version_4)
     assert version_4.trial(lost)["settings"] == before["settings"], "its evaluations say what was proposed"
     assert version_4.trial(lost)["setting_id"] == before["setting_id"]
     evaluations, examples = version_4.published(lost)
-    version_4.publish(lost, evaluations, examples, outcome(last_step=5))
+    TrialWriter(version_4).publish(lost, evaluations, examples, outcome(last_step=5))
     assert None not in version_4.table("evaluations")["setting_id"].to_pylist()
 
 
@@ -635,8 +635,8 @@ def test_a_sweep_of_version_4_is_read_reported_and_goes_on(version_4):
     sql = "select settings, count(distinct seed) as seeds from evaluations group by all order by all"
     assert [row["seeds"] for row in query([version_4], sql).to_pylist()] == [2, 2]
     rows = {name: version_4.table(name) for name in TABLES}
-    version_4.repair()
-    spec = validate_spec(parse_yaml(version_4.spec_text(), "spec"), "spec")
+    repair_ledger(version_4)
+    spec = validate_spec(parse_yaml(version_4.manifest.spec_text(), "spec"), "spec")
     assert make_search(spec, version_4).is_exhausted(), "its trials are known by their ids"
     for name in TABLES:
         plain = pq.read_table(Path(version_4.storage.uri) / name, schema=TABLES[name])

@@ -14,8 +14,7 @@ from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, merged
 from orchestrator.ledger.schema import TABLES
 from orchestrator.ledger.table_files import TableFiles
 from orchestrator.query import query
-from orchestrator.storage import LocalStorage
-from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage import LocalStorage, ObjectStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import (
     PROPOSAL,
@@ -213,7 +212,7 @@ def test_a_merge_that_dies_anywhere_leaves_every_row_once(ledger, monkeypatch, d
             super().publish(path, content)
 
     with pytest.raises(Killed):
-        Ledger(storage=Dying(Path(ledger.storage.uri)), sweep="tiny").merge()
+        DriverWriter(Ledger(storage=Dying(Path(ledger.storage.uri)), sweep="tiny")).merge()
     for name in TABLES:
         assert rows(ledger, name) == before[name]
         counted = query([ledger], f"select count(*) n from {name}").to_pylist()

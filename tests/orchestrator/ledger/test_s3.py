@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.ledger import Ledger, merged
+from orchestrator.ledger import DriverWriter, Ledger, merged
 from orchestrator.ledger.schema import TABLES
 from orchestrator.ledger.table_files import TableFiles
 from orchestrator.storage import LocalStorage, open_storage
@@ -104,7 +104,7 @@ def test_other_tools_read_the_same_rows(here, there, bucket, monkeypatch, read):
 
 def test_merged_copies_are_found_and_read_there(there, here, monkeypatch):
     expected = {name: sorted(map(str, here.table(name).to_pylist())) for name in TABLES}
-    there.merge()
+    DriverWriter(there).merge()
     monkeypatch.setattr(TableFiles, "open", lambda *_, **__: pytest.fail("a trial's own file was read"))
     for name in TABLES:
         assert merged.find(there.storage, name, there.storage.files(name, ".parquet")) is not None

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StorageError, SweepError
-from orchestrator.storage import LocalStorage, open_storage
-from orchestrator.storage.protocol import ObjectStorage
+from orchestrator.storage import LocalStorage, ObjectStorage, open_storage
 from tests.limits import HANG_S
 
 
