@@ -4,8 +4,8 @@ That study differs from the search's in three ways. Every observation has a valu
 branches it did not take standing at their middle (imputation, as in Hutter et al. 2011, "Sequential model-based
 optimization for general algorithm configuration"): Optuna's process sees only what all observations share, so that a
 learning rate under a choice of optimizer would be drawn at random. What collapsed or diverged is no worse than the
-worst that did not: an infinite or exploded value would flatten all others. And it holds few observations, since the time of a
-proposal grows with their cube.
+worst that did not: an infinite or exploded value would flatten all others. And it holds few observations, since the
+time of a proposal grows with their cube.
 """
 
 import random
