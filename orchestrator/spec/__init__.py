@@ -1,4 +1,4 @@
-"""What a sweep is: from YAML to a validated spec, its checks, and what differs between two of them."""
+"""What a sweep is: from YAML to a validated spec, its checks, and the differences between two specs."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What of a ledger the present spec admits: after ``resume --force`` a sweep holds rows of an earlier one too."""
+"""Which rows of a ledger belong to the present spec: after ``resume --force`` there are rows of an earlier one too."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,7 +8,8 @@ from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def of_present_spec(ledger: Ledger, spec: SweepSpec, rows: pa.Table) -> pa.Table:
-    """Leave out rows of forget sets that the spec does not name, with a remark; of evaluations, see ``on_axis`` too."""
+    """Return the rows of forget sets that the spec names, and of evaluations those ``on_axis``. What is left out is
+    remarked on."""
     if "step" in rows.column_names:
         rows = on_axis(spec, rows)
     admitted = pc.is_in(rows["forget_set"], pa.array(list(spec.data.forget_sets)))
@@ -20,9 +21,9 @@ def of_present_spec(ledger: Ledger, spec: SweepSpec, rows: pa.Table) -> pa.Table
 
 
 def on_axis(spec: SweepSpec, evaluations: pa.Table) -> pa.Table:
-    """Leave out the base model's rows, of step 0, where 0 is no step of the axis.
+    """Return the evaluations without the base model's rows, at step 0, unless 0 is a step of the axis.
 
-    Every trial has such a row, so that what was before unlearning stands beside what came after. It is no result of the
-    trial: no frontier, price, importance or count may rest on it.
+    Every trial has such a row, so that what was before unlearning stands beside what came after. It is not a result of
+    the trial: no frontier, price, importance or count may use it.
     """
     return evaluations if 0 in spec.steps else evaluations.filter(pc.greater(evaluations["step"], 0))

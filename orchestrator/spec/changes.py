@@ -1,8 +1,8 @@
-"""What differs between a sweep as it was started and as it would go on, and whether it may.
+"""The differences between a sweep as it was started and as it would go on, and whether they are allowed.
 
-Four kinds of difference: those that change no number (how many trials at once, how often to checkpoint), those that
-add to the sweep (more trials, a longer step axis, more seeds), those after which old and new rows are not of one
-kind (another space, model, data or identity version), and other code, after which they may not be.
+There are four kinds: those that change no number (how many trials at once, how often to checkpoint), those that add to
+the sweep (more trials, a longer step axis, more seeds), those after which old and new rows cannot be compared (another
+space, model, data or identity version), and other code, after which most often they can.
 """
 
 import warnings
@@ -15,22 +15,22 @@ from orchestrator.spec.search_config import duration_s
 from orchestrator.spec.sweep_spec import SweepSpec
 
 _FREE = ("description", "checkpoint.", "resources.", "search.budget.", "stop.")
-"""Settings that change no number, ..."""
+"""Sections and settings that change no number ..."""
 _NOT_FREE = (
     "resources.threads_per_trial", "resources.workers_per_trial", "resources.parallelism",
     "stop.max_heldout_nll_increase",
 )  # fmt: skip
-"""... but these, which change how numbers are rounded, or what counts as collapsed."""
+"""... except these, which change how numbers are rounded, or what counts as collapsed."""
 _SAME_NUMBERS = ("identity_version", "data_hash", "models.", "tokens_hash")
-"""What ``sweep.json`` says of the data and the models that the rows follow from."""
+"""Keys of ``sweep.json`` for the data and the models that the rows follow from."""
 _MEANINGS = {"tokens_hash": " (the same data gives other tokens: another tokenizer, chat template or date)"}
-"""Of what ``sweep.json`` says and no setting does."""
+"""Explanations of keys of ``sweep.json`` that no setting has."""
 _MISSING = "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """The differences, one line each: where, what it was, what it would be."""
+    """The differences between two specs, one line each: where, what it was, what it is now."""
 
     free: tuple[str, ...]
     additions: tuple[str, ...]
@@ -42,7 +42,7 @@ class Changes:
         return bool(self.free or self.additions or self.breaking or self.code)
 
     def require_allowed(self, where: str, *, force: bool) -> None:
-        """Refuse to mix rows of two kinds, unless that is what is wanted, and warn of other code.
+        """Refuse to mix rows that cannot be compared, unless forced, and warn of other code.
 
         Raises:
             SweepError: with every breaking difference.
@@ -61,7 +61,8 @@ class Changes:
 
 
 def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], present: Mapping[str, Any]) -> Changes:
-    """Compare two specs, and what ``sweep.json`` recorded of data, models and code with what they are at present."""
+    """Return the differences between two specs, and between the data, models and code in ``sweep.json`` and the
+    present."""
     free, additions, breaking = [], [], []
     same = {
         name
@@ -100,14 +101,14 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tupl
 
 
 def _content_of(path: str) -> str | None:
-    """Return what ``sweep.json`` says of the content of a place: a file may move, and its path be spelled otherwise."""
+    """Return the key of ``sweep.json`` that identifies the content at a path, which may be moved or respelled."""
     if path == "model.pretrained":
         return "models"
     return "data_hash" if path.startswith("data.") and path.endswith("ource.path") else None
 
 
 def _adds(path: str, old: Any, new: Any) -> bool:
-    """Tell whether the new value only adds to the old: more trials, a larger budget, a list that goes on; None is no
+    """Return whether the new value only adds to the old: more trials, a larger budget, a longer list. None is no
     limit."""
     if path == "search.trials" or path.startswith("search.budget."):
         return old is not None and (new is None or _amount(new) > _amount(old))
@@ -119,7 +120,7 @@ def _amount(limit: float | str) -> float:
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Name every value by its path; lists are values."""
+    """Return every value by its path; lists are values."""
     found: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The date that a sweep's chat template is told: fixed when the sweep is made, and kept in its ledger."""
+"""The date that a sweep's chat template is given: fixed when the sweep is made, and kept in its ledger."""
 
 from collections.abc import Callable
 from datetime import date, datetime
@@ -14,10 +14,9 @@ _load_tokenizer: Callable[[Any], Any] = Deferred("trainables.encoding", "load_to
 
 
 def keep_chat_date(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
-    """Return the spec with the date that the sweep which is there already keeps, if it keeps one and the spec gives
-    none.
+    """Return the spec with the date that an existing sweep keeps, if there is one and the spec gives none.
 
-    A sweep that was made before its date was kept has none: see ``day_of_creation``.
+    A sweep of a version that kept no date has none: see ``day_of_creation``.
 
     Raises:
         SweepError: the stored spec cannot be read.
@@ -28,8 +27,9 @@ def keep_chat_date(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
 
 
 def fix_chat_date(spec: SweepSpec, *, today: Callable[[], date] = date.today) -> SweepSpec:
-    """Return the spec of a new sweep with the date that its chat template is told: the spec's, or today. A template
-    that writes no date gets none.
+    """Return the spec of a new sweep with the date that its chat template is given: the spec's, or today.
+
+    A template that writes no date gets none.
 
     Raises:
         UnlearningError: the tokenizer cannot be loaded.
@@ -44,16 +44,17 @@ def _is_open(spec: SweepSpec) -> bool:
 
 
 def dated(spec: SweepSpec, chat_date: date | None) -> SweepSpec:
-    """Return the spec with a date for its chat template, unless it gives one."""
+    """Return the spec with this date for its chat template, unless the spec gives one."""
     if chat_date is None or spec.model.chat_date is not None:
         return spec
     return spec.model_copy(update={"model": spec.model.model_copy(update={"chat_date": chat_date})})
 
 
 def day_of_creation(ledger: Ledger) -> date | None:
-    """Return the day on which a sweep was made, by this machine's calendar; None: there is no sweep, or it is not said.
+    """Return the day on which a sweep was made, by this machine's calendar; None: there is no sweep, or no record of
+    it.
 
-    It is what a chat template is told in a sweep whose spec keeps no date.
+    A chat template is given this date in a sweep whose spec keeps none.
     """
     started = ledger.manifest.read().get("started_at") if ledger.manifest.spec_text() is not None else None
     return datetime.fromisoformat(started).astimezone().date() if isinstance(started, str) else None

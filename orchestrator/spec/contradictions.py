@@ -1,4 +1,4 @@
-"""Settings of a spec that say two things of one: refused where a spec is given, not in sweeps that exist already."""
+"""Settings that contradict each other: refused in a spec that is given, not in a sweep that exists already."""
 
 from orchestrator.errors import SweepError
 from search_spaces import Space, repeated_settings
@@ -7,11 +7,11 @@ from trainables.paths import is_path
 
 
 def require_no_contradiction(model: ModelConfig, space: Space, where: str) -> None:
-    """Refuse a setting that is given twice, or beside one that makes it mean nothing.
+    """Refuse a setting that is given twice, or that another one makes meaningless.
 
     Args:
         model: of the spec.
-        space: its search space, parsed.
+        space: the search space, parsed.
         where: what the spec was read from.
 
     Raises:

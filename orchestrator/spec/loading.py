@@ -1,4 +1,4 @@
-"""Specs in and out: read from YAML or from a ledger, overridden, validated, written as YAML."""
+"""Reads specs from YAML files and ledgers, applies ``--set`` overrides, and writes specs as YAML."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +23,14 @@ _NO_SECRETS = "a spec is kept with its sweep: give the secret by the environment
 def load_spec(
     source: str | Path | None = None, *, overrides: tuple[str, ...] = (), name: str | None = None
 ) -> SweepSpec:
-    """Read a spec from a YAML file, or a shipped one by name; none is the embedded demo.
+    """Return the spec of a YAML file, or a shipped spec.
 
-    Relative paths in it, and in the overrides, are of the current folder; they come back absolute.
+    Relative paths in the spec and in the overrides start from the current folder, and come back absolute.
 
     Args:
-        source: a path, or the name of a shipped spec.
-        overrides: ``key.path=value`` each, the value in YAML.
-        name: a sweep name in place of the spec's own.
+        source: path of the file, or name of a shipped spec; None: the demo.
+        overrides: each is ``key.path=value``, the value in YAML.
+        name: replaces the spec's own name of the sweep.
 
     Raises:
         SweepError: the file, its YAML, a key or a value is wrong.
@@ -48,7 +48,7 @@ def load_spec(
 
 
 def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
-    """Change settings of a spec, each ``key.path=value``. Relative paths are of the current folder.
+    """Return a spec with settings changed, each ``key.path=value``. Relative paths start from the current folder.
 
     Raises:
         SweepError: a key or a value is wrong.
@@ -62,10 +62,10 @@ def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
 
 
 def validate_spec(data: object, where: str) -> SweepSpec:
-    """Validate plain data as a spec.
+    """Return the spec that plain data describes.
 
     Raises:
-        SweepError: listing every problem, each with its place.
+        SweepError: with every problem and its place.
     """
     try:
         return SweepSpec.model_validate(data)
@@ -75,23 +75,23 @@ def validate_spec(data: object, where: str) -> SweepSpec:
 
 
 def stored_spec(ledger: Ledger) -> SweepSpec:
-    """Read a sweep's resolved spec back."""
+    """Return the resolved spec of a sweep, read from its ledger."""
     where = f"{ledger.storage.uri}/{SPEC}"
     data = parse_yaml(ledger.manifest.spec_text() or "", where)
     if isinstance(data, dict) and isinstance(data.get("search"), dict):
-        data["search"].setdefault("across", "each")  # all that there was before the key
+        data["search"].setdefault("across", "each")  # how sweeps were searched before there was the key
     return validate_spec(data, where)
 
 
 def dump_spec(spec: SweepSpec, *, every_default: bool = True) -> str:
-    """Write the resolved spec as YAML that ``load_spec`` reads back equal.
+    """Return the spec as YAML, which ``load_spec`` reads back equal.
 
     Args:
-        spec: what is written.
-        every_default: or only what was given: a default that takes what there is stays open to do so elsewhere.
+        spec: the spec.
+        every_default: whether defaults are written too. If not, those that follow the data stay open.
     """
     data = spec.model_dump(mode="json", exclude_unset=not every_default)
-    data["search"]["across"] = spec.search.across  # of a stored spec that lacks it, it is another than of a new one
+    data["search"]["across"] = spec.search.across  # its default in a stored spec differs from that in a new one
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 

@@ -1,4 +1,4 @@
-"""What a spec says of resources: what one trial takes, how many run at once, and how long a run waits."""
+"""The section ``resources`` of a spec: what one trial takes, how many run at once, and how long a run waits."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,33 +11,35 @@ class ResourcesConfig(Config):
     """What one trial takes, and how many run at once."""
 
     concurrent_trials: PositiveInt | Literal["auto"] | None = None
-    """None: as many as the cluster's CPUs and GPUs hold. ``auto``: as many as its memory holds too: one trial's peak
-    is measured first, and with GPUs (``gpus_per_trial: 1``) sets the share of a GPU that each takes."""
+    """How many trials run at once. None: as many as the cluster's CPUs and GPUs hold. ``auto``: as many as its memory
+    holds, too: one trial's peak is measured first, which with GPUs (``gpus_per_trial: 1``) sets the share of a GPU that
+    each takes."""
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
-    """Of the whole trial, however many workers it runs on."""
+    """CPUs of the whole trial, however many workers it runs on."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0
-    """Of the whole trial. A fraction (0.25) lets trials share a GPU; of several workers each needs its own."""
+    """GPUs of the whole trial. A fraction (0.25) lets trials share a GPU; each of several workers needs its own."""
     memory_gib_per_trial: Annotated[float, Field(ge=0)] = 0
-    """RAM of the whole trial that Ray sets aside on its machine; 0: it is not counted, unless ``concurrent_trials:
-    auto`` has measured it."""
+    """RAM that Ray reserves for the whole trial on its machine; 0: none, unless ``concurrent_trials: auto`` has
+    measured it."""
     workers_per_trial: PositiveInt = 1
-    """Processes that run one trial together (data parallel): one resident actor, or N workers under Ray Train."""
+    """Processes that run one trial together, each on a part of every batch: one reused actor, or N workers under Ray
+    Train."""
     parallelism: Parallelism = "ddp"
     """How several workers share a trial: ``ddp`` keeps a whole model on each; ``fsdp`` cuts it into shards, for models
-    whose ascent does not fit one GPU. The numbers are the same, to rounding. Base and reference models are trained on
-    one worker each: one that does not fit there must come trained (``preparation.epochs: 0``)."""
+    whose ascent does not fit one GPU. The numbers are the same, up to rounding. Base and reference models are trained
+    on one worker each: a model that does not fit there must be given trained (``preparation.epochs: 0``)."""
     threads_per_trial: PositiveInt = 1
-    """Intra-op threads of PyTorch in each of its workers, pinned: another number gives other roundings."""
+    """Intra-op threads of PyTorch in each worker. The number is pinned, since another one rounds differently."""
     max_failures: Annotated[int, Field(ge=0)] = 2
-    """How often a trial whose worker died goes on from its checkpoint; once more, and it has ``failed``."""
+    """How often a trial whose worker died is retried from its checkpoint; after one more death it has ``failed``."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 60.0
-    """How long a stopped run waits for its trials to save where they are. Spot machines are taken 30 to 120 s after
-    they are told."""
+    """How long a stopped run waits for its trials to save their state. Spot machines are taken away 30 to 120 s after
+    the warning."""
     silence_limit_s: Annotated[float, Field(gt=0)] = 3600.0
-    """How long all running trials together may give no sign of life (an evaluation, a checkpoint, some seconds of
-    ascent) before the run stops and says so."""
+    """How long all running trials together may show no sign of life (an evaluation, a checkpoint, some seconds of
+    ascent) before the run stops with an error."""
     training_limit_s: Annotated[float, Field(gt=0)] = 7 * 86_400.0
-    """How long the run waits for a base or reference model to be trained, and for the baselines to be measured."""
+    """How long the run waits for a base or reference model to be trained, or for the baselines to be measured."""
 
     @model_validator(mode="after")
     def _workers_have_gpus_of_their_own(self) -> Self:
@@ -64,20 +66,20 @@ class ResourcesConfig(Config):
 
     @property
     def concurrent_limit(self) -> int | None:
-        """How many trials at once were asked for; None: as many as fit."""
+        """How many trials may run at once; None: as many as fit."""
         return None if self.concurrent_trials == "auto" else self.concurrent_trials
 
     @property
     def tune_resources(self) -> dict[str, float]:
-        """What Tune's own actor of a trial takes: all of it; or, where workers of Ray Train take it, nothing.
+        """What Tune's own actor of a trial takes: everything, or nothing if workers of Ray Train take it.
 
-        Tune wants something: one byte.
+        Tune does not accept nothing, so it is one byte.
         """
         return self.worker_resources if self.workers_per_trial == 1 else {"memory": 1}
 
     @property
     def worker_resources(self) -> dict[str, float]:
-        """What one worker of a trial takes, by Ray's names; a trial takes ``workers_per_trial`` times this."""
+        """What one worker of a trial takes, by Ray's names. A trial takes ``workers_per_trial`` times this."""
         whole: dict[str, float] = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial}
         if self.memory_gib_per_trial:
             whole["memory"] = self.memory_gib_per_trial * 2**30  # bytes

@@ -1,4 +1,4 @@
-"""Whether a search can be made of what a spec says, before anything runs."""
+"""Checks of a spec's search, before anything runs."""
 
 from orchestrator.spec.search_config import BudgetConfig, SearchConfig
 from search_spaces import Choice, Space, all_dimensions
@@ -10,13 +10,13 @@ def check_search(search: SearchConfig, space: Space, *, points: int | None, hori
     """Check sampler, number of trials, objective and constraints against each other.
 
     Args:
-        search: what the spec says.
-        space: its space, parsed.
-        points: how many the space lists, for a sampler that lists them.
+        search: of the spec.
+        space: the search space, parsed.
+        points: how many trials a sampler that lists the space has; None for other samplers.
         horizon: of the schedules that may come up.
 
     Raises:
-        ValueError: with the place, and what to do.
+        ValueError: with the setting's path, and what to do.
     """
     if points is not None:
         _check_listing(search, points)
@@ -75,10 +75,10 @@ def _check_cmaes(search: SearchConfig, space: Space, horizon: Horizon) -> None:
 
 
 def check_budget(budget: BudgetConfig, *, strata: int, last_step: int, gpus_per_trial: float) -> None:
-    """Check that a budget is of something that trials use, and lets each stratum run one.
+    """Check that trials use what a budget limits, and that each stratum can run one.
 
     Raises:
-        ValueError: with the place, and what to do.
+        ValueError: with the setting's path, and what to do.
     """
     if budget.max_steps_total is not None and budget.max_steps_total < strata * last_step:
         raise ValueError(
@@ -93,15 +93,15 @@ def check_budget(budget: BudgetConfig, *, strata: int, last_step: int, gpus_per_
 
 
 def check_halving(halving: HalvingConfig, *, steps: tuple[int, ...], horizon: Horizon) -> None:
-    """Check that rungs are where trials are evaluated and can still end early.
+    """Check that trials are evaluated at the rungs, and can still end early there.
 
     Raises:
-        ValueError: with the place, and what to do.
+        ValueError: with the setting's path, and what to do.
     """
     wrong = [rung for rung in halving.rungs if rung not in steps[:-1]]
     if wrong:
         raise ValueError(
-            f"stop.halving.rungs: {wrong} are no points of the step axis before its last; steps are {list(steps)}"
+            f"stop.halving.rungs: {wrong} are not on the step axis before its end; steps are {list(steps)}"
         )
     if horizon is not Horizon.FREE:
         raise ValueError(

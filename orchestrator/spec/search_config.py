@@ -1,4 +1,4 @@
-"""What a spec says of its search: who proposes, what is minimised within which bounds, and what it may cost."""
+"""The section ``search`` of a spec: who proposes, what is minimised within which bounds, and what it may cost."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -17,10 +17,10 @@ _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def duration_s(text: str) -> float:
-    """Read a duration such as ``90m``, ``2h``, ``1h30m`` or ``1.5d``; give its seconds.
+    """Return the seconds of a duration such as ``90m``, ``2h``, ``1h30m`` or ``1.5d``.
 
     Raises:
-        ValueError: it is none, or is not positive.
+        ValueError: the text is no duration, or not a positive one.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
     seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
@@ -38,43 +38,44 @@ Duration = Annotated[str, AfterValidator(_is_duration)]
 
 
 class ConstraintsConfig(Config):
-    """What a search takes for good enough to learn from as feasible: an evaluation beyond a bound is infeasible.
+    """Bounds of a search: an evaluation beyond one of them is infeasible.
 
-    They steer proposals alone: trials run on and every row is kept. Samplers are told by how much a bound is missed, in
-    its own unit, so that they can find their way back. ``tpe``, ``nsga2``, ``nsga3``, ``gp`` and ``cmaes`` learn from
-    it; ``grid``, ``brute_force``, ``random`` and ``qmc`` learn from nothing. A collapsed or diverged evaluation is
-    infeasible anyhow.
+    Bounds only steer proposals: trials run on and every row is kept. Samplers are told by how much a bound is missed,
+    in its own unit, so that they can find their way back. ``tpe``, ``nsga2``, ``nsga3``, ``gp`` and ``cmaes`` learn
+    from it; ``grid``, ``brute_force``, ``random`` and ``qmc`` learn from nothing. A collapsed or diverged evaluation is
+    always infeasible.
     """
 
     performance_at_most: float | None = None
     """Held-out NLL, nats per token."""
     performance_increase_at_most: Annotated[float, Field(ge=0)] | None = None
-    """The same above the base model's, nats per token."""
+    """Held-out NLL above the base model's, nats per token."""
     exposure_at_most: Annotated[float, Field(ge=0)] | None = None
     """``unlearning_quality``, bits."""
 
 
 class BudgetConfig(Config):
-    """What the trials of the whole sweep may cost, over all its sessions; its strata have equal shares of steps and
-    GPU-hours. Where it is spent nothing new is proposed, and the run ends well; raised, ``resume`` goes on.
+    """What the trials of the whole sweep may cost, over all its sessions. Strata have equal shares of steps and
+    GPU-hours.
 
-    Trials that were proposed go to their end, also to that of a step axis that has grown; only ``max_wall`` stops them,
-    in good order. Base and reference models are not counted, but by ``max_wall``.
+    Once it is spent nothing new is proposed, and the run ends normally; after it is raised, ``resume`` goes on. Trials
+    that were proposed go to their end, even that of a step axis that has grown; only ``max_wall`` stops them, with
+    their state saved. Base and reference models count for ``max_wall`` alone.
     """
 
     max_steps_total: PositiveInt | None = None
-    """Ascent steps. A trial is proposed only if its whole axis still fits, so it is never exceeded by proposals; steps
-    that an early end saved are spent on others. Steps after a trial's last evaluation are not counted."""
+    """Ascent steps. A trial is proposed only if its whole axis still fits, so proposals never exceed the budget; steps
+    saved by an early end are spent on other trials. Steps after a trial's last evaluation are not counted."""
     max_gpu_hours: Annotated[float, Field(gt=0)] | None = None
     """Hours of trials times ``resources.gpus_per_trial``; under ``concurrent_trials: auto``, times the share of a GPU
-    that was measured last. What trials that run will take is foreseen by the mean of those that ended; the last ones
-    may exceed it."""
+    that was measured last. Running trials are expected to take the mean of those that ended; the last ones may
+    exceed the budget."""
     max_wall: Duration | None = None
-    """A duration with units (``90m``, ``2h``, ``1h30m``) for which somebody drives the sweep, preparation included."""
+    """How long the sweep may be driven, preparation included: a duration with units (``90m``, ``2h``, ``1h30m``)."""
 
     @property
     def max_wall_s(self) -> float | None:
-        """The same in seconds."""
+        """``max_wall`` in seconds."""
         return None if self.max_wall is None else duration_s(self.max_wall)
 
     def __bool__(self) -> bool:
@@ -84,21 +85,21 @@ class BudgetConfig(Config):
 class SearchConfig(Config):
     """What varies within a stratum, and who proposes it.
 
-    ``grid``, ``brute_force``, ``random`` and ``qmc`` do not look at results: a longer search repeats a shorter one and
-    goes on, and many trials at once propose what one at a time would. The others learn from what the study was told by
-    then, so that many at once may propose otherwise.
+    ``grid``, ``brute_force``, ``random`` and ``qmc`` do not look at results: a longer search begins as a shorter one,
+    and with many trials at once the proposals are those of one at a time. The others learn from what the study was told
+    so far, so with many trials at once they may propose differently.
     """
 
     sampler: Sampler = "tpe"
-    """Who proposes. Where a choice opens settings of its own, each but ``cmaes`` is right for these too.
+    """Who proposes. All but ``cmaes`` handle choices that have settings of their own.
 
     - ``grid``: every combination of listed values; few dimensions, tables for a paper.
     - ``brute_force``: the same points in a seeded random order, so that ``trials`` or a budget may cut it short
-      anywhere and what was run covers the space evenly. Where each step value is a trial of its own, the shorter
+      anywhere and what was run covers the space evenly. Where each step value is a trial of its own, shorter ones
       come first.
     - ``random``: independent draws; the baseline (Bergstra & Bengio 2012).
     - ``qmc``: a scrambled Sobol sequence; covers every range evenly with few trials (Owen 1998).
-    - ``tpe``: models good and other settings apart; cheap, many dimensions and choices; groups of settings that exist
+    - ``tpe``: models good settings and others apart; cheap, many dimensions and choices; groups of settings that exist
       together are modelled together (Bergstra et al. 2011; Watanabe 2023, arXiv 2304.11127).
     - ``nsga2``: evolves a population towards the whole frontier; hundreds of observations (Deb et al. 2002).
     - ``nsga3``: the same, kept apart by reference directions instead of crowding, so that the ends and gaps of a long
@@ -114,23 +115,23 @@ class SearchConfig(Config):
     across: Literal["seeds", "each"] = "seeds"
     """What one study searches. ``seeds``: a forget set; every proposal runs on every seed, and the study is told the
     mean of the seeds at each step that all of them reach. ``each``: a stratum; every seed draws points of its own, and
-    no setting need be there for two seeds. Sweeps of before there was this key go on with ``each``."""
+    two seeds may have no setting in common. Sweeps older than this key go on with ``each``."""
     minimize: Literal["both", "unlearning_quality", "performance"] = "both"
-    """What proposals are to be good at: the whole frontier, or one of its objectives within ``constraints`` on the
-    other. ``cmaes`` takes exactly one, ``nsga3`` both, the others either."""
+    """What proposals minimise: both objectives (the whole frontier), or one of them within ``constraints`` on the
+    other. ``cmaes`` takes one, ``nsga3`` takes both, the others take either."""
     constraints: ConstraintsConfig = ConstraintsConfig()
     """Bounds beyond which the samplers take an evaluation for infeasible."""
     trials: PositiveInt | None = None
-    """Trials of each stratum; ``grid`` and ``brute_force`` may leave it out and run whole, the others if there is a
-    ``budget``: then until it is spent, or nothing new is found any more."""
+    """Trials of each stratum. Without it ``grid`` and ``brute_force`` run every point; the others need a ``budget``,
+    and run until it is spent or nothing new is found."""
     budget: BudgetConfig = BudgetConfig()
     """What the trials of the whole sweep may cost, beside or instead of ``trials``."""
     startup_trials: PositiveInt = 4
-    """Random trials before TPE or GP starts to model (a trial gives one observation a step, so few are enough)."""
+    """Random trials before TPE or GP starts to model. Few are enough, as each step of a trial is an observation."""
     population_size: Annotated[int, Field(ge=2)] = 20
     """Observations in a generation of NSGA-II or NSGA-III."""
     extent: Literal["axis", "sampled"] = "axis"
-    """``axis``: every trial walks the whole step axis; ``sampled``: the sampler says how far along it to go."""
+    """``axis``: every trial walks the whole step axis; ``sampled``: the sampler proposes how far to go."""
     seed: int = 0
     """Seed of the sampler."""
     space: dict[str, Any]
@@ -145,7 +146,7 @@ class SearchConfig(Config):
 
 
 def _with_numbers(value: Any) -> Any:
-    """Replace texts that are numbers by these, at any depth: YAML reads 1e-5 as a text, and 1.0e-5 as a number."""
+    """Return the value with texts that are numbers replaced by these, at any depth: YAML reads 1e-5 as text."""
     if isinstance(value, dict):
         return {_with_numbers(key): _with_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

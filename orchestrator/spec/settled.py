@@ -1,6 +1,6 @@
-"""Defaults that follow the data: what a spec leaves open takes what there is, and says so.
+"""Defaults that follow the data: what a spec leaves open is set to what the data has, with a note.
 
-A number that the user gave is kept, and refused elsewhere where there is less. The spec that is stored with a sweep
+A number that the user gave is kept; elsewhere it is refused if the data has less. The spec that is stored with a sweep
 holds the settled numbers.
 """
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from trainables.encoding import EncodedSet
 
 UNBOUNDED_TOKENS = 2**31 - 1
-"""Longest example while nobody has said how long one may be, and how long they are is not known yet."""
+"""Length of the longest example while the user has set no limit and the lengths are not known yet."""
 
 
 def settled_sizes(spec: SweepSpec, there: int) -> tuple[SweepSpec, list[str]]:
-    """Return the spec with as many retained examples measured as there are, and what there is to say of it."""
+    """Return the spec with no more retained examples to measure than there are, and notes on what was changed."""
     default = spec.data.retain_evaluation
     if not _is_open(spec.data, "retain_evaluation") or default <= there:
         return spec, []
@@ -30,12 +30,12 @@ def settled_sizes(spec: SweepSpec, there: int) -> tuple[SweepSpec, list[str]]:
 
 
 def unbounded(spec: SweepSpec) -> SweepSpec:
-    """Return the spec without a bound of the length of examples, unless the user has given one."""
+    """Return the spec without a limit on the length of examples, unless the user has set one."""
     return _with_data(spec, max_tokens=UNBOUNDED_TOKENS) if _is_open(spec.data, "max_tokens") else spec
 
 
 def settled_lengths(spec: SweepSpec, encoded: Mapping[str, "EncodedSet"]) -> tuple[SweepSpec, list[str]]:
-    """Return the spec with room for the longest example, and what there is to say of it."""
+    """Return the spec with room for the longest example, and notes on what was changed."""
     lengths = {where: int(np.diff(own.offsets).max()) for where, own in encoded.items() if len(own)}
     default = spec.data.max_tokens
     if not _is_open(spec.data, "max_tokens") or not lengths or max(lengths.values()) <= default:

@@ -1,7 +1,7 @@
-"""Paths of a spec, made absolute once, when it is read.
+"""Makes the paths of a spec absolute, once, when the spec is read.
 
-Trials run in folders of their own and a sweep is resumed from anywhere, so a relative path means something only where
-the spec is read.
+Trials run in folders of their own and a sweep is resumed from anywhere, so a relative path is meaningful only where the
+spec is read.
 """
 
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ C = TypeVar("C", bound=Config)
 
 
 def with_absolute_paths(config: C) -> C:
-    """Return a configuration with every path in it absolute, at any depth. Hub ids and URIs stay as they are."""
+    """Return a configuration with every path in it absolute, at any depth. Hub ids and URIs are kept."""
     if isinstance(config, SourceConfig):
         return _updated(config, path=config.path and absolute(config.path))
     if isinstance(config, ModelConfig) and config.pretrained is not None and is_path(config.pretrained):

@@ -26,7 +26,7 @@ from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
-"""Combinations of choices in a space, and points of a space that is listed: more are counted and refused."""
+"""Limits: combinations of choices in a space, and points of a space that is listed. A larger space is refused."""
 
 
 class SweepSpec(Config):
@@ -45,7 +45,7 @@ class SweepSpec(Config):
     steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     """The step axis: where a trajectory is evaluated."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
-    """Seeds of batch order and dropout; each is a stratum of its own."""
+    """Seeds of batch order and dropout; each is a stratum of its own with each forget set."""
     search: SearchConfig
     """What varies, and who proposes it."""
     stop: StopConfig = StopConfig()
@@ -58,7 +58,10 @@ class SweepSpec(Config):
     """What a trial takes of the machines."""
 
     def trusting_remote_code(self, trust: bool) -> Self:
-        """Give this spec with leave, or without, to run Python code that comes with the model: no part of the spec."""
+        """Return this spec with or without permission to run Python code that comes with the model.
+
+        The permission is not part of the spec.
+        """
         return self.model_copy(update={"model": self.model.trusting_remote_code(trust)})
 
     @field_validator("steps")
@@ -132,7 +135,7 @@ class SweepSpec(Config):
         return self
 
     def require_forget_sets(self, forget_set: str | None) -> list[str]:
-        """List all forget sets, or the one asked for.
+        """Return the names of all forget sets, or the one asked for.
 
         Raises:
             SweepError: there is no such forget set.
@@ -151,23 +154,24 @@ class SweepSpec(Config):
 
     @property
     def corner_configs(self) -> list[TrialConfig]:
-        """Configurations that span what may come up: every combination of choices, with the ends of all ranges."""
+        """Configurations at the ends of all ranges, and one inside, for every combination of choices."""
         return [trial_config(settings(self.space, corner)) for corner in corners(self.space)]
 
     @property
     def horizon(self) -> Horizon:
-        """Whether the schedules that may come up depend on the total number of steps."""
+        """Whether the schedules that trials may have depend on the total number of steps."""
         kinds = {SCHEDULES[name].horizon for name in self.schedules}
         return kinds.pop() if len(kinds) == 1 else Horizon.MIXED
 
     @property
     def schedules(self) -> frozenset[str]:
-        """Names of the schedules that may come up."""
+        """Names of the learning-rate schedules that trials may have."""
         return frozenset(config.schedule for config in self.corner_configs)
 
     @property
     def listed_trials(self) -> int:
-        """Trials of the whole grid in each stratum; under a fixed horizon, a grid point is a trial a step value."""
+        """Trials of each stratum under a sampler that lists the space: one a point, or with a fixed horizon one a step
+        value of each."""
         horizon = self.horizon
         if horizon is Horizon.MIXED:
             raise ValueError("search.space.schedule: a grid cannot mix schedules that depend on the total with others")

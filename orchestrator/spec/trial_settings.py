@@ -13,13 +13,13 @@ from trainables.objectives import OBJECTIVES, Objective, check_objective
 from trainables.optim import OPTIMIZERS, OptimizerEntry, check_optimizer
 
 _INNER = {"objective": "objective_settings", "optimizer": "optimizer_settings"}
-"""Fields of a ``TrialConfig`` that hold what belongs to its objective and its optimizer."""
+"""Fields of a ``TrialConfig`` that hold the settings of its objective and of its optimizer."""
 _REGISTRIES: dict[str, Mapping[str, Objective | OptimizerEntry]] = {"objective": OBJECTIVES, "optimizer": OPTIMIZERS}
 """Where the settings of each are declared."""
 
 
 def trial_config(values: dict[str, Value]) -> TrialConfig:
-    """Make a trial's configuration from settings by name: its own fields, and those of its objective and optimizer.
+    """Return a trial's configuration, made from settings by name: its own, its objective's and its optimizer's.
 
     Raises:
         ValueError: an unknown setting, objective, optimizer or schedule, or a value that is not allowed.
@@ -37,12 +37,12 @@ def trial_config(values: dict[str, Value]) -> TrialConfig:
 
 
 def _trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
-    """Sort settings by name into the fields of a ``TrialConfig``.
+    """Return settings by name sorted into the fields of a ``TrialConfig``.
 
     A name that objective and optimizer both have is written ``objective_beta1`` or ``optimizer_beta1``.
 
     Raises:
-        ValueError: a setting belongs to neither the trial, its objective nor its optimizer, or to both of the latter.
+        ValueError: neither trial, objective nor optimizer has such a setting, or two have it.
     """
     known = set(TrialConfig.model_fields) - set(_INNER.values())
     fields: dict[str, Any] = {name: value for name, value in values.items() if name in known}
@@ -70,7 +70,8 @@ def _trial_fields(values: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def _owners_elsewhere(name: str) -> str | None:
-    """Return which other objectives or optimizers have a setting, and where it then goes; None: none has it."""
+    """Return a hint on which other objectives or optimizers have a setting, and where to write it; None: none has
+    it."""
     found = {
         owner: sorted(other for other, entry in registry.items() if name in entry.settings.model_fields)
         for owner, registry in _REGISTRIES.items()

@@ -60,8 +60,8 @@ def test_what_is_no_duration_says_what_is(text):
         ({"search": {"budget": {"max_wall": 7200}}}, "search.budget.max_wall: expected a text (found 7200)"),
         ({"search": {"budget": {"max_hours": 2}}}, "unknown key 'max_hours'"),
         ({"search": {"constraints": {"exposure": 2}}}, "did you mean 'exposure_at_most'"),
-        ({"stop": {"halving": {"rungs": [3]}}}, "stop.halving.rungs: [3] are no points of the step axis before"),
-        ({"stop": {"halving": {"rungs": [9]}}}, "stop.halving.rungs: [9] are no points"),
+        ({"stop": {"halving": {"rungs": [3]}}}, "stop.halving.rungs: [3] are not on the step axis before"),
+        ({"stop": {"halving": {"rungs": [9]}}}, "stop.halving.rungs: [9] are not on the step axis"),
         (
             {
                 "steps": [2, 5, 9],

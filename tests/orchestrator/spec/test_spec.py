@@ -11,7 +11,7 @@ from orchestrator.yaml_text import parse_yaml
 from search_spaces import grid, settings, shipped_specs
 from tests.orchestrator.helpers import make_spec, spec_data
 from trainables.objectives import OBJECTIVES, Objective, ObjectiveSettings
-from trainables.optim import OPTIMIZERS
+from trainables.optim import OPTIMIZERS, Horizon
 
 FIXED = {"batch_size": 4, "learning_rate": 1e-3}
 
@@ -494,3 +494,24 @@ def test_a_rate_as_text_is_that_number_wherever_it_is_read(spec_file, rate):
     assert (ranged.space.dimensions["learning_rate"].low, ranged.space.dimensions["learning_rate"].high) == (1e-5, 1e-4)
     listed = make_spec(search={"space": {**FIXED, "learning_rate": [rate, "2"], "objective": "gradient_ascent"}})
     assert listed.search.space["learning_rate"] == [1e-4, 2]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "horizon"),
+    [
+        ("constant", Horizon.FREE),
+        (["constant", "inverse_sqrt"], Horizon.FREE),
+        (["linear", "cosine"], Horizon.FIXED),
+        (["constant", "linear"], Horizon.MIXED),
+    ],
+)
+def test_a_sweeps_horizon_is_that_of_the_schedules_that_its_trials_may_have(schedule, horizon):
+    spec = make_spec(steps=[2, 5], search={"space": {"batch_size": 4, "learning_rate": 1e-3, "schedule": schedule}})
+    assert spec.horizon is horizon
+    if horizon is Horizon.MIXED:
+        with pytest.raises(ValueError, match="a grid cannot mix schedules"):
+            _ = spec.listed_trials
+    else:
+        assert spec.listed_trials == (len(schedule) if isinstance(schedule, list) else 1) * (
+            2 if horizon is Horizon.FIXED else 1
+        )
