@@ -22,13 +22,13 @@ from trainables.models import (
     reaches_the_hub,
 )
 from trainables.places import is_path
-from trainables.preparation import Subject, problems_of
+from trainables.preparation import CheckInputs, find_problems
 
 
-def _subject(inputs: SweepInputs) -> Subject:
+def _subject(inputs: SweepInputs) -> CheckInputs:
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
-    return Subject(
+    return CheckInputs(
         configuration=configuration,
         limits=limits_of_configuration(configuration, spec.model),
         tokenizer=inputs.tokenizer,
@@ -63,11 +63,11 @@ def _examined(inputs: SweepInputs) -> Examined:
     """Run every check on what a sweep would score and train on, on its model and its settings."""
     subject = _subject(inputs)
     return Examined(
-        inputs=inputs, problems=tuple(problems_of(subject)), training_flops=_training_flops(inputs, subject)
+        inputs=inputs, problems=tuple(find_problems(subject)), training_flops=_training_flops(inputs, subject)
     )
 
 
-def _training_flops(inputs: SweepInputs, subject: Subject) -> float | None:
+def _training_flops(inputs: SweepInputs, subject: CheckInputs) -> float | None:
     """Estimate the arithmetic of training all models: 6 operations for each parameter and token (Kaplan et al. 2020,
     arXiv 2001.08361); None: the size of the model is not known."""
     if subject.limits.parameters is None:

@@ -38,11 +38,11 @@ from trainables.preparation import (
     encode_scored,
     evaluation_sets,
     form_of,
+    generation_task,
     prepare_tokenizer,
     tokens_hash,
     train_to_end,
     with_alternates,
-    writing_task,
 )
 from trainables.seeding import derive_seed
 from trainables.trial import Workload
@@ -205,7 +205,7 @@ def train_model(
                 cache,
                 task.key,
                 every_s=spec.checkpoint.every_s,
-                tell=partial(cache.tell_training_state, task.key),
+                report=partial(cache.tell_training_state, task.key),
             )
             model = training.model.cpu()
             cache.store(
@@ -275,13 +275,13 @@ def build_workload(
         )
         del base
         form = form_of(spec.model)
-        writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
+        generation = generation_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
         sets = evaluation_sets(
             encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form, chat_date=spec.model.chat_date),
             models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
-            writing=writing,
+            generation=generation,
         )
         baselines = [
             baseline
@@ -294,7 +294,7 @@ def build_workload(
                 batch_size=spec.evaluation.batch_size,
             )
         ]
-    baselines += _copying(datasets, writing)
+    baselines += _copying(datasets, generation)
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
@@ -356,12 +356,12 @@ def measure_model(
     return found
 
 
-def _copying(datasets: Datasets, writing: GenerationTask | None) -> list[Baseline]:
+def _copying(datasets: Datasets, generation: GenerationTask | None) -> list[Baseline]:
     """Measure what copying its sources would earn an encoder-decoder model: a BLEU below that is none."""
-    if writing is None:
+    if generation is None:
         return []
-    sources = [example.prompt for example in datasets.heldout[: len(writing.references)]]
-    bleu, chrf = bleu_and_chrf(sources, writing.references)
+    sources = [example.prompt for example in datasets.heldout[: len(generation.references)]]
+    bleu, chrf = bleu_and_chrf(sources, generation.references)
     return [
         Baseline(model="copy", forget_set=name, metrics={"bleu": bleu, "chrf": chrf}) for name in datasets.forget_sets
     ]

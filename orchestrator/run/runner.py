@@ -64,7 +64,7 @@ from orchestrator.storage import Storage, masked, open_storage
 from trainables.data import Datasets
 from trainables.deferred import Deferred
 from trainables.errors import UnlearningError
-from trainables.preparation import TOLD_EVERY_S as TRAINING_TOLD_EVERY_S
+from trainables.preparation import REPORTED_EVERY_S as TRAINING_TOLD_EVERY_S
 from trainables.preparation import TrainingState
 from trainables.tune import AscentTrainable
 

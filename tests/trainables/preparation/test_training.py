@@ -17,7 +17,7 @@ from trainables.encoding import encode
 from trainables.errors import UnlearningError
 from trainables.metrics import score_set
 from trainables.models import new_model
-from trainables.preparation import TOLD_EVERY_S, Training, TrainingState, train_to_end
+from trainables.preparation import REPORTED_EVERY_S, Training, TrainingState, train_to_end
 from trainables.preparation.training import train_steps
 
 EXAMPLES = tiny_examples(16)
@@ -121,11 +121,13 @@ def test_checkpoints_come_every_so_many_seconds_and_none_of_the_end(every_s, sav
     assert len(store.calls) == saved
 
 
-@pytest.mark.parametrize(("tick", "told"), [(TOLD_EVERY_S, [1, 2, 3, 4, 5, 6, 7]), (TOLD_EVERY_S / 2, [2, 4, 6])])
+@pytest.mark.parametrize(
+    ("tick", "told"), [(REPORTED_EVERY_S, [1, 2, 3, 4, 5, 6, 7]), (REPORTED_EVERY_S / 2, [2, 4, 6])]
+)
 def test_it_tells_how_far_it_is_but_not_all_the_time(tick, told):
     states = []
     training = new_training()
-    train_to_end(training, MemorySink(), KEY, every_s=1e9, clock=FakeClock(tick=tick), tell=states.append)
+    train_to_end(training, MemorySink(), KEY, every_s=1e9, clock=FakeClock(tick=tick), report=states.append)
     assert [state.step for state in states] == told
     assert {(state.steps, state.epochs) for state in states} == {(8, 4)}
     assert [state.left_s for state in states] == [pytest.approx(tick * (8 - step)) for step in told]

@@ -62,7 +62,7 @@ def evaluations_of(run, steps):
 
 
 def examples_of(run, step):
-    _, examples = run._results.published("trial")
+    _, examples = run._sink.published("trial")
     return deterministic(example for example in examples if example.step == step)
 
 

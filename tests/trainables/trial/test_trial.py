@@ -258,7 +258,7 @@ def test_a_checkpoint_beyond_rows_that_were_lost_is_dropped(workload, evaluated)
     results.checkpoints = dict(full_tensor.checkpoints)
     evaluated.clear()
     run = TrialRun(Engine(workload), TRIAL, results)
-    assert "its checkpoint is of step 6, and step 0 has no rows; it ascends anew" in run.warning
+    assert "its checkpoint is of step 6, and step 0 has no rows; it starts again from the base model" in run.warning
     while run.outcome is None:
         run.advance()
     assert evaluated == [0, 2, 4, 6]
