@@ -72,13 +72,13 @@ def first_line(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     """Write the traceback, without the frames in which Ray wraps every method of an actor."""
-    full_tensor = traceback.TracebackException.from_exception(error)
-    waiting = [full_tensor]
+    described = traceback.TracebackException.from_exception(error)
+    waiting = [described]
     while waiting:
         one = waiting.pop()
         one.stack[:] = [frame for frame in one.stack if _WRAPPING not in Path(frame.filename).as_posix()]
         waiting += [*filter(None, (one.__cause__, one.__context__)), *(one.exceptions or ())]
-    return "".join(full_tensor.format())
+    return "".join(described.format())
 
 
 def _message(error: BaseException, trial: Trial | None) -> str:

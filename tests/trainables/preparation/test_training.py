@@ -78,7 +78,7 @@ def test_a_recipe_that_explodes_says_what_to_lower():
 
 
 def test_cut_off_after_any_step_it_ends_in_the_same_weights():
-    full_tensor = state_of(train())
+    uninterrupted = state_of(train())
     for steps in range(1, 8):
         cut_off = new_training()
         while cut_off.step < steps:
@@ -89,7 +89,7 @@ def test_cut_off_after_any_step_it_ends_in_the_same_weights():
         gone_on.unpack(store.load_checkpoint(KEY))
         assert gone_on.step == steps
         assert train_to_end(gone_on, store, KEY, every_s=1e9) is None
-        assert same_state(state_of(gone_on.model), full_tensor)
+        assert same_state(state_of(gone_on.model), uninterrupted)
 
 
 def test_it_goes_on_from_the_checkpoint_and_not_from_the_start(monkeypatch):
