@@ -22,14 +22,14 @@ from trainables.models import (
     pretrained_files,
 )
 from trainables.paths import is_path
-from trainables.preparation import Subject, problems_of
+from trainables.preparation import CheckInputs, find_problems
 
 
-def _subject(inputs: SweepInputs) -> Subject:
+def _subject(inputs: SweepInputs) -> CheckInputs:
     """Return what the checks of ``trainables.preparation`` need."""
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
-    return Subject(
+    return CheckInputs(
         configuration=configuration,
         limits=limits_of_configuration(configuration, spec.model),
         tokenizer=inputs.tokenizer,
@@ -64,11 +64,11 @@ def _check(inputs: SweepInputs) -> CheckedInputs:
     """Run every check on the sets that a sweep scores and trains on, on its model and its settings."""
     subject = _subject(inputs)
     return CheckedInputs(
-        inputs=inputs, problems=tuple(problems_of(subject)), training_flops=_training_flops(inputs, subject)
+        inputs=inputs, problems=tuple(find_problems(subject)), training_flops=_training_flops(inputs, subject)
     )
 
 
-def _training_flops(inputs: SweepInputs, subject: Subject) -> float | None:
+def _training_flops(inputs: SweepInputs, subject: CheckInputs) -> float | None:
     """Return an estimate of the floating-point operations of training all models; None: the model's size is not known.
 
     It is 6 operations for each parameter and token (Kaplan et al. 2020, arXiv 2001.08361).

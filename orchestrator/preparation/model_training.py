@@ -70,7 +70,7 @@ def train_model(
                 cache,
                 task.key,
                 every_s=spec.checkpoint.every_s,
-                tell=partial(cache.record_training_state, task.key),
+                report=partial(cache.record_training_state, task.key),
             )
             model = training.model.cpu()
             cache.store(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orchestrator.errors import SweepError
 from orchestrator.preparation.inputs import SweepInputs
 from trainables.errors import DataWarning
-from trainables.preparation import Grade, Problem
+from trainables.preparation import Problem, Severity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +50,10 @@ def refuse_or_warn(sweep: str, problems: Sequence[Problem], *, notes: Sequence[s
     Raises:
         SweepError: lists every problem that is refused.
     """
-    refused = {Grade.FAILS} if exists else {Grade.FAILS, Grade.MISLEADS}
-    wrong = [problem for problem in problems if problem.grade in refused]
+    refused = {Severity.FAILS} if exists else {Severity.FAILS, Severity.MISLEADS}
+    wrong = [problem for problem in problems if problem.severity in refused]
     if wrong:
         lines = "\n".join(f"  {problem}" for problem in wrong)
         raise SweepError(f"sweep '{sweep}': data, model and settings do not go together:\n{lines}")
-    for note in (*notes, *(problem for problem in problems if not exists or problem.grade is Grade.MISLEADS)):
+    for note in (*notes, *(problem for problem in problems if not exists or problem.severity is Severity.MISLEADS)):
         warnings.warn(str(note), DataWarning, stacklevel=2)

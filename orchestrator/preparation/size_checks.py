@@ -12,7 +12,7 @@ from trainables.config import ModelConfig
 from trainables.data import Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples
 from trainables.deferred import Deferred
 from trainables.paths import is_path
-from trainables.preparation import Counted, size_problems_of
+from trainables.preparation import SizeCheckInputs, find_size_problems
 
 _is_encoder_decoder: Callable[[ModelConfig], bool] = Deferred("trainables.models", "is_encoder_decoder")
 """It loads Transformers: called only where a check depends on it."""
@@ -45,7 +45,7 @@ def check_sizes(spec: SweepSpec) -> CheckedSizes:
     spec, notes = settled_sizes(spec, sizes.retain)
     require_retained(spec.data.retain_evaluation, sizes.retain)
     counted = counted_of(spec, sizes, generates=lambda: _surely_generates_texts(spec))
-    refuse_or_warn(spec.name, size_problems_of(counted), notes=notes)
+    refuse_or_warn(spec.name, find_size_problems(counted), notes=notes)
     return CheckedSizes(spec=spec, sizes=sizes)
 
 
@@ -60,13 +60,13 @@ def count_sets(spec: SweepSpec) -> Sizes | None:
     return sizes_of(spec.data, encoder_decoder=lambda: _is_encoder_decoder(spec.model))
 
 
-def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) -> Counted:
+def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) -> SizeCheckInputs:
     """Return what the checks of sizes need.
 
     Raises:
         UnlearningError: a forget set has more groups of repetitions than examples.
     """
-    return Counted(
+    return SizeCheckInputs(
         sizes=sizes,
         trials=spec.corner_configs,
         preparation=spec.preparation,

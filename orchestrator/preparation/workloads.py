@@ -24,8 +24,8 @@ from trainables.preparation import (
     encode_all,
     evaluation_sets,
     form_of,
+    generation_task,
     with_alternates,
-    writing_task,
 )
 from trainables.trial import Workload
 
@@ -70,13 +70,13 @@ def build_workload(
         )
         del base
         form = form_of(spec.model)
-        writing = writing_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
+        generation = generation_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
         sets = evaluation_sets(
             encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form, chat_date=spec.model.chat_date),
             models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
-            writing=writing,
+            generation=generation,
         )
         baselines = [
             baseline
@@ -89,7 +89,7 @@ def build_workload(
                 batch_size=spec.evaluation.batch_size,
             )
         ]
-    baselines += _copying(datasets, writing)
+    baselines += _copying(datasets, generation)
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
@@ -152,12 +152,12 @@ def measure_model(
     return found
 
 
-def _copying(datasets: Datasets, writing: GenerationTask | None) -> list[Baseline]:
+def _copying(datasets: Datasets, generation: GenerationTask | None) -> list[Baseline]:
     """Return the scores that an encoder-decoder model would get by copying its sources: a lower BLEU means nothing."""
-    if writing is None:
+    if generation is None:
         return []
-    sources = [example.prompt for example in datasets.heldout[: len(writing.references)]]
-    bleu, chrf = bleu_and_chrf(sources, writing.references)
+    sources = [example.prompt for example in datasets.heldout[: len(generation.references)]]
+    bleu, chrf = bleu_and_chrf(sources, generation.references)
     return [
         Baseline(model="copy", forget_set=name, metrics={"bleu": bleu, "chrf": chrf}) for name in datasets.forget_sets
     ]

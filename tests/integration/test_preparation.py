@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_trains_the_model_anew_with_a_warning(
 ) -> None:
     cache, (base, *_) = ModelCache(LocalStorage(tmp_path)), inputs()[2]
     cache.save_checkpoint(base.key, b"noise")
-    with pytest.warns(LedgerWarning, match=r"model 'base': its checkpoint is damaged .* trains anew"):
+    with pytest.warns(LedgerWarning, match=r"model 'base': its checkpoint is damaged .* trains from the beginning"):
         prepare([base], cache)
     assert model_files(tmp_path, base.key) == model_files(tiny_sweep.parent, base.key)
 

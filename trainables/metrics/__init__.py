@@ -1,4 +1,4 @@
-"""What an evaluation measures: likelihood, exposure, generation. The only place that shifts and masks tokens."""
+"""What an evaluation measures: likelihood, exposure, generation. The only room that shifts and masks tokens."""
 
 import lazy_loader
 

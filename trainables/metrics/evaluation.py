@@ -1,4 +1,7 @@
-"""One evaluation: a model's exposure of a forget set, and its performance, at one step."""
+"""One evaluation: a model's exposure of a forget set, and its performance, at one step.
+
+Shape legend: N forget examples, S reference models. Formulas and sources are in ``exposure`` and ``difficulty``.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,45 +19,48 @@ from trainables.metrics.exposure import (
     relative_exposure,
     relative_exposure_skew_normal,
 )
-from trainables.metrics.generation import GenerationTask, bleu_and_chrf, write
+from trainables.metrics.generation import GenerationTask, bleu_and_chrf, generate
 from trainables.metrics.likelihood import score_set
 from trainables.metrics.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 
 MAX_PERPLEXITY_NLL = 88.0
-"""Perplexity is capped at exp(88): past it, it overflows float32 and says nothing that NLL does not."""
+"""Perplexity is capped at exp(88), in nats per token: more overflows float32 and tells nothing that NLL does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSets:
-    """What one forget set's evaluations score, and what was known of it before unlearning."""
+    """The data that evaluations of one forget set score, and what models knew of it before unlearning."""
 
     forget: EncodedSet
     population: EncodedSet
+    """Never-trained examples of the forget set's own kind, that relative exposure ranks against."""
     heldout: EncodedSet
+    """Never-trained examples, by which performance is measured."""
     retain: EncodedSet
+    """Trained examples that are to be kept."""
     distractors: EncodedSet | None = None
-    """What every model is trained on of the forget set's own kind; None: there are none."""
+    """Examples of the forget set's own kind that every model is trained on; None: there are none."""
     base_logp_N: Array
     """log p of each forget example under the base model, nats."""
     reference_logp_SN: Array
-    """The same under each reference model; S may be 0."""
+    """log p of each forget example under each reference model, nats; S may be 0."""
     max_heldout_nll: float
     """The performance floor, in nats per token: a model above it has collapsed."""
-    writing: GenerationTask | None = None
-    """What an encoder-decoder model writes out of the held-out set."""
+    generation: GenerationTask | None = None
+    """The held-out examples for which an encoder-decoder model generates texts; None: no texts are generated."""
 
     def without_reference(self, index: int) -> "EvaluationSets":
-        """Leave a reference model out of those that exposure is measured against.
+        """Return these sets without one of the reference models that exposure is measured against.
 
-        So a reference model is measured: against the others. A mean that contains the model itself is nearer to it
-        than any other model can come.
+        A reference model is measured against the others: a mean that contains the model itself is nearer to it than any
+        other model can come.
         """
         return replace(self, reference_logp_SN=np.delete(self.reference_logp_SN, index, axis=0))
 
 
 class NonFiniteEvaluationError(ArithmeticError):
-    """A metric is NaN or infinite: the model has diverged, and there is nothing to record."""
+    """A log-likelihood or a mean is NaN or infinite: the model has diverged, and there is nothing to record."""
 
 
 def evaluate(
@@ -67,7 +73,19 @@ def evaluate(
     elapsed_s: float,
     group: WorkerGroup = ALONE,
 ) -> tuple[EvaluationRecord, list[ExampleRecord]]:
-    """Evaluate the model on every set; all workers of a team get the same records.
+    """Evaluate a model on every set.
+
+    Args:
+        model: the model, on its device.
+        sets: the data of one forget set.
+        batch_size: examples of one worker in a forward pass.
+        step: steps that the model was ascended.
+        tokens_seen: forget targets that it was ascended on so far.
+        elapsed_s: seconds spent on the trial so far.
+        group: the workers that share the work; all get the same records.
+
+    Returns:
+        The evaluation, and a record of every forget example in the order of the set.
 
     Raises:
         NonFiniteEvaluationError: a likelihood or a mean is not finite.
@@ -89,9 +107,9 @@ def evaluate(
 
     nll_N, num_targets_N = forget.nll_per_token_N, forget.num_targets_N
     bleu = chrf = None
-    if sets.writing is not None:
-        outputs = write(unwrap_model(model), sets.writing, batch_size=batch_size, group=group)
-        bleu, chrf = bleu_and_chrf(outputs, sets.writing.references)
+    if sets.generation is not None:
+        outputs = generate(unwrap_model(model), sets.generation, batch_size=batch_size, group=group)
+        bleu, chrf = bleu_and_chrf(outputs, sets.generation.references)
     rel_ex_N = relative_exposure(nll_N, population.nll_per_token_N)
     rel_ex_skew_normal_N = relative_exposure_skew_normal(nll_N, population.nll_per_token_N)
     has_references = len(sets.reference_logp_SN) > 0

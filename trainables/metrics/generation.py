@@ -1,4 +1,7 @@
-"""What an encoder-decoder model writes, and how close it comes to what it should have written."""
+"""Texts that an encoder-decoder model generates, and their BLEU and chrF against references.
+
+Shape legend: N examples of a set, B batch, T tokens.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,37 +19,45 @@ from trainables.encoding import EncodedSet, collate
 from trainables.models import has_adapters
 
 _KEPT = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_decoder_ids")
-"""What of a model's own generation configuration its texts are written by: which tokens begin and end them. Beams,
-penalties, lengths, temperatures and forbidden words are habits, by which one model would have many numbers."""
+"""Settings of a model's own generation configuration that are kept: which tokens begin and end a text. Beams,
+penalties, lengths, temperatures and forbidden words are not kept: under others the same model would score otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationTask:
-    """Sources to read, and the texts that should be written."""
+    """Sources for a model to read, and the texts that it should generate."""
 
     encoded: EncodedSet
+    """Sources and target tokens."""
     references: tuple[str, ...]
+    """Target texts, in the order of ``encoded``."""
     tokenizer: Any
+    """The model's tokenizer, with a padding token."""
 
     @property
     def max_new_tokens(self) -> int:
-        """The length of the longest reference, in tokens: what is written ends there at the latest."""
+        """The length of the longest target in tokens; no generated text is longer."""
         return int(self.encoded.num_targets_N.max())
 
 
 def bleu_and_chrf(outputs: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
-    """Corpus BLEU (Papineni et al. 2002) and chrF (Popovic 2015), each 0 to 100, as sacrebleu computes them."""
+    """Return corpus BLEU (Papineni et al. 2002) and chrF (Popovic 2015), each 0 to 100, as sacrebleu computes them.
+
+    Args:
+        outputs: generated texts.
+        references: the text that each should have been.
+    """
     return BLEU().corpus_score(outputs, [references]).score, CHRF().corpus_score(outputs, [references]).score
 
 
 @contextmanager
-def writing_greedily(model: Any, *, max_new_tokens: int, pad_token_id: int) -> Iterator[GenerationConfig]:
-    """Give a fresh greedy configuration, which has taken the place of the model's own until this ends.
+def greedy_generation(model: Any, *, max_new_tokens: int, pad_token_id: int) -> Iterator[GenerationConfig]:
+    """Put a greedy generation configuration in place of the model's own while the block runs, and yield it.
 
-    The model's own would fill every setting that the given one leaves open.
+    Otherwise ``model.generate`` would fill every setting that is left open from the model's own.
     """
-    writer = model.get_base_model() if has_adapters(model) else model
-    own = writer.generation_config
+    owner = model.get_base_model() if has_adapters(model) else model
+    own = owner.generation_config
     kept = {name: getattr(own, name, None) for name in _KEPT}
     greedy = GenerationConfig(
         **{name: value for name, value in kept.items() if value is not None},
@@ -55,41 +66,43 @@ def writing_greedily(model: Any, *, max_new_tokens: int, pad_token_id: int) -> I
         do_sample=False,
         num_beams=1,
     )
-    writer.generation_config = greedy
+    owner.generation_config = greedy
     try:
         yield greedy
     finally:
-        writer.generation_config = own
+        owner.generation_config = own
 
 
-def write(model: Any, task: GenerationTask, *, batch_size: int, group: WorkerGroup = ALONE) -> list[str]:
-    """Let the model write greedily. The workers of a team write their shares, and all get all texts.
+def generate(model: Any, task: GenerationTask, *, batch_size: int, group: WorkerGroup = ALONE) -> list[str]:
+    """Return the text that a model generates greedily for each source, in the task's order.
 
     Args:
-        model: without what makes its workers share gradients.
-        task: what to read.
+        model: an encoder-decoder, without the wrapper by which workers share gradients.
+        task: the sources.
         batch_size: examples of one worker at a time.
-        team: who writes.
+        group: the workers that share the work, each on its shard; all get all texts.
     """
     padding = task.tokenizer.pad_token_id
-    written_NT = np.zeros((len(task.encoded), task.max_new_tokens), dtype=np.int64)
+    generated_NT = np.zeros((len(task.encoded), task.max_new_tokens), dtype=np.int64)
     order = np.arange(len(task.encoded))
     for start in range(0, len(order), batch_size * group.size):
         indices = group.shard(order[start : start + batch_size * group.size])
         batch = collate(task.encoded, indices, device=model.device)
         with (
             torch.no_grad(),
-            writing_greedily(model, max_new_tokens=task.max_new_tokens, pad_token_id=padding) as greedy,
+            greedy_generation(model, max_new_tokens=task.max_new_tokens, pad_token_id=padding) as greedy,
         ):
             tokens_BT = model.generate(
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 generation_config=greedy,
-                synced_gpus=group.size > 1,  # a model of which each worker has a shard is run by all or none
+                synced_gpus=group.size > 1,  # a sharded model is run by all workers or by none
             )
-        written_BT = tokens_BT[: len(indices), 1:].cpu().numpy()  # the first opens the decoder
+        generated_BT = tokens_BT[: len(indices), 1:].cpu().numpy()  # the first token starts the decoder
         padded_BT = np.full((len(indices), task.max_new_tokens), padding)
-        padded_BT[:, : written_BT.shape[1]] = written_BT
-        written_NT[indices] = padded_BT
-    written_NT = group.all_reduce_sum(torch.from_numpy(written_NT)).numpy()  # each example has one process's text
-    return [str(text) for text in task.tokenizer.batch_decode(written_NT, skip_special_tokens=True)]
+        padded_BT[:, : generated_BT.shape[1]] = generated_BT
+        generated_NT[indices] = padded_BT
+    generated_NT = group.all_reduce_sum(
+        torch.from_numpy(generated_NT)
+    ).numpy()  # each example's text is one process's, and 0 elsewhere
+    return [str(text) for text in task.tokenizer.batch_decode(generated_NT, skip_special_tokens=True)]

@@ -1,4 +1,4 @@
-"""The only place that runs a model for its predictions, and that shifts, masks and reduces token log-probabilities.
+"""The only module that runs a model for its predictions, and that shifts, masks and reduces token log-probabilities.
 
 Shape legend: B batch, T positions of predictions, V vocabulary, N examples of a set or of a step, M chosen positions.
 """
@@ -19,7 +19,7 @@ from trainables.metrics.reductions import Reduction
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a model predicts for a batch, aligned: the logits at position t are of the label at position t.
+    """A model's predictions for a batch, aligned: the logits at position t are for the label at position t.
 
     For a causal model labels are shifted by one, and the last position has none. For an encoder-decoder nothing is
     shifted: positions are those of the target.
@@ -28,10 +28,11 @@ class Predictions:
     logits_BTV: torch.Tensor
     """With gradient, in the model's precision."""
     labels_BT: torch.Tensor
-    """``IGNORE`` off the target."""
+    """Token ids; ``IGNORE`` where no target is predicted."""
     batch: Batch
+    """The batch that they are of."""
     shift: Literal[0, 1]
-    """How many tokens later than its position a label stands."""
+    """By how many tokens a label comes after its position."""
 
     @property
     def is_target_BT(self) -> torch.Tensor:
@@ -40,28 +41,28 @@ class Predictions:
 
     @property
     def is_token_BT(self) -> torch.Tensor:
-        """True at the tokens of examples, prompts included and padding not; of an encoder-decoder, at its targets."""
+        """True at every token of an example, prompt included but not padding; in an encoder-decoder, at its targets."""
         if not self.shift:
             return self.is_target_BT
         return self.batch["attention_mask"].bool() & self.is_target_BT.any(dim=-1, keepdim=True)
 
     @property
     def has_label_BT(self) -> torch.Tensor:
-        """True where something is predicted at all, target or not, padding or not."""
+        """True where there is a label at all, target or not, padding or not."""
         positions_T = torch.arange(self.labels_BT.shape[1], device=self.labels_BT.device)
         return (positions_T < len(positions_T) - self.shift).expand_as(self.labels_BT)
 
     @property
     def num_unpredicted_B(self) -> torch.Tensor:
-        """Count the targets of each example that nothing comes before, so that no position predicts them: 0 or 1."""
+        """Targets of each example that no token precedes, so that no position predicts them: 0 or 1."""
         return (self.batch["labels"][:, : self.shift] != IGNORE).sum(dim=-1)
 
 
 def predict(model: Any, batch: Batch) -> Predictions:
-    """Run a causal or encoder-decoder model on a batch; what the model is, its configuration says.
+    """Run a causal or encoder-decoder model, as its configuration says, on a batch and return its predictions.
 
     Raises:
-        UnlearningError: an encoder-decoder does not say which token its decoder starts with.
+        UnlearningError: the configuration of an encoder-decoder does not name the token that its decoder starts with.
     """
     config = unwrap_model(model).config
     inputs, labels_BT = {name: batch[name] for name in ("input_ids", "attention_mask")}, batch["labels"]
@@ -74,9 +75,9 @@ def predict(model: Any, batch: Batch) -> Predictions:
 
 
 def _decoder_inputs(labels_BT: torch.Tensor, config: Any) -> torch.Tensor:
-    """Shift the target right, as the decoder was trained to read it: a token that starts it, then target and padding.
+    """Return the target shifted right, as the decoder is trained to read it: start token, then target and padding.
 
-    What stands after the target changes no prediction of it: a decoder looks back only.
+    What comes after the target changes no prediction of it, since a decoder looks back only.
     """
     if config.decoder_start_token_id is None:
         raise UnlearningError(
@@ -93,27 +94,27 @@ class TokenScores:
     """Scores of a batch by position, aligned as ``Predictions`` are."""
 
     logp_BT: torch.Tensor
-    """log p(x_t | x_<t) in nats, float32; exactly 0 off the target."""
+    """log p(x_t | x_<t) in nats, float32; exactly 0 where no target is predicted."""
     is_target_BT: torch.Tensor
     """True where a target token is scored."""
 
     @property
     def logp_B(self) -> torch.Tensor:
-        """log p(x) of each example: the sum over its target tokens, in nats."""
+        """log p(x) of each example in nats: the sum over its target tokens."""
         return self.logp_BT.sum(dim=-1)
 
     @property
     def num_targets_B(self) -> torch.Tensor:
-        """Target tokens of each example."""
+        """Number of target tokens of each example."""
         return self.is_target_BT.sum(dim=-1)
 
     def nll_per_token(self) -> torch.Tensor:
-        """Token-weighted mean NLL, a scalar in nats per token."""
+        """Return the token-weighted mean NLL, a scalar in nats per token."""
         return -self.logp_BT.sum() / self.is_target_BT.sum()
 
 
 def token_scores(predictions: Predictions) -> TokenScores:
-    """Score the targets, in float32 whatever the model's precision."""
+    """Return the scores of the targets, in float32 whatever the model's precision."""
     labels_BT = predictions.labels_BT
     # flat and unsliced: cross_entropy over a transposed or sliced tensor is several times slower on CPU
     flat_nll = F.cross_entropy(
@@ -128,9 +129,12 @@ def score_batch(model: Any, batch: Batch) -> TokenScores:
 
 
 def score_drawn(model: Any, batch: Batch, uniform_BT: torch.Tensor) -> TokenScores:
-    """Run the model on a batch and score, in place of each target, a token drawn from its own distribution there.
+    """Run a model on a batch and score, in place of each target, a token drawn from the model's distribution there.
 
-    ``uniform_BT`` decides what is drawn: the first token up to which that share of the probability lies.
+    Args:
+        model: the model.
+        batch: the batch.
+        uniform_BT: numbers in [0, 1) that decide the draws, by the inverse of the cumulative distribution.
     """
     predictions = predict(model, batch)
     logits_BTV, at_BT = predictions.logits_BTV, predictions.is_target_BT
@@ -138,27 +142,28 @@ def score_drawn(model: Any, batch: Batch, uniform_BT: torch.Tensor) -> TokenScor
         cumulative_MV = logits_BTV[at_BT].float().softmax(dim=-1).cumsum(dim=-1)
         share_M1 = uniform_BT[at_BT].unsqueeze(-1) * cumulative_MV[:, -1:]
         drawn_M = torch.searchsorted(cumulative_MV, share_M1, right=True).squeeze(-1)
-    drawn_M = drawn_M.clamp(max=logits_BTV.shape[-1] - 1)  # rounding, or logits that are no numbers
+    drawn_M = drawn_M.clamp(max=logits_BTV.shape[-1] - 1)  # rounding, or logits that are NaN
     return token_scores(replace(predictions, labels_BT=predictions.labels_BT.masked_scatter(at_BT, drawn_M)))
 
 
 def greedy_misses(predictions: Predictions) -> torch.Tensor:
-    """Mark the targets that are not the model's most likely token, [B, T]."""
+    """Return where a target is not the model's most likely token, [B, T]."""
     return (predictions.logits_BTV.argmax(dim=-1) != predictions.labels_BT) & predictions.is_target_BT
 
 
 def kl_divergence(reference: Predictions, current: Predictions, at_BT: torch.Tensor) -> torch.Tensor:
-    """KL(reference || current) in nats, [B, T], at the positions ``at_BT``, in float32; exactly 0 elsewhere."""
+    """Return KL(reference || current) in nats, [B, T], float32, at the positions ``at_BT``; exactly 0 elsewhere."""
     reference_MV, current_MV = (p.logits_BTV[at_BT].float().log_softmax(dim=-1) for p in (reference, current))
     kl_M = F.kl_div(current_MV, reference_MV, reduction="none", log_target=True).sum(dim=-1)
     return kl_M.new_zeros(at_BT.shape).masked_scatter(at_BT, kl_M)
 
 
 def soft_nll(current: Predictions, teacher: Predictions, change: float, at_BT: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy against a teacher that is led away from the labels, in nats, [B, T]; exactly 0 off ``at_BT``.
+    """Return the cross-entropy against a teacher that is led away from the labels, in nats, [B, T]; 0 off ``at_BT``.
 
-    The teacher's logit of each label is changed by ``change`` (-inf: the label has no share), and its softmax is the
-    target, without gradient. A position without a target has the label ``IGNORE``, an index from the vocabulary's end.
+    ``change`` is added to the teacher's logit of each label (-inf: the label has no probability), and the softmax of
+    these logits is the target, without gradient. Where there is no target, the label is ``IGNORE``, which counts as an
+    index from the end of the vocabulary.
     """
     current_MV, teacher_MV = (p.logits_BTV[at_BT].float() for p in (current, teacher))
     labels_M1 = current.labels_BT[at_BT].remainder(current_MV.shape[-1]).unsqueeze(-1)
@@ -169,16 +174,16 @@ def soft_nll(current: Predictions, teacher: Predictions, change: float, at_BT: t
 
 @dataclass(frozen=True, kw_only=True)
 class StepCounts:
-    """How much each example of a step's whole batch counts, so that the losses of its micro-batches add up."""
+    """How many positions of each example of a step count, so that the losses of its micro-batches add up."""
 
     targets_N: npt.NDArray[np.int64]
     """Target tokens that are predicted."""
     tokens_N: npt.NDArray[np.int64]
-    """Positions of ``Predictions.is_token_BT``."""
+    """Positions where ``Predictions.is_token_BT`` is true."""
 
     @staticmethod
     def of(encoded: EncodedSet) -> "StepCounts":
-        """Count a set of which every example is in the step."""
+        """Count the positions of a set that is all of the step."""
         targets_N = encoded.num_targets_N
         return StepCounts(
             targets_N=targets_N, tokens_N=targets_N if encoded.encoder_decoder else np.diff(encoded.offsets)
@@ -188,14 +193,15 @@ class StepCounts:
 def step_mean(
     values_BT: torch.Tensor, at_BT: torch.Tensor, reduction: Reduction, counts_N: npt.NDArray[np.int64] | None
 ) -> torch.Tensor:
-    """Give a batch's share of the mean over a whole step; the shares of all its micro-batches add up to that mean.
+    """Return a batch's share of the mean over its step, a scalar; the shares of all micro-batches add up to that mean.
+
+    Examples without a position that counts are left out of every mean.
 
     Args:
-        values_BT: 0 where nothing counts.
+        values_BT: values, 0 at positions that do not count.
         at_BT: the positions that count.
         reduction: how positions weigh.
-        counts_N: positions that count, of each example of the step; None: the batch is all of it. Examples of which no
-            position counts are none, in any mean.
+        counts_N: the number of positions that count in each example of the step; None: the batch is all of it.
     """
     own_B = at_BT.sum(dim=-1)
     counts_N = own_B.cpu().numpy() if counts_N is None else counts_N
@@ -205,7 +211,7 @@ def step_mean(
 
 
 def example_mean(values_B: torch.Tensor, at_B: torch.Tensor, counts_N: npt.NDArray[np.int64] | None) -> torch.Tensor:
-    """Give a batch's share of the mean over a step's examples; as ``step_mean``, of one value an example."""
+    """Return a batch's share of the mean over its step's examples at ``at_B``, a scalar, as ``step_mean`` does."""
     num_examples = int(at_B.sum()) if counts_N is None else int((counts_N > 0).sum())
     return torch.where(at_B, values_B, 0).sum() / max(1, num_examples)
 
@@ -217,8 +223,9 @@ class SetScores:
     logp_N: npt.NDArray[np.float64]
     """log p(x) in nats."""
     num_targets_N: npt.NDArray[np.int64]
+    """Number of target tokens."""
     extracted_N: npt.NDArray[np.bool_]
-    """True where greedy decoding from the prefix gives the rest of the target exactly."""
+    """True where greedy decoding from the prefix yields the rest of the target exactly."""
 
     @property
     def nll_per_token_N(self) -> npt.NDArray[np.float64]:
@@ -232,17 +239,23 @@ class SetScores:
 
 
 def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, group: WorkerGroup = ALONE) -> SetScores:
-    """Score every example of a set; sums over tokens are float64.
+    """Return the scores of every example of a set; sums over tokens are float64.
 
-    The workers of a ``team`` score ``batch_size`` examples each at a time, and all get all scores. They make equally
-    many forward passes, as a model of which each has a shard needs.
+    The workers of a group score ``batch_size`` examples each at a time, and all get all scores. They make equally many
+    forward passes, as a sharded model needs.
 
     Greedy extraction needs no decoding: greedy decoding reproduces a target exactly if and only if, with the
     target itself as context, each of its tokens is the most likely one (by induction over positions).
+
+    Args:
+        model: the model, on its device.
+        encoded: the set.
+        batch_size: examples of one worker in a forward pass.
+        group: the workers that share the work.
     """
     device = next(model.parameters()).device
     logp_N, extracted_N = scores_2N = np.zeros((2, len(encoded)))
-    with torch.no_grad():  # inference mode would leave a sharded model with layers that cannot be trained
+    with torch.no_grad():  # inference mode would leave layers of a sharded model that cannot be trained
         for batch_indices in batches_by_length(encoded, batch_size * group.size):
             indices = group.shard(batch_indices)
             batch = collate(encoded, indices, device=device)
@@ -250,11 +263,12 @@ def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, group: Worker
             logp_B = token_scores(predictions).logp_BT.double().sum(dim=-1).cpu().numpy()
             misses_BT = greedy_misses(predictions).cpu().numpy()[: len(indices)]
             firsts_B = encoded.target_starts_N[indices] if encoded.encoder_decoder else np.ones(len(indices), dtype=int)
-            tokens_BT = firsts_B[:, np.newaxis] + np.arange(misses_BT.shape[1])  # which token of its example each is of
+            tokens_BT = firsts_B[:, np.newaxis] + np.arange(
+                misses_BT.shape[1]
+            )  # the token of its example at each position
             asked_BT = tokens_BT >= encoded.prefix_ends_N[indices][:, np.newaxis]
-            logp_N[indices] = logp_B[: len(indices)]  # an empty share is one row, of no example
+            logp_N[indices] = logp_B[: len(indices)]  # an empty shard is one row, of no example
             extracted_N[indices] = ~(misses_BT & asked_BT).any(axis=-1)
-    logp_N, extracted_N = group.all_reduce_sum(
-        torch.from_numpy(scores_2N)
-    ).numpy()  # each example has one process's score
+    # each example's score is one process's, and 0 elsewhere
+    logp_N, extracted_N = group.all_reduce_sum(torch.from_numpy(scores_2N)).numpy()
     return SetScores(logp_N=logp_N, num_targets_N=encoded.num_targets_N, extracted_N=extracted_N.astype(bool))

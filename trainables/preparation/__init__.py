@@ -1,4 +1,4 @@
-"""Training of base and reference models, what they know, and what can be wrong with the data they share."""
+"""Training of base and reference models, what they know before unlearning, and checks of what they are trained on."""
 
 import lazy_loader
 

@@ -1,29 +1,29 @@
-from .baselines import encode_all, evaluation_sets, form_of, prepare_tokenizer, writing_task
-from .checks import Subject, problems_of
-from .problems import Grade, Problem
-from .scored_sets import encode_retained, encode_scored, tokens_hash, with_alternates
-from .size_checks import Counted, size_problems_of
+from .encoded_inputs import encode_retained, encode_scored, tokens_hash, with_alternates
+from .evaluation_data import encode_all, evaluation_sets, form_of, generation_task, prepare_tokenizer
+from .input_checks import CheckInputs, find_problems
+from .problems import Problem, Severity
+from .size_checks import SizeCheckInputs, find_size_problems
 from .training import Training, train_to_end
-from .training_state import TOLD_EVERY_S, TrainingState
+from .training_state import REPORTED_EVERY_S, TrainingState
 
 __all__ = [
-    "TOLD_EVERY_S",
-    "Counted",
-    "Grade",
+    "REPORTED_EVERY_S",
+    "CheckInputs",
     "Problem",
-    "Subject",
+    "Severity",
+    "SizeCheckInputs",
     "Training",
     "TrainingState",
     "encode_all",
     "encode_retained",
     "encode_scored",
     "evaluation_sets",
+    "find_problems",
+    "find_size_problems",
     "form_of",
+    "generation_task",
     "prepare_tokenizer",
-    "problems_of",
-    "size_problems_of",
     "tokens_hash",
     "train_to_end",
     "with_alternates",
-    "writing_task",
 ]

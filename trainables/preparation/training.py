@@ -1,4 +1,4 @@
-"""Training of a base or reference model. Cut off anywhere, it goes on from its checkpoint, to the same numbers."""
+"""Training of a base or reference model. Interrupted anywhere, it goes on from its checkpoint to the same numbers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from trainables.models import (
     enable_gradient_checkpointing,
     new_model,
 )
-from trainables.preparation.baselines import form_of
-from trainables.preparation.checks import require_usable
-from trainables.preparation.training_state import TOLD_EVERY_S, TrainingState
+from trainables.preparation.evaluation_data import form_of
+from trainables.preparation.input_checks import require_usable
+from trainables.preparation.training_state import REPORTED_EVERY_S, TrainingState
 from trainables.records import CheckpointStore
 from trainables.seeding import derive_seed
 from trainables.torch_seeding import seeded_torch
@@ -31,6 +31,20 @@ class Training:
     """One model in training: AdamW, warm-up in steps, then constant. Deterministic on CPU.
 
     Everything random in step s is a function of (seed, s), so the state after s steps does not depend on interruptions.
+
+    Args:
+        model: the architecture or the pretrained model.
+        preparation: the recipe.
+        tokenizer: the model's tokenizer.
+        examples: what it is trained on, repetitions included.
+        max_tokens: the longest example that is allowed.
+        seed: of initial weights, order and dropout.
+        threads: intra-op threads of PyTorch.
+        use_gpu: whether a GPU is used where there is one.
+
+    Raises:
+        UnlearningError: the model cannot be loaded, or something is wrong with it or with an example
+            (``require_usable``).
     """
 
     def __init__(
@@ -54,8 +68,8 @@ class Training:
             tokenizer, examples, max_tokens=max_tokens, form=form_of(model), chat_date=model.chat_date
         )
         source = self._encoded
-        looked_at = source.select(source.extremes if isinstance(source, StreamedSet) else range(len(source)))
-        require_usable(network, tokenizer, looked_at, pretrained=model.pretrained is not None)
+        checked = source.select(source.extremes if isinstance(source, StreamedSet) else range(len(source)))
+        require_usable(network, tokenizer, checked, pretrained=model.pretrained is not None)
         if model.pretrained is not None and model.lora is not None:
             network = add_adapters(network, model.lora, seed=seed)
         if model.gradient_checkpointing:
@@ -72,14 +86,15 @@ class Training:
             seed=derive_seed(seed, "training"),
         )
         self.step = 0
+        """Optimizer steps that have been taken."""
         self.steps = train_steps(len(self._encoded), preparation)
-        """Of the whole training."""
+        """Optimizer steps of the whole training."""
         self._loss: torch.Tensor | None = None
         self._network.train()
 
     @property
     def loss(self) -> float | None:
-        """Of the last step's batch, in nats per token; None: this process took no step yet. Waits for the device."""
+        """NLL of the last step's batch in nats per token, waiting for the device; None: no step in this process yet."""
         return None if self._loss is None else float(self._loss)
 
     def advance(self) -> None:
@@ -109,16 +124,16 @@ class Training:
         self.step = step
 
     def state(self, *, left_s: float | None) -> TrainingState:
-        """Say how far it is.
+        """Return how far the training is.
 
         Args:
-            left_s: seconds that the rest will take, if that is known.
+            left_s: seconds that the rest will take; None: unknown.
         """
         epochs = self._preparation.epochs
         return TrainingState(step=self.step, steps=self.steps, epochs=epochs, loss=self.loss, left_s=left_s)
 
     def pack(self) -> bytes:
-        """Serialise the state."""
+        """Return the state as a checkpoint."""
         return checkpoints.pack(self.model, self._optimizer.optimizer, checkpoints.Progress(step=self.step))
 
     def unpack(self, payload: bytes) -> None:
@@ -142,33 +157,37 @@ def train_to_end(
     *,
     every_s: float,
     clock: Callable[[], float] = time.monotonic,
-    tell: Callable[[TrainingState], None] = lambda _: None,
+    report: Callable[[TrainingState], None] = lambda _: None,
 ) -> str | None:
-    """Take all steps, from the checkpoint if there is one, and save one after every ``every_s`` seconds.
+    """Take all steps, from the checkpoint if there is one, and save a checkpoint every ``every_s`` seconds.
 
     Args:
-        training: the model.
-        store: of checkpoints.
-        key: of the model.
+        training: the training.
+        store: where checkpoints go.
+        key: the checkpoint's key.
         every_s: seconds between two checkpoints.
-        clock: gives seconds that only grow.
-        tell: told how far the training is, at most every ``TOLD_EVERY_S`` seconds.
+        clock: a clock that never goes back, in seconds.
+        report: called with how far the training is, at most every ``REPORTED_EVERY_S`` seconds.
 
     Returns:
-        What went wrong on the way and was made good, if anything.
+        A warning of what went wrong on the way and was repaired; None: nothing.
+
+    Raises:
+        UnlearningError: the loss became non-finite.
+        ResultsError: a checkpoint cannot be read or kept.
     """
     warning = _restore(training, store, key)
     first, began = training.step, clock()
-    last_checkpoint = last_told = began
+    last_checkpoint = last_report = began
     while training.step < training.steps:
         training.advance()
         if training.step == training.steps:
             break
         now = clock()
-        if now - last_told >= TOLD_EVERY_S:
+        if now - last_report >= REPORTED_EVERY_S:
             left_s = (now - began) / (training.step - first) * (training.steps - training.step)
-            tell(training.state(left_s=left_s))
-            last_told = now
+            report(training.state(left_s=left_s))
+            last_report = now
         if now - last_checkpoint >= every_s:
             store.save_checkpoint(key, training.pack())
             last_checkpoint = clock()
@@ -176,10 +195,11 @@ def train_to_end(
 
 
 def _restore(training: Training, store: CheckpointStore, key: str) -> str | None:
+    """Go to the checkpoint, if there is one, and return a warning where it is damaged."""
     payload = store.load_checkpoint(key)
     if payload is not None:
         try:
             training.unpack(payload)
         except DamagedCheckpointError as error:
-            return f"its checkpoint is damaged ({error}); it trains anew"
+            return f"its checkpoint is damaged ({error}); it trains from the beginning"
     return None

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-TOLD_EVERY_S = 2.0
-"""Least seconds between two times that this is told of one model."""
+REPORTED_EVERY_S = 2.0
+"""Seconds between two reports of how far a training is, at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +15,13 @@ class TrainingState:
     step: int
     """Optimizer steps taken."""
     steps: int
-    """Of the whole training."""
+    """Optimizer steps of the whole training."""
     epochs: int
-    """Of the whole training."""
+    """Epochs of the whole training."""
     loss: float | None
-    """Of the last batch, in nats per token; None: no step was taken yet."""
+    """NLL of the last batch in nats per token; None: no step was taken yet."""
     left_s: float | None
-    """Seconds that the rest will take, at the rate so far; None: it is not known yet."""
+    """Seconds that the rest will take, at the rate so far; None: unknown yet."""
 
     @property
     def epoch(self) -> int:
@@ -29,12 +29,12 @@ class TrainingState:
         return min(self.epochs, self.step * self.epochs // self.steps + 1)
 
     def encoded(self) -> bytes:
-        """Write it as JSON."""
+        """Return it as JSON."""
         return _STATE.dump_json(self)
 
     @staticmethod
     def decoded(content: bytes) -> "TrainingState | None":
-        """Read what was written; None: it is no such thing, or of another version."""
+        """Return what ``encoded`` has written; None: the content is something else, or of another version."""
         try:
             return _STATE.validate_json(content, strict=True)
         except ValueError:

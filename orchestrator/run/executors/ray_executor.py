@@ -28,7 +28,7 @@ from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
 from trainables.deferred import Deferred
-from trainables.preparation import TOLD_EVERY_S as TRAINING_TOLD_EVERY_S
+from trainables.preparation import REPORTED_EVERY_S as TRAINING_TOLD_EVERY_S
 from trainables.tune import AscentTrainable
 
 if TYPE_CHECKING:

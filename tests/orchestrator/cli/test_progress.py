@@ -20,7 +20,7 @@ from orchestrator.ledger import EVALUATIONS, open_sweep
 from orchestrator.preparation import ModelTask
 from orchestrator.run.executors.ray_executor import watch_training
 from tests.support import FakeClock
-from trainables.preparation import TOLD_EVERY_S, TrainingState
+from trainables.preparation import REPORTED_EVERY_S, TrainingState
 
 
 @pytest.fixture
@@ -244,5 +244,5 @@ def test_a_run_that_waits_for_models_tells_how_far_they_are_every_few_seconds():
     look = watch_training(models, tasks, SimpleNamespace(training=told.append), clock=clock)
     for _ in range(8):
         look()
-        clock.now += TOLD_EVERY_S / 4
+        clock.now += REPORTED_EVERY_S / 4
     assert told == [{"role of a": known["a"]}]

@@ -146,7 +146,7 @@ REFUSED = {
     ),
     "texts written out": (
         {"model": {"architecture": T5}, "evaluation": {"generated": 999}},
-        "evaluation.generated: 999 held-out examples are to be written out, and there are 10; at most 10",
+        "evaluation.generated: 999 held-out examples, and there are 10; at most 10",
     ),
     "retained examples": (
         {"data": {"retain": None, "retain_source": OWN, "retain_evaluation": 7}},

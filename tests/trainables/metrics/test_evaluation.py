@@ -83,9 +83,9 @@ def test_a_reference_model_is_measured_against_the_others(sets):
     """By hand: likelihoods as exact fractions, one example and one model at a time."""
     models = [tiny_model(seed=seed).eval() for seed in (100, 101, 102)]
     logp_SN = np.array([score_set(model, sets.forget, batch_size=3).logp_N for model in models])
-    full_tensor = dataclasses.replace(sets, reference_logp_SN=logp_SN)
+    all_references = dataclasses.replace(sets, reference_logp_SN=logp_SN)
     for index, model in enumerate(models):
-        evaluation, _ = run(model, full_tensor.without_reference(index))
+        evaluation, _ = run(model, all_references.without_reference(index))
         likelihoods = [[Fraction(math.exp(logp)) for logp in logp_N] for logp_N in logp_SN]
         others = [own for place, own in enumerate(likelihoods) if place != index]
         bits = [
@@ -98,7 +98,7 @@ def test_a_reference_model_is_measured_against_the_others(sets):
         assert evaluation.gen_ex_abs == evaluation.unlearning_quality == pytest.approx(absolute)
         per_token = [value / count for value, count in zip(bits, tokens, strict=True)]
         assert evaluation.gen_ex_per_token == pytest.approx(sum(per_token) / len(per_token))
-        assert absolute > run(model, full_tensor)[0].gen_ex_abs, "a mean that contains the model is nearer to it"
+        assert absolute > run(model, all_references)[0].gen_ex_abs, "a mean that contains the model is nearer to it"
 
 
 def test_the_batch_size_changes_rounding_only(sets):

@@ -1,4 +1,4 @@
-"""Texts are written greedily, whatever a model's own habits; who gets the model gets these as they were."""
+"""Texts are generated greedily, whatever a model's own generation settings, which an export keeps as they were."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.trainables.models.test_families import plain, write_checkpoint
 from trainables.config import LoraConfig, ModelConfig
 from trainables.encoding import collate
 from trainables.metrics import GenerationTask
-from trainables.metrics.generation import write
+from trainables.metrics.generation import generate
 from trainables.models import add_adapters, generation_file, load_model, new_model, save_model, snapshot
 
 HABITS = {
@@ -26,12 +26,12 @@ INVALID = b'{"temperature": 0.6,  "top_p": 0.9, "do_sample": false, "eos_token_i
 """As a well-known chat model has it: valid when it was written, and refused by Transformers today where it is saved."""
 
 
-def written(model, **habits):
+def generated(model, **habits):
     model = model.eval()
     torch.manual_seed(0)
     encoded = tiny_encoded(6, encoder_decoder=True)
     task = GenerationTask(encoded=encoded, references=("",) * 6, tokenizer=tiny_tokenizer())
-    return write(model, task, batch_size=4)
+    return generate(model, task, batch_size=4)
 
 
 def model_of(**habits):
@@ -43,21 +43,21 @@ def model_of(**habits):
 
 @pytest.mark.parametrize("habit", HABITS)
 def test_a_models_habits_change_no_text(habit):
-    expected = written(model_of())
+    expected = generated(model_of())
     assert len(set(expected)) > 1
     model = model_of(**HABITS[habit])
     before = model.generation_config.to_dict()
-    assert written(model) == expected
+    assert generated(model) == expected
     assert model.generation_config.to_dict() == before, "they are its own again"
-    assert written(snapshot(model).build()) == expected
-    assert written(add_adapters(model, LoraConfig(rank=2), seed=0)) == expected
+    assert generated(snapshot(model).build()) == expected
+    assert generated(add_adapters(model, LoraConfig(rank=2), seed=0)) == expected
 
 
 def test_the_texts_are_those_that_the_most_likely_tokens_spell():
     """Checked one token at a time, without any of Transformers' generation."""
     model, tokenizer = model_of(**HABITS["beams"], eos_token_id=None).eval(), tiny_tokenizer()
     encoded = tiny_encoded(6, encoder_decoder=True)
-    for index, text in enumerate(written(model)):
+    for index, text in enumerate(generated(model)):
         source = collate(encoded, [index])["input_ids"]
         ids = [model.generation_config.decoder_start_token_id]
         for _ in range(int(encoded.num_targets_N.max())):
@@ -68,9 +68,9 @@ def test_the_texts_are_those_that_the_most_likely_tokens_spell():
 
 def test_a_first_token_that_names_the_language_is_kept():
     (token,) = tiny_tokenizer().encode("e", add_special_tokens=False)
-    texts = written(model_of(forced_bos_token_id=token))
+    texts = generated(model_of(forced_bos_token_id=token))
     assert all(text.startswith("e") for text in texts)
-    assert texts != written(model_of())
+    assert texts != generated(model_of())
 
 
 @pytest.mark.parametrize("content", [INVALID, b'{"num_beams": 4, "x": 1}'], ids=["invalid today", "beams"])

@@ -17,7 +17,7 @@ from trainables.encoding import encode
 from trainables.errors import UnlearningError
 from trainables.metrics import score_set
 from trainables.models import new_model
-from trainables.preparation import TOLD_EVERY_S, Training, TrainingState, train_to_end
+from trainables.preparation import REPORTED_EVERY_S, Training, TrainingState, train_to_end
 from trainables.preparation.training import train_steps
 
 EXAMPLES = tiny_examples(16)
@@ -78,7 +78,7 @@ def test_a_recipe_that_explodes_says_what_to_lower():
 
 
 def test_cut_off_after_any_step_it_ends_in_the_same_weights():
-    full_tensor = state_of(train())
+    uninterrupted = state_of(train())
     for steps in range(1, 8):
         cut_off = new_training()
         while cut_off.step < steps:
@@ -89,7 +89,7 @@ def test_cut_off_after_any_step_it_ends_in_the_same_weights():
         gone_on.unpack(store.load_checkpoint(KEY))
         assert gone_on.step == steps
         assert train_to_end(gone_on, store, KEY, every_s=1e9) is None
-        assert same_state(state_of(gone_on.model), full_tensor)
+        assert same_state(state_of(gone_on.model), uninterrupted)
 
 
 def test_it_goes_on_from_the_checkpoint_and_not_from_the_start(monkeypatch):
@@ -121,11 +121,13 @@ def test_checkpoints_come_every_so_many_seconds_and_none_of_the_end(every_s, sav
     assert len(store.calls) == saved
 
 
-@pytest.mark.parametrize(("tick", "told"), [(TOLD_EVERY_S, [1, 2, 3, 4, 5, 6, 7]), (TOLD_EVERY_S / 2, [2, 4, 6])])
+@pytest.mark.parametrize(
+    ("tick", "told"), [(REPORTED_EVERY_S, [1, 2, 3, 4, 5, 6, 7]), (REPORTED_EVERY_S / 2, [2, 4, 6])]
+)
 def test_it_tells_how_far_it_is_but_not_all_the_time(tick, told):
     states = []
     training = new_training()
-    train_to_end(training, MemorySink(), KEY, every_s=1e9, clock=FakeClock(tick=tick), tell=states.append)
+    train_to_end(training, MemorySink(), KEY, every_s=1e9, clock=FakeClock(tick=tick), report=states.append)
     assert [state.step for state in states] == told
     assert {(state.steps, state.epochs) for state in states} == {(8, 4)}
     assert [state.left_s for state in states] == [pytest.approx(tick * (8 - step)) for step in told]

@@ -62,7 +62,7 @@ def evaluations_of(run, steps):
 
 
 def examples_of(run, step):
-    _, examples = run._results.published("trial")
+    _, examples = run._sink.published("trial")
     return deterministic(example for example in examples if example.step == step)
 
 
@@ -144,10 +144,10 @@ def test_the_seed_matters_where_batches_are_drawn(workload):
 @pytest.mark.parametrize("settings", [SGD, MOMENTUM, ADAMW, DIFFERENCE], ids=["sgd", "momentum", "adamw", "difference"])
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4, 5])
 def test_accumulated_micro_batches_give_the_weights_of_the_whole_batch(workload, settings, micro_batch_size):
-    _, full_tensor = trajectory(Engine(workload), (2,), batch_size=6, **settings)
+    _, one_batch = trajectory(Engine(workload), (2,), batch_size=6, **settings)
     run, parts = trajectory(Engine(workload), (2,), batch_size=6, micro_batch_size=micro_batch_size, **settings)
     assert run.evaluations[-1].tokens_seen > 0
-    for name, array in full_tensor[2].items():
+    for name, array in one_batch[2].items():
         # AdamW divides by the root of the second moment, which magnifies rounding where a gradient is near 0
         tolerance = 1e-6 if settings["optimizer"] == "sgd" else 1e-4
         np.testing.assert_allclose(parts[2][name], array, rtol=1e-5, atol=tolerance)
@@ -160,9 +160,9 @@ def test_no_forward_pass_is_larger_than_a_micro_batch(workload, retain, settings
     ascent = engine.start(tiny_trial(batch_size=6, micro_batch_size=2, **settings))
     seen = during_every_forward_pass(engine, lambda kwargs: len(kwargs["input_ids"]), lambda: ascent.advance(1))
     assert max(seen) <= 2
-    full_tensor = Engine(engine.workload)
-    full_tensor.start(tiny_trial(batch_size=6, **settings)).advance(1)
-    for found, expected in zip(engine.model.parameters(), full_tensor.model.parameters(), strict=True):
+    one_batch = Engine(engine.workload)
+    one_batch.start(tiny_trial(batch_size=6, **settings)).advance(1)
+    for found, expected in zip(engine.model.parameters(), one_batch.model.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)  # and nothing is lost
 
 

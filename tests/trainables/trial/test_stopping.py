@@ -95,60 +95,60 @@ def workload():
 
 
 @pytest.fixture(scope="module")
-def full_tensor(workload):
+def full_trajectory(workload):
     results = MemorySink()
     run_to_end(Engine(workload), TRIAL, results)
     return results.published("trial")[0]
 
 
 @pytest.fixture(scope="module")
-def short(full_tensor):
+def short(full_trajectory):
     """As many evaluations as it takes until performance has fallen twice in a row."""
-    falls = [later.performance > earlier.performance for earlier, later in pairwise(full_tensor)]
+    falls = [later.performance > earlier.performance for earlier, later in pairwise(full_trajectory)]
     count = next(index + 2 for index in range(1, len(falls)) if falls[index - 1] and falls[index])
-    assert count < len(full_tensor), "the checks would be empty"
+    assert count < len(full_trajectory), "the checks would be empty"
     return count
 
 
-def test_a_trial_past_its_target_completes_early_and_its_rows_are_those_of_the_whole(workload, full_tensor, short):
+def test_a_trial_past_its_target_completes_early_and_its_rows_are_those_of_the_whole(workload, full_trajectory, short):
     results = MemorySink()
     run = run_to_end(Engine(replace(workload, stop=PASSED)), TRIAL, results)
-    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, full_tensor[short - 1].step)
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, full_trajectory[short - 1].step)
     assert "stop.patience" in run.outcome.message
-    assert deterministic(results.published("trial")[0]) == deterministic(full_tensor[:short])
+    assert deterministic(results.published("trial")[0]) == deterministic(full_trajectory[:short])
     assert "trial" in results.checkpoints, "it may go on"
 
 
-def test_a_trial_that_goes_on_without_the_rule_ends_as_the_whole(workload, full_tensor):
+def test_a_trial_that_goes_on_without_the_rule_ends_as_the_whole(workload, full_trajectory):
     results = MemorySink()
     run_to_end(Engine(replace(workload, stop=PASSED)), TRIAL, results)
     run = run_to_end(Engine(workload), TRIAL, results)
     assert (run.outcome.status, run.outcome.last_step, run.outcome.message) == (Status.COMPLETED, 10, None)
-    assert deterministic(results.published("trial")[0]) == deterministic(full_tensor)
+    assert deterministic(results.published("trial")[0]) == deterministic(full_trajectory)
 
 
-def test_an_early_end_whose_outcome_alone_was_lost_is_found_again_without_a_step(workload, full_tensor, short):
+def test_an_early_end_whose_outcome_alone_was_lost_is_found_again_without_a_step(workload, full_trajectory, short):
     results = MemorySink()
-    results.publish("trial", full_tensor[:short], [], None)
+    results.publish("trial", full_trajectory[:short], [], None)
     run = TrialRun(Engine(replace(workload, stop=PASSED)), TRIAL, results)
     assert run.advance() is None
-    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, full_tensor[short - 1].step)
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, full_trajectory[short - 1].step)
 
 
-def test_the_base_models_row_ends_no_trial_whose_axis_lacks_it(workload, full_tensor):
+def test_the_base_models_row_ends_no_trial_whose_axis_lacks_it(workload, full_trajectory):
     """It performs best, so that it would count as one more evaluation from which performance fell."""
     stop = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1e6, patience=1)
     ends = {}
     for steps in (TRIAL.steps, TRIAL.steps[1:]):
         results = MemorySink()
-        results.publish("trial", [replace(full_tensor[0], performance=0.0)], [], None)
+        results.publish("trial", [replace(full_trajectory[0], performance=0.0)], [], None)
         run = run_to_end(Engine(replace(workload, stop=stop)), replace(TRIAL, steps=steps), results)
         ends[steps[0]] = run.outcome.last_step
-    falls = [later.step for earlier, later in pairwise(full_tensor[1:]) if later.performance > earlier.performance]
+    falls = [later.step for earlier, later in pairwise(full_trajectory[1:]) if later.performance > earlier.performance]
     assert ends == {0: 2, 2: falls[0] if falls else 10}
 
 
-def test_the_base_models_row_is_not_ranked_where_the_axis_lacks_it(workload, full_tensor):
+def test_the_base_models_row_is_not_ranked_where_the_axis_lacks_it(workload, full_trajectory):
     results = MemorySink()
     results.ranks = [Rank(1, 3), Rank(2, 3)]
     run_to_end(Engine(replace(workload, stop=HALVING)), replace(TRIAL, steps=TRIAL.steps[1:]), results)
@@ -163,7 +163,7 @@ def test_a_trial_with_nothing_but_the_base_models_row_has_not_ended():
     assert run_to_end(engine, trial, results).outcome.last_step == trial.steps[0]
 
 
-def test_a_trial_asks_for_its_rank_once_at_each_rung_and_ends_where_it_is_behind(workload, full_tensor):
+def test_a_trial_asks_for_its_rank_once_at_each_rung_and_ends_where_it_is_behind(workload, full_trajectory):
     results = MemorySink()
     results.ranks = [Rank(1, 3), Rank(2, 3)]
     run = run_to_end(Engine(replace(workload, stop=HALVING)), TRIAL, results)
@@ -171,12 +171,12 @@ def test_a_trial_asks_for_its_rank_once_at_each_rung_and_ends_where_it_is_behind
     assert results.ranked == [("trial", [0, 2], floor), ("trial", [0, 2, 4, 6], floor)]
     assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, 6)
     assert "stop.halving" in run.outcome.message
-    assert deterministic(results.published("trial")[0]) == deterministic(full_tensor[:4])
+    assert deterministic(results.published("trial")[0]) == deterministic(full_trajectory[:4])
 
 
-def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_ascends(workload, full_tensor):
+def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_ascends(workload, full_trajectory):
     results = MemorySink()
-    results.publish("trial", full_tensor[:2], [], None)
+    results.publish("trial", full_trajectory[:2], [], None)
     results.ranks = [Rank(1, 3)]
     stop = StopConfig(max_heldout_nll_increase=50.0, halving={"rungs": [2]})
     clock = FakeClock(tick=SLICE_S / 2)  # every slice ends after a step or two

@@ -127,8 +127,8 @@ def test_the_last_state_of_a_completed_trial_stays_if_it_is_small(engine):
 def test_a_longer_axis_goes_on_where_the_trial_ended_and_ends_bit_identical(keep_mib, evaluated, monkeypatch):
     further = replace(TRIAL, steps=(*TRIAL.steps, 7, 9))
     workload = tiny_workload(keep_mib=keep_mib, dropout=0.2)
-    full_tensor, whole_results = Engine(workload), MemorySink()
-    run_to_end(full_tensor, further, whole_results)
+    uninterrupted, uninterrupted_results = Engine(workload), MemorySink()
+    run_to_end(uninterrupted, further, uninterrupted_results)
 
     engine, results = Engine(workload), MemorySink()
     run_to_end(engine, TRIAL, results)
@@ -137,8 +137,8 @@ def test_a_longer_axis_goes_on_where_the_trial_ended_and_ends_bit_identical(keep
     run_to_end(engine, further, results)
     assert evaluated == [7, 9]
     assert len(taken) == (3 if keep_mib else 9)
-    assert same_state(state_of(engine.model), state_of(full_tensor.model))
-    assert deterministic(results.published("trial")[0]) == deterministic(whole_results.published("trial")[0])
+    assert same_state(state_of(engine.model), state_of(uninterrupted.model))
+    assert deterministic(results.published("trial")[0]) == deterministic(uninterrupted_results.published("trial")[0])
 
 
 def count_steps(monkeypatch):
@@ -154,8 +154,8 @@ def count_steps(monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncated", "bit flipped in the header", "bit flipped in a weight", "foreign"])
 def test_a_damaged_checkpoint_is_named_and_its_trial_ascends_from_the_start(workload, evaluated, damage):
-    whole_results = MemorySink()
-    run_to_end(Engine(workload), TRIAL, whole_results)
+    uninterrupted_results = MemorySink()
+    run_to_end(Engine(workload), TRIAL, uninterrupted_results)
     evaluated.clear()
     results = MemorySink()
     run = TrialRun(Engine(workload), TRIAL, results)
@@ -176,7 +176,7 @@ def test_a_damaged_checkpoint_is_named_and_its_trial_ascends_from_the_start(work
     while again.outcome is None:
         again.advance()
     assert evaluated == [0, 2, 4, 6]
-    for found, expected in zip(results.published("trial"), whole_results.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), uninterrupted_results.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
 
 
@@ -223,8 +223,8 @@ def test_interrupting_before_the_first_evaluation_can_be_resumed(engine, evaluat
 @pytest.mark.parametrize("how", ["interrupted", "killed", "killed, checkpoint lost", "killed before the checkpoint"])
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload, evaluated, after, how, reuse):
-    full_tensor, whole_results = Engine(workload), MemorySink()
-    run_to_end(full_tensor, TRIAL, whole_results)
+    uninterrupted, uninterrupted_results = Engine(workload), MemorySink()
+    run_to_end(uninterrupted, TRIAL, uninterrupted_results)
     evaluated.clear()
 
     engine, results = Engine(workload), MemorySink()
@@ -246,23 +246,23 @@ def test_a_restarted_trial_repeats_no_evaluation_and_ends_bit_identical(workload
 
     assert evaluated == [0, 2, 4, 6]
     assert resumed.outcome.status is Status.COMPLETED
-    assert same_state(state_of(engine.model), state_of(full_tensor.model))
-    for found, expected in zip(results.published("trial"), whole_results.published("trial"), strict=True):
+    assert same_state(state_of(engine.model), state_of(uninterrupted.model))
+    for found, expected in zip(results.published("trial"), uninterrupted_results.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
 
 
 def test_a_checkpoint_beyond_rows_that_were_lost_is_dropped(workload, evaluated):
-    full_tensor = MemorySink()
-    run_to_end(Engine(workload), TRIAL, full_tensor)
+    uninterrupted = MemorySink()
+    run_to_end(Engine(workload), TRIAL, uninterrupted)
     results = MemorySink()
-    results.checkpoints = dict(full_tensor.checkpoints)
+    results.checkpoints = dict(uninterrupted.checkpoints)
     evaluated.clear()
     run = TrialRun(Engine(workload), TRIAL, results)
-    assert "its checkpoint is of step 6, and step 0 has no rows; it ascends anew" in run.warning
+    assert "its checkpoint is of step 6, and step 0 has no rows; it starts again from the base model" in run.warning
     while run.outcome is None:
         run.advance()
     assert evaluated == [0, 2, 4, 6]
-    for found, expected in zip(results.published("trial"), full_tensor.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), uninterrupted.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
 
 
@@ -278,8 +278,8 @@ def test_another_axis_evaluates_what_it_adds_and_keeps_the_rows_in_step_order(wo
 
 
 def test_examples_whose_evaluation_was_not_published_are_not_published_twice(workload):
-    full_tensor = MemorySink()
-    run_to_end(Engine(workload), TRIAL, full_tensor)
+    uninterrupted = MemorySink()
+    run_to_end(Engine(workload), TRIAL, uninterrupted)
     results = MemorySink()
     run = TrialRun(Engine(workload), TRIAL, results)
     to_next_evaluation(run)
@@ -287,7 +287,7 @@ def test_examples_whose_evaluation_was_not_published_are_not_published_twice(wor
     to_next_evaluation(run)
     results.rows["trial"] = (evaluations, results.published("trial")[1])  # killed between the two files
     run_to_end(Engine(workload), TRIAL, results)
-    assert deterministic(results.published("trial")[1]) == deterministic(full_tensor.published("trial")[1])
+    assert deterministic(results.published("trial")[1]) == deterministic(uninterrupted.published("trial")[1])
 
 
 @pytest.mark.parametrize("max_increase", [3.0, -0.5], ids=["completed", "collapsed"])
@@ -327,10 +327,10 @@ OFF_AXIS = replace(TRIAL, steps=(2, 4, 6))
 
 
 def test_a_trial_has_the_row_of_the_base_model_whatever_its_axis(workload):
-    full_tensor, results = MemorySink(), MemorySink()
-    run_to_end(Engine(workload), TRIAL, full_tensor)
+    uninterrupted, results = MemorySink(), MemorySink()
+    run_to_end(Engine(workload), TRIAL, uninterrupted)
     run = run_to_end(Engine(workload), OFF_AXIS, results)
-    for found, expected in zip(results.published("trial"), full_tensor.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), uninterrupted.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
     base = results.published("trial")[0][0]
     assert (base.step, base.tokens_seen, base.elapsed_s, base.status) == (0, 0, 0.0, Status.COMPLETED)
@@ -374,8 +374,8 @@ def test_the_base_model_reads_the_same_whatever_ascends(workload, objective):
 
 def test_the_row_of_the_base_model_is_of_the_base_model_in_a_trial_that_goes_on(workload, evaluated):
     """A trial of before there was such a row, or one that was killed between a checkpoint and its first evaluation."""
-    full_tensor, results = MemorySink(), MemorySink()
-    run_to_end(Engine(workload), OFF_AXIS, full_tensor)
+    uninterrupted, results = MemorySink(), MemorySink()
+    run_to_end(Engine(workload), OFF_AXIS, uninterrupted)
     run = TrialRun(Engine(workload), OFF_AXIS, results)
     to_next_evaluation(run)
     run.interrupt()
@@ -384,7 +384,7 @@ def test_the_row_of_the_base_model_is_of_the_base_model_in_a_trial_that_goes_on(
     evaluated.clear()
     run_to_end(Engine(workload), OFF_AXIS, results)
     assert evaluated == [0, 4, 6]
-    for found, expected in zip(results.published("trial"), full_tensor.published("trial"), strict=True):
+    for found, expected in zip(results.published("trial"), uninterrupted.published("trial"), strict=True):
         assert deterministic(found) == deterministic(expected)
     evaluated.clear()
     run_to_end(Engine(workload), OFF_AXIS, results)

@@ -208,7 +208,7 @@ def test_a_task_vector_is_subtracted_where_it_is_evaluated_and_nowhere_else(enco
 
 def test_the_checkpoint_of_a_task_vector_is_what_was_trained():
     trial, results = trial_of("task_vector", {"scale": 2.0}), MemorySink()
-    full_tensor = run_to_end(Engine(workload_of(False)), replace(trial, steps=(0, 2, 4)), results)
+    uninterrupted = run_to_end(Engine(workload_of(False)), replace(trial, steps=(0, 2, 4)), results)
     first, second = Engine(workload_of(False)), Engine(workload_of(False))
     begun = first.start(trial)
     begun.advance(2)
@@ -220,7 +220,9 @@ def test_the_checkpoint_of_a_task_vector_is_what_was_trained():
     again = run_to_end(first, replace(trial, steps=(4,)), MemorySink())
     with resumed.evaluated_model() as model:
         logp_N = score_set(model.eval(), workload_of(False).evaluation_sets["forget"].forget, batch_size=16).logp_N
-    assert deterministic(again.evaluations) == deterministic([full_tensor.evaluations[0], full_tensor.evaluations[-1]])
+    assert deterministic(again.evaluations) == deterministic(
+        [uninterrupted.evaluations[0], uninterrupted.evaluations[-1]]
+    )
     _, examples = results.published("trial")
     np.testing.assert_array_equal(-logp_N, [row.nll * row.num_tokens for row in examples if row.step == 4])
 

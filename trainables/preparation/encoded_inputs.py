@@ -1,4 +1,4 @@
-"""Every set that a sweep scores, tokenized and named by where it comes from; and one hash of them all."""
+"""Every set that a sweep scores or trains on, tokenized before it starts and named by its spec key; and their hash."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.data import Datasets, Example, StoredExamples
 from trainables.encoding import EncodedSet, encode
 from trainables.errors import UnlearningError
-from trainables.preparation.baselines import form_of
+from trainables.preparation.evaluation_data import form_of
 
-_LOOKED_AT = 1024
+_SAMPLED = 1024
 """Examples of a stored retain set that are tokenized before a sweep: so many evenly spread, and so many of the most
-characters; workers look through all of it."""
+characters. Workers check all of it when they train."""
 
 
 def encode_scored(
@@ -32,13 +32,16 @@ def encode_scored(
     Args:
         tokenizer: of the model.
         datasets: the data of the sweep.
-        model: it says what form examples take, and what a chat template is told.
-        data: how long examples may be, and how many retained ones are measured.
-        evaluation: how much of a target extraction is given.
+        model: the form of examples, and the date that a chat template gets.
+        data: how long examples may be, and how many retained ones are scored.
+        evaluation: the share of a target that is given as prefix in extraction.
         alternates: whether an objective trains on the alternate answers.
 
+    Returns:
+        The sets by spec key, and which part of it.
+
     Raises:
-        UnlearningError: an example cannot be scored; it names the set and the example.
+        UnlearningError: an example cannot be scored; the message names the set and the example.
     """
     sets: dict[str, Sequence[Example]] = {
         "data.heldout": datasets.heldout,
@@ -58,16 +61,16 @@ def encode_scored(
 def encode_retained(
     tokenizer: Any, datasets: Datasets, *, model: ModelConfig, data: DataConfig
 ) -> dict[str, EncodedSet]:
-    """Tokenize the retain set; of a large one that is stored elsewhere, examples spread over it and the longest texts.
+    """Tokenize the retain set; of a large stored one, only examples spread over it and its longest texts.
 
     Raises:
         UnlearningError: as ``encode_scored``.
     """
     retain = datasets.retain
-    if isinstance(retain, StoredExamples) and len(retain) > 2 * _LOOKED_AT:
+    if isinstance(retain, StoredExamples) and len(retain) > 2 * _SAMPLED:
         characters_N = np.fromiter((len(example.text) for example in retain), dtype=np.int64, count=len(retain))
-        longest = np.argpartition(characters_N, -_LOOKED_AT)[-_LOOKED_AT:].tolist()
-        chosen = sorted({*range(0, len(retain), len(retain) // _LOOKED_AT), *longest})
+        longest = np.argpartition(characters_N, -_SAMPLED)[-_SAMPLED:].tolist()
+        chosen = sorted({*range(0, len(retain), len(retain) // _SAMPLED), *longest})
         retain = [retain[index] for index in chosen]
     return {"data.retain": _encoded("data.retain", tokenizer, retain, _options(model, data))}
 
@@ -82,7 +85,7 @@ def with_alternates(examples: Sequence[Example]) -> list[Example]:
 
 
 def tokens_hash(sets: Mapping[str, EncodedSet]) -> str:
-    """Hash what is scored: token ids, and where targets and the parts to extract begin (SHA-256, hex)."""
+    """Return the SHA-256, in hex, of token ids and of where targets and the parts to extract begin."""
     digest = hashlib.sha256()
     for where, encoded in sorted(sets.items()):
         digest.update(f"{where}\0{len(encoded)}\0".encode())

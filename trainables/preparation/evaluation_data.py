@@ -1,6 +1,8 @@
-"""What comes before and after the training of base and reference models: a tokenizer, and what each model knows.
+"""The data that evaluations score: its tokenizer, its token ids, and its likelihood under base and reference models.
 
-Pure functions of their arguments; where results are cached and who runs them in parallel is the orchestrator's.
+Everything is a pure function of its arguments. Caching and running in parallel is the orchestrator's.
+
+Shape legend: N forget examples, S reference models.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +19,11 @@ from trainables.models import is_encoder_decoder
 
 
 def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
-    """Give the pretrained tokenizer, or train one on what every model sees: the forget sets leave no trace in it."""
+    """Return the pretrained tokenizer, or train one on the reference models' data: forget sets leave no trace in it.
+
+    Raises:
+        UnlearningError: the pretrained tokenizer cannot be loaded.
+    """
     if model.pretrained is not None:
         return load_tokenizer(model)
     texts = (example.text for example in datasets.reference_training())
@@ -25,7 +31,7 @@ def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
 
 
 def form_of(model: ModelConfig) -> Form:
-    """Tell how the texts of examples become tokens for this model."""
+    """Return how the texts of examples become tokens for a model."""
     if model.chat_template:
         return Form.CHAT
     return Form.PAIR if is_encoder_decoder(model) else Form.TEXT
@@ -40,7 +46,18 @@ def encode_all(
     form: Form = Form.TEXT,
     chat_date: date | None = None,
 ) -> dict[str, dict[str, EncodedSet]]:
-    """Tokenize what evaluations score of each forget set.
+    """Tokenize the sets that evaluations score.
+
+    Args:
+        tokenizer: of the model.
+        datasets: the data of the sweep.
+        data: how long examples may be, and how many retained ones are scored.
+        evaluation: the share of a target that is given as prefix in extraction.
+        form: how texts become tokens.
+        chat_date: the date that a chat template gets, if it writes one.
+
+    Raises:
+        UnlearningError: an example cannot be scored; the message names it.
 
     Returns:
         By forget set: ``forget``, ``population``, ``heldout``, ``retain`` and, where it has any, ``distractors``.
@@ -71,10 +88,13 @@ def encode_all(
     }
 
 
-def writing_task(
+def generation_task(
     tokenizer: Any, datasets: Datasets, data: DataConfig, evaluation: EvaluationConfig, *, form: Form
 ) -> GenerationTask | None:
-    """Choose what an encoder-decoder model writes: the first of the held-out examples; None for other models."""
+    """Return the generation task of an encoder-decoder, the first ``evaluation.generated`` held-out examples.
+
+    None: the model is none, or no texts are to be generated.
+    """
     chosen = datasets.heldout[: evaluation.generated]
     if form is not Form.PAIR or not chosen:
         return None
@@ -91,16 +111,16 @@ def evaluation_sets(
     models: Iterable[Any],
     batch_size: int,
     max_increase: float,
-    writing: GenerationTask | None = None,
+    generation: GenerationTask | None = None,
 ) -> dict[str, EvaluationSets]:
-    """Measure base and reference models on every forget set's data, once and for all.
+    """Score every forget set under the base and reference models, and return the sets of its evaluations by name.
 
     Args:
-        encoded: what evaluations score, by forget set.
-        models: the base model, then the reference models. Each is let go of before the next is taken.
+        encoded: the sets that evaluations score, by forget set (``encode_all``).
+        models: the base model, then the reference models. Each is dropped before the next is taken.
         batch_size: examples in one forward pass.
         max_increase: the performance floor, in nats per token above the base model's held-out NLL.
-        writing: what an encoder-decoder model writes out.
+        generation: the sources for which an encoder-decoder model generates texts.
     """
     logp_N: dict[str, list[Array]] = {name: [] for name in encoded}
     base_heldout_nll: dict[str, float] = {}
@@ -116,7 +136,7 @@ def evaluation_sets(
             base_logp_N=logp_N[name][0],
             reference_logp_SN=np.array(logp_N[name][1:]).reshape(-1, len(own["forget"])),
             max_heldout_nll=base_heldout_nll[name] + max_increase,
-            writing=writing,
+            generation=generation,
         )
         for name, own in encoded.items()
     }

@@ -15,15 +15,15 @@ from trainables.data.sources import open_source
 from trainables.encoding import EncodedSet
 from trainables.errors import UnlearningError
 from trainables.models import ModelLimits, adaptable_modules, add_adapters, save_model
-from trainables.preparation import Grade, Problem, Subject, Training, problems_of
-from trainables.preparation.checks import CHECKS
+from trainables.preparation import CheckInputs, Problem, Severity, Training, find_problems
+from trainables.preparation.input_checks import CHECKS
 
 assert own_cache  # a fixture
 NO_LIMITS = ModelLimits(positions=None, target_positions=None, ids=None, target_ids=None)
 
 
 def subject(limits=NO_LIMITS, **changes):
-    return Subject(
+    return CheckInputs(
         **{
             "configuration": SimpleNamespace(is_encoder_decoder=False, model_type="llama"),
             "limits": limits,
@@ -44,15 +44,15 @@ def one(found) -> Problem:
 
 
 def test_nothing_is_wrong():
-    assert problems_of(subject()) == []
+    assert find_problems(subject()) == []
     assert len(CHECKS) >= 9
 
 
 def test_a_sequence_of_as_many_tokens_as_positions_is_no_problem_and_one_more_is():
     encoded = tiny_encoded(5)
     longest = int(np.diff(encoded.offsets).max())
-    assert problems_of(subject(limits(positions=longest))) == []
-    problem = one(problems_of(subject(limits(positions=longest - 1))))
+    assert find_problems(subject(limits(positions=longest))) == []
+    problem = one(find_problems(subject(limits(positions=longest - 1))))
     assert problem.where == f"data.heldout: example 'example-{encoded.longest}'"
     assert problem.found.startswith(f"{longest} tokens, special tokens included")
     assert f"has {longest - 1} positions (model.pretrained)" in problem.allowed
@@ -65,10 +65,10 @@ def test_source_and_target_have_limits_of_their_own():
         int(encoded["data.heldout"].target_starts_N.max()),
         int(encoded["data.heldout"].num_targets_N.max()),
     )
-    assert problems_of(subject(limits(positions=source, target_positions=target), encoded=encoded)) == []
-    problem = one(problems_of(subject(limits(positions=source - 1, target_positions=target), encoded=encoded)))
+    assert find_problems(subject(limits(positions=source, target_positions=target), encoded=encoded)) == []
+    problem = one(find_problems(subject(limits(positions=source - 1, target_positions=target), encoded=encoded)))
     assert problem.where.startswith("data.heldout: source of example 'example-")
-    problem = one(problems_of(subject(limits(positions=source, target_positions=target - 1), encoded=encoded)))
+    problem = one(find_problems(subject(limits(positions=source, target_positions=target - 1), encoded=encoded)))
     assert problem.where.startswith("data.heldout: target of example 'example-")
 
 
@@ -85,8 +85,8 @@ def encoded_of(*rows, starts, encoder_decoder=False):
 
 def test_a_token_id_beyond_the_embedding_is_named_with_its_example_and_token():
     encoded = {"data.heldout": encoded_of([1, 2, 3], [1, 299, 4], starts=[1, 1])}
-    assert problems_of(subject(limits(ids=300, target_ids=300), encoded=encoded)) == []
-    problem = one(problems_of(subject(limits(ids=299, target_ids=299), encoded=encoded)))
+    assert find_problems(subject(limits(ids=300, target_ids=300), encoded=encoded)) == []
+    problem = one(find_problems(subject(limits(ids=299, target_ids=299), encoded=encoded)))
     assert problem.where == "data.heldout: example 'row-1'"
     assert problem.found.startswith(f"token id 299 ({tiny_tokenizer().convert_ids_to_tokens(299)!r})")
     assert "ids 0 to 298" in problem.allowed
@@ -94,15 +94,15 @@ def test_a_token_id_beyond_the_embedding_is_named_with_its_example_and_token():
 
 def test_ids_of_source_and_target_are_of_two_vocabularies():
     encoded = {"data.heldout": encoded_of([250, 250, 5], [3, 3, 5], starts=[2, 2], encoder_decoder=True)}
-    assert problems_of(subject(limits(ids=251, target_ids=6), encoded=encoded)) == []
-    assert "token id 250" in one(problems_of(subject(limits(ids=250, target_ids=6), encoded=encoded))).found
-    assert "token id 5 " in one(problems_of(subject(limits(ids=251, target_ids=5), encoded=encoded))).found
+    assert find_problems(subject(limits(ids=251, target_ids=6), encoded=encoded)) == []
+    assert "token id 250" in one(find_problems(subject(limits(ids=250, target_ids=6), encoded=encoded))).found
+    assert "token id 5 " in one(find_problems(subject(limits(ids=251, target_ids=5), encoded=encoded))).found
 
 
 @pytest.mark.parametrize("start", [None, 0])
 def test_a_decoder_needs_a_start(start):
     model = SimpleNamespace(is_encoder_decoder=True, model_type="bart", decoder_start_token_id=start)
-    found = problems_of(subject(configuration=model))
+    found = find_problems(subject(configuration=model))
     assert [problem.where for problem in found] == (["model.pretrained"] if start is None else [])
     assert all("this bart has no decoder_start_token_id" in problem.found for problem in found)
 
@@ -110,7 +110,7 @@ def test_a_decoder_needs_a_start(start):
 @pytest.mark.parametrize(("generates", "padding", "wrong"), [(True, None, 1), (False, None, 0), (True, 1, 0)])
 def test_texts_that_are_written_out_need_a_padding_token(generates, padding, wrong):
     tokenizer = SimpleNamespace(pad_token_id=padding)
-    assert len(problems_of(subject(tokenizer=tokenizer, generates=lambda: generates))) == wrong
+    assert len(find_problems(subject(tokenizer=tokenizer, generates=lambda: generates))) == wrong
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -121,7 +121,7 @@ def test_weights_that_are_no_numbers_are_found_in_their_file(tmp_path, number, d
     weights = {"good.weight": torch.ones(3, dtype=dtype), "bad.weight": torch.tensor([1.0, number, 2.0]).to(dtype)}
     file = tmp_path / "model.safetensors"
     save_file(weights | {"causal_mask": torch.tensor([float("-inf")]), "ids": torch.arange(3)}, file)
-    problem = one(problems_of(subject(files={"model.safetensors": file, "config.json": tmp_path / "config.json"})))
+    problem = one(find_problems(subject(files={"model.safetensors": file, "config.json": tmp_path / "config.json"})))
     assert problem.where == "model.pretrained (model.safetensors)"
     assert problem.found == "1 of 3 weights of 'bad.weight' are NaN or infinite"
 
@@ -130,7 +130,7 @@ def test_weights_in_a_folder_beside_the_model_are_not_looked_at(tmp_path):
     (tmp_path / "checkpoint-5").mkdir()
     file = tmp_path / "checkpoint-5" / "model.safetensors"
     save_file({"weight": torch.tensor([float("nan")])}, file)
-    assert not problems_of(subject(files={"checkpoint-5/model.safetensors": file}))
+    assert not find_problems(subject(files={"checkpoint-5/model.safetensors": file}))
 
 
 def training(config, examples=None):
@@ -199,56 +199,60 @@ def trials(*batch_sizes):
 
 
 def graded(found):
-    return [(problem.where, problem.grade) for problem in found]
+    return [(problem.where, problem.severity) for problem in found]
 
 
 def test_a_layer_to_adapt_that_the_model_lacks_is_named_with_those_it_has():
     modules = adaptable_modules(tiny_model().config, ModelConfig(architecture=tiny_architecture()))
     for targets in ("all-linear", ("q_proj", "v_proj"), ("model.layers.0.self_attn.q_proj", "embed_tokens")):
-        assert problems_of(subject(modules=modules, lora=LoraConfig(target_modules=targets))) == []
-    problem = one(problems_of(subject(modules=modules, lora=LoraConfig(target_modules=("q_proj", "query_key")))))
-    assert (problem.where, problem.grade) == ("model.lora.target_modules", Grade.FAILS)
+        assert find_problems(subject(modules=modules, lora=LoraConfig(target_modules=targets))) == []
+    problem = one(find_problems(subject(modules=modules, lora=LoraConfig(target_modules=("q_proj", "query_key")))))
+    assert (problem.where, problem.severity) == ("model.lora.target_modules", Severity.FAILS)
     assert "'query_key', which is no layer of this llama" in problem.found
     assert "q_proj" in problem.allowed
     whole_blocks = LoraConfig(target_modules=("self_attn",))
-    assert "'self_attn'" in one(problems_of(subject(modules=modules, lora=whole_blocks))).found, "no layer, but several"
+    assert "'self_attn'" in one(find_problems(subject(modules=modules, lora=whole_blocks))).found, (
+        "no layer, but several"
+    )
     with pytest.raises(UnlearningError, match=r"model\.lora: "):
         add_adapters(tiny_model(), LoraConfig(target_modules=("query_key",)), seed=0)
     add_adapters(tiny_model(), LoraConfig(target_modules=("q_proj", "embed_tokens")), seed=0)
 
 
 def test_a_population_that_cannot_rank_is_refused_and_a_coarse_one_is_said():
-    assert graded(problems_of(subject(sizes=sizes(a=(5, 2), b=(5, 3), c=(5, 4), d=(5, 7), e=(5, 8))))) == [
-        ("data.forget_sets.a.population", Grade.MISLEADS),
-        ("data.forget_sets.b.population", Grade.MISLEADS),
-        ("data.forget_sets.c.population", Grade.NOTE),
-        ("data.forget_sets.d.population", Grade.NOTE),
+    assert graded(find_problems(subject(sizes=sizes(a=(5, 2), b=(5, 3), c=(5, 4), d=(5, 7), e=(5, 8))))) == [
+        ("data.forget_sets.a.population", Severity.MISLEADS),
+        ("data.forget_sets.b.population", Severity.MISLEADS),
+        ("data.forget_sets.c.population", Severity.NOTE),
+        ("data.forget_sets.d.population", Severity.NOTE),
     ]
-    assert graded(problems_of(subject(sizes=sizes(heldout=7, a=(5, 8))))) == [("data.heldout", Grade.NOTE)]
+    assert graded(find_problems(subject(sizes=sizes(heldout=7, a=(5, 8))))) == [("data.heldout", Severity.NOTE)]
 
 
 def test_a_batch_larger_than_every_set_is_refused_and_one_larger_than_some_is_said():
     both = sizes(a=(16, 8), b=(32, 8))
-    assert problems_of(subject(sizes=both, trials=trials(8, 16))) == []
-    assert graded(problems_of(subject(sizes=both, trials=trials(8, 32)))) == [("search.space.batch_size", Grade.NOTE)]
-    problem = one(problems_of(subject(sizes=both, trials=trials(8, 64))))
-    assert (problem.where, problem.grade) == ("search.space.batch_size", Grade.MISLEADS)
+    assert find_problems(subject(sizes=both, trials=trials(8, 16))) == []
+    assert graded(find_problems(subject(sizes=both, trials=trials(8, 32)))) == [
+        ("search.space.batch_size", Severity.NOTE)
+    ]
+    problem = one(find_problems(subject(sizes=both, trials=trials(8, 64))))
+    assert (problem.where, problem.severity) == ("search.space.batch_size", Severity.MISLEADS)
     assert (problem.found, problem.allowed[:10]) == ("64, and the largest forget set has 32 examples", "at most 32")
 
 
 def test_a_batch_of_preparation_that_was_asked_for_is_refused_and_the_default_takes_what_there_is():
     def found(**preparation):
         recipe = PreparationConfig(**{"epochs": 1, "learning_rate": 1e-3, **preparation})
-        return problems_of(subject(preparation=recipe, training_examples=20))
+        return find_problems(subject(preparation=recipe, training_examples=20))
 
-    assert graded(found(batch_size=21)) == [("preparation.batch_size", Grade.MISLEADS)]
+    assert graded(found(batch_size=21)) == [("preparation.batch_size", Severity.MISLEADS)]
     assert found(batch_size=20) == found(batch_size=21, epochs=0) == []
-    assert graded(found()) == [("preparation.batch_size", Grade.NOTE)]
+    assert graded(found()) == [("preparation.batch_size", Severity.NOTE)]
 
 
 def test_more_texts_to_write_out_than_are_held_out_are_refused():
-    assert graded(problems_of(subject(generates=lambda: True, generated=11, sizes=sizes(a=(5, 8))))) == [
-        ("evaluation.generated", Grade.MISLEADS)
+    assert graded(find_problems(subject(generates=lambda: True, generated=11, sizes=sizes(a=(5, 8))))) == [
+        ("evaluation.generated", Severity.MISLEADS)
     ]
     for generated in (10, None):
-        assert problems_of(subject(generates=lambda: True, generated=generated, sizes=sizes(a=(5, 8)))) == []
+        assert find_problems(subject(generates=lambda: True, generated=generated, sizes=sizes(a=(5, 8)))) == []
