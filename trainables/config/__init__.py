@@ -4,7 +4,7 @@ They are frozen, keyword-only, validated at construction and without unknown key
 sweep; everything else is fixed for the whole sweep. No default depends on the environment.
 """
 
-from trainables.config.base import Config, Distribution, LearningRate, Name, Parallelism, PositiveInt, Precision
+from trainables.config.base import Config, Distribution, Name, Parallelism, PositiveInt, Precision
 from trainables.config.data import (
     DEFAULT_ALTERNATE,
     CorpusConfig,
@@ -30,7 +30,6 @@ __all__ = [
     "EvaluationConfig",
     "ForgetSetConfig",
     "HalvingConfig",
-    "LearningRate",
     "LoraConfig",
     "ModelConfig",
     "Name",

@@ -31,7 +31,7 @@ _CHUNK = 1000
 
 @dataclass(frozen=True, eq=False)
 class SourceExamples(SelectableExamples):
-    """Some examples of a source in any order, for 8 bytes of memory each, or all of them, for none."""
+    """Examples of a source: a selection in any order, which takes 8 bytes of memory for each, or all of them."""
 
     source: SourceConfig
     columns: Columns

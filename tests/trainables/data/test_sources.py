@@ -262,7 +262,7 @@ class CountingTable:
 
 
 def test_no_more_than_some_rows_are_decoded_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_AT_ONCE", 7)
+    monkeypatch.setattr(sources, "_CHUNK", 7)
     examples = opened(write_rows(tmp_path / "a.jsonl", pairs(50)))
     counting = examples.__dict__["table"] = CountingTable(examples.table)
     assert len(list(examples)) == 50

@@ -64,7 +64,7 @@ def test_too_long_an_example_is_found_before_training_and_named_by_its_line(tmp_
 def test_a_set_is_looked_through_and_drawn_from_some_examples_at_a_time(stored, monkeypatch):
     at_once = []
     real = encode
-    monkeypatch.setattr(streaming, "_AT_ONCE", 7)
+    monkeypatch.setattr(streaming, "_CHUNK", 7)
     monkeypatch.setattr(streaming, "encode", lambda t, some, **o: at_once.append(len(some)) or real(t, some, **o))
     streamed = encode_or_stream(tiny_tokenizer(), stored, max_tokens=64)
     streamed.select([5, 6])
