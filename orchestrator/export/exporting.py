@@ -202,7 +202,7 @@ def _unlearn(workload: Workload, trial: Trial, ledger: Ledger, tokenizer: Any, f
             f"trial {trial.trial_id} diverges here before step {step} ({error}), where it did not; export it on the "
             f"kind of machine that it ran on"
         ) from None
-    with ascent.evaluated() as model:
+    with ascent.evaluated_model() as model:
         whole = merged(engine.accelerator.unwrap_model(model))
         save_model(whole, tokenizer, folder, generation_file=workload.base.generation_file)
     engine.accelerator.free_memory()

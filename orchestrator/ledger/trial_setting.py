@@ -15,7 +15,7 @@ _OF_THE_OBJECTIVE = ("compat",)
 _OF_THE_OPTIMIZER = ("learning_rate", "momentum", "weight_decay", "clip_norm")
 _OF_THE_BATCH = ("micro_batch_size",)
 _OF_THE_SCHEDULE = ("warmup_steps",)
-_NAMED = frozenset({"objective", "objective_weights", "optimizer", "optimizer_settings", "batch_size", "schedule"})
+_NAMED = frozenset({"objective", "objective_settings", "optimizer", "optimizer_settings", "batch_size", "schedule"})
 _SHORT = {"learning_rate": "lr"}
 
 
@@ -40,7 +40,7 @@ def settings_text(config: TrialConfig, *, horizon: int | None) -> str:
         for name, value in sorted(config.optimizer_settings.items())
     }
     parts = [
-        _part(config.objective, dict(sorted(config.objective_weights.items())) | _only(given, _OF_THE_OBJECTIVE)),
+        _part(config.objective, dict(sorted(config.objective_settings.items())) | _only(given, _OF_THE_OBJECTIVE)),
         _part(config.optimizer, _only(given, _OF_THE_OPTIMIZER) | own),
         _part(f"batch {config.batch_size}", _only(given, _OF_THE_BATCH)),
     ]

@@ -122,7 +122,7 @@ class _Probe:
         workers = spec.resources.workers_per_trial
         configs = spec.corner_configs
         largest = max(configs, key=lambda config: config.batch_size)
-        passes = max((OBJECTIVES[c.objective].passes(c.objective_weights) for c in configs), key=_cost)
+        passes = max((OBJECTIVES[c.objective].passes(c.objective_settings) for c in configs), key=_cost)
         sizes = self._sizes or sizes_of(spec.data, encoder_decoder=lambda: self._encoder_decoder)
         biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population + s.distractors)
         batch = -(-min(largest.batch_size, biggest.forget) // workers)

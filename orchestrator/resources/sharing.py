@@ -182,7 +182,7 @@ def costliest(spec: SweepSpec) -> list[TrialConfig]:
     """List the configurations that one must measure: of each objective and optimizer, the one with the largest pass."""
     found: dict[tuple[str, tuple[int, int], str, bool], TrialConfig] = {}
     for config in spec.corner_configs:
-        passes = OBJECTIVES[config.objective].passes(config.objective_weights)
+        passes = OBJECTIVES[config.objective].passes(config.objective_settings)
         kind = (config.objective, passes, config.optimizer, config.momentum > 0)
         if kind not in found or _examples(config) > _examples(found[kind]):
             found[kind] = config

@@ -10,7 +10,7 @@ MODULES = (
     "orchestrator.preparation.work",
     "orchestrator.preparation.readiness",
     "trainables.tune.narrow",
-    "trainables.trial.engine",
+    "trainables.trial.trial_run",
 )
 
 

@@ -5,14 +5,14 @@ optimizer, as one value, a list, a range or choices. That part is added here, fr
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.spec.sweep_spec import SweepSpec
 from trainables.config import TrialConfig
 from trainables.data import CANARIES
-from trainables.objectives import OBJECTIVES, OPTIONS, SETTING_MEANINGS
-from trainables.optim import OPTIMIZERS, SCHEDULES
+from trainables.objectives import OBJECTIVES, Objective
+from trainables.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -70,57 +70,30 @@ def _settings() -> dict[str, Schema]:
     settings = {name: values for name, values in fields.items() if values.get("type") != "object"}
     for name, known in (("objective", OBJECTIVES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         settings[name] = {**settings[name], "enum": sorted(known)}
-    owned = {"objective": objective_settings(), "optimizer": optimizer_settings()}
+    owned = {"objective": _own_settings(OBJECTIVES), "optimizer": _own_settings(OPTIMIZERS)}
     for name in sorted({name for names in owned.values() for name in names}):
-        settings[name] = _any_of(names[name] for names in owned.values() if name in names)
+        settings[name] = _any_of(values for names in owned.values() for values in names.get(name, ()))
     for owner, names in owned.items():
-        settings |= {f"{owner}_{name}": values for name, values in names.items()}
+        settings |= {f"{owner}_{name}": _any_of(values) for name, values in names.items()}
     return settings
 
 
-def objective_settings() -> dict[str, Schema]:
-    """Return the schema of every setting that an objective has of its own."""
-    having: dict[str, list[str]] = {}
-    for objective, entry in OBJECTIVES.items():
-        for name in entry.weights:
-            having.setdefault(name, []).append(objective)
-    return {name: _objective_setting(name, objectives) for name, objectives in having.items()}
-
-
-def _objective_setting(name: str, objectives: list[str]) -> Schema:
-    described = {"description": f"{SETTING_MEANINGS[name]} Objectives: {', '.join(objectives)}."}
-    if name in OPTIONS:
-        return {"enum": list(OPTIONS[name]), **described}
-    positive = all(name in OBJECTIVES[objective].positive for objective in objectives)
-    whole = all(name in OBJECTIVES[objective].full_tensor for objective in objectives)
-    bounds = {"exclusiveMinimum": 0} if positive else {"minimum": 0} if whole else {}
-    return {"type": "integer" if whole else "number", **bounds, **described}
-
-
-def optimizer_settings() -> dict[str, Schema]:
-    """Return the schema of every setting that an optimizer has of its own."""
-    having: dict[str, dict[str, Schema]] = {}
-    for optimizer, entry in OPTIMIZERS.items():
+def _own_settings(registry: Mapping[str, Objective | OptimizerEntry]) -> dict[str, list[Schema]]:
+    """Return the schemas of the settings that the entries of a registry have of their own, by name, each once."""
+    found: dict[str, list[Schema]] = {}
+    for entry in registry.values():
         properties = entry.settings.model_json_schema()["properties"]
         for name in entry.settings.model_fields:
-            if name in entry.own_settings:
-                having.setdefault(name, {})[optimizer] = properties[name]
-    return {
-        name: _any_of(
-            {
-                **{key: value for key, value in values.items() if key not in ("default", "title")},
-                "description": f"{values['description']} Optimizer: {optimizer}.",
-            }
-            for optimizer, values in by_optimizer.items()
-        )
-        for name, by_optimizer in having.items()
-    }
+            values = {key: value for key, value in properties[name].items() if key not in ("default", "title")}
+            if name in entry.own_settings and values not in found.setdefault(name, []):
+                found[name].append(values)
+    return found
 
 
 def _any_of(schemas: Iterable[Schema]) -> Schema:
     """Return one schema of what any of several allows, described by all of them."""
     schemas = list(schemas)
-    description = " ".join(schema["description"] for schema in schemas)
+    description = " Or: ".join(dict.fromkeys(schema["description"] for schema in schemas))
     kinds: list[Schema] = []
     for schema in schemas:
         kind = {key: value for key, value in schema.items() if key != "description"}

@@ -272,7 +272,7 @@ def trial_config(values: dict[str, Value]) -> TrialConfig:
     fields = trial_fields(values)
     try:
         config = TrialConfig.model_validate(fields)
-        check_objective(config.objective, config.objective_weights, compat=config.compat)
+        check_objective(config.objective, config.objective_settings, compat=config.compat)
         check_optimizer(config)
     except ValidationError as error:
         raise ValueError("; ".join(f"search.space.{problem}" for problem in problems_in(error.errors()))) from None

@@ -37,10 +37,10 @@ def engine_of(encoder_decoder: bool) -> Engine:
 
 def trial_of(name: str) -> Trial:
     weights: dict[str, Any] = dict(UNTRAINED.get(name, {}))
-    if "retain_loss" in OBJECTIVES[name].weights:
+    if "retain_loss" in OBJECTIVES[name].own_settings:
         weights |= {"retain_loss": "kl" if OBJECTIVES[name].needs_reference else "nll", "retain_weight": 1.0}
     settings = {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0, "micro_batch_size": 2}
-    return tiny_trial(STEPS, objective=name, objective_weights=weights, batch_size=FORGET, **settings)
+    return tiny_trial(STEPS, objective=name, objective_settings=weights, batch_size=FORGET, **settings)
 
 
 def run(name: str, encoder_decoder: bool) -> tuple[float, float, list[dict[str, float]], str]:
@@ -62,10 +62,10 @@ def loss_of(engine: Engine, trial: Trial) -> float:
             config.objective,
             engine.accelerator.unwrap_model(engine.model).eval(),
             collate(forget, range(FORGET)),
-            reference_model=engine.reference,
+            reference_model=engine.frozen_base,
             retain_batch=collate(workload.retain, range(FORGET)),
             alternate_batch=collate(alternates, range(FORGET)),
-            **config.objective_weights,
+            **config.objective_settings,
         )
     return loss.item()
 

@@ -30,7 +30,7 @@ from tests.limits import HANG_S
 from tests.orchestrator.helpers import told
 from tests.support import tiny_workload
 from trainables.trial import Engine, TrialRun
-from trainables.trial import engine as trial_module
+from trainables.trial import engine as engine_module
 from trainables.trial.ascent import Ascent
 
 CHECKPOINT_STEPS = 3
@@ -141,7 +141,7 @@ def _watch(log: Path, die_at: int | None) -> None:
     for name in CHANGES:
         setattr(LocalStorage, name, _noting(getattr(LocalStorage, name), event))
 
-    real_run, real_advance, real_evaluate = TrialRun.__init__, Ascent.advance, trial_module.evaluate
+    real_run, real_advance, real_evaluate = TrialRun.__init__, Ascent.advance, engine_module.evaluate
 
     def init(self: TrialRun, engine: Engine, trial: Any, *args: Any, **kwargs: Any) -> None:
         engine.trial_id = trial.trial_id  # type: ignore[attr-defined]
@@ -158,7 +158,7 @@ def _watch(log: Path, die_at: int | None) -> None:
 
     TrialRun.__init__ = init  # type: ignore[method-assign]
     Ascent.advance = advance  # type: ignore[method-assign]
-    trial_module.evaluate = evaluate
+    engine_module.evaluate = evaluate
 
 
 def _noting(real: Any, event: Any) -> Any:

@@ -18,7 +18,7 @@ from trainables.config import TrialConfig
 from trainables.data import build_datasets
 from trainables.records import Trial
 from trainables.trial import Engine
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
 from orchestrator.preparation.work import model_tasks, workload_hash
 from orchestrator.spec import load_spec
-from tests.orchestrator.helpers import make_trial
+from tests.orchestrator.helpers import PROPOSAL, make_trial, memory_ledger
 from trainables.config import TrialConfig
 from trainables.data import build_datasets
 
@@ -77,8 +77,8 @@ def test_how_far_a_trajectory_goes_is_no_part_of_its_key():
         {"warmup_steps": 1},
         {"optimizer_settings": {"beta1": 0.8}},
         {"objective": "gradient_difference"},
-        {"objective_weights": {"retain_weight": 2.0}},
-        {"objective_weights": {"retain_loss": "kl"}},
+        {"objective_settings": {"retain_weight": 2.0}},
+        {"objective_settings": {"retain_loss": "kl"}},
         {"compat": "open-unlearning"},
     ],
 )
@@ -90,11 +90,35 @@ def test_trials_of_the_first_version_keep_their_keys():
     """Computed before trials had further settings: a sweep of then finds its trials again."""
     every_setting = {
         "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "objective": "gradient_difference",
-        "objective_weights": {"retain_weight": 2.0}, "micro_batch_size": 2, "clip_norm": 1.0, "schedule": "linear",
+        "objective_settings": {"retain_weight": 2.0}, "micro_batch_size": 2, "clip_norm": 1.0, "schedule": "linear",
         "warmup_steps": 3,
     }  # fmt: skip
     assert make_trial().trial_id == "de0993c81312d254"
     assert make_trial(**every_setting, horizon=5).trial_id == "74c93b759bf352ed"
+
+
+def test_settings_of_an_objective_are_stored_under_their_first_name():
+    """Computed and written when the field itself was ``objective_weights``: trials keep their keys, old rows load."""
+    trial = make_trial(
+        objective="npo",
+        objective_settings={"beta": 0.5, "retain_loss": "kl", "retain_weight": 2},
+        optimizer="lion",
+        optimizer_settings={"beta1": 0.8},
+        compat="open-unlearning",
+    )
+    stored = (
+        '{"batch_size":4,"clip_norm":null,"compat":"open-unlearning","learning_rate":0.001,"micro_batch_size":null,'
+        '"momentum":0.0,"objective":"npo","objective_weights":{"beta":0.5,"retain_loss":"kl","retain_weight":2.0},'
+        '"optimizer":"lion","optimizer_settings":{"beta1":0.8},"schedule":"constant","warmup_steps":0,'
+        '"weight_decay":0.0}'
+    )
+    assert trial.trial_id == "a58a96305948d9f4"
+    assert canonical_json(trial.config.identity()) == stored
+    ledger = memory_ledger()
+    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    assert ledger.trial(trial.trial_id)["config"] == stored
+    assert ledger.trial(trial.trial_id)["setting_id"] == "17800b72a210"
+    assert TrialConfig.model_validate_json(stored) == trial.config
 
 
 def test_a_later_setting_is_part_of_a_key_only_where_it_is_not_at_its_default():

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 import tests.support  # noqa: F401  # for the server to have it
-import trainables.trial.engine  # noqa: F401
+import trainables.trial.trial_run  # noqa: F401
 from tests.limits import HANG_S
 
 

@@ -8,9 +8,15 @@ from typing import Any
 import torch
 
 from trainables.encoding import IGNORE, Batch
+from trainables.objectives import check_objective
 
 Row = tuple[torch.Tensor, int]
 Example = list[Row]
+
+
+def all_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return every setting of an objective by name, the retain loss that some cannot do without included."""
+    return {"retain_loss": "kl", **dict(check_objective(name, given))}
 
 
 def examples_of(model: Any, batch: Batch) -> list[Example]:

@@ -6,7 +6,7 @@ import sys
 
 from tests.support import MemorySink, deterministic, tiny_trial, tiny_workload
 from trainables.trial import Engine
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 
 def main(precision: str) -> None:

@@ -16,6 +16,7 @@ from trainables.config.data import (
     TemplateConfig,
 )
 from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, train_steps
+from trainables.config.own_settings import validated_settings
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 from trainables.config.validation import problems_in
 
@@ -45,4 +46,5 @@ __all__ = [
     "TrialConfig",
     "problems_in",
     "train_steps",
+    "validated_settings",
 ]

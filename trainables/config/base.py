@@ -37,8 +37,9 @@ class Config(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         if isinstance(data, dict):
+            aliases = {field.alias for field in cls.model_fields.values() if field.alias is not None}
             for key in data:
-                if key not in cls.model_fields:
+                if key not in cls.model_fields and key not in aliases:
                     hint = nearest_name_hint(str(key), cls.model_fields)
                     raise ValueError(f"unknown key '{key}'; {hint}")
         return data

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from trainables.config.base import Config, LearningRate, PositiveInt
 
@@ -10,12 +10,15 @@ from trainables.config.base import Config, LearningRate, PositiveInt
 class TrialConfig(Config):
     """One trajectory of ascent, up to how far it goes. These are the things a search space may vary."""
 
+    # serialized by alias: identities and the ledger's column ``config`` keep the name that the first version wrote
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
     later = frozenset({"compat", "optimizer_settings"})
 
     objective: str = "gradient_ascent"
     """What each step minimises."""
-    objective_weights: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = Field(
-        default_factory=dict
+    objective_settings: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = Field(
+        default_factory=dict, alias="objective_weights"
     )
     """The objective's own settings, for example ``retain_weight``; unnamed ones take the objective's defaults."""
     compat: Literal["open-unlearning"] | None = None

@@ -31,7 +31,11 @@ _MESSAGES = {
 }
 _BRANCH = re.compile(r"\[key\]|built in|constrained-\w+|(literal|tuple|function-\w+)\[.*\]")
 """Parts of a place that are no keys: which of several allowed kinds was tried."""
-_BRANCH_AFTER = {"own": ("source",), "str": ("objective_weights", "columns"), "float": ("objective_weights",)}
+_BRANCH_AFTER = {
+    "own": ("source",),
+    "str": ("objective_settings", "objective_weights", "columns"),
+    "float": ("objective_settings", "objective_weights"),
+}
 """The same, where it could be a key elsewhere."""
 
 

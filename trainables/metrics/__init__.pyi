@@ -3,7 +3,6 @@ from .exposure import Array
 from .generation import GenerationTask, bleu_and_chrf
 from .likelihood import (
     Predictions,
-    Reduction,
     StepCounts,
     TokenScores,
     example_mean,
@@ -16,6 +15,7 @@ from .likelihood import (
     step_mean,
     token_scores,
 )
+from .reductions import Reduction
 from .untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 __all__ = [

@@ -14,9 +14,7 @@ import torch.nn.functional as F
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import IGNORE, Batch, EncodedSet, batches_by_length, collate
 from trainables.errors import UnlearningError
-
-Reduction = Literal["token", "sequence"]
-"""``token``: every counted position weighs alike; ``sequence``: every example does, by the mean of its positions."""
+from trainables.metrics.reductions import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,102 +1,135 @@
-"""What an objective is: its settings, what it needs, and where it comes from; and the objectives by name.
+"""The objectives by name, how one is added, and how the settings of one are checked. It loads no PyTorch.
 
-Nothing here loads PyTorch: a loss is imported when it is first computed.
+In the formulas, NLL is the mean negative log-likelihood of target tokens in nats, of the forget (f) or the retain
+batch (r); S(x) is the NLL of an example's target, summed over its tokens, and S_ref that under the base model.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
+from trainables.config import validated_settings
+from trainables.deferred import Deferred
 from trainables.errors import UnlearningError, nearest_name_hint
+from trainables.objectives.objective import COMPATS, Objective, Setting
+from trainables.objectives.settings import (
+    BoundedAscentSettings,
+    CEUSettings,
+    KLRetainSettings,
+    NPOSettings,
+    ObjectiveSettings,
+    RetainSettings,
+    SatImpSettings,
+    SimNPOSettings,
+    TaskVectorSettings,
+    UndialSettings,
+    WGASettings,
+)
 
-if TYPE_CHECKING:
-    import torch
+_DECIDED_BY_COMPAT = frozenset({"reduction", "kl_positions", "length"})
+"""Settings that a project's reductions leave no choice of."""
 
-    from trainables.objectives.inputs import ObjectiveInputs
 
-Setting = float | str
-Loss = Callable[["ObjectiveInputs", Mapping[str, Any]], "torch.Tensor"]
+def _loss(module: str, name: str) -> Deferred:
+    return Deferred(f"trainables.objectives.{module}", name)
 
-COMPATS = ("open-unlearning",)
-"""Projects whose reductions ``compat`` gives: each micro-batch is averaged by itself, then the micro-batches are."""
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "reduction": ("token", "sequence"),
-    "kl_positions": ("target", "all"),
-    "length": ("sum", "mean"),
-    "retain_loss": ("nll", "kl"),
+OBJECTIVES: dict[str, Objective] = {
+    "gradient_ascent": Objective(
+        loss=_loss("ascents", "gradient_ascent"),
+        source="Jang et al. 2023, arXiv 2210.01504, eq. 1: L = -NLL_f",
+        compats=frozenset(COMPATS),
+    ),
+    "gradient_difference": Objective(
+        loss=_loss("ascents", "gradient_ascent"),
+        source="Liu et al. 2022, arXiv 2203.12817; Maini et al. 2024, arXiv 2401.06121: L = -NLL_f + NLL_r",
+        settings=RetainSettings,
+        needs_retain=True,
+        compats=frozenset(COMPATS),
+    ),
+    "kl_ascent": Objective(
+        loss=_loss("ascents", "gradient_ascent"),
+        source="'KL minimization' of Maini et al. 2024, arXiv 2401.06121: L = -NLL_f + KL_r(base || model)",
+        settings=KLRetainSettings,
+        needs_retain=True,
+    ),
+    "bounded_ascent": Objective(
+        loss=_loss("ascents", "bounded_ascent"),
+        source=(
+            "after the rectified forget term of Trippa et al. 2024, arXiv 2403.14339: L = mean of max(0, bound - nll_t)"
+            " over target tokens; a token is pushed until its NLL is at the bound. The bound is given (nats), where the"
+            " paper takes the loss of unseen data, and each token has it, where the paper bounds the batch"
+        ),
+        settings=BoundedAscentSettings,
+    ),
+    "task_vector": Objective(
+        loss=_loss("ascents", "task_vector"),
+        source=(
+            "negation of Ilharco et al. 2023, arXiv 2212.04089, section 3: fine-tune on the forget set, L = NLL_f; the "
+            "model is base - scale * (fine-tuned - base)"
+        ),
+        settings=TaskVectorSettings,
+    ),
+    "undial": Objective(
+        loss=_loss("distilled", "undial"),
+        source=(
+            "Dong et al. 2024, arXiv 2402.10052 (self-distillation with adjusted logits): L = mean cross-entropy of "
+            "the model against softmax(z_base - beta * [the token to forget])"
+        ),
+        settings=UndialSettings,
+        needs_reference=True,
+        compats=frozenset(COMPATS),
+    ),
+    "ceu": Objective(
+        loss=_loss("distilled", "ceu"),
+        source=(
+            "Yang 2025, arXiv 2503.01224 (CE-U): L = mean cross-entropy of the model against its own softmax without "
+            "the token to forget, held constant; the first `ignore_first` target tokens of an example are left alone"
+        ),
+        settings=CEUSettings,
+        compats=frozenset(COMPATS),
+    ),
+    "npo": Objective(
+        loss=_loss("preferences", "npo"),
+        source=(
+            "Zhang et al. 2024, arXiv 2404.05868, eq. 3: L = mean of -(2 / beta) log sigmoid(beta * (S - S_ref)); "
+            "`length: mean` divides S by the tokens of the example"
+        ),
+        settings=NPOSettings,
+        needs_reference=True,
+        compats=frozenset(COMPATS),
+    ),
+    "simnpo": Objective(
+        loss=_loss("preferences", "simnpo"),
+        source=(
+            "Fan et al. 2024, arXiv 2410.07163, eq. 4: L = mean of -(2 / beta) log sigmoid(beta * (S / n - delta)), n "
+            "the tokens of the example"
+        ),
+        settings=SimNPOSettings,
+        compats=frozenset(COMPATS),
+    ),
+    "dpo": Objective(
+        loss=_loss("preferences", "dpo"),
+        source=(
+            "Rafailov et al. 2023, arXiv 2305.18290, as Zhang et al. 2024, arXiv 2404.05868, eq. 2, with the alternate "
+            "answer a preferred: L = mean of -(2 / beta) log sigmoid(beta * ((S_f - S_f,ref) - (S_a - S_a,ref)))"
+        ),
+        settings=NPOSettings,
+        needs_reference=True,
+        needs_alternate=True,
+        compats=frozenset(COMPATS),
+    ),
+    "wga": Objective(
+        loss=_loss("reweighted", "wga"),
+        source="Wang et al. 2025, arXiv 2502.19301 (weighted gradient ascent): L = mean of p^beta * log p",
+        settings=WGASettings,
+        compats=frozenset(COMPATS),
+    ),
+    "satimp": Objective(
+        loss=_loss("reweighted", "satimp"),
+        source="Yang et al. 2025, arXiv 2505.11953 (SatImp): L = mean of p^beta1 * (1 - p)^beta2 * log p",
+        settings=SatImpSettings,
+        compats=frozenset(COMPATS),
+    ),
 }
-"""Settings that are no numbers, with what they may be: what codebases disagree about."""
-
-SETTING_MEANINGS: dict[str, str] = {
-    "forget_weight": "Weight of the objective's own term.",
-    "retain_weight": "Weight of the retain term; 0: no retain term.",
-    "retain_loss": "The retain term: NLL of the retained examples, or KL(base model || model) on them.",
-    "kl_positions": "Positions that KL is averaged over: target tokens, or prompts too. Padding never counts, but for "
-    "`compat`.",
-    "reduction": "Mean over all tokens of a step, or over its sequences, each by the mean of its tokens.",
-    "length": "Whether the log-likelihood of an example is the sum over its tokens, or their mean.",
-    "bound": "NLL, in nats, up to which a target token is pushed.",
-    "scale": "Multiple of the task vector that is subtracted from the base model.",
-    "ignore_first": "Number of first target tokens of an example that are left alone.",
-    **{name: f"`{name}` in the objective's formula." for name in ("beta", "beta1", "beta2", "delta")},
-}
-"""What each setting of an objective means."""
-
-DECIDED_BY_COMPAT = frozenset({"reduction", "kl_positions", "length"})
-
-AVERAGED: dict[str, Setting] = {"reduction": "token"}
-RETAINING: dict[str, Setting] = {
-    "forget_weight": 1.0, "retain_weight": 1.0, "retain_loss": "nll", "kl_positions": "target", **AVERAGED
-}  # fmt: skip
-"""Settings of objectives that can have a retain term R beside their own: forget_weight * own + retain_weight * R."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """A registered objective: its own loss, its settings with their defaults, what it needs, where it comes from."""
-
-    loss: Loss
-    """Its term over the forget batch; ``compute`` weighs it and adds the retain term."""
-    source: str
-    weights: Mapping[str, Setting] = field(default_factory=dict)
-    """Every setting with its default: numbers, and the names that ``OPTIONS`` lists."""
-    fixed: Mapping[str, Setting] = field(default_factory=dict)
-    """Settings that make it what it is, and cannot be given."""
-    positive: frozenset[str] = frozenset()
-    """Numbers that must be above 0."""
-    full_tensor: frozenset[str] = frozenset()
-    """Numbers that must be whole and not negative."""
-    needs_retain: bool = False
-    needs_reference: bool = False
-    needs_alternate: bool = False
-    negates: bool = False
-    """What it trains is subtracted from the base model, times ``scale``, wherever the model is used."""
-    compats: frozenset[str] = frozenset()
-    """Projects that have it."""
-
-    def settings(self, given: Mapping[str, Setting]) -> dict[str, Any]:
-        """Give every setting, defaults included."""
-        return {**self.weights, **given, **self.fixed}
-
-    def retains(self, given: Mapping[str, Setting]) -> bool:
-        """Tell whether there is a retain term under these settings."""
-        return bool(self.settings(given).get("retain_weight", 0.0))
-
-    def uses_base(self, given: Mapping[str, Setting]) -> bool:
-        """Tell whether the reference model is asked under these settings."""
-        return self.needs_reference or (self.retains(given) and self.settings(given)["retain_loss"] == "kl")
-
-    def passes(self, given: Mapping[str, Setting]) -> tuple[int, int]:
-        """Count the passes of a micro-batch: forward and back through the model, and forward through the reference."""
-        retains = self.retains(given)
-        of_reference = (1 + self.needs_alternate) * self.needs_reference
-        of_reference += retains and self.settings(given)["retain_loss"] == "kl"
-        return 1 + self.needs_alternate + retains, of_reference
-
-
-OBJECTIVES: dict[str, Objective] = {}
 
 
 def register(name: str, objective: Objective) -> None:
@@ -110,46 +143,35 @@ def register(name: str, objective: Objective) -> None:
     OBJECTIVES[name] = objective
 
 
-def check_objective(name: str, weights: Mapping[str, Setting], *, compat: str | None = None) -> Objective:
-    """Look an objective up and check its settings.
+def check_objective(name: str, given: Mapping[str, Setting], *, compat: str | None = None) -> ObjectiveSettings:
+    """Return all settings of an objective, those that are not given at their defaults.
+
+    Args:
+        name: of the objective.
+        given: its settings by name.
+        compat: the project whose reductions it takes, if any.
 
     Raises:
-        UnlearningError: naming what is allowed.
+        UnlearningError: the objective, a setting, a value or the project is unknown, or they do not go together; the
+            message names what is allowed.
     """
     if name not in OBJECTIVES:
         raise UnlearningError(f"unknown objective '{name}'; {nearest_name_hint(name, OBJECTIVES)}")
     objective = OBJECTIVES[name]
-    for setting, value in weights.items():
-        if setting not in objective.weights:
-            raise UnlearningError(
-                f"objective '{name}' has no '{setting}'; {nearest_name_hint(setting, objective.weights)}"
-            )
-        _check_value(f"objective '{name}': {setting}", objective, setting, value)
+    others = {other: entry.settings for other, entry in OBJECTIVES.items()}
+    settings = validated_settings(objective.settings, given, owner=f"objective '{name}'", others=others)
     if compat is not None:
-        _check_compat(name, objective, weights, compat)
-    return objective
+        _check_compat(name, objective, given, compat)
+    return settings
 
 
-def _check_value(where: str, objective: Objective, setting: str, value: Any) -> None:
-    if isinstance(objective.weights[setting], str):
-        if value not in OPTIONS[setting]:
-            raise UnlearningError(f"{where}: found {value!r}; allowed: {', '.join(OPTIONS[setting])}")
-        return
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise UnlearningError(f"{where}: a finite number is needed; found {value!r}")
-    if setting in objective.positive and value <= 0:
-        raise UnlearningError(f"{where}: it must be above 0; found {value:g}")
-    if setting in objective.full_tensor and (value < 0 or value != int(value)):
-        raise UnlearningError(f"{where}: a whole number of at least 0 is needed; found {value:g}")
-
-
-def _check_compat(name: str, objective: Objective, weights: Mapping[str, Setting], compat: str) -> None:
+def _check_compat(name: str, objective: Objective, given: Mapping[str, Setting], compat: str) -> None:
     if compat not in COMPATS:
         raise UnlearningError(f"compat: unknown project '{compat}'; {nearest_name_hint(compat, COMPATS)}")
     if compat not in objective.compats:
         having = [other for other, entry in OBJECTIVES.items() if compat in entry.compats]
         raise UnlearningError(f"compat: {compat} has no objective '{name}'; it has {', '.join(sorted(having))}")
-    for setting in sorted(DECIDED_BY_COMPAT & weights.keys()):
+    for setting in sorted(_DECIDED_BY_COMPAT & given.keys()):
         raise UnlearningError(
             f"objective '{name}': compat: {compat} decides '{setting}'; leave '{setting}' out, or leave compat out"
         )

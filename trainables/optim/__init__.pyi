@@ -1,4 +1,13 @@
 from . import curvature
-from .optimizers import OPTIMIZERS, SCHEDULES, build_optimizer, check_optimizer, learning_rate_at
+from .optimizers import OPTIMIZERS, OptimizerEntry, build_optimizer, check_optimizer
+from .schedules import SCHEDULES, learning_rate_at
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "check_optimizer", "curvature", "learning_rate_at"]
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "OptimizerEntry",
+    "build_optimizer",
+    "check_optimizer",
+    "curvature",
+    "learning_rate_at",
+]

@@ -1,4 +1,4 @@
-"""What makes each optimizer, over parameters with a learning rate and its settings. ``optimizers`` registers them."""
+"""Functions that build each optimizer from parameters, a learning rate and its settings. ``optimizers`` names them."""
 
 import torch
 from pytorch_optimizer import SOAP, Lion

@@ -1,4 +1,4 @@
-"""The estimate of the curvature that Sophia-G divides by (Liu et al. 2023, arXiv 2305.14342), which is in ``sophia``.
+"""The gradients that Sophia-G estimates the curvature from (Liu et al. 2023, arXiv 2305.14342, algorithm 2).
 
 Shape legend: B batch, T tokens.
 """
@@ -16,24 +16,24 @@ from trainables.seeding import generator
 
 @runtime_checkable
 class TakesCurvature(Protocol):
-    """An optimizer that is told of the curvature from outside."""
+    """An optimizer that takes gradients for an estimate of the curvature, such as ``sophia.Sophia``."""
 
     update_period: int
     """Steps between two estimates."""
 
     def estimate_curvature(self, num_tokens: int) -> None:
-        """Take the gradients for an estimate from ``num_tokens`` tokens, for the next step, and clear them."""
+        """Take the current gradients, of ``num_tokens`` tokens, as an estimate for the next step, and clear them."""
 
 
 def is_due(optimizer: Any, step: int) -> bool:
-    """Tell whether the optimizer wants the curvature estimated before a step, counted from 1."""
+    """Return whether the curvature is to be estimated before a step, counted from 1."""
     return isinstance(optimizer, TakesCurvature) and (step - 1) % optimizer.update_period == 0
 
 
 def drawn_nll(
     model: Any, encoded: EncodedSet, indices: npt.NDArray[np.int64], *, targets: int, device: Any, seed: int, step: int
 ) -> torch.Tensor:
-    """NLL of tokens that the model draws at the targets' places, their contexts as they are; a scalar with gradient.
+    """Return the NLL of tokens that are drawn from the model in place of the targets, their contexts unchanged.
 
     What is drawn for an example is a function of seed and step, whichever worker and micro-batch it is in.
 
@@ -41,10 +41,13 @@ def drawn_nll(
         model: the model.
         encoded: the set.
         indices: the examples of this pass.
-        targets: target tokens of the whole step.
+        targets: number of target tokens of the whole step, by which the sum is divided.
         device: where the model is.
         seed: of the trial.
         step: the step, counted from 1.
+
+    Returns:
+        A scalar with gradient, nats per token: this pass's share of the mean over the step.
     """
     batch: Batch = collate(encoded, indices, device=device)
     uniform_BT = np.zeros(batch["labels"].shape)

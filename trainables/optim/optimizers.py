@@ -1,19 +1,17 @@
-"""Optimizers and learning-rate schedules. A schedule is a pure function of the step, so it has no state to save.
+"""The optimizers by name, how the settings of one are checked, and how one is built.
 
-To add an optimizer: its settings in ``optimizer_settings``, what makes it in ``optimizer_builders``, and one entry
-here. Nothing here loads PyTorch: that is imported when an optimizer is first built.
+To add one: declare its settings in ``settings``, write its builder in ``builders``, and give it an entry here. Nothing
+here loads PyTorch: that is imported when an optimizer is first built.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from trainables.config import Config, TrialConfig, problems_in
+from trainables.config import Config, TrialConfig, validated_settings
 from trainables.deferred import Deferred
 from trainables.errors import UnlearningError, nearest_name_hint
+from trainables.optim.schedules import SCHEDULES
 from trainables.optim.settings import (
     AdafactorSettings,
     AdamWSettings,
@@ -31,17 +29,20 @@ Parameters = Iterable["torch.nn.Parameter"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerEntry:
-    """How to build an optimizer over parameters with a learning rate and its settings, and where it comes from."""
+    """A registered optimizer."""
 
     build: Callable[[Parameters, float, Any], "torch.optim.Optimizer"]
+    """A function of the parameters, the learning rate, and an instance of the optimizer's settings class."""
     settings: type[Config]
+    """The class that declares and validates its settings."""
     source: str
+    """Implementation and paper."""
     works_on_shards: bool
-    """Whether it gives the same numbers where each worker has a shard of every tensor (``parallelism: fsdp``)."""
+    """Whether it computes the same numbers where each worker has a shard of every tensor (``parallelism: fsdp``)."""
 
     @property
     def own_settings(self) -> frozenset[str]:
-        """Names of the settings that stand in ``TrialConfig.optimizer_settings``."""
+        """Names of the settings in ``TrialConfig.optimizer_settings``: all but those that are fields of a trial."""
         return frozenset(self.settings.model_fields) - set(TrialConfig.model_fields)
 
 
@@ -90,49 +91,12 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleEntry:
-    """A learning-rate multiplier of (step from 1, warm-up steps, horizon), and whether it looks at the horizon."""
-
-    multiplier: Callable[[int, int, int], float]
-    needs_horizon: bool
-    """True: the state at step s depends on the total number of steps, so every step value is its own trial."""
-
-
-def _warm_up(step: int, warmup_steps: int) -> float:
-    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
-
-
-def _inverse_sqrt(step: int, warmup_steps: int, _: int) -> float:
-    """Rise to 1 at the end of the warm-up, then fall with the root of the step (Vaswani et al. 2017, eq. 3)."""
-    peak = max(1, warmup_steps)
-    return min(step / peak, math.sqrt(peak / step))
-
-
-SCHEDULES: dict[str, ScheduleEntry] = {
-    "constant": ScheduleEntry(multiplier=lambda step, warmup, _: _warm_up(step, warmup), needs_horizon=False),
-    "inverse_sqrt": ScheduleEntry(multiplier=_inverse_sqrt, needs_horizon=False),
-    "linear": ScheduleEntry(
-        multiplier=lambda step, warmup, horizon: _warm_up(step, warmup) * (horizon - step + 1) / horizon,
-        needs_horizon=True,
-    ),
-    "cosine": ScheduleEntry(  # half a wave, as Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5 without restarts
-        multiplier=lambda step, warmup, horizon: (
-            _warm_up(step, warmup) * (1 + math.cos(math.pi * (step - 1) / horizon)) / 2
-        ),
-        needs_horizon=True,
-    ),
-}
-
-
 def check_optimizer(config: TrialConfig) -> Config:
-    """Check the optimizer's and the schedule's names, and that it has every setting given, with that value.
-
-    Returns:
-        All settings of the optimizer.
+    """Return all settings of a trial's optimizer, those that are not given at their defaults; check its schedule too.
 
     Raises:
-        UnlearningError: naming what is allowed.
+        UnlearningError: the optimizer, the schedule, a setting or a value is unknown; the message names what is
+            allowed.
     """
     if config.optimizer not in OPTIMIZERS:
         raise UnlearningError(
@@ -140,32 +104,19 @@ def check_optimizer(config: TrialConfig) -> Config:
         )
     if config.schedule not in SCHEDULES:
         raise UnlearningError(f"unknown schedule '{config.schedule}'; {nearest_name_hint(config.schedule, SCHEDULES)}")
-    known = OPTIMIZERS[config.optimizer].settings
     fields = {name: getattr(config, name) for name in ("momentum", "weight_decay")}
     given = {name: value for name, value in fields.items() if value} | config.optimizer_settings
-    for name in given:
-        if name not in known.model_fields:
-            having = sorted(other for other, entry in OPTIMIZERS.items() if name in entry.settings.model_fields)
-            hint = nearest_name_hint(name, known.model_fields)
-            if having:
-                hint = f"{', '.join(having)} {'has' if len(having) == 1 else 'have'} it; {hint}"
-            raise UnlearningError(f"optimizer '{config.optimizer}' has no '{name}'; {hint}")
-    try:
-        return known(**given)
-    except ValidationError as error:
-        wrong = "; ".join(problems_in(error.errors()))
-        raise UnlearningError(f"optimizer '{config.optimizer}': {wrong}") from None
+    others = {other: entry.settings for other, entry in OPTIMIZERS.items()}
+    owner = f"optimizer '{config.optimizer}'"
+    return validated_settings(OPTIMIZERS[config.optimizer].settings, given, owner=owner, others=others)
 
 
 def build_optimizer(parameters: Parameters, config: TrialConfig) -> "torch.optim.Optimizer":
-    """Build the optimizer of a trial over those of ``parameters`` that are trained."""
+    """Build the optimizer of a trial over those of ``parameters`` that require a gradient.
+
+    Raises:
+        UnlearningError: as ``check_optimizer``.
+    """
     settings = check_optimizer(config)
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return OPTIMIZERS[config.optimizer].build(trained, config.learning_rate, settings)
-
-
-def learning_rate_at(step: int, config: TrialConfig, horizon: int | None) -> float:
-    """Give the learning rate of a step, counted from 1; ``horizon`` is needed by schedules that look at it."""
-    schedule = SCHEDULES[config.schedule]
-    assert not schedule.needs_horizon or horizon is not None
-    return config.learning_rate * schedule.multiplier(step, config.warmup_steps, horizon or 0)

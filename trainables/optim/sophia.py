@@ -1,4 +1,4 @@
-"""Sophia-G (Liu et al. 2023, arXiv 2305.14342), told of the curvature that ``curvature`` estimates."""
+"""Sophia-G (Liu et al. 2023, arXiv 2305.14342), with the curvature's estimates from ``curvature``."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,11 +10,11 @@ from trainables.optim.settings import SophiaSettings
 
 
 class Sophia(SophiaH):
-    """The library's Sophia in the paper's units, told of the curvature from outside.
+    """The library's Sophia in the paper's units, with estimates of the curvature from outside.
 
     With m the mean gradient and h the mean curvature, a weight moves by
-    ``learning_rate * clip(m / max(gamma * h, eps), -1, 1)`` (algorithm 3). The library puts no gamma before h, so it is
-    given ``gamma * h``. Nothing corrects h for having started at 0: the first steps move most weights by the whole
+    ``learning_rate * clip(m / max(gamma * h, eps), -1, 1)`` (algorithm 3). The library has no gamma, so it gets
+    ``gamma * h`` as h. h starts at 0, and nothing corrects for that: the first steps move most weights by the whole
     learning rate.
     """
 
@@ -35,10 +35,10 @@ class Sophia(SophiaH):
 
     @torch.no_grad()
     def estimate_curvature(self, num_tokens: int) -> None:
-        """Take the gradients for an estimate, for the next step, and clear them.
+        """Take the current gradients as an estimate for the next step, and clear them.
 
-        They are those of the mean NLL of ``num_tokens`` tokens that the model has drawn itself; squared and times their
-        number they estimate the diagonal of the Gauss-Newton matrix (Gauss-Newton-Bartlett, algorithm 2).
+        They are those of the mean NLL of ``num_tokens`` tokens drawn from the model. Squared and times the number of
+        tokens, they estimate the diagonal of the Gauss-Newton matrix (Gauss-Newton-Bartlett, algorithm 2).
         """
         self._estimate = [
             torch.zeros_like(p) if p.grad is None else p.grad.square() * (num_tokens * self._gamma)
@@ -47,10 +47,10 @@ class Sophia(SophiaH):
         ]
         self.zero_grad(set_to_none=True)
 
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]  # its second argument comes from here
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]  # the estimate is not the caller's to give
         """Take a step, with the estimate if there is a new one."""
         hessian, self._estimate = self._estimate, None
         loss = super().step(closure, hessian=hessian)
         for state in self.state.values():
-            state.pop("hessian", None)  # it is in the mean now
+            state.pop("hessian", None)  # the mean has taken it in
         return loss

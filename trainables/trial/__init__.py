@@ -1,4 +1,4 @@
-"""One trial: the ascent loop, its batches, its evaluations, its end, and where its rows go."""
+"""One trial: the ascent loop, its batches, its evaluations, its end, and where its rows go. Ray is not known here."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The ascent loop: forget batches in, one optimizer step at a time, through Accelerate."""
+"""The ascent loop: one optimizer step at a time on batches of the forget set, through Accelerate."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +26,23 @@ class Ascent:
     Everything random in step s is a function of (seed, s), so the state after s steps does not depend on where the
     trajectory will end, nor on having been interrupted. The model is changed in place; it must hold the base weights.
 
-    The workers of a team take each step together, each on its share of the batch. Losses are shares of the step's mean,
-    so that their gradients add up to the one of the whole batch; with ``compat`` each is a mean, and they are averaged.
+    The workers of a group take each step together, each on its shard of the batch. Losses are shares of the step's
+    mean, so that their gradients add up to the one of the whole batch; with ``compat`` each is a mean, and they are
+    averaged.
+
+    Args:
+        accelerator: of this process.
+        group: the workers that share the trial.
+        model: the shared model.
+        base: the base weights.
+        frozen_base: the frozen base model, where the objective compares with it.
+        data: what the trajectory may see.
+        config: of the trial.
+        seed: of the trial.
+        horizon: total steps, for a schedule that depends on them.
+
+    Raises:
+        UnlearningError: the objective, the optimizer, or a setting of theirs is unknown or not allowed.
     """
 
     def __init__(
@@ -37,7 +52,7 @@ class Ascent:
         group: WorkerGroup,
         model: Any,
         base: WeightsSnapshot,
-        reference: Any = None,
+        frozen_base: Any = None,
         data: AscentData,
         config: TrialConfig,
         seed: int,
@@ -47,15 +62,16 @@ class Ascent:
         self._group = group
         self._model = model
         self._base = base
-        self._reference = reference
+        self._frozen_base = frozen_base
         self._config = config
-        self._weights = config.objective_weights
-        self._objective = objectives.check_objective(config.objective, self._weights, compat=config.compat)
-        self._steps = BatchPlan(data, config, retains=self._objective.retains(self._weights), seed=seed, group=group)
+        self._settings = objectives.check_objective(config.objective, config.objective_settings, compat=config.compat)
+        self._plan = BatchPlan(data, config, retains=self._settings.retains, seed=seed, group=group)
         self._seed = seed
         self._horizon = horizon
         self.step = 0
+        """Steps that have been taken."""
         self.tokens_seen = 0
+        """Forget targets in all batches so far, of all workers."""
         optimizer = build_optimizer(model.parameters(), config)
         optimizer.zero_grad(set_to_none=True)  # a reused model may carry the gradients of its last trial
         self._optimizer = accelerator.prepare_optimizer(optimizer)
@@ -73,10 +89,10 @@ class Ascent:
     def _take(self, number: int) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate_at(number, self._config, self._horizon)
-        step = self._steps.step(number)
+        step = self._plan.step(number)
         self._accelerator.gradient_accumulation_steps = len(step.parts)
-        # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers; our losses are
-        # shares of the step's already, unless compat wants that average
+        # Accelerate divides by the number of micro-batches, and gradients are averaged over the workers. Our losses are
+        # shares of the step's mean already, so that is undone, unless compat asks for that average.
         undivided = len(step.parts) * self._group.size if self._config.compat is None else 1
         if curvature.is_due(self._optimizer.optimizer, number):
             self._estimate_curvature(number, step)
@@ -84,7 +100,7 @@ class Ascent:
             for micro_batch in step.micro_batches(self._accelerator.device):
                 with self._accelerator.accumulate(self._model):
                     loss = self._loss(step, micro_batch)
-                    shared_loss = self._group.all_reduce_sum(loss.detach())  # all go on, or none
+                    shared_loss = self._group.all_reduce_sum(loss.detach())  # all workers go on, or none
                     if not torch.isfinite(shared_loss):
                         raise self._diverged(number, "the loss", shared_loss)
                     self._accelerator.backward(loss * undivided)
@@ -103,17 +119,20 @@ class Ascent:
             self._config.objective,
             self._model,
             micro_batch.forget,
-            reference_model=self._reference,
+            reference_model=self._frozen_base,
             retain_batch=micro_batch.retain,
             alternate_batch=micro_batch.alternate,
             compat=self._config.compat,
             forget_counts=step.forget_counts,
             retain_counts=step.retain_counts,
-            **self._weights,
+            **self._config.objective_settings,
         )
 
     def _estimate_curvature(self, number: int, step: StepBatch) -> None:
-        """Tell the optimizer of the curvature of the forget batch's likelihood, before the step is taken."""
+        """Give the optimizer the gradients for its estimate of the curvature, before the step is taken.
+
+        It is the curvature of the forget batch's likelihood (``trainables.optim.curvature``).
+        """
         with torch_stream(self._seed, "curvature", number, *self._dropout_stream):
             for indices, _ in step.parts:
                 with self._accelerator.accumulate(self._model):
@@ -134,7 +153,7 @@ class Ascent:
 
     @property
     def _dropout_stream(self) -> tuple[int, ...]:
-        """Name this worker's stream beside the leader's, which is the one of a worker alone."""
+        """The name of this worker's random stream; the leader has the same one as a worker alone."""
         return () if self._group.is_leader else (self._group.rank,)
 
     def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
@@ -142,39 +161,43 @@ class Ascent:
         return DivergedError(f"step {step}: {what} is {float(value.detach())}")
 
     @contextmanager
-    def evaluated(self) -> Iterator[Any]:
-        """Give the model in the form in which it is evaluated and used; then it is as it was, bit for bit.
+    def evaluated_model(self) -> Iterator[Any]:
+        """Yield the model as it is evaluated and used; afterwards it is as it was, bit for bit.
 
-        For most objectives it is the model that is ascended. Of a task vector it is the negation; checkpoints keep what
-        was trained.
+        For most objectives that is the model that is ascended. For a task vector it is the negation, while checkpoints
+        keep what was trained.
         """
-        if not self._objective.negates:
+        if not isinstance(self._settings, objectives.TaskVectorSettings):
             yield self._model
             return
-        with negated(self._bare_model, self._base, self._objective.settings(self._weights)["scale"]):
+        with negated(self._unwrapped_model, self._base, self._settings.scale):
             yield self._model
 
     def movement_warning(self) -> str | None:
-        """Say that hardly anything has moved since the first step, if so."""
-        return movement_warning(self._bare_model, self._base, self._config, self._group) if self.step else None
+        """Return a warning where hardly any weight differs from the base model; None: many do, or no step was taken."""
+        return movement_warning(self._unwrapped_model, self._base, self._config, self._group) if self.step else None
 
     def pack(self, elapsed_s: float) -> bytes:
-        """Serialise the trajectory's state; the leader of a team has the payload."""
+        """Serialise the trajectory's state. The leader returns the payload, other workers of the group an empty one."""
         progress = checkpoints.Progress(step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s)
-        return checkpoints.pack(self._bare_model, self._optimizer.optimizer, progress, self._group)
+        return checkpoints.pack(self._unwrapped_model, self._optimizer.optimizer, progress, self._group)
 
     @property
     def state_bytes(self) -> int:
-        """How large ``pack`` would make it, about."""
-        return checkpoints.state_bytes(self._bare_model, self._optimizer.optimizer)
+        """About how many bytes ``pack`` would return."""
+        return checkpoints.state_bytes(self._unwrapped_model, self._optimizer.optimizer)
 
     def unpack(self, payload: bytes) -> checkpoints.Progress:
-        """Go back to a packed state; the payload of a team's leader counts."""
-        progress = checkpoints.unpack(payload, self._bare_model, self._optimizer.optimizer, self._group)
+        """Go back to a packed state; of a group's payloads the leader's counts.
+
+        Raises:
+            DamagedCheckpointError: the payload is not what was packed.
+        """
+        progress = checkpoints.unpack(payload, self._unwrapped_model, self._optimizer.optimizer, self._group)
         self.step, self.tokens_seen = progress.step, progress.tokens_seen
         return progress
 
     @property
-    def _bare_model(self) -> Any:
-        """The model by its own names, without what makes its workers share gradients."""
+    def _unwrapped_model(self) -> Any:
+        """The model without the wrapper by which workers share gradients, so that parameters have their own names."""
         return self._accelerator.unwrap_model(self._model)

@@ -1,4 +1,4 @@
-"""Which examples each step of a trajectory sees, cut into micro-batches of one worker."""
+"""Which examples each step of a trajectory sees, cut into the micro-batches of one worker."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,42 +18,46 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class AscentData:
-    """What a trajectory may see."""
+    """The data that a trajectory may see."""
 
     forget: EncodedSet
     retain: BatchSource
     alternates: EncodedSet | None = None
-    """The forget set with other answers, example by example; None: it has none."""
+    """The forget set with other answers, example by example; None: the objective needs none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
-    """What one forward and backward pass of one worker sees."""
+    """The batches of one forward and backward pass of one worker."""
 
     forget: Batch
     retain: Batch | None
+    """None: the objective has no retain term."""
     alternate: Batch | None
+    """The forget examples with other answers, row by row; None: the objective needs none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepBatch:
-    """The examples of one step: those of all workers are counted, this worker's are cut into parts."""
+    """The examples of one step. Counts are of all workers' examples; parts are this worker's micro-batches."""
 
     data: AscentData
     retained: EncodedSet | None
-    """The step's retained examples; None: the objective looks at none."""
+    """The step's retained examples; None: the objective has no retain term."""
     forget_counts: StepCounts
+    """Counts of the forget examples of all workers."""
     retain_counts: StepCounts | None
+    """Counts of ``retained``."""
     parts: list[tuple[Indices, Indices]]
-    """Of each micro-batch the examples of the forget set and, by their places in it, of ``retained``."""
+    """For each micro-batch its examples, as indices of the forget set and indices of ``retained``."""
 
     @property
     def num_tokens(self) -> int:
-        """Forget targets of all workers."""
+        """Number of forget targets in the step, of all workers."""
         return int(self.forget_counts.targets_N.sum())
 
     def micro_batches(self, device: torch.device) -> Iterator[MicroBatch]:
-        """Make this worker's micro-batches, one after another."""
+        """Yield this worker's micro-batches on a device, one after another."""
         alternates = self.data.alternates
         for forget, retain in self.parts:
             yield MicroBatch(
@@ -64,7 +68,15 @@ class StepBatch:
 
 
 class BatchPlan:
-    """The steps of a trajectory: a pure function of seed and step, so that resuming needs no state."""
+    """The batches of a trajectory: a pure function of seed and step, so that resuming needs no state.
+
+    Args:
+        data: what the trajectory may see.
+        config: of the trial.
+        retains: whether the objective has a retain term.
+        seed: of the trial.
+        group: the workers that share each batch.
+    """
 
     def __init__(self, data: AscentData, config: TrialConfig, *, retains: bool, seed: int, group: WorkerGroup) -> None:
         self._data = data
@@ -80,7 +92,7 @@ class BatchPlan:
         )
 
     def step(self, number: int) -> StepBatch:
-        """Choose the examples of a step, counted from 1."""
+        """Return the batch of a step, counted from 1."""
         forget = self._forget_order.indices(number)
         retained = self._data.retain.select(self._retain_order.indices(number).tolist()) if self._retains else None
         return StepBatch(
@@ -92,12 +104,12 @@ class BatchPlan:
         )
 
     def _parts(self, forget: Indices, retain: Indices) -> Iterator[tuple[Indices, Indices]]:
-        """Cut this worker's share of both batches into near-equal parts, each of at most ``micro_batch_size`` examples.
+        """Cut this worker's shard of both batches into near-equal parts, each of at most ``micro_batch_size`` examples.
 
-        All workers have as many parts as the largest share needs. A smaller share, and a retain set smaller than the
+        All workers have as many parts as the largest shard needs. A smaller shard, and a retain set smaller than the
         forget batch, leave some parts empty.
         """
-        largest_share = -(-len(forget) // self._group.size)
-        parts = -(-largest_share // (self._micro_batch_size or largest_share))
+        largest_shard = -(-len(forget) // self._group.size)
+        parts = -(-largest_shard // (self._micro_batch_size or largest_shard))
         forget, retain = self._group.shard(forget), self._group.shard(retain)
         return zip(np.array_split(forget, parts), np.array_split(retain, parts), strict=True)

@@ -1,4 +1,4 @@
-"""How much memory a trial takes at its peak, found out by running the most expensive ones that may come up."""
+"""How much memory a trial takes at its peak, measured by running the most expensive trials that may come up."""
 
 import contextlib
 import resource
@@ -17,48 +17,52 @@ from trainables.errors import UnlearningError
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
-from trainables.trial.engine import Engine, TrialRun, Workload
+from trainables.trial.engine import Engine
 from trainables.trial.sinks import Rank
+from trainables.trial.trial_run import TrialRun
+from trainables.trial.workload import Workload
 
 PROBE_STEPS = 3
-"""The second step is the first that runs beside a full optimizer state; one more, for what a cache keeps."""
+"""Steps of a probe. The second is the first that runs beside a full optimizer state; the third is for caches."""
 _PROBE = "memory-probe"
+"""Trial id and forget set of a probe."""
 _HARMLESS_RATE = 1e-9
-"""Learning rate of the probe: it must not diverge, and takes the same memory at any rate."""
+"""Learning rate of a probe: it must not diverge, and takes the same memory at any rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceMemory:
-    """Of an accelerator."""
+    """Memory of an accelerator."""
 
     name: str
     peak_bytes: int
-    """What one trial's process takes of it at its peak, the context included."""
+    """Bytes that one trial's process takes at its peak, including the CUDA context."""
     total_bytes: int
+    """Bytes that the accelerator has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeakMemory:
-    """What one trial's process takes at its peak."""
+    """Memory that one trial's process takes at its peak."""
 
     host_bytes: int
-    """RAM of its own: libraries, and base weights in Ray's object store, are there once for all and not counted."""
+    """Bytes of RAM of its own. Libraries, and base weights in Ray's object store, are shared and not counted."""
     device: DeviceMemory | None
-    """None: there is no accelerator."""
+    """Memory of its accelerator; None: there is none."""
 
 
 def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemory:
-    """Run a trial of each configuration for a few steps, with an evaluation and a checkpoint, one after another.
+    """Measure the peak of a trial of each configuration: a few steps, an evaluation and a checkpoint.
 
-    They run on the largest batches that may come up, in one engine, as in a reused worker. Call it in a process that
-    has done nothing else: a peak of before cannot be told from its own.
+    The trials run one after another on the largest batches that may come up, in one engine, as in a reused worker. Call
+    it in a process that has done nothing else, since an earlier peak cannot be told from this one.
 
     Raises:
-        UnlearningError: not even one trial fits the accelerator.
+        UnlearningError: a trial does not fit the accelerator even alone; the message says what to lower.
     """
     try:
         engine = Engine(workload)
-        for config in sorted(configs, key=_refers, reverse=True):  # a reference model that one needs stays for all
+        for config in sorted(configs, key=_uses_base, reverse=True):  # a frozen base model stays for all that follow
             engine.workload = heaviest(workload, config)
             _run(engine, config)
     except torch.OutOfMemoryError as error:
@@ -68,7 +72,7 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
             f"batch_size (up to {largest}) or set micro_batch_size in search.space, or lower evaluation.batch_size "
             f"({workload.evaluation.batch_size})"
         ) from None
-    mapped = psutil.Process().memory_info().shared  # of the object store and of libraries: once for all processes
+    mapped = psutil.Process().memory_info().shared  # object store and libraries: once for all processes
     return PeakMemory(
         host_bytes=_peak_resident_bytes() - mapped,
         device=device_memory(engine.accelerator.device),
@@ -76,10 +80,12 @@ def measure_peak(workload: Workload, configs: Sequence[TrialConfig]) -> PeakMemo
 
 
 def _run(engine: Engine, config: TrialConfig) -> None:
-    rare = [name for name in OPTIMIZERS[config.optimizer].own_settings if name.endswith("_every")]
+    """Run a probe of a configuration to its outcome, and make a checkpoint of it."""
+    periods = [name for name in OPTIMIZERS[config.optimizer].own_settings if name.endswith("_every")]
     changes = {
         "learning_rate": _HARMLESS_RATE,
-        "optimizer_settings": config.optimizer_settings | dict.fromkeys(rare, 1.0),  # what it does now and then, too
+        # what the optimizer does only every so many steps, it does in every step of the probe
+        "optimizer_settings": config.optimizer_settings | dict.fromkeys(periods, 1.0),
     }
     trial = Trial(
         trial_id=_PROBE,
@@ -89,19 +95,19 @@ def _run(engine: Engine, config: TrialConfig) -> None:
         steps=(PROBE_STEPS,),
         horizon=PROBE_STEPS if SCHEDULES[config.schedule].needs_horizon else None,
     )
-    run = TrialRun(engine, trial, _Nowhere())
+    run = TrialRun(engine, trial, _NullSink())
     while run.outcome is None:
         run.advance()
     run.checkpoint()
 
 
 def heaviest(workload: Workload, config: TrialConfig) -> Workload:
-    """Give a workload of one forget set, whose batches are the largest that a trial of this configuration may meet.
+    """Return a workload of one forget set, whose batches are the largest that a trial of this configuration may meet.
 
-    Batches are padded to their longest example, so that example stands for all of its batch: then every micro-batch is
-    as large as the largest. Its evaluations score the set of all forget sets that takes most.
+    Batches are padded to their longest example. So that example is repeated for all others of the forget set, which
+    makes every micro-batch as large as the largest. Evaluations score the largest of all forget sets' sets.
     """
-    examples = min(config.batch_size, config.micro_batch_size or config.batch_size)  # of one pass
+    examples = min(config.batch_size, config.micro_batch_size or config.batch_size)  # in one pass
     sets = workload.evaluation_sets.values()
     own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
     scored = [part for own in sets for part in (own.forget, own.population, own.distractors) if part is not None]
@@ -123,8 +129,8 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     )
 
 
-def _refers(config: TrialConfig) -> bool:
-    return OBJECTIVES[config.objective].uses_base(config.objective_weights)
+def _uses_base(config: TrialConfig) -> bool:
+    return OBJECTIVES[config.objective].uses_base(config.objective_settings)
 
 
 def _padded_tokens(encoded: EncodedSet, batch_size: int) -> int:
@@ -133,7 +139,7 @@ def _padded_tokens(encoded: EncodedSet, batch_size: int) -> int:
 
 
 def _peak_resident_bytes() -> int:
-    """Give the peak of this program; getrusage(2) would tell of the process that started it, if that was larger."""
+    """Return the peak of this program, in bytes. getrusage(2) comes second: it may count the parent's peak."""
     with contextlib.suppress(OSError):
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
@@ -142,7 +148,10 @@ def _peak_resident_bytes() -> int:
 
 
 def device_memory(device: torch.device) -> DeviceMemory | None:
-    """Measure what this process takes: what PyTorch reserved at its peak, and the context, which it does not count."""
+    """Return what this process takes of an accelerator; None for the CPU.
+
+    PyTorch counts what it reserves, and not the CUDA context: that is what else is taken now.
+    """
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -154,8 +163,8 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
     )
 
 
-class _Nowhere:
-    """A ``trainables.trial.engine.Results`` that keeps nothing."""
+class _NullSink:
+    """A ``TrialSink`` that keeps nothing."""
 
     def publish(
         self, trial_id: str, evaluations: list[EvaluationRecord], examples: list[ExampleRecord], outcome: Outcome | None

@@ -13,7 +13,9 @@ def _note(*what: object) -> None:
 
 
 def _watch(module) -> None:
-    real_advance, real_evaluate = module.Ascent.advance, module.evaluate
+    """Note what happens in the trials of this module, ``trainables.trial.trial_run``."""
+    ascent, engine_module = sys.modules["trainables.trial.ascent"], sys.modules["trainables.trial.engine"]
+    real_advance, real_evaluate = ascent.Ascent.advance, engine_module.evaluate
 
     class Noting(module.TrialRun):
         def __init__(self, engine, trial, *args, **kwargs):
@@ -29,12 +31,12 @@ def _watch(module) -> None:
         _note("evaluate", model.trial_id, kwargs["step"])
         return result
 
-    module.TrialRun, module.Ascent.advance, module.evaluate = Noting, advance, evaluate
+    module.TrialRun, ascent.Ascent.advance, engine_module.evaluate = Noting, advance, evaluate
 
 
 class _Finder(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        spec = PathFinder.find_spec(name, path) if name == "trainables.trial.engine" else None
+        spec = PathFinder.find_spec(name, path) if name == "trainables.trial.trial_run" else None
         if spec is not None:
             spec.loader = _Loader(spec.loader)
         return spec

@@ -65,7 +65,7 @@ def test_equal_words_of_different_owners_are_not_taken_for_one_another():
 
 
 def test_every_word_of_a_whole_setting_is_in_the_name_or_in_what_all_share():
-    config = TrialConfig(objective="npo", objective_weights={"beta": 0.1}, learning_rate=0.1, batch_size=4)
+    config = TrialConfig(objective="npo", objective_settings={"beta": 0.1}, learning_rate=0.1, batch_size=4)
     text = settings_text(config, horizon=None)
     other = settings_text(config.model_copy(update={"learning_rate": 0.2}), horizon=None)
     names = SettingNames([text, other])

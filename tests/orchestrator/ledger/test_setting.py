@@ -1,6 +1,7 @@
 """A trial's setting as a text and as an id: the same for the same settings, never for others."""
 
 import itertools
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,6 @@ from search_spaces import shipped_specs
 from tests.orchestrator.helpers import PROPOSAL, make_trial, memory_ledger
 from trainables.config import TrialConfig
 from trainables.objectives import OBJECTIVES
-from trainables.objectives.registry import OPTIONS
 from trainables.optim import OPTIMIZERS, SCHEDULES
 
 PLAIN = {"learning_rate": 1e-3, "batch_size": 4}
@@ -34,9 +34,9 @@ CHANGES = [
     {"optimizer_settings": {"beta1": 0.8}},
     {"optimizer_settings": {"beta1": 0.8, "beta2": 0.9}},
     {"objective": "gradient_difference"},
-    {"objective": "gradient_difference", "objective_weights": {"retain_weight": 2.0}},
-    {"objective": "gradient_difference", "objective_weights": {"retain_loss": "kl"}},
-    {"objective": "gradient_difference", "objective_weights": {"retain_weight": 1.0}},
+    {"objective": "gradient_difference", "objective_settings": {"retain_weight": 2.0}},
+    {"objective": "gradient_difference", "objective_settings": {"retain_loss": "kl"}},
+    {"objective": "gradient_difference", "objective_settings": {"retain_weight": 1.0}},
     {"compat": "open-unlearning"},
     {"schedule": "linear", "horizon": 5},
     {"schedule": "linear", "horizon": 9},
@@ -53,14 +53,14 @@ def described(*, horizon=None, **changes):
         ({}, "gradient_ascent · adamw lr=0.001 · batch 4"),
         (
             {
-                "objective": "npo", "objective_weights": {"retain_weight": 1, "beta": 0.1}, "learning_rate": 3e-5,
+                "objective": "npo", "objective_settings": {"retain_weight": 1, "beta": 0.1}, "learning_rate": 3e-5,
                 "batch_size": 32,
             },
             "npo beta=0.1 retain_weight=1 · adamw lr=3e-05 · batch 32",
         ),
         (
             {
-                "objective": "gradient_difference", "objective_weights": {"retain_loss": "kl"},
+                "objective": "gradient_difference", "objective_settings": {"retain_loss": "kl"},
                 "compat": "open-unlearning", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01,
                 "clip_norm": 1.0, "micro_batch_size": 2, "schedule": "linear", "warmup_steps": 3, "horizon": 20,
             },
@@ -107,15 +107,15 @@ def configs(draw):
     objective = draw(st.sampled_from(sorted(OBJECTIVES)))
     numbers = st.sampled_from([0.0, 0.1, 1.0, 1e-8, 1 / 3, 1e16])
     weights = {
-        name: draw(st.sampled_from(OPTIONS[name]) if isinstance(default, str) else numbers)
-        for name, default in OBJECTIVES[objective].weights.items()
+        name: draw(st.sampled_from(get_args(field.annotation)) if isinstance(field.default, str) else numbers)
+        for name, field in OBJECTIVES[objective].settings.model_fields.items()
         if draw(st.booleans())
     }
     optimizer = draw(st.sampled_from(sorted(OPTIMIZERS)))
     own = {name: draw(numbers) for name in sorted(OPTIMIZERS[optimizer].own_settings) if draw(st.booleans())}
     return TrialConfig(
         objective=objective,
-        objective_weights=weights,
+        objective_settings=weights,
         optimizer=optimizer,
         optimizer_settings=own,
         learning_rate=draw(st.floats(min_value=1e-12, max_value=1.0)),

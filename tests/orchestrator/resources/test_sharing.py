@@ -199,7 +199,7 @@ def test_settings_that_make_other_passes_are_measured_too():
         "objective": {"choices": {"npo": {"retain_weight": [0.0, 0.5, 2.0], "retain_loss": ["nll", "kl"]}}},
     }
     found = costliest(make_spec(search={"space": space}))
-    weights = [tuple(config.objective_weights.values()) for config in found]
+    weights = [tuple(config.objective_settings.values()) for config in found]
     assert sorted(weights) == [(0.0, "nll"), (0.5, "kl"), (0.5, "nll")]
 
 

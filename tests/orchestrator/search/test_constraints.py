@@ -149,5 +149,5 @@ def test_an_objectives_weights_are_proposed_under_it_alone(sampler):
     for row in ledger.trials():
         config = TrialConfig.model_validate_json(row["config"])
         objectives.add(config.objective)
-        assert set(config.objective_weights) == own[config.objective]
+        assert set(config.objective_settings) == own[config.objective]
     assert len(objectives) > 1, "the check would be empty"

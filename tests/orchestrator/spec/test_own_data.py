@@ -29,7 +29,7 @@ from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.data import build_datasets
 from trainables.encoding import StreamedSet
 from trainables.trial import Engine
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 assert own_cache  # a fixture
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -9,7 +9,7 @@ from orchestrator.spec import ResourcesConfig, dump_spec, load_spec, trial_confi
 from orchestrator.spec.sweep_spec import parse_yaml, validate_spec
 from search_spaces import grid, settings, shipped_specs
 from tests.orchestrator.helpers import make_spec, spec_data
-from trainables.objectives import OBJECTIVES, Objective
+from trainables.objectives import OBJECTIVES, Objective, ObjectiveSettings
 from trainables.optim import OPTIMIZERS
 
 FIXED = {"batch_size": 4, "learning_rate": 1e-3}
@@ -164,14 +164,14 @@ def test_a_bad_space_keeps_its_place():
 
 def test_weights_of_an_objective_are_settings():
     config = trial_config({**FIXED, "objective": "gradient_difference", "retain_weight": 2.0})
-    assert config.objective_weights == {"retain_weight": 2.0}
+    assert config.objective_settings == {"retain_weight": 2.0}
 
 
 def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
     """Else a space would search a weight that does nothing."""
     objective = {"choices": {"npo": {"beta": [0.1, 0.5], "retain_loss": ["nll", "kl"]}, "wga": {"beta": 1.0}}}
     spec = make_spec(search={"space": {**FIXED, "objective": objective}})
-    weights = [(config.objective, config.objective_weights) for config in spec.corner_configs]
+    weights = [(config.objective, config.objective_settings) for config in spec.corner_configs]
     assert ("npo", {"beta": 0.5, "retain_loss": "kl"}) in weights
     assert ("wga", {"beta": 1.0}) in weights
     choices = {"npo": {"beta": 0.1}, "wga": {"delta": 1.0}}
@@ -184,9 +184,12 @@ def test_settings_of_an_objective_may_be_names_and_belong_to_it_alone():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"objective": "npo", "retain_loss": "KL"}, "objective 'npo': retain_loss: found 'KL'; allowed: nll, kl"),
-        ({"objective": "npo", "beta": "high"}, "objective 'npo': beta: a finite number is needed; found 'high'"),
-        ({"objective": "npo", "beta": 0}, "objective 'npo': beta: it must be above 0; found 0"),
+        (
+            {"objective": "npo", "retain_loss": "KL"},
+            "objective 'npo': retain_loss: expected 'nll' or 'kl' (found 'KL'); did you mean 'kl'?",
+        ),
+        ({"objective": "npo", "beta": "high"}, "objective 'npo': beta: expected a number (found 'high')"),
+        ({"objective": "npo", "beta": 0}, "objective 'npo': beta: it must be greater than 0 (found 0.0)"),
         (
             {"objective": "npo", "compat": "open-unlearnin"},
             "compat: expected 'open-unlearning' (found 'open-unlearnin'); did you mean 'open-unlearning'?",
@@ -201,7 +204,7 @@ def test_a_wrong_setting_of_an_objective_is_refused(settings, said):
 
 def test_numbers_of_an_objective_may_be_spelt_as_yaml_reads_them():
     config = trial_config({**FIXED, "objective": "npo", "beta": "1e-1", "compat": "open-unlearning"})
-    assert config.objective_weights == {"beta": 0.1}
+    assert config.objective_settings == {"beta": 0.1}
     assert config.compat == "open-unlearning"
 
 
@@ -217,14 +220,17 @@ def test_settings_of_an_optimizer_are_plain_names_that_exist_under_it():
 
 
 def test_a_name_that_objective_and_optimizer_both_have_is_asked_for(monkeypatch):
-    objective = Objective(loss=lambda inputs, weights: 0, source="", weights={"beta1": 1.0})
+    class WithBeta1(ObjectiveSettings):
+        beta1: float = 1.0
+
+    objective = Objective(loss=lambda inputs, settings: 0, source="", settings=WithBeta1)
     monkeypatch.setitem(OBJECTIVES, "with_beta1", objective)
     both = {**FIXED, "objective": "with_beta1", "optimizer": "adamw"}
     message = refused_search(space={**both, "beta1": 0.5})
     assert "objective and optimizer both have a 'beta1' (objective with_beta1, optimizer adamw); write " in message
     config = trial_config({**both, "objective_beta1": 5.0, "optimizer_beta1": 0.5})
-    assert (config.objective_weights, config.optimizer_settings) == ({"beta1": 5.0}, {"beta1": 0.5})
-    assert trial_config({**both, "optimizer": "sgd", "beta1": 5.0}).objective_weights == {"beta1": 5.0}
+    assert (config.objective_settings, config.optimizer_settings) == ({"beta1": 5.0}, {"beta1": 0.5})
+    assert trial_config({**both, "optimizer": "sgd", "beta1": 5.0}).objective_settings == {"beta1": 5.0}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -27,8 +27,8 @@ from trainables.encoding import EncodedSet, StreamedSet, encode, encode_or_strea
 from trainables.errors import UnlearningError
 from trainables.preparation import Training, train_to_end
 from trainables.trial import Engine
-from trainables.trial.engine import run_to_end
 from trainables.trial.memory import heaviest
+from trainables.trial.trial_run import run_to_end
 
 assert own_cache  # a fixture
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -36,7 +36,7 @@ from trainables.models.checkpoints import Progress, pack
 from trainables.models.weights import arrays_of, named_tensors
 from trainables.preparation import Training, form_of
 from trainables.trial import Engine, TrialRun
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 ARCHITECTURES = {
     "llama": {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
@@ -254,12 +254,12 @@ def test_with_its_adapters_off_a_model_is_its_own_reference():
     expected = logits(plain, "llama")
     engine.start(tiny_trial(learning_rate=0.5)).advance(3)
     engine.model.train()
-    found = engine.reference(input_ids=torch.arange(3, 11).unsqueeze(0)).logits
+    found = engine.frozen_base(input_ids=torch.arange(3, 11).unsqueeze(0)).logits
     assert not found.requires_grad
     assert np.array_equal(found.numpy(), expected)
     assert engine.model.training and all(p.requires_grad for n, p in engine.model.named_parameters() if "lora_" in n)
     assert not np.allclose(logits(engine.model, "llama"), expected)
-    assert engine.reference._model is engine.model, "there is no second copy"
+    assert engine.frozen_base._model is engine.model, "there is no second copy"
 
 
 @pytest.mark.parametrize("recompute", [False, True])

@@ -13,7 +13,7 @@ from trainables.models import snapshot
 from trainables.models.movement import moved_share
 from trainables.records import Status
 from trainables.trial import Engine
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 
 def trial_of(base, **changes):

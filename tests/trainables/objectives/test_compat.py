@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support import tiny_encoded, tiny_model, tiny_trial, tiny_workload
-from tests.trainables.oracles import cross_entropy, kl, led_away, nll, preference, total
+from tests.trainables.oracles import all_settings, cross_entropy, kl, led_away, nll, preference, total
 from trainables.encoding import IGNORE, collate
 from trainables.objectives import COMPATS, OBJECTIVES, compute
 from trainables.trial import Engine
@@ -131,7 +131,7 @@ def test_losses_and_gradient_norms_are_the_projects(given, name, settings):
     model, reference, forget, retain, alternate = given
     batches = {"retain_batch": retain, "alternate_batch": alternate}
     found = compute(name, model, forget, reference_model=reference, compat=COMPAT, **batches, **settings)
-    s = OBJECTIVES[name].settings(settings)
+    s = all_settings(name, settings)
     expected = s.get("forget_weight", 1.0) * forget_term(name, s, model, reference, forget, alternate)
     if s.get("retain_weight"):
         expected = expected + s["retain_weight"] * retain_term(s["retain_loss"], model, reference, retain)
@@ -153,11 +153,11 @@ def test_it_differs_from_our_own_reductions_where_codebases_do(given, name, sett
 
 def test_micro_batches_are_averaged_each_by_itself():
     """5 examples in parts of 2, 2 and 1: the step is along the mean of three means."""
-    workload, settings = tiny_workload(forget=5), {"objective": "wga", "objective_weights": {"retain_loss": "kl"}}
+    workload, settings = tiny_workload(forget=5), {"objective": "wga", "objective_settings": {"retain_loss": "kl"}}
     trial = tiny_trial(batch_size=5, micro_batch_size=2, learning_rate=0.1, clip_norm=None, compat=COMPAT, **settings)
     engine = Engine(workload)
     ascent = engine.start(trial)
-    step = ascent._steps.step(1)
+    step = ascent._plan.step(1)
     assert [len(forget) for forget, _ in step.parts] == [2, 2, 1]
     model = workload.base.build()
     for part in step.micro_batches(torch.device("cpu")):

@@ -12,12 +12,12 @@ from trainables.encoding import collate
 from trainables.metrics import score_batch
 from trainables.records import Status
 from trainables.trial import DivergedError, Engine, TrialRun
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0}
 MOMENTUM = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9}
 ADAMW = {"optimizer": "adamw", "learning_rate": 0.01}
-DIFFERENCE = {**ADAMW, "objective": "gradient_difference", "objective_weights": {"retain_weight": 0.5}}
+DIFFERENCE = {**ADAMW, "objective": "gradient_difference", "objective_settings": {"retain_weight": 0.5}}
 BATCH_SIZES = [6, 3, 1]
 STEPS = (0, 1, 5)
 

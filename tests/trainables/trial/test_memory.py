@@ -11,7 +11,7 @@ import torch
 from tests.support import tiny_encoded, tiny_trial, tiny_workload
 from trainables import objectives
 from trainables.errors import UnlearningError
-from trainables.trial import engine as trial
+from trainables.trial import engine as engine_module
 from trainables.trial import measure_peak, memory
 from trainables.trial.ascent import Ascent
 from trainables.trial.memory import PROBE_STEPS, DeviceMemory, device_memory
@@ -74,7 +74,7 @@ def test_the_longest_examples_of_all_sets_are_ascended_and_retained(monkeypatch,
     workload = with_sets(tiny_workload(), small=(short, many), long=(long, few), other=(short, few))
     workload = replace(workload, retain=tiny_encoded(60, longest=30, seed=1))
     ascended, retained, evaluated = [], [], []
-    compute, evaluate = objectives.compute, trial.evaluate
+    compute, evaluate = objectives.compute, engine_module.evaluate
 
     def noting(name, model, batch, **inputs):
         ascended.append(lengths(batch))
@@ -82,7 +82,7 @@ def test_the_longest_examples_of_all_sets_are_ascended_and_retained(monkeypatch,
         return compute(name, model, batch, **inputs)
 
     monkeypatch.setattr(objectives, "compute", noting)
-    monkeypatch.setattr(trial, "evaluate", lambda *a, **k: (evaluated.append(a[1]), evaluate(*a, **k))[1])
+    monkeypatch.setattr(engine_module, "evaluate", lambda *a, **k: (evaluated.append(a[1]), evaluate(*a, **k))[1])
     measure_peak(workload, [adamw(objective="gradient_difference", batch_size=6, micro_batch_size=micro_batch_size)])
     longest, longest_retained = (int(np.diff(encoded.offsets).max()) for encoded in (long, workload.retain))
     assert ascended == [[longest] * size for size in passes] * PROBE_STEPS
@@ -125,10 +125,10 @@ def test_every_configuration_ascends_is_evaluated_and_packed_with_most_to_evalua
     large = tiny_encoded(40, seed=2)
     workload = with_sets(workload, small=(forget, small), large=(forget, large), other=(forget, small))
     did = []
-    advance, evaluate, pack = Ascent.advance, trial.evaluate, Ascent.pack
+    advance, evaluate, pack = Ascent.advance, engine_module.evaluate, Ascent.pack
     monkeypatch.setattr(Ascent, "advance", lambda self, to: (did.append(("step", to)), advance(self, to))[1])
     monkeypatch.setattr(
-        trial, "evaluate", lambda *a, **k: (did.append(("evaluate", a[1].population)), evaluate(*a, **k))[1]
+        engine_module, "evaluate", lambda *a, **k: (did.append(("evaluate", a[1].population)), evaluate(*a, **k))[1]
     )
     monkeypatch.setattr(Ascent, "pack", lambda self, s: (did.append(("pack", self.state_bytes)), pack(self, s))[1])
     configs = [adamw(learning_rate=1e5), adamw(schedule="linear"), tiny_trial().config]

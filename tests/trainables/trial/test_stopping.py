@@ -11,9 +11,9 @@ from trainables.config import StopConfig
 from trainables.distributed import ALONE
 from trainables.records import EvaluationRecord, Status
 from trainables.trial import Engine, Rank, TrialRun, stays_ended
-from trainables.trial.engine import SLICE_S, run_to_end
 from trainables.trial.sinks import LeaderSink
 from trainables.trial.stopping import early_end
+from trainables.trial.trial_run import SLICE_S, run_to_end
 
 TRIAL = tiny_trial(steps=(0, 2, 4, 6, 8, 10), optimizer="adamw", learning_rate=0.02, batch_size=6)
 PASSED = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1000.0, patience=2)

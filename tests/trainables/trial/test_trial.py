@@ -11,9 +11,9 @@ from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import checkpoints
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun
-from trainables.trial import engine as trial_module
+from trainables.trial import engine as engine_module
 from trainables.trial.ascent import Ascent
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import SLICE_S, run_to_end
 
 TRIAL = tiny_trial(steps=(0, 2, 4, 6), optimizer="adamw", learning_rate=0.01, batch_size=4)
 
@@ -31,13 +31,13 @@ def engine(workload):
 @pytest.fixture
 def evaluated(monkeypatch):
     """The step of every evaluation that was really computed."""
-    steps, real = [], trial_module.evaluate
+    steps, real = [], engine_module.evaluate
 
     def counting(*args, **kwargs):
         steps.append(kwargs["step"])
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(trial_module, "evaluate", counting)
+    monkeypatch.setattr(engine_module, "evaluate", counting)
     return steps
 
 
@@ -101,7 +101,7 @@ def test_a_checkpoint_comes_after_the_seconds_asked_for(saved):
 
 
 def test_a_long_ascent_lets_its_driver_look_up(engine):
-    clock = FakeClock(tick=trial_module.SLICE_S / 2)
+    clock = FakeClock(tick=SLICE_S / 2)
     run = TrialRun(Engine(tiny_workload(every_s=1e9)), tiny_trial(steps=(50,)), MemorySink(), clock=clock)
     looks = 0
     while run.advance() is None:
@@ -410,8 +410,8 @@ def test_a_base_model_that_is_not_finite_has_no_row_and_ends_the_trial_only_at_i
             raise NonFiniteEvaluationError("step 0: a log-likelihood is not finite")
         return real(*args, step=step, **options)
 
-    real = trial_module.evaluate
-    monkeypatch.setattr(trial_module, "evaluate", evaluate)
+    real = engine_module.evaluate
+    monkeypatch.setattr(engine_module, "evaluate", evaluate)
     results = MemorySink()
     run_to_end(Engine(workload), OFF_AXIS, results)
     assert [evaluation.step for evaluation in results.published("trial")[0]] == [2, 4, 6]

@@ -28,7 +28,7 @@ from trainables.objectives import OBJECTIVES
 from trainables.records import Status
 from trainables.trial import Engine
 from trainables.trial import ascent as ascent_module
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import run_to_end
 
 KINDS = [False, True]
 RETAIN_KL = {"retain_loss": "kl"}
@@ -49,7 +49,7 @@ def engine_of(encoder_decoder):
 
 def trial_of(name, weights=None, **settings):
     chosen = {"optimizer": "adamw", "learning_rate": 3e-3, "clip_norm": None, "batch_size": 5, **settings}
-    return tiny_trial(objective=name, objective_weights=weights or {}, **chosen)
+    return tiny_trial(objective=name, objective_settings=weights or {}, **chosen)
 
 
 @pytest.mark.parametrize("encoder_decoder", KINDS, ids=["causal", "encoder-decoder"])
@@ -128,8 +128,10 @@ def test_the_reference_is_the_frozen_base_made_once_and_only_when_asked(monkeypa
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         expected = workload.base.build().eval()(**inputs).logits
-    assert torch.equal(engine.reference(**inputs).logits, expected), "the base, without dropout, whatever was ascended"
-    assert not engine.reference(**inputs).logits.requires_grad
+    assert torch.equal(engine.frozen_base(**inputs).logits, expected), (
+        "the base, without dropout, whatever was ascended"
+    )
+    assert not engine.frozen_base(**inputs).logits.requires_grad
 
 
 def test_at_the_start_nothing_has_diverged_from_the_reference(monkeypatch):
@@ -181,7 +183,7 @@ def test_the_model_that_is_evaluated_is_the_one_that_is_ascended(name):
     engine = engine_of(False)
     ascent = engine.start(trial_of(name))
     ascent.advance(2)
-    with unchanged(engine) as before, ascent.evaluated() as model:
+    with unchanged(engine) as before, ascent.evaluated_model() as model:
         assert model is engine.model
         assert same_state(state_of(model), before)
 
@@ -190,13 +192,13 @@ def test_the_model_that_is_evaluated_is_the_one_that_is_ascended(name):
 def test_a_task_vector_is_subtracted_where_it_is_evaluated_and_nowhere_else(encoder_decoder):
     engine, base = engine_of(encoder_decoder), workload_of(encoder_decoder).base.arrays
     ascent = engine.start(trial_of("task_vector", {"scale": 0.5}))
-    with unchanged(engine), ascent.evaluated() as model:
+    with unchanged(engine), ascent.evaluated_model() as model:
         assert same_state(state_of(model), base), "at step 0 it is the base model, bit for bit"
     ascent.advance(3)
     with unchanged(engine) as trained:
-        with ascent.evaluated() as model:
+        with ascent.evaluated_model() as model:
             negated = state_of(model)
-        with pytest.raises(KeyError), ascent.evaluated():  # put back, whatever happens
+        with pytest.raises(KeyError), ascent.evaluated_model():  # put back, whatever happens
             raise KeyError
     for name, array in base.items():
         np.testing.assert_allclose(negated[name], array - 0.5 * (trained[name] - array), rtol=1e-5, atol=1e-7)
@@ -210,13 +212,13 @@ def test_the_checkpoint_of_a_task_vector_is_what_was_trained():
     first, second = Engine(workload_of(False)), Engine(workload_of(False))
     begun = first.start(trial)
     begun.advance(2)
-    with begun.evaluated():
+    with begun.evaluated_model():
         pass
     resumed = second.start(trial)
     resumed.unpack(begun.pack(elapsed_s=0.0))
     resumed.advance(4)
     again = run_to_end(first, replace(trial, steps=(4,)), MemorySink())
-    with resumed.evaluated() as model:
+    with resumed.evaluated_model() as model:
         logp_N = score_set(model.eval(), workload_of(False).evaluation_sets["forget"].forget, batch_size=16).logp_N
     assert deterministic(again.evaluations) == deterministic([full_tensor.evaluations[0], full_tensor.evaluations[-1]])
     _, examples = results.published("trial")
@@ -236,7 +238,7 @@ def test_a_task_vector_of_adapters_is_negated_in_their_product():
 
     learned = products()
     assert max(float(product.abs().max()) for product in learned) > 1e-3
-    with unchanged(engine), ascent.evaluated():
+    with unchanged(engine), ascent.evaluated_model():
         for found, product in zip(products(), learned, strict=True):
             torch.testing.assert_close(found, -0.5 * product)
 

@@ -20,8 +20,7 @@ from trainables.optim import OPTIMIZERS
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun
 from trainables.trial import ascent as ascent_module
-from trainables.trial import engine as trial_module
-from trainables.trial.engine import run_to_end
+from trainables.trial.trial_run import SLICE_S, run_to_end
 
 WIDTHS = [(2, "ddp"), (3, "ddp"), (2, "fsdp"), (3, "fsdp")]
 AT_EVERY_WIDTH = ("gradient_ascent", "gradient_difference")
@@ -82,7 +81,7 @@ def whole_trials(parallelism: str, trials: list[Any], workload: dict[str, Any]) 
 
 
 def trials_of(objective: str, weights: dict[str, Any] | None = None) -> list[Any]:
-    own = {"objective": objective, "objective_weights": weights or {}}
+    own = {"objective": objective, "objective_settings": weights or {}}
     return [tiny_trial(steps=(0, 1, 3), **own, **batch) for batch in BATCHES.values()]
 
 
@@ -99,7 +98,7 @@ def test_a_trial_gives_what_one_worker_gives(group: Any, narrow: Any, size: int,
 
 @pytest.mark.parametrize(("objective", "parallelism"), AT_SOME_WIDTHS)
 def test_every_other_objective_gives_what_one_worker_gives(group: Any, objective: str, parallelism: str) -> None:
-    kl = {"retain_loss": "kl"} if "retain_loss" in OBJECTIVES[objective].weights else {}
+    kl = {"retain_loss": "kl"} if "retain_loss" in OBJECTIVES[objective].own_settings else {}
     trials = trials_of(objective, kl)[1:]
     found = group(2, parallelism)(whole_trials, parallelism, trials, {})
     assert_as_alone(found, whole_trials("ddp", trials, {}), **NEAR)
@@ -276,7 +275,7 @@ def deciding() -> tuple[list[Any], int]:
     if not engine.group.is_leader:
         results.stop = True
         results.checkpoints["trial"] = b"of another trial"
-    clock = FakeClock(tick=trial_module.SLICE_S) if engine.group.is_leader else None
+    clock = FakeClock(tick=SLICE_S) if engine.group.is_leader else None
     run = TrialRun(engine, tiny_trial(steps=(0, 50)), results, clock=clock)  # type: ignore[arg-type]
     seen: list[Any] = []
     while run.outcome is None:
@@ -374,7 +373,7 @@ def ascend_adapters(parallelism: str) -> Any:
     results = MemorySink()
     trial = tiny_trial(
         steps=(0, 1, 3), batch_size=5, micro_batch_size=2, learning_rate=0.3, objective="npo",
-        objective_weights={"retain_loss": "kl"},
+        objective_settings={"retain_loss": "kl"},
     )  # fmt: skip
     run = run_to_end(engine_of_adapters(parallelism), trial, results)
     return deterministic(run.evaluations), len(results.checkpoints.get(trial.trial_id, b""))

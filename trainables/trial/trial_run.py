@@ -1,0 +1,261 @@
+"""One trial from start to outcome: ascend, evaluate at each value of the step axis, publish, checkpoint, stop.
+
+A reused Ray Tune actor drives it evaluation by evaluation (``trainables.tune.narrow``), or all workers of a Ray Train
+group do so in step (``trainables.tune.wide``).
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+from trainables.metrics import EvaluationSets, NonFiniteEvaluationError
+from trainables.models import DamagedCheckpointError
+from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
+from trainables.trial.ascent import DivergedError
+from trainables.trial.engine import Engine, Evaluated
+from trainables.trial.sinks import LeaderSink, Rank, TrialSink
+from trainables.trial.stopping import early_end
+
+Clock = Callable[[], float]
+"""A clock that never goes back, in seconds."""
+
+SLICE_S = 5.0
+"""Seconds of ascent after which ``TrialRun.advance`` returns, so that a trial can stop between evaluations."""
+
+
+class TrialRun:
+    """A trial in progress, started from its checkpoint where there is one.
+
+    Its rows always include the base model's, of step 0. Where 0 is no step of the axis, that row is published with the
+    others, and nothing is decided by it.
+
+    Args:
+        engine: the resident model.
+        trial: the trial.
+        sink: where its rows and checkpoints go.
+        clock: in seconds; the leader's counts.
+
+    Raises:
+        UnlearningError: a setting of the trial is not allowed.
+        ResultsError: rows or checkpoints cannot be read.
+    """
+
+    def __init__(self, engine: Engine, trial: Trial, sink: TrialSink, *, clock: Clock = time.monotonic) -> None:
+        self._engine = engine
+        self._trial = trial
+        self._sink = LeaderSink(sink, engine.group)
+        self._clock = partial(engine.group.broadcast_result, clock)
+        self._ascent = engine.start(trial)
+        self._evaluations, examples = self._sink.published(trial.trial_id)
+        committed = {evaluation.step for evaluation in self._evaluations}
+        self._examples = [example for example in examples if example.step in committed]  # examples are published first
+        self._elapsed_before_s = self._evaluations[-1].elapsed_s if self._evaluations else 0.0
+        self._may_have_ended = bool(self._on_axis)
+        """Whether the last evaluation of an earlier process may have ended the trial, and only the outcome was lost."""
+        self.outcome: Outcome | None = None
+        """How the trial ended; None: it has not."""
+        self.warning: str | None = None
+        """What went wrong on the way and was repaired, and what the user should know; None: nothing."""
+        self._base = None if 0 in committed else engine.evaluate_base(trial.forget_set)
+        """The base model's evaluation; None: an earlier process has published it, or a metric is not finite."""
+        if self._base is not None and 0 not in trial.steps:
+            self._add(*self._base)
+        self._restore()
+        self._started = self._last_checkpoint = self._clock()
+        self._checkpoint_step = self._ascent.step
+
+    def _restore(self) -> None:
+        """Go on from the checkpoint; without a usable one, from the base model, which leads to the same numbers."""
+        payload = self._sink.load_checkpoint(self._trial.trial_id)
+        if payload is None:
+            return
+        try:
+            progress = self._ascent.unpack(payload)
+        except DamagedCheckpointError as error:
+            self._start_again(f"its checkpoint is damaged ({error})")
+            return
+        steps = self._steps_to_evaluate()
+        if steps and progress.step > steps[0]:
+            self._start_again(f"its checkpoint is of step {progress.step}, and step {steps[0]} has no rows")
+            return
+        self._elapsed_before_s = max(self._elapsed_before_s, progress.elapsed_s)
+
+    def _start_again(self, reason: str) -> None:
+        self._sink.discard_checkpoint(self._trial.trial_id)
+        self._ascent = self._engine.start(self._trial)
+        self.warning = f"trial {self._trial.trial_id}: {reason}; it starts again from the base model"
+
+    def _steps_to_evaluate(self) -> list[int]:
+        """List the values of the step axis that are not evaluated yet."""
+        done = {evaluation.step for evaluation in self._evaluations}
+        return [step for step in self._trial.steps if step not in done]
+
+    def _add(self, evaluation: EvaluationRecord, examples: list[ExampleRecord]) -> None:
+        self._evaluations = sorted([*self._evaluations, evaluation], key=attrgetter("step"))
+        self._examples = sorted([*self._examples, *examples], key=attrgetter("step"))
+
+    @property
+    def _on_axis(self) -> list[EvaluationRecord]:
+        """Every evaluation so far, without the base model's where 0 is no step of the axis."""
+        return [evaluation for evaluation in self._evaluations if evaluation.step > 0 or 0 in self._trial.steps]
+
+    @property
+    def step(self) -> int:
+        """Steps that have been taken, including those before an interruption."""
+        return self._ascent.step
+
+    @property
+    def evaluations(self) -> list[EvaluationRecord]:
+        """Every evaluation so far, in step order, including the base model's and those before an interruption."""
+        return list(self._evaluations)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds spent on this trial, including those before an interruption."""
+        return self._elapsed_before_s + self._clock() - self._started
+
+    def advance(self) -> EvaluationRecord | None:
+        """Go on to the next value of the step axis and publish its evaluation.
+
+        The outcome is published with the evaluation that ends the trial. Where the sink asks to stop, the trial is
+        interrupted instead (``interrupt``).
+
+        Returns:
+            The evaluation. None: the trial ended without one, or the step is still ahead: this returns after a
+            checkpoint and after every ``SLICE_S`` of ascent, so that the caller can look up.
+
+        Raises:
+            ResultsError: rows or a checkpoint cannot be kept.
+        """
+        if self._sink.stopping():
+            self.interrupt()
+            return None
+        steps = self._steps_to_evaluate()
+        if self._may_have_ended:
+            self._may_have_ended = False
+            if ending := self._ending(self._on_axis[-1], steps):
+                self._finish(*ending)
+                return None
+        try:
+            if not self._ascend_towards(steps[0]):
+                return None
+            evaluation, examples = self._evaluate()
+        except (DivergedError, NonFiniteEvaluationError) as error:
+            self._finish(Status.DIVERGED, str(error))
+            return None
+        self._add(evaluation, examples)
+        if ending := self._ending(evaluation, steps[1:]):
+            self._finish(*ending)
+        else:
+            self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+            if self._checkpoint_is_due():
+                self.checkpoint()
+        return evaluation
+
+    def _ascend_towards(self, step: int) -> bool:
+        """Ascend for one slice at most, and return whether ``step`` is reached."""
+        assert self._ascent.step <= step
+        slice_end = self._clock() + SLICE_S
+        while self._ascent.step < step:
+            self._ascent.advance(self._ascent.step + 1)
+            if self._ascent.step < step and self._checkpoint_is_due():
+                self.checkpoint()
+                return False
+            if self._clock() >= slice_end:
+                return self._ascent.step == step
+        return True
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self._engine.workload.checkpoint
+        steps = self._ascent.step - self._checkpoint_step
+        return steps > 0 and (
+            self._clock() - self._last_checkpoint >= every.every_s
+            or (every.every_steps is not None and steps >= every.every_steps)
+        )
+
+    def checkpoint(self) -> None:
+        """Save the trajectory as it is now."""
+        self._sink.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s))
+        self._last_checkpoint = self._clock()
+        self._checkpoint_step = self._ascent.step
+
+    def interrupt(self) -> None:
+        """Stop an unfinished trial: save a checkpoint, and publish the status ``stopped``."""
+        if self.outcome is None:
+            self.checkpoint()
+            self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
+
+    def _ending(self, last: EvaluationRecord, steps: list[int]) -> tuple[Status, str | None] | None:
+        """Return how the trial ends with its last evaluation, and why early, if so; None: it goes on."""
+        if last.status is Status.COLLAPSED:
+            limit = self._sets.max_heldout_nll
+            return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
+        if not steps:
+            return Status.COMPLETED, None
+        agree = partial(self._sink.agree, self._trial.trial_id, last.step)
+        reason = early_end(self._engine.workload.stop, self._on_axis, self._rank, agree)
+        return (Status.COMPLETED, reason) if reason is not None else None
+
+    def _rank(self) -> Rank:
+        floor = self._sets.max_heldout_nll
+        return self._sink.rank(self._trial.trial_id, self._on_axis, worst_performance=floor)
+
+    def _finish(self, status: Status, message: str | None = None) -> None:
+        if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:
+            message = self._with_movement(message)
+        keeps = status is Status.COMPLETED and self._keep_last_state()
+        self._publish_outcome(status, message)
+        if not keeps:
+            self._sink.discard_checkpoint(self._trial.trial_id)
+
+    def _with_movement(self, message: str | None) -> str | None:
+        """Add to the message of an outcome that hardly any weight has moved, if so, and warn of it."""
+        hardly_moved = self._ascent.movement_warning()
+        if hardly_moved is None:
+            return message
+        self.warning = "; ".join(filter(None, [self.warning, f"trial {self._trial.trial_id}: {hardly_moved}"]))
+        return "; ".join(filter(None, [message, hardly_moved]))
+
+    def _keep_last_state(self) -> bool:
+        """Save the last state, for a longer step axis to go on from, and return whether it was small enough to keep."""
+        limit = self._engine.workload.checkpoint.keep_mib * 2**20
+        if self._trial.horizon is not None or self._ascent.state_bytes > limit:
+            return False
+        if self._ascent.step > self._checkpoint_step:
+            self.checkpoint()
+        return True
+
+    def _publish_outcome(self, status: Status, message: str | None) -> None:
+        self.outcome = Outcome(
+            status=status,
+            last_step=self._evaluations[-1].step if self._evaluations else 0,
+            message=message,
+            elapsed_s=self.elapsed_s,
+        )
+        self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, self.outcome)
+
+    @property
+    def _sets(self) -> EvaluationSets:
+        return self._engine.workload.evaluation_sets[self._trial.forget_set]
+
+    def _evaluate(self) -> Evaluated:
+        if self._ascent.step == 0 and self._base is not None:
+            return self._base
+        with self._ascent.evaluated_model() as model:
+            return self._engine.evaluate(
+                model,
+                self._trial.forget_set,
+                step=self._ascent.step,
+                tokens_seen=self._ascent.tokens_seen,
+                elapsed_s=self.elapsed_s,
+            )
+
+
+def run_to_end(engine: Engine, trial: Trial, sink: TrialSink, **kwargs: Any) -> TrialRun:
+    """Run a trial to its outcome in this process and return it; ``kwargs`` are those of ``TrialRun``."""
+    run = TrialRun(engine, trial, sink, **kwargs)
+    while run.outcome is None:
+        run.advance()
+    return run
