@@ -110,7 +110,7 @@ def _keys(schema: Schema, places: Mapping[str, str], indent: str = "") -> str:
 def _objectives() -> Iterator[str]:
     """Write each objective with its formula and defaults, then each setting once, with the objectives that have it."""
     yield "### Objectives, `search.space.objective`"
-    having: dict[str, list[str]] = {}
+    having: dict[tuple[str, str], list[str]] = {}
     lines = []
     for name, entry in OBJECTIVES.items():
         properties = in_markdown(entry.settings.model_json_schema())["properties"]
@@ -118,13 +118,13 @@ def _objectives() -> Iterator[str]:
         lines.append(f"**`{name}`**: {entry.source}. Settings: {defaults}.")
         for key, values in properties.items():
             meaning = f"({kind_of(values, {})}): {values['description']}"
-            having.setdefault(f"**`{key}`** OF {meaning}", []).append(name)
+            having.setdefault((key, meaning), []).append(name)
     yield _list(lines)
     yield "Their settings:"
-    yield _list(setting.replace("OF", f"of {_objectives_named(names)}", 1) for setting, names in having.items())
+    yield _list(f"**`{key}`** of {_names(names)} {meaning}" for (key, meaning), names in having.items())
 
 
-def _objectives_named(names: list[str]) -> str:
+def _names(names: list[str]) -> str:
     return "every objective" if len(names) == len(OBJECTIVES) else ", ".join(f"`{name}`" for name in names)
 
 
