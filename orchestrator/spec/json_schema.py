@@ -4,9 +4,8 @@ The models do not describe what stands under ``search.space``: any setting of a 
 optimizer, as one value, a list, a range or choices. That part is added here, from their registries.
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -71,48 +70,30 @@ def _settings() -> dict[str, Schema]:
     settings = {name: values for name, values in fields.items() if values.get("type") != "object"}
     for name, known in (("objective", OBJECTIVES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         settings[name] = {**settings[name], "enum": sorted(known)}
-    owned = {"objective": own_settings(OBJECTIVES, "Objective"), "optimizer": own_settings(OPTIMIZERS, "Optimizer")}
+    owned = {"objective": _own_settings(OBJECTIVES), "optimizer": _own_settings(OPTIMIZERS)}
     for name in sorted({name for names in owned.values() for name in names}):
-        settings[name] = _any_of(names[name] for names in owned.values() if name in names)
+        settings[name] = _any_of(values for names in owned.values() for values in names.get(name, ()))
     for owner, names in owned.items():
-        settings |= {f"{owner}_{name}": values for name, values in names.items()}
+        settings |= {f"{owner}_{name}": _any_of(values) for name, values in names.items()}
     return settings
 
 
-def own_settings(registry: Mapping[str, Objective | OptimizerEntry], kind: str) -> dict[str, Schema]:
-    """Return the schema of every setting that the objectives, or the optimizers, have of their own.
-
-    Args:
-        registry: of objectives or of optimizers.
-        kind: what an entry is called where a description names those that have a setting.
-    """
-    having: dict[str, dict[str, Schema]] = {}
-    for name, entry in registry.items():
+def _own_settings(registry: Mapping[str, Objective | OptimizerEntry]) -> dict[str, list[Schema]]:
+    """Return the schemas of the settings that the entries of a registry have of their own, by name, each once."""
+    found: dict[str, list[Schema]] = {}
+    for entry in registry.values():
         properties = entry.settings.model_json_schema()["properties"]
-        for setting in entry.settings.model_fields:
-            if setting in entry.own_settings:
-                having.setdefault(setting, {})[name] = properties[setting]
-    return {setting: _any_of(_with_owners(by_owner, kind)) for setting, by_owner in having.items()}
-
-
-def _with_owners(schemas: Mapping[str, Schema], kind: str) -> Iterator[Schema]:
-    """Yield the different schemas of a setting, whose descriptions name the entries that have it so."""
-    owners: dict[str, list[str]] = {}
-    bodies: dict[str, Schema] = {}
-    for owner, schema in schemas.items():
-        body = {key: value for key, value in schema.items() if key not in ("default", "title")}
-        key = json.dumps(body, sort_keys=True)
-        bodies[key] = body
-        owners.setdefault(key, []).append(owner)
-    for key, names in owners.items():
-        named = f"{kind}{'s' * (len(names) > 1)}: {', '.join(names)}."
-        yield {**bodies[key], "description": f"{bodies[key]['description']} {named}"}
+        for name in entry.settings.model_fields:
+            values = {key: value for key, value in properties[name].items() if key not in ("default", "title")}
+            if name in entry.own_settings and values not in found.setdefault(name, []):
+                found[name].append(values)
+    return found
 
 
 def _any_of(schemas: Iterable[Schema]) -> Schema:
     """Return one schema of what any of several allows, described by all of them."""
     schemas = list(schemas)
-    description = " ".join(schema["description"] for schema in schemas)
+    description = " Or: ".join(dict.fromkeys(schema["description"] for schema in schemas))
     kinds: list[Schema] = []
     for schema in schemas:
         kind = {key: value for key, value in schema.items() if key != "description"}

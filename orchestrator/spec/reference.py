@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
 
 from orchestrator.ledger import described
-from orchestrator.spec.json_schema import Schema, in_markdown, own_settings, spec_json_schema
+from orchestrator.spec.json_schema import Schema, in_markdown, spec_json_schema
 from orchestrator.spec.value_kinds import code, kind_of
 from trainables.config import TrialConfig
 from trainables.objectives import OBJECTIVES
-from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
+from trainables.optim import OPTIMIZERS, SCHEDULES
 
 WIDTH = 120
 """Characters of a line; headings and rows of tables may be longer."""
@@ -108,14 +108,24 @@ def _keys(schema: Schema, places: Mapping[str, str], indent: str = "") -> str:
 
 
 def _objectives() -> Iterator[str]:
+    """Write each objective with its formula and defaults, then each setting once, with the objectives that have it."""
     yield "### Objectives, `search.space.objective`"
-    yield _list(
-        f"**`{name}`**: {entry.source}. Settings: "
-        f"{', '.join(f'`{setting}` {code(value)}' for setting, value in entry.settings().model_dump().items())}."
-        for name, entry in OBJECTIVES.items()
-    )
+    having: dict[tuple[str, str], list[str]] = {}
+    lines = []
+    for name, entry in OBJECTIVES.items():
+        properties = in_markdown(entry.settings.model_json_schema())["properties"]
+        defaults = ", ".join(f"`{key}` {code(values['default'])}" for key, values in properties.items())
+        lines.append(f"**`{name}`**: {entry.source}. Settings: {defaults}.")
+        for key, values in properties.items():
+            meaning = f"({kind_of(values, {})}): {values['description']}"
+            having.setdefault((key, meaning), []).append(name)
+    yield _list(lines)
     yield "Their settings:"
-    yield _keys({"properties": own_settings(OBJECTIVES, "Objective")}, {})
+    yield _list(f"**`{key}`** of {_names(names)} {meaning}" for (key, meaning), names in having.items())
+
+
+def _names(names: list[str]) -> str:
+    return "every objective" if len(names) == len(OBJECTIVES) else ", ".join(f"`{name}`" for name in names)
 
 
 def _optimizers() -> Iterator[str]:
@@ -123,9 +133,9 @@ def _optimizers() -> Iterator[str]:
     lines = []
     for name, entry in OPTIMIZERS.items():
         schema = in_markdown(entry.settings.model_json_schema())
-        shards = "" if entry.works_on_shards else " It needs whole matrices, and is refused under `parallelism: fsdp`."
         about = " ".join(schema["description"].split())
-        lines += [_list([f"**`{name}`**: {about}{shards}"]), _keys(schema, {}, indent="  ")]
+        note = "" if entry.works_on_shards else " It is refused under `parallelism: fsdp`."
+        lines += [_list([f"**`{name}`**: {entry.source}. {about}{note}"]), _keys(schema, {}, indent="  ")]
     yield "\n".join(lines)
 
 
@@ -133,11 +143,7 @@ def _schedules() -> Iterator[str]:
     yield "### Schedules, `search.space.schedule`"
     yield _list(
         f"**`{name}`**: "
-        + (
-            "each step value is a trial of its own."
-            if entry.horizon is Horizon.FIXED
-            else "one trial covers the whole step axis."
-        )
+        + ("each step value is a trial of its own." if entry.needs_horizon else "one trial covers the whole step axis.")
         for name, entry in SCHEDULES.items()
     )
 

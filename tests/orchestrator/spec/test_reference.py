@@ -130,7 +130,8 @@ def configs(kind: type[Config]) -> Iterator[type[Config]]:
 
 
 def test_every_key_has_its_meaning():
-    kinds = {*configs(SweepSpec), TrialConfig, *(entry.settings for entry in OPTIMIZERS.values())}
+    owned = [entry.settings for registry in (OBJECTIVES, OPTIMIZERS) for entry in registry.values()]
+    kinds = {*configs(SweepSpec), TrialConfig, *owned}
     assert len(kinds) > 15
     missing = [
         f"{kind.__name__}.{name}"
@@ -161,9 +162,9 @@ def test_the_reference_names_what_there_is_to_choose_from():
         assert f"- **`{name}`**: " in text
     assert set(re.findall(r"^  - `(\w+)`: ", text, flags=re.M)) >= set(get_args(Sampler))
     for entry in OBJECTIVES.values():
-        for name, default in entry.weights.items():
-            assert f"- **`{name}`** (" in text
-            shown = f"{default:g}" if isinstance(default, float) else default
+        for name, field in entry.settings.model_fields.items():
+            assert f"- **`{name}`** of " in text
+            shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
             assert f"`{name}` `{shown}`" in re.sub(r"\s+", " ", text)
     for name in ("low", "high", "log", "grid_points"):
         assert f"- **`{name}`** (" in text
