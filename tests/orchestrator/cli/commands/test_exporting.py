@@ -16,7 +16,7 @@ from orchestrator.storage import LocalStorage
 
 @pytest.fixture
 def call(monkeypatch, capfdbinary, written_sweeps, tmp_path):
-    """Call the command; give exit code, standard output and standard error."""
+    """Call the command; return the exit code, standard output and standard error."""
 
     def run(*arguments):
         where = ["first", "--storage", written_sweeps, "--to", tmp_path / "model"]
