@@ -40,7 +40,9 @@ def load_cluster(path: Path) -> Config:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        hint = "it comes with a checkout, not with a wheel: git clone the project" if path == SHIPPED else "give a file"
+        hint = "give a cluster file; 'unlearn-sweep cluster render' makes one"
+        if path == SHIPPED:
+            hint = "it comes with a checkout, not with a wheel: git clone the project"
         raise SweepError(f"{path}: {reason}; {hint}") from None
     except yaml.YAMLError as error:
         raise SweepError(f"{path}: not valid YAML: {error}") from None
