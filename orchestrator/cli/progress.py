@@ -129,7 +129,7 @@ class RunProgress:
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
         """See ``Events``."""
-        self._say(f"trial {trial_id} goes on from its checkpoint: {_first_line(message)}")
+        self._say(f"trial {trial_id} resumes from its checkpoint: {_first_line(message)}")
 
     def trial_failed(self, *, trial_id: str, message: str) -> None:
         """See ``Events``. Each reason is shown once; the number of failures is in the note."""

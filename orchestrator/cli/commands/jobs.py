@@ -1,6 +1,7 @@
 """The commands for sweeps that run elsewhere, and what they share: submit, logs, stop."""
 
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,8 +88,6 @@ def _require_new(uri: str) -> None:
     Raises:
         SweepError: there is one.
     """
-    from contextlib import suppress
-
     with suppress(StorageError):
         if open_storage(uri).read(SPEC) is not None:
             raise SweepError(f"there is a sweep at {uri}; add --resume to resume it, or choose another --name")
@@ -123,8 +122,8 @@ def logs(
         str | None,
         typer.Option(
             metavar="ID",
-            help="Show instead what went wrong with a trial, given by its id or the beginning of it; with the models: "
-            "'preparation'.",
+            help="Show instead what went wrong with a trial (its id or the beginning of it), or with the models "
+            "('preparation').",
         ),
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
