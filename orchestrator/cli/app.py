@@ -1,10 +1,10 @@
-"""The command ``unlearn-sweep``. Heavy modules are imported by the command that needs them."""
+"""The command ``unlearn-sweep``: which commands it has. Heavy modules are imported by the command that needs them."""
 
 import typer
 
 from orchestrator.cli.commands import clusters, exporting, jobs, monitoring, planning, results, running, specs
 from orchestrator.cli.console import print_whatever_the_locale
-from orchestrator.cli.exit_codes import exit_by_errors, show_our_warnings
+from orchestrator.cli.exit_codes import run_to_exit_code, show_our_warnings
 
 app = typer.Typer(
     name="unlearn-sweep",
@@ -36,7 +36,7 @@ app.add_typer(clusters.cluster_app, name="cluster")
 
 
 def main() -> None:
-    """Run the command. A user's mistake prints one message and exits with 2."""
+    """Run the command. A user's mistake prints one message and exits with code 2."""
     print_whatever_the_locale()
     show_our_warnings()
-    exit_by_errors(app)
+    run_to_exit_code(app)

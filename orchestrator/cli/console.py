@@ -1,4 +1,4 @@
-"""How commands speak: results to standard output, messages to standard error."""
+"""How commands print: results to standard output, messages to standard error."""
 
 import io
 import shutil
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_whatever_the_locale() -> None:
-    """Let a character that the locale's encoding lacks be printed as '?', not end a command whose work is done."""
+    """Print '?' for a character that the locale's encoding lacks, instead of failing after the work is done."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -37,14 +37,14 @@ def print_json(value: Any) -> None:
 
 
 def show(text: str, *, end: str = "\n") -> None:
-    """Write text for people to standard output, cleaned."""
+    """Write text for people to standard output, cleaned of control characters."""
     write(f"{clean(text)}{end}".encode())
 
 
 def show_folded(text: str, *, indent: str = "") -> None:
-    """Write lines without commands to standard output; on a terminal they fold between words, paths stay whole.
+    """Write lines to standard output; on a terminal they are folded between words, and paths stay whole.
 
-    A terminal that folds by itself cuts words, yet what it folded can be copied: right for commands alone.
+    Not for commands: what a terminal folds by itself cuts words, but can be copied as one line.
     """
     if sys.stdout.isatty():
         fold = textwrap.TextWrapper(
@@ -58,26 +58,26 @@ def show_folded(text: str, *, indent: str = "") -> None:
 
 
 def out() -> PlainConsole:
-    """Open standard output; where it is no terminal, wide enough not to cut tables."""
+    """Return a console on standard output; if that is no terminal, it is wide enough not to cut tables."""
     console = PlainConsole()
     return console if console.is_terminal else PlainConsole(width=160)
 
 
 def say(message: str) -> None:
-    """Write a message to standard error, cleaned."""
+    """Write a message to standard error, cleaned of control characters."""
     err().print(message, soft_wrap=True)
 
 
 def err() -> PlainConsole:
-    """Open standard error."""
+    """Return a console on standard error."""
     return PlainConsole(stderr=True, highlight=False)
 
 
 def require_whole(*ledgers: "Ledger") -> None:
-    """End a command that left damaged files out of its result: it is there, and the exit code says that it is a part.
+    """Exit with code 1 if damaged files were left out of the result, which was printed without them.
 
     Raises:
-        typer.Exit: with code 1.
+        typer.Exit: files were left out.
     """
     skipped = sum(len(ledger.skipped) for ledger in ledgers)
     if skipped:
@@ -86,13 +86,13 @@ def require_whole(*ledgers: "Ledger") -> None:
 
 
 def left_out(skipped: int) -> str:
-    """Say that a result is of a part of the files."""
+    """Return the message that some files are missing from a result."""
     many = "1 damaged file was" if skipped == 1 else f"{skipped} damaged files were"
-    return f"{many} left out, named in a warning each; the result is of the rest"
+    return f"{many} left out (see the warnings); the result covers the rest"
 
 
 def quiet_optuna() -> None:
-    """Leave what Optuna says of every study and trial to our own progress."""
+    """Silence what Optuna logs of every study and trial: our own progress shows it."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,6 +1,7 @@
 """How a command ends: errors become one message and an exit code, warnings become messages.
 
-0: done. 1: stopped, or a part of the result is missing. 2: a user's mistake. 128 + N: ended by signal N.
+Exit codes: 0 done; 1 stopped, failed, or a part of the result is missing; 2 a user's mistake; 128 + N ended by
+signal N.
 """
 
 import sys
@@ -16,7 +17,7 @@ from trainables.errors import DataWarning, UnlearningError
 
 
 def show_our_warnings() -> None:
-    """Print our own warnings as messages, each time; others stay as Python has them."""
+    """Print each of our own warnings as a message; other warnings look as Python shows them."""
     warnings.showwarning = _show_warning
     for category in (LedgerWarning, DataWarning):
         warnings.simplefilter("always", category)
@@ -30,15 +31,15 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print our own warnings as messages, and others as Python does."""
+    """Print a warning: one of our own as a message, another as Python does. See ``warnings.showwarning``."""
     if issubclass(category, LedgerWarning | DataWarning):
         say(f"unlearn-sweep: {message}")
     else:
         (file or sys.stderr).write(clean(warnings.formatwarning(message, category, filename, lineno, line)))
 
 
-def exit_by_errors(app: Callable[[], Any]) -> None:
-    """Run the commands; an error that is foreseen prints one message and exits with its code."""
+def run_to_exit_code(app: Callable[[], Any]) -> None:
+    """Run the app. An expected error prints one message and exits with the code of its kind."""
     try:
         app()
     except (SweepError, UnlearningError, SpaceError) as error:
@@ -48,7 +49,7 @@ def exit_by_errors(app: Callable[[], Any]) -> None:
         say(f"unlearn-sweep: {error}")
         sys.exit(1)
     except MemoryError as error:
-        say(f"unlearn-sweep: this machine has too little memory for it ({error}); nothing was changed by that")
+        say(f"unlearn-sweep: this machine has too little memory for this ({error}); nothing was changed")
         sys.exit(1)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""

@@ -1,4 +1,4 @@
-"""Frontiers as a scatter of characters, 80 columns wide: plain text, the same in a pipe as on a terminal."""
+"""Frontiers as a scatter plot of characters, 80 columns wide: plain text, the same in a pipe as on a terminal."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from orchestrator.safe_text import one_line
 
 WIDTH, HEIGHT = 79, 13
 MARKERS = {"in": "oabcde", "out": "x*+#%@"}
-"""One character a forget set, by distribution, in turn."""
+"""One character for each forget set in turn, by distribution."""
 FLOOR_MARKERS = "|:!;"
-"""One character a forget set, in turn, for the floor that its reference models give."""
+"""One character for each forget set in turn, for the floor given by its reference models."""
 PRICE_MARKERS = "PQRSTUVW"
-"""One character a forget set, in turn, for its price."""
+"""One character for each forget set in turn, for its price."""
 
 
 def frontier_plot(frontiers: Sequence[Frontier]) -> str:
-    """Draw the points of every frontier over the two objectives, under what they are and which marker is whose.
+    """Return a plot of the points of every frontier over the two objectives, below a heading and a legend.
 
-    The price is drawn over what frontiers minimise by default, which it is known of.
+    Prices are drawn over the default objectives only: they are not known for others.
     """
     drawn = [frontier for frontier in frontiers if frontier.points]
     if not drawn:
@@ -66,7 +66,7 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
 
 
 def _price(frontier: Frontier) -> tuple[float, float] | None:
-    """Return where the price lies; None where there is none, or the axes are others than it is known of."""
+    """Return the coordinates of the price; None if there is none, or if the objectives are not the default ones."""
     best = frontier.price(frontier.measure)
     if frontier.objectives != OBJECTIVES or best is None or best.unlearning_quality is None or best.performance is None:
         return None
@@ -74,6 +74,7 @@ def _price(frontier: Frontier) -> tuple[float, float] | None:
 
 
 def _axis(drawn: Sequence[Frontier], index: int) -> str:
+    """Return the label of an axis, with its unit."""
     column = drawn[0].objectives[index]
     label = label_of(column, [frontier.levels[index] for frontier in drawn])
     return f"{label} [{unit(column)}]" if unit(column) else label

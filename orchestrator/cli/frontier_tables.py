@@ -1,4 +1,4 @@
-"""Frontiers on a terminal, in 80 columns. Only formatting lives here; what is said is ``summary``'s."""
+"""Frontiers on a terminal, in 80 columns. Only formatting lives here; ``orchestrator.frontier`` has the content."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ from orchestrator.frontier import CHOSEN_NOTE, Frontier, Row, SettingNames, Targ
 from orchestrator.ledger import unit
 
 POINTS_IN_SUMMARY = 8
-"""Frontier points of a forget set at the end of a run."""
+"""Most frontier points of a forget set that are shown at the end of a run."""
 SETTING_WORD = 12
-"""Characters of the longest word of a setting that has room in a frontier's table of 80 columns."""
+"""Most characters of a word that fit the settings column of a frontier's table in 80 columns."""
 
 
 def frontier_report(frontiers: Sequence[Frontier]) -> RenderableType:
-    """Show every frontier and what reaches which exposure, a plot, then what it takes to end the exposure."""
+    """Return every frontier with what reaches which exposure, a plot, and what it costs to end the exposure."""
     names = summary.setting_names(frontiers)
     tables = [part for f in frontiers for part in (_frontier_table(f, names, summary.POINTS_SHOWN), _target_table(f))]
     return _report(frontiers, names, tables, compared=summary.priced_measures(frontiers))
 
 
 def frontier_summary(frontiers: Sequence[Frontier]) -> RenderableType:
-    """Show the same, shorter: fewer points, no targets, forget sets side by side by one measure."""
+    """Return a shorter report: fewer points, no targets, forget sets side by side by one measure only."""
     names = summary.setting_names(frontiers)
     tables = [_frontier_table(frontier, names, POINTS_IN_SUMMARY) for frontier in frontiers]
     return _report(frontiers, names, tables, compared=summary.priced_measures(frontiers)[:1])
@@ -34,6 +34,7 @@ def frontier_summary(frontiers: Sequence[Frontier]) -> RenderableType:
 def _report(
     frontiers: Sequence[Frontier], names: SettingNames, tables: Sequence[RenderableType], *, compared: Sequence[str]
 ) -> RenderableType:
+    """Put together the tables, the plot, the prices, the notes and the answer in one sentence."""
     return Group(
         *tables,
         Text(frontier_plot(frontiers), no_wrap=True),
@@ -53,7 +54,7 @@ def _report(
 
 
 def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[RenderableType]:
-    """Say what holds of all tables together."""
+    """Return the notes that apply to all tables together."""
     notes = [f"settings above also have: {names.common}"] if names.common else []
     if any(frontier.points for frontier in frontiers):
         notes.append(CHOSEN_NOTE)
@@ -65,6 +66,7 @@ def _notes(frontiers: Sequence[Frontier], names: SettingNames) -> list[Renderabl
 
 
 def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> RenderableType:
+    """Return at most ``most`` points of a frontier as a table, with its notes below."""
     table = compact_table(summary.points_title(frontier, most))
     rows = summary.points_shown(frontier, most)
     titles = {"unlearning_quality": summary.quality_name(frontier).replace(" - ", " -\n")}
@@ -77,7 +79,7 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
         table.add_column(name, justify="right" if name == "step" else "left", overflow="fold")
     writes = any(row["bleu"] is not None for row in rows)
     costs = {name: LOST_ON[name] for name in ("performance", *summary.own_kind_measured([frontier]))}
-    shows_nll = len(costs) == 1  # where its own kind is known, what is lost takes the room
+    shows_nll = len(costs) == 1  # where losses on its own kind are known, they take the room
     exposures = {"gen_ex_abs": "|Gen-\nEx|\nbits", "gen_ex": "GenEx\nbits", "rel_ex": "RelEx\nbits"}
     exposures = {name: header for name, header in exposures.items() if any(row[name] is not None for row in rows)}
     headers = [*exposures.values(), "extr.", "AUC"]
@@ -103,20 +105,21 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
 
 
 def _numbered(settings: Sequence[str]) -> dict[str, str]:
-    """Return a number for each setting, which stands for it in a table where words would be cut; empty: none would."""
+    """Return the number that replaces each setting in a table that would cut words; empty if nothing would be cut."""
     if all(len(word) <= SETTING_WORD for setting in settings for word in setting.split()):
         return {}
     return {setting: str(index) for index, setting in enumerate(dict.fromkeys(settings), start=1)}
 
 
 def _shown_anyway(frontier: Frontier) -> set[str]:
-    """Name the objectives that the usual columns show: with reference models, unlearning quality is |GenEx|."""
+    """Return the objectives that the usual columns show: with reference models, unlearning quality is |GenEx|."""
     shown = {"step", "gen_ex_abs", "heldout_nll", "performance", *summary.own_kind_measured([frontier])}
     measured = any(row["gen_ex_abs"] is not None for row in frontier.points)
     return shown | {"unlearning_quality"} if measured else shown
 
 
 def _target_table(frontier: Frontier) -> RenderableType:
+    """Return which trials reach the exposures that were asked for: the soonest and the best."""
     if not frontier.points or not frontier.targets:
         return Text("")
     exposure = label_of(frontier.objectives[0], frontier.levels[:1])
@@ -132,6 +135,8 @@ def _target_table(frontier: Frontier) -> RenderableType:
 
 
 def _target_cells(target: Target, performance: str) -> list[str]:
+    """Return the cells of a target's row, '-' where no trial reaches it."""
+
     def cells(row: Row | None, *names: str) -> list[str]:
         if row is None:
             return ["-"] * (len(names) + 1)

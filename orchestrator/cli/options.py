@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 from typing import Annotated
 
@@ -7,15 +7,19 @@ import typer
 from orchestrator.run import ExecutorName
 
 SpecArgument = Annotated[
-    str | None, typer.Argument(help="A spec (YAML file), or the name of a shipped one; none: the demo.")
+    str | None,
+    typer.Argument(help="A spec (a YAML file), or the name of a shipped one. Without it: the demo."),
 ]
-SweepArgument = Annotated[str, typer.Argument(help="A sweep's name under the storage, or its own folder or URI.")]
-StorageOption = Annotated[str, typer.Option(help="Folder or URI that holds sweeps.")]
+SweepArgument = Annotated[str, typer.Argument(help="A sweep: its name in the storage, or its own folder or URI.")]
+StorageOption = Annotated[str, typer.Option(help="The folder or URI that holds the sweeps.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a setting of the spec; repeatable."),
 ]
-NameOption = Annotated[str | None, typer.Option(help="Name of the sweep, in place of the spec's.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Trials at once; none: as many as fit.")]
+NameOption = Annotated[str | None, typer.Option(help="A name for the sweep, in place of the spec's.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="How many trials run at the same time. Default: as many as fit.")
+]
 ExecutorOption = Annotated[
     ExecutorName,
     typer.Option(
@@ -31,34 +35,40 @@ ForceOption = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Go on although settings, data, models or code have changed, or the base model has memorized nothing.",
+        help="Continue even if settings, data, models or code have changed, or the base model has memorized nothing.",
     ),
 ]
 TakeOverOption = Annotated[
-    bool, typer.Option("--take-over", help="Go on although another process, not known to be dead, drives the sweep.")
+    bool,
+    typer.Option("--take-over", help="Continue even if another process drives the sweep and is not known to be dead."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show the job's output until it ends.")]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         envvar="RAY_API_SERVER_ADDRESS",
-        help="Dashboard of the cluster, http://HOST:8265; 'ray dashboard cluster.yaml' makes it http://127.0.0.1:8265.",
+        help="The cluster's dashboard, http://HOST:8265. Default: http://127.0.0.1:8265, where "
+        "'ray dashboard cluster.yaml' makes it available.",
     ),
 ]
 ElsewhereOption = Annotated[
-    str | None, typer.Option("--address", help="Ask a cluster, by its dashboard, http://HOST:8265; none: only here.")
+    str | None,
+    typer.Option("--address", help="The dashboard of a cluster, http://HOST:8265. Without it, no cluster is asked."),
 ]
-RetriesOption = Annotated[int, typer.Option(min=0, help="How often the driver is started again when it is killed.")]
+RetriesOption = Annotated[int, typer.Option(min=0, help="How often to restart the driver if it is killed.")]
 EnvironmentOption = Annotated[
     list[str] | None,
     typer.Option(
         "--env",
         metavar="NAME[=VALUE]",
-        help="Give the driver and all workers a variable; repeatable. Ray logs its value there, and shows it on its "
-        "dashboard: keys are the machines' own (a role, ~/.aws, ~/.bashrc).",
+        help="Set an environment variable for the driver and all workers; repeatable. Ray logs its value there and "
+        "shows it on its dashboard, so do not pass keys: let the machines have their own (a role, ~/.aws, ~/.bashrc).",
     ),
 ]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Run Python code that comes with the model, with all of your rights."),
+    typer.Option(
+        "--trust-remote-code", help="Run Python code that comes with the model. It gets all of your permissions."
+    ),
 ]

@@ -1,4 +1,4 @@
-"""What it costs to end the exposure, on a terminal: by forget set, and forget sets side by side."""
+"""What it costs to end the exposure, on a terminal: by forget set, and with forget sets side by side."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ LOST_ON = {
     "population_nll": "lost:\nnever\nseen",
     "distractor_nll": "lost:\nre-\ntained",
 }
-"""Headings of what is lost, on held-out data and on data of the forget set's own kind."""
+"""Column headings of what is lost, on held-out data and on data of the forget set's own kind."""
 SHARED_SETTINGS = 12
-"""Settings in a table of forget sets side by side; ``frontier --json`` has all."""
+"""Most settings in a table of forget sets side by side; ``frontier --json`` has all."""
 
 
 def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
-    """Show what it costs to end the exposure by one measure: a row for each forget set."""
+    """Return what it costs to end the exposure by one measure, with a row for each forget set."""
     found = summary.prices_of(frontiers, measure)
-    first = measure == summary.priced_measures(frontiers)[0]  # the next tables need not say it again
+    first = measure == summary.priced_measures(frontiers)[0]  # the notes below the next tables need not repeat it
     notes = [summary.price_note(frontiers, measure) if first else "", summary.reference_note(frontiers, measure)]
     below = [*(Text(note, style="dim") for note in notes if note), Text("")]
-    if not any(price.best is not None for price in found):  # a table would have columns of nothing
+    if not any(price.best is not None for price in found):  # a table would have empty columns
         reached = [f"  {price.forget_set}: {price.reached_by}{' trials' * price.exposed}" for price in found]
         return Group(Text(f"{summary.PRICE_TITLES[measure]}, is reached by"), *map(Text, reached), *below)
     table = compact_table(f"{summary.PRICE_TITLES[measure]} (lost in nats/token)")
@@ -47,16 +47,17 @@ def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str
 
 
 def _mean(setting: SettingCrossing, price: str) -> float | None:
+    """Return the mean over seeds of what is lost in one column; None if it was not measured."""
     level = setting.lost[price]
     return None if level is None else level.mean
 
 
 def side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: str) -> RenderableType:
-    """Compare forget sets at equal settings, and say what holds at all of them; none is shared: say so."""
+    """Return forget sets compared at equal settings, and what holds at all of them; a note if no setting is shared."""
     shared = comparison.shared_settings(frontiers, measure)
     if len(frontiers) < 2 or not any(frontier.trials for frontier in frontiers):
         return Text("")
-    if not shared:  # by whichever measure
+    if not shared:  # which is so for every measure
         said_before = measure != summary.priced_measures(frontiers)[0]
         return Text("") if said_before else Group(Text(comparison.NONE_SHARED, style="dim"), Text(""))
     shared = comparison.reached_by_some(shared)

@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from trainables.preparation import TrainingState
 
 WIDE = 100
-"""Columns of a terminal that has room for a bar beside the counts."""
+"""Least columns of a terminal that has room for a bar beside the counts."""
 
 LINE_EVERY_S = 10.0
 """Least seconds between two lines where there is no terminal."""
 
 
 class RunProgress:
-    """Shows what ``runner.Events`` reports."""
+    """Live progress of a run: shows the ``Events`` of ``orchestrator.run``."""
 
     def __init__(self, console: Console, messages: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing to show.
+        """Create it with nothing to show.
 
         Args:
-            console: shows how far models and trials are.
-            messages: shows what goes on besides, where ``console`` is no terminal: a run that has nothing to do writes
-                nothing of it among its results.
-            clock: gives seconds that only grow.
+            console: shows the progress of models and trials.
+            messages: shows other activity where ``console`` is no terminal, so that a run that has nothing to do
+                does not mix it with its results.
+            clock: returns seconds that only grow.
         """
         self._console = console
         self._messages = messages
@@ -72,29 +72,29 @@ class RunProgress:
 
     @contextmanager
     def live(self) -> Iterator["RunProgress"]:
-        """Draw while the block runs."""
+        """Draw the progress while the block runs."""
         with clear_of(lambda: self._height), self._bar:
             yield self
 
     def doing(self, what: str) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._begin(what, None)
         if not self._console.is_terminal:
             self._messages.print(PlainText(what), soft_wrap=True)
 
     def preparing(self, roles: list[str]) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self.begun = True
         self._begin("models", len(roles))
         self._show(", ".join(roles), always=True)
 
     def model_ready(self, role: str) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._done += 1
         self._show(f"{role} ready", always=True)
 
     def training(self, states: Mapping[str, "TrainingState"]) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         if states:
             brief = self._is_narrow
             lead = "" if brief else "training "
@@ -102,44 +102,46 @@ class RunProgress:
             self._show(("\n" if self._console.is_terminal else "; ").join(lines))
 
     def memorized(self, found: Sequence["Memorized"]) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._say("what the base model has memorized:")
         for one in found:
             self._say(f"  {one}")
 
     def shared(self, how: str) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._say(how)
 
     def sweeping(self, *, total: int | None, ended: int, concurrent: int) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._begin("trials", total, done=ended)
         self._show(f"{concurrent} at once", always=True)
 
     def evaluated(self, *, forget_set: str, evaluation: Observation) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._evaluations += 1
         self._show(self._sweep_note())
 
     def trial_ended(self, *, status: str) -> None:
-        """See ``runner.Events``."""
+        """See ``Events``."""
         self._statuses[status] += 1
-        self._done += status in ENDED  # a stopped one goes on later
+        self._done += status in ENDED  # a stopped trial is resumed later
         self._show(self._sweep_note())
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
-        """See ``runner.Events``."""
-        self._say(f"trial {trial_id} goes on from its checkpoint: {_first_line(message)}")
+        """See ``Events``."""
+        self._say(f"trial {trial_id} resumes from its checkpoint: {_first_line(message)}")
 
     def trial_failed(self, *, trial_id: str, message: str) -> None:
-        """See ``runner.Events``. A reason is shown once; how often it came is counted."""
+        """See ``Events``. Each reason is shown once; the number of failures is in the note."""
         if message not in self._reasons:
             self._reasons.add(message)
             self._say(f"trial {trial_id} failed: {_first_line(message)}")
 
     def eta_s(self) -> float | None:
-        """Estimate the seconds left from the trials of this run; None before the first has ended, and where it is not
-        known how many there will be."""
+        """Return the estimated seconds left, from the trials of this run.
+
+        None before the first trial has ended, and where the number of trials is not known.
+        """
         done = self._done - self._ended_before
         if done <= 0 or self._total is None:
             return None
@@ -155,19 +157,19 @@ class RunProgress:
 
     @property
     def _is_narrow(self) -> bool:
-        """Whether this is a terminal on which a note folds unless it is short."""
+        """Whether this is a terminal on which all but short notes fold."""
         return self._console.is_terminal and self._console.width < WIDE
 
     @property
     def _height(self) -> int:
-        """Lines that the bar takes on a terminal, at most: a note folds where it is longer than half a line."""
+        """Most lines that the bar takes on a terminal; a note longer than half a line folds."""
         if not self._console.is_terminal:
             return 0
         return sum(1 + 2 * len(line) // self._console.width for line in self._note.split("\n"))
 
     @property
     def _count(self) -> str:
-        """How many are done, of all, where that is known."""
+        """How many are done, and of how many, as far as known."""
         if self._total is None:
             return str(self._done) if self._done else ""
         return f"{self._done}/{self._total}"
@@ -177,7 +179,7 @@ class RunProgress:
         eta = self.eta_s()
         left = f"about {duration(eta)} left" if eta is not None else ""
         many = "1 evaluation" if self._evaluations == 1 else f"{self._evaluations} evaluations"
-        if self._is_narrow:  # else the line folds within one of them
+        if self._is_narrow:  # else the line would fold inside one of them
             return "\n".join(line for line in (f"{many}  {left}".rstrip(), endings) if line)
         return "  ".join(part for part in (many, endings, left) if part)
 

@@ -13,20 +13,20 @@ from orchestrator.query import interval_text
 from orchestrator.safe_text import one_line
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan  # it loads PyTorch, and a query's result needs none
+    from orchestrator.plan import Plan  # importing it loads PyTorch, which a query's result does not need
 
 ROWS_SHOWN = 1000
-"""Rows of a query's result on the terminal."""
+"""Most rows of a query's result that are shown on the terminal."""
 _SET_NAMES = {
     "forget": "to forget", "population": "population, never trained", "distractors": "distractors, retained",
     "retain": "retain", "heldout": "held-out, never trained",
 }  # fmt: skip
 TEXT_WIDTH = 24
-"""Characters from which a column of a query's result may fold."""
+"""Characters above which a column of a query's result may fold."""
 
 
 def plan_table(plan: "Plan") -> RenderableType:
-    """Show what a sweep will cost."""
+    """Return the table of what a sweep will cost, its data above it and notes below."""
     table = Table(title=f"plan of sweep '{plan.sweep}'", show_header=False)
     limits = ", ".join(f"{name} {limit}" for name, limit in plan.budget.items())
     many = f"{plan.trials}  ({plan.strata} strata x {plan.trials_per_stratum})"
@@ -77,20 +77,22 @@ def plan_table(plan: "Plan") -> RenderableType:
         notes.append(
             Text(
                 f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}), and from how "
-                f"long libraries take to import here; without exchange between workers. Trials that share a GPU slow "
-                f"each other down; models that are cached are not trained again.",
+                f"long libraries take to import here. Communication between workers is not included. Trials that share "
+                f"a GPU slow each other down; cached models are not trained again.",
                 style="dim",
             )
         )
     if plan.timed_in_part:
         notes.append(
-            Text("Whole steps take too long to be timed here: parts of them were timed, and the rest reckoned.", "dim")
+            Text(
+                "Whole steps take too long to be timed here: parts of them were timed, and the rest calculated.", "dim"
+            )
         )
     return Group(*([_sets_table(plan)] if plan.sets else []), table, *notes)
 
 
 def _sets_table(plan: "Plan") -> RenderableType:
-    """Show how large each set is and how long its examples are."""
+    """Return a table of the size of each set and the lengths of its examples."""
     table = Table(title=f"data of sweep '{plan.sweep}'")
     table.add_column("set")
     for name in ("examples", "tokens:\nmedian", "\nlongest"):
@@ -107,7 +109,7 @@ def _sets_table(plan: "Plan") -> RenderableType:
 
 
 def result_table(result: pa.Table, *, width: int) -> RenderableType:
-    """Show a query's result on ``width`` columns of text: what does not fit is left out, and the caption says so."""
+    """Return a query's result as a table of ``width`` characters; the caption says what had no room."""
     rows = list(zip(*(column.to_pylist() for column in result.slice(0, ROWS_SHOWN).columns), strict=True))
     cells = [[_cell(value) for value in row] for row in rows]
     names = [one_line(name) for name in result.schema.names]
@@ -124,7 +126,7 @@ def result_table(result: pa.Table, *, width: int) -> RenderableType:
             Text(name),
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=_longest(index, names, cells) <= TEXT_WIDTH,  # an id in two lines cannot be copied
+            no_wrap=_longest(index, names, cells) <= TEXT_WIDTH,  # an id on two lines cannot be copied
         )
     for row in cells:
         table.add_row(*row[:fitting])
@@ -132,7 +134,7 @@ def result_table(result: pa.Table, *, width: int) -> RenderableType:
 
 
 def _columns_that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
-    """Count the columns, from the left, that have room; one has always. Long texts fold at ``TEXT_WIDTH``."""
+    """Return how many columns fit, from the left, at least one. Long texts fold at ``TEXT_WIDTH``."""
     taken = 1
     for index in range(len(names)):
         taken += min(_longest(index, names, cells), TEXT_WIDTH) + 3
@@ -142,7 +144,7 @@ def _columns_that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], widt
 
 
 def _longest(index: int, names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
-    """Count the characters of a column's longest text, its name included."""
+    """Return the length of a column's longest text, its name included."""
     return max(len(names[index]), *(len(row[index]) for row in cells)) if cells else len(names[index])
 
 

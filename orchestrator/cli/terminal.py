@@ -1,6 +1,6 @@
-"""Rich, for text that came from elsewhere: nothing in it is markup, an emoji's name, or obeyed by the terminal.
+"""Rich for untrusted text: it is never read as markup or emoji names, and holds nothing that a terminal obeys.
 
-Tables and texts are cleaned when they are made, so that columns stay in line; the console cleans all else it shows.
+Tables and texts are cleaned when they are made, so that columns stay aligned; the console cleans everything else.
 """
 
 from collections.abc import Iterable
@@ -16,30 +16,30 @@ from orchestrator.safe_text import clean, one_line
 
 
 class PlainConsole(Console):
-    """A console that shows text as it is, but for what a terminal would obey."""
+    """A console that shows text literally, with control characters written out."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """See ``Console``. Some of what a terminal obeys Rich drops without a word."""
+        """See ``Console``. Cleaned first, because Rich drops some control characters silently."""
         return super().render_str(clean(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """See ``Console``. Rich's own control codes are segments of their own kind."""
+        """See ``Console``. Rich's own control codes are kept: they are segments of their own kind."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))
 
 
 class PlainText(Text):
-    """Text that is cleaned."""
+    """Text that is cleaned of control characters."""
 
     def __init__(self, text: str = "", *arguments: Any, **options: Any) -> None:
         super().__init__(clean(text), *arguments, **options)
 
 
 class PlainTable(Table):
-    """A table whose title and cells are cleaned, one line each."""
+    """A table whose title and cells are cleaned of control characters, and are one line each."""
 
     def __init__(self, *headers: Any, title: str | None = None, **options: Any) -> None:
         shown = None if title is None else Text(one_line(title), style="table.title")
@@ -51,6 +51,6 @@ class PlainTable(Table):
 
 
 def compact_table(title: str) -> PlainTable:
-    """Start a table that fits 80 columns, and folds rather than cuts where they are fewer."""
+    """Return an empty table that fits 80 columns, and folds instead of cutting on a narrower terminal."""
     layout: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
     return PlainTable(title=title, title_justify="left", **layout)

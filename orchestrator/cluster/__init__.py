@@ -1,4 +1,4 @@
-"""Cluster files, Ray Jobs, and sweeps that are submitted to a cluster."""
+"""Cluster files for ``ray up``, Ray Jobs, and the submission of sweeps to a cluster."""
 
 import lazy_loader
 

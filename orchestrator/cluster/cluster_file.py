@@ -1,6 +1,6 @@
-"""The shipped ``cluster.yaml``, and what it becomes for other providers: the parts that differ, in place of its own.
+"""The shipped ``cluster.yaml``, and cluster files made from it for other providers, whose parts replace its own.
 
-Setup and start commands are the same everywhere. What a file must fulfil is in ``orchestrator.cluster.checks``.
+Setup and start commands are the same everywhere. ``orchestrator.cluster.checks`` has what a file must fulfil.
 """
 
 import copy
@@ -16,15 +16,16 @@ from orchestrator.errors import SweepError
 from trainables.errors import nearest_name_hint
 
 SHIPPED = Path(__file__).parents[2] / "cluster.yaml"
+"""The cluster file that comes with a checkout."""
 PROVIDERS = ("aws", "gcp", "local")
 PLACEHOLDER = "CHANGE-ME"
-"""Stands where only the user knows."""
+"""Placeholder for what only the user knows."""
 ENVIRONMENT = "~/unlearn-sweep/.venv"
-"""Where the setup commands install."""
+"""The virtual environment into which the setup commands install."""
 GOOGLE_IMAGE = "common-cu129-ubuntu-2404-nvidia-580"
 
 TEMPLATE_KEYS = ("metadata", "provider", "auth", "available_node_types", "file_mounts")
-"""Mappings of the shipped file that others are made of."""
+"""Keys of the shipped file that have to be mappings for other files to be made from it."""
 
 Config = dict[str, Any]
 
@@ -33,13 +34,15 @@ def load_cluster(path: Path) -> Config:
     """Read a cluster file.
 
     Raises:
-        SweepError: it cannot be read, or is not YAML, or no mapping.
+        SweepError: the file cannot be read, or is not YAML, or not a mapping.
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        hint = "it comes with a checkout, not with a wheel: git clone the project" if path == SHIPPED else "give a file"
+        hint = "give a cluster file; 'unlearn-sweep cluster render' makes one"
+        if path == SHIPPED:
+            hint = "it comes with a checkout, not with a wheel: git clone the project"
         raise SweepError(f"{path}: {reason}; {hint}") from None
     except yaml.YAMLError as error:
         raise SweepError(f"{path}: not valid YAML: {error}") from None
@@ -60,18 +63,18 @@ def render_cluster(
     ssh_key: str | None = None,
     project: str | None = None,
 ) -> Config:
-    """Make a cluster file of the shipped one.
+    """Return a cluster file made from the shipped one.
 
     Args:
         shipped: the shipped file.
         provider: ``aws``, ``gcp`` or ``local``.
         folder: the checkout, whose parts are mounted.
-        storage: URI that holds sweeps.
-        workers: machines beside the head, at most.
-        hosts: provider local: names or addresses, the head's first.
-        user: whom to log in as by SSH.
-        ssh_key: a private key file.
-        project: provider gcp: the project's id.
+        storage: URI that holds the sweeps.
+        workers: the most machines beside the head.
+        hosts: provider local: names or addresses of the machines, the head's first.
+        user: user to log in as by SSH.
+        ssh_key: private key file to log in with.
+        project: provider gcp: id of the project.
 
     Raises:
         SweepError: the options do not go together.
@@ -92,9 +95,9 @@ def render_cluster(
     if workers is not None:
         config["max_workers"] = workers
     if provider == "local":
-        _on_own_machines(config, hosts, at_most=workers)
+        _use_own_machines(config, hosts, at_most=workers)
     elif provider == "gcp":
-        _on_google(config, project or PLACEHOLDER)
+        _use_google(config, project or PLACEHOLDER)
     if user is not None:
         config["auth"]["ssh_user"] = user
     if ssh_key is not None:
@@ -103,45 +106,49 @@ def render_cluster(
 
 
 def dump_cluster(config: Config, command: str) -> str:
-    """Write a cluster file; its first line says how it was made."""
-    plain = json.loads(json.dumps(config))  # without the anchors of what is the same object
+    """Return the text of a cluster file; its first line is the command that made it."""
+    plain = json.loads(json.dumps(config))  # copies shared objects, which YAML would write as anchors
     return f"# {command}\n{yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)}"
 
 
 def up_command(config: Config, path: Path) -> str:
-    """Give the command that starts the cluster: version 2 of the autoscaler starts no worker of provider local."""
+    """Return the command that starts the cluster. Version 2 of the autoscaler starts no workers with provider local."""
     prefix = "RAY_UP_enable_autoscaler_v2=0 " if config["provider"]["type"] == "local" else ""
     return f"{prefix}ray up {shlex.quote(str(path))}"
 
 
 def _require_template(shipped: Config) -> None:
+    """Check that the shipped file still has what other files are made from."""
     missing = [key for key in TEMPLATE_KEYS if not isinstance(shipped.get(key), dict)]
     if missing:
         raise SweepError(
-            f"{SHIPPED}: it is what other files are made of, and lacks {', '.join(missing)}; put the shipped one back "
-            f"(git checkout {SHIPPED.name}), and write others elsewhere (--out)"
+            f"{SHIPPED}: other cluster files are made from this file, and it lacks {', '.join(missing)}; restore it "
+            f"(git checkout {SHIPPED.name}), and write other files elsewhere (--out)"
         )
 
 
 def _require_options(provider: str, *, hosts: Sequence[str], ssh_key: str | None, project: str | None) -> None:
+    """Check that the options belong to the provider."""
     if provider == "local" and (len(hosts) < 2 or len(set(hosts)) < len(hosts)):
         raise SweepError(
             f"--hosts: found {', '.join(hosts) or 'nothing'}; provider local needs the head and at least one worker, "
             f"each once: --hosts HEAD,WORKER,..."
         )
     if provider != "local" and hosts:
-        raise SweepError(f"--hosts: provider {provider} makes its own machines; leave it out, or give --provider local")
+        raise SweepError(
+            f"--hosts: provider {provider} makes its own machines; leave this out, or give --provider local"
+        )
     if provider == "aws" and ssh_key is not None:
         raise SweepError(
-            "--ssh-key: on AWS Ray makes a key of its own; for one of yours, set auth.ssh_private_key and the KeyName "
+            "--ssh-key: on AWS, Ray makes its own key; to use one of yours, set auth.ssh_private_key and the KeyName "
             "of both node types in the file"
         )
     if provider != "gcp" and project is not None:
-        raise SweepError(f"--project: provider {provider} knows no projects; leave it out, or give --provider gcp")
+        raise SweepError(f"--project: provider {provider} has no projects; leave this out, or give --provider gcp")
 
 
-def _on_own_machines(config: Config, hosts: Sequence[str], *, at_most: int | None) -> None:
-    """Machines that are there: Ray takes what each has, and as many workers as there are."""
+def _use_own_machines(config: Config, hosts: Sequence[str], *, at_most: int | None) -> None:
+    """Set up existing machines: Ray uses what each of them has, and as many workers as there are."""
     head, *others = hosts
     config["provider"] = {"type": "local", "head_ip": head, "worker_ips": others}
     config["max_workers"] = config["min_workers"] = min(len(others), at_most or len(others))
@@ -150,8 +157,8 @@ def _on_own_machines(config: Config, hosts: Sequence[str], *, at_most: int | Non
     config.pop("head_node_type", None)
 
 
-def _on_google(config: Config, project: str) -> None:
-    """Machines of Google Cloud like those of the shipped file. Their account may use Cloud Storage."""
+def _use_google(config: Config, project: str) -> None:
+    """Set up machines of Google Cloud like those of the shipped file. Their account may use Cloud Storage."""
     region = "us-central1"
     disk = {
         "boot": True,

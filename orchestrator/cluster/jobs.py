@@ -1,4 +1,4 @@
-"""A cluster's Ray Jobs, by its address: submit, find, follow, stop. Every mistake is answered with what to do."""
+"""The Ray Jobs of a cluster: submit, find, follow and stop them. Every error message says what to do next."""
 
 import asyncio
 import shlex
@@ -30,51 +30,57 @@ from orchestrator.safe_text import command
 from orchestrator.storage import require_no_secret
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-"""Where ``ray dashboard cluster.yaml`` makes a cluster's dashboard appear."""
+"""Where ``ray dashboard cluster.yaml`` makes a cluster's dashboard available."""
 CONNECT_LIMIT_S = 10.0
-_PATIENTLY = Retrying(
+"""Most seconds that a connection to the dashboard may take."""
+_RETRY_WHILE_LOST = Retrying(
     retry=retry_if_exception_type(RunStoppedError), stop=stop_after_delay(60), wait=wait_fixed(2), reraise=True
 )
-"""A tunnel that was closed may be opened again."""
+"""Retries while the cluster does not answer: a closed tunnel may be opened again."""
 _STOPPED_CODES = {128 + signal.SIGINT, 128 + signal.SIGTERM}
-"""Of a driver that was stopped in good order, which Ray takes for a failure."""
+"""Exit codes of a driver that was stopped cleanly, which Ray counts as a failure."""
 _SWEEP, _URI = "unlearn-sweep", "unlearn-sweep-uri"
-"""Keys of a job's metadata: the sweep's name, and where it lives."""
+"""Keys of a job's metadata: the sweep's name, and its URI."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job of ours, as the cluster tells of it."""
+    """A job that runs one of our sweeps, as the cluster describes it."""
 
     job_id: str
     sweep: str
+    """Name of the sweep."""
     uri: str
+    """Where the sweep is stored."""
     status: str
     """``PENDING``, ``RUNNING``, ``STOPPED``, ``SUCCEEDED`` or ``FAILED``."""
     submitted_at: str
+    """ISO 8601, UTC."""
     message: str
+    """What Ray says of its end."""
     exit_code: int | None
+    """Exit code of the driver; None until it has ended, and if it was lost."""
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, however."""
+        """Whether the job has ended, for whatever reason."""
         return bool(JobStatus(self.status).is_terminal())
 
 
 class Jobs:
     """The jobs of one cluster.
 
-    Every method raises ``SweepError`` where the cluster refuses this user, and ``RunStoppedError`` where it is lost.
+    Every method raises ``SweepError`` if the cluster refuses this user, and ``RunStoppedError`` if it does not answer.
     """
 
     def __init__(self, address: str) -> None:
-        """Connect.
+        """Connect to the cluster whose dashboard is at this address.
 
         Raises:
-            SweepError: there is no cluster, or it wants another token; with what to do.
+            SweepError: there is no cluster, or it expects another token.
         """
-        self.address = _checked(address)
-        with _explained(self.address):
+        self.address = _reachable_url(address)
+        with _client_errors_explained(self.address):
             try:
                 self._client = JobSubmissionClient(self.address)
             except (ConnectionError, ValueError) as error:
@@ -83,20 +89,17 @@ class Jobs:
     def submit(
         self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], sweep: str, uri: str | None
     ) -> str:
-        """Submit a command that runs in a copy of ``folder``: the arguments of ``python``.
+        """Submit a job that runs ``python`` in a copy of a folder, and return its id.
 
         Args:
-            arguments: quoted as they need to be here.
-            folder: what is sent along.
-            environment: variables that the command, and every worker, gets. Who sees the dashboard sees them.
-            sweep: for the job's name.
-            uri: of the sweep that it drives; None: it drives none, and ``list`` leaves it out.
-
-        Returns:
-            The job's id.
+            arguments: arguments of ``python``, not yet quoted.
+            folder: folder that is uploaded; the job runs in it.
+            environment: variables for the command and every worker. Everyone who sees the dashboard sees them.
+            sweep: name of the sweep, with which the job's id begins.
+            uri: URI of the sweep that the job drives; None if it drives none, and ``list`` leaves it out.
         """
-        with _explained(self.address):
-            submitted: str = _once_there_is_an_agent(
+        with _client_errors_explained(self.address):
+            submitted: str = _submit_once_there_is_an_agent(
                 self._client.submit_job,
                 entrypoint=shlex.join(["python", *arguments]),
                 submission_id=f"{sweep}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}",
@@ -106,21 +109,21 @@ class Jobs:
         return submitted
 
     def list(self) -> list[Job]:
-        """List our jobs, the newest first."""
-        with _explained(self.address):
+        """Return the jobs that drive sweeps, the newest first."""
+        with _client_errors_explained(self.address):
             found = self._client.list_jobs()
-        ours = [_job(details) for details in found if _SWEEP in (details.metadata or {})]
+        ours = [_job_of(details) for details in found if _SWEEP in (details.metadata or {})]
         return sorted(ours, key=lambda job: job.submitted_at, reverse=True)
 
     def of_sweep(self, uri: str) -> Job | None:
-        """Find the newest job of the sweep at a place, if it has one."""
+        """Return the newest job of the sweep at a URI; None if it has none."""
         return next((job for job in self.list() if job.uri == uri), None)
 
     def find(self, name: str) -> Job:
-        """Find a job by its id, or the newest of a sweep by the sweep's name or place.
+        """Return a job by its id, or the newest job of a sweep by the sweep's name or URI.
 
         Raises:
-            SweepError: there is none.
+            SweepError: there is no such job.
         """
         jobs = self.list()
         wanted = name.rstrip("/")
@@ -130,22 +133,22 @@ class Jobs:
         known = ", ".join(dict.fromkeys(job.sweep for job in jobs)) or "none"
         raise SweepError(
             f"no job of '{name}' at {self.address}; it has jobs of these sweeps: {known}; "
-            f"see them all with: {command('status', '--address', self.address)}"
+            f"list them with: {command('status', '--address', self.address)}"
         )
 
     def job(self, job_id: str) -> Job:
-        """Ask how a job is."""
-        with _explained(self.address):
-            return _job(self._client.get_job_info(job_id))
+        """Return a job as it is now."""
+        with _client_errors_explained(self.address):
+            return _job_of(self._client.get_job_info(job_id))
 
     def logs(self, job_id: str) -> str:
-        """Read what a job has printed so far."""
-        with _explained(self.address):
+        """Return what a job has printed so far."""
+        with _client_errors_explained(self.address):
             text: str = self._client.get_job_logs(job_id)
         return text
 
     def follow(self, job_id: str, write: Callable[[str], Any]) -> Job:
-        """Write what a job prints, as it prints it, until it ends; a broken connection is made again."""
+        """Write what a job prints until it ends, and return it ended; a broken connection is made again."""
         written = 0
         while True:
             seen = 0
@@ -154,20 +157,20 @@ class Jobs:
                 seen += len(text)
                 written = max(written, seen)
                 write(fresh)
-            job = _PATIENTLY(self.job, job_id)
+            job = _RETRY_WHILE_LOST(self.job, job_id)
             if job.is_over:
                 write(self.logs(job_id)[written:])
                 return job
             time.sleep(1)
 
     def stop(self, job_id: str) -> Job:
-        """Have the cluster end a job, and wait until it has."""
-        with _explained(self.address):
+        """Stop a job, wait until it has ended, and return it."""
+        with _client_errors_explained(self.address):
             self._client.stop_job(job_id)
         return self.wait(job_id)
 
     def wait(self, job_id: str, *, poll_s: float = 0.5) -> Job:
-        """Wait until a job has ended."""
+        """Wait until a job has ended, and return it."""
         while not (job := self.job(job_id)).is_over:
             time.sleep(poll_s)
         return job
@@ -179,12 +182,13 @@ class Jobs:
     stop=stop_after_delay(60),
     reraise=True,
 )
-def _once_there_is_an_agent(submit: Callable[..., Any], **job: Any) -> Any:
-    """Submit a job; a cluster that has just started takes jobs a moment before it has somebody to start them."""
+def _submit_once_there_is_an_agent(submit: Callable[..., Any], **job: Any) -> Any:
+    """Submit a job, and retry while the cluster, which has just started, has no agent that could start it."""
     return submit(**job)
 
 
-def _job(details: Any) -> Job:
+def _job_of(details: Any) -> Job:
+    """Return a job from Ray's details of it."""
     metadata = details.metadata or {}
     return Job(
         job_id=details.submission_id,
@@ -198,7 +202,7 @@ def _job(details: Any) -> Job:
 
 
 def _until_broken(stream: Any) -> Iterator[str]:
-    """Give what an asynchronous stream gives, until it or its connection ends."""
+    """Yield the items of an asynchronous stream until it or its connection ends."""
     with asyncio.Runner() as runner:
         while True:
             try:
@@ -208,14 +212,14 @@ def _until_broken(stream: Any) -> Iterator[str]:
             yield text
 
 
-def _checked(address: str) -> str:
-    """Look whether anything listens, within a time that a person waits; Ray would wait for minutes.
+def _reachable_url(address: str) -> str:
+    """Return an address as a URL, after checking that something listens there; Ray itself would wait for minutes.
 
     Raises:
-        SweepError: nothing does.
+        SweepError: nothing listens there, or the URL contains a secret.
     """
     url = address if "://" in address else f"http://{address}"
-    require_no_secret(url, "address", "give it as a header by RAY_JOB_HEADERS, or by RAY_AUTH_TOKEN")
+    require_no_secret(url, "address", "pass it as a header in RAY_JOB_HEADERS, or in RAY_AUTH_TOKEN")
     parts = urlsplit(url)
     try:
         if parts.scheme not in ("http", "https") or parts.hostname is None:
@@ -228,15 +232,17 @@ def _checked(address: str) -> str:
 
 
 def _no_cluster(address: str, error: object) -> SweepError:
+    """Return the error that there is no cluster at an address."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
     return SweepError(
-        f"address '{address}': there is no Ray cluster ({str(error).splitlines()[0]}); give the address of its "
-        f"dashboard, for example {DEFAULT_ADDRESS} while 'ray dashboard cluster.yaml' runs in another terminal"
+        f"address '{address}': there is no Ray cluster ({reason}); give the --address of a cluster's dashboard, or run "
+        f"'ray dashboard cluster.yaml' in another terminal, which makes it available at {DEFAULT_ADDRESS}"
     )
 
 
 @contextmanager
-def _explained(address: str) -> Iterator[None]:
-    """Say of an error of the client what was wrong, and what to do."""
+def _client_errors_explained(address: str) -> Iterator[None]:
+    """Replace errors of Ray's client by ours, which say what is wrong and what to do."""
     try:
         yield
     except AuthenticationError as error:

@@ -1,4 +1,4 @@
-"""What a cluster needs of us to run a job: this code, as it is here, and a sweep's spec, in one folder."""
+"""The folder that is sent to a cluster with a job: this code, as it is here, and a sweep's spec."""
 
 import json
 import shutil
@@ -8,14 +8,15 @@ from pathlib import Path
 from orchestrator.preparation import code_state
 
 SPEC_FILE = "sweep.yaml"
+"""Name of the spec in the folder."""
 _PACKAGES = ("orchestrator", "trainables", "search_spaces")
 
 
 def write_package(folder: Path, spec: str | None) -> None:
-    """Write the packages, what ``importlib.metadata`` reads of them, and the spec, into an empty folder.
+    """Write our packages, their metadata and the spec, if there is one, into an empty folder.
 
-    A job's working folder comes first where Python looks for modules, so the cluster runs this code whatever version is
-    installed there. The commit goes along in ``direct_url.json`` (PEP 610), if nothing is changed since.
+    Python looks for modules in a job's working folder first, so the cluster runs this code, whatever version is
+    installed there. ``direct_url.json`` (PEP 610) names the commit, unless there are uncommitted changes.
     """
     root = Path(__file__).parents[2]
     for name in _PACKAGES:

@@ -1,4 +1,4 @@
-"""Run a sweep on a cluster as a Ray Job: look whether it can, send code and spec along, start a supervised driver."""
+"""Run a sweep on a cluster as a Ray Job: check that it can run, send code and spec, start a supervised driver."""
 
 import os
 import tempfile
@@ -22,22 +22,19 @@ def submit_sweep(
     retries: int = 0,
     check: bool = True,
 ) -> str:
-    """Submit a sweep.
+    """Submit a job that runs a sweep, and return its id.
 
     Args:
-        jobs: the cluster's.
-        spec: resolved here: nothing but the storage, and data or models that it names, is looked up there.
-        storage: a URI, or a folder that all the cluster's machines share.
-        options: of ``unlearn-sweep run``.
-        environment: variables for the driver and all workers; whoever sees the dashboard sees them.
-        retries: how often the driver is started again when it is killed.
-        check: run ``unlearn-sweep doctor`` there first.
-
-    Returns:
-        The job's id.
+        jobs: jobs of the cluster.
+        spec: spec, resolved here: the cluster looks up only the storage, and the data and models that it names.
+        storage: a URI, or a folder that all machines of the cluster share.
+        options: options of ``unlearn-sweep run``.
+        environment: variables for the driver and all workers. Everyone who sees the dashboard sees them.
+        retries: how often the driver is restarted if it is killed.
+        check: whether to run ``unlearn-sweep doctor`` there first.
 
     Raises:
-        SweepError: the sweep could not run there; with what stands in its way.
+        SweepError: the sweep could not run there; the message lists what stands in its way.
     """
     require_reachable(storage)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as name:
@@ -47,7 +44,7 @@ def submit_sweep(
         if check:
             _require_healthy(jobs, folder, spec.name, storage=storage, options=options, environment=environment)
         arguments = [str(retries), "run", SPEC_FILE, "--storage", storage, *options]
-        return _supervised(jobs, arguments, folder, environment, sweep=spec.name, storage=storage)
+        return _submit_supervised(jobs, arguments, folder, environment, sweep=spec.name, storage=storage)
 
 
 def submit_resume(
@@ -59,19 +56,20 @@ def submit_resume(
     environment: Mapping[str, str] | None = None,
     retries: int = 0,
 ) -> str:
-    """Submit ``unlearn-sweep resume`` of a sweep; see ``submit_sweep``."""
+    """Submit a job that runs ``unlearn-sweep resume`` of a sweep, and return its id; see ``submit_sweep``."""
     place, _, name = sweep.rstrip("/").rpartition("/")
     place = place or storage
     require_reachable(place)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as folder:
         write_package(Path(folder), None)
         arguments = [str(retries), "resume", f"{place.rstrip('/')}/{name}", *options]
-        return _supervised(jobs, arguments, Path(folder), environment or {}, sweep=name, storage=place)
+        return _submit_supervised(jobs, arguments, Path(folder), environment or {}, sweep=name, storage=place)
 
 
-def _supervised(
+def _submit_supervised(
     jobs: Jobs, arguments: list[str], folder: Path, environment: Mapping[str, str], *, sweep: str, storage: str
 ) -> str:
+    """Submit a supervised driver, and return the id of its job."""
     return jobs.submit(
         ["-m", "orchestrator.cluster.supervisor", *arguments],
         folder=folder,
@@ -84,10 +82,14 @@ def _supervised(
 def _require_healthy(
     jobs: Jobs, folder: Path, sweep: str, *, storage: str, options: Sequence[str], environment: Mapping[str, str]
 ) -> None:
-    """Have the cluster look whether it could run the sweep."""
+    """Run ``unlearn-sweep doctor`` on the cluster.
+
+    Raises:
+        SweepError: it found something that stands in the sweep's way.
+    """
     workers = options[options.index("--workers") : options.index("--workers") + 2] if "--workers" in options else []
     trust = [option for option in options if option == "--trust-remote-code"]
-    looking = jobs.wait(
+    doctor = jobs.wait(
         jobs.submit(
             ["-m", "orchestrator", "doctor", SPEC_FILE, "--storage", storage, *workers, *trust],
             folder=folder,
@@ -96,34 +98,34 @@ def _require_healthy(
             uri=None,
         )
     )
-    if looking.exit_code != 0:
-        said = jobs.logs(looking.job_id).strip().splitlines()
+    if doctor.exit_code != 0:
+        said = jobs.logs(doctor.job_id).strip().splitlines()
         found = "\n".join(line for line in said if not line.startswith("Running entrypoint"))
         raise SweepError(
-            f"the sweep cannot run at {jobs.address}:\n{found or looking.message}\n"
-            f"nothing was started. If a module is missing: install this project into the Python that runs Ray there"
+            f"the sweep cannot run at {jobs.address}:\n{found or doctor.message}\n"
+            f"nothing was started. If a module is missing, install this project into the Python that runs Ray there"
         )
 
 
 def require_reachable(storage: str) -> None:
-    """Refuse a folder relative to this machine's, and a URI with a secret in it.
+    """Check that a storage means the same on a cluster as here, and that its URI contains no secret.
 
     Raises:
-        SweepError: it is one.
+        SweepError: it is a relative folder, or its URI contains a secret.
     """
     require_plain_storage(storage)
     if "://" not in storage and not Path(storage).is_absolute():
         raise SweepError(
-            f"storage '{storage}': a folder here says nothing on a cluster; give a URI that its machines reach "
-            f"(--storage s3://bucket/sweeps), or the absolute path of a folder that they all share"
+            f"storage '{storage}': a relative folder has no meaning on a cluster; give a URI that its machines can "
+            f"reach (--storage s3://bucket/sweeps), or the absolute path of a folder that they all share"
         )
 
 
 def environment_of(assignments: Iterable[str]) -> dict[str, str]:
-    """Read ``NAME=VALUE``, or ``NAME`` for its value here.
+    """Return the variables given as ``NAME=VALUE``, or as ``NAME``, which takes its value in this environment.
 
     Raises:
-        SweepError: a name is not set here.
+        SweepError: a variable given by its name is not set here.
     """
     found = {}
     for assignment in assignments:

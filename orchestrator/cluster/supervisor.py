@@ -1,8 +1,7 @@
-"""Runs the command again when it is killed: Ray does not retry the driver of a job.
+"""A program that restarts the driver of a job if it is killed, which Ray does not do.
 
 ``python -m orchestrator.cluster.supervisor RETRIES ARGUMENTS...`` runs ``unlearn-sweep ARGUMENTS...``. A driver that
-ends with an exit code of its own has said why, and is not run again; one that is killed, for want of memory for
-example, is.
+is killed, for lack of memory for example, is restarted. One that ends with an exit code has reported why, and is not.
 """
 
 import signal
@@ -12,20 +11,19 @@ from collections.abc import Sequence
 
 
 def supervise(command: Sequence[str], again: Sequence[str], *, retries: int) -> int:
-    """Run ``command``, and while a signal ends it ``again``, at most ``retries`` times.
+    """Run a command; each time a signal ends it, run ``again``, at most ``retries`` times. Return the last exit code.
 
-    A stop that was asked for is no reason to run again: Ray sends it to every process of the job, the driver too.
-
-    Returns:
-        The last exit code; 128 + the signal, if one ended it.
+    The exit code is 128 + N if signal N ended the last run. A stop that was asked for is no reason to restart: Ray
+    sends the signal to every process of a job, so this one gets it too.
     """
     asked_to_stop = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: asked_to_stop.append(received))
     code = subprocess.run(command, check=False).returncode
     while code < 0 and retries > 0 and not asked_to_stop:
-        print(  # noqa: T201  # a command of its own
-            f"unlearn-sweep: the driver was ended by {signal.Signals(-code).name}; it goes on from its ledger",
+        print(  # noqa: T201  # this module is a program
+            f"unlearn-sweep: the driver was ended by {signal.Signals(-code).name}; "
+            f"it is restarted, and resumes from its ledger",
             file=sys.stderr,
             flush=True,
         )
@@ -35,7 +33,7 @@ def supervise(command: Sequence[str], again: Sequence[str], *, retries: int) -> 
 
 
 def main(retries: str, *arguments: str) -> int:
-    """Supervise ``unlearn-sweep`` with these arguments; ``run`` goes on by ``run --resume``."""
+    """Supervise ``unlearn-sweep`` with these arguments; ``run`` restarts with ``--resume``. Return its exit code."""
     command = [sys.executable, "-m", "orchestrator", *arguments]
     return supervise(command, [*command, "--resume"] if arguments[0] == "run" else command, retries=int(retries))
 

@@ -12,7 +12,7 @@ from orchestrator.spec.json_schema import Schema, in_markdown, spec_json_schema
 from orchestrator.spec.value_kinds import code, kind_of
 from trainables.config import TrialConfig
 from trainables.objectives import OBJECTIVES
-from trainables.optim import OPTIMIZERS, SCHEDULES
+from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 
 WIDTH = 120
 """Characters of a line; headings and rows of tables may be longer."""
@@ -143,7 +143,11 @@ def _schedules() -> Iterator[str]:
     yield "### Schedules, `search.space.schedule`"
     yield _list(
         f"**`{name}`**: "
-        + ("each step value is a trial of its own." if entry.needs_horizon else "one trial covers the whole step axis.")
+        + (
+            "each step value is a trial of its own."
+            if entry.horizon is Horizon.FIXED
+            else "one trial covers all steps."
+        )
         for name, entry in SCHEDULES.items()
     )
 

@@ -44,7 +44,7 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, err
-    assert "goes on from its checkpoint" in out
+    assert "resumes from its checkpoint" in out
     assert [trial["status"] for trial in rows(wide, "trials")] == ["stopped"]
     assert [row["step"] for row in rows(wide, "evaluations")] == [0, 1, 2], "it was hit on its way"
 

@@ -1,1 +1,1 @@
-"""The commands, by subject: each module has the functions that ``orchestrator.cli.app`` makes commands of."""
+"""The commands, one module for each subject. ``orchestrator.cli.app`` registers their functions."""

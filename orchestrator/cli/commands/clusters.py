@@ -17,22 +17,27 @@ cluster_app = typer.Typer(help="Make and check a file for `ray up`.", no_args_is
 
 @cluster_app.command()
 def render(
-    provider: Annotated[str, typer.Option(metavar="aws|gcp|local", help="Whose machines.")] = "aws",
+    provider: Annotated[
+        str, typer.Option(metavar="aws|gcp|local", help="Who provides the machines; local: you do.")
+    ] = "aws",
     hosts: Annotated[
-        str | None, typer.Option(metavar="HEAD,WORKER,...", help="Provider local: names or addresses, the head first.")
+        str | None,
+        typer.Option(
+            metavar="HEAD,WORKER,...", help="Provider local: names or addresses of the machines, the head's first."
+        ),
     ] = None,
-    user: Annotated[str | None, typer.Option(help="Whom to log in as by SSH.")] = None,
-    ssh_key: Annotated[Path | None, typer.Option(help="A private key that logs in.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Machines beside the head, at most.")] = None,
-    storage: Annotated[str | None, typer.Option(help="URI that holds sweeps: s3://BUCKET/sweeps.")] = None,
-    project: Annotated[str | None, typer.Option(help="Provider gcp: the project's id.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write here instead of to standard output.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user to log in as by SSH.")] = None,
+    ssh_key: Annotated[Path | None, typer.Option(help="A private key file to log in with.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="The most machines beside the head.")] = None,
+    storage: Annotated[str | None, typer.Option(help="The URI that holds the sweeps: s3://BUCKET/sweeps.")] = None,
+    project: Annotated[str | None, typer.Option(help="Provider gcp: the id of the project.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of to standard output.")] = None,
 ) -> None:
-    """Make a cluster file for another provider, or with other settings, of the shipped cluster.yaml."""
+    """Make a cluster file from the shipped cluster.yaml, for another provider or with other settings."""
     from orchestrator.cluster import SHIPPED, dump_cluster, load_cluster, render_cluster, up_command
 
     if out is not None and out.resolve() == SHIPPED.resolve():
-        raise SweepError(f"--out {out}: that is the file that others are made of; give another name")
+        raise SweepError(f"--out {out}: other cluster files are made from this one, so it is kept; give another name")
     config = render_cluster(
         load_cluster(SHIPPED),
         provider=provider,
@@ -54,10 +59,10 @@ def render(
 
 @cluster_app.command()
 def check(file: Annotated[Path, typer.Argument(help="A cluster file.")]) -> None:
-    """Check a cluster file: Ray's schema, the token, open ports, storage, workers; before any machine is started."""
+    """Check a cluster file before any machine is started: Ray's schema, the token, open ports, storage, workers."""
     from orchestrator.cluster import check_cluster, load_cluster, up_command
 
-    logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)  # it tells which defaults it fills in
+    logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)  # else it logs which defaults it fills in
     config = load_cluster(file)
     check_cluster(config, where=str(file), folder=Path.cwd())
     show(

@@ -20,30 +20,32 @@ if TYPE_CHECKING:
 
 def export(
     sweep: SweepArgument,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes: a new folder.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write the model to; it must be new.")],
     trial: Annotated[str | None, typer.Option(help="A trial's id, or the beginning of it.")] = None,
-    step: Annotated[int | None, typer.Option(min=0, help="A step it was evaluated at; 0: the base model.")] = None,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="A step at which the trial was evaluated; 0 is the base model.")
+    ] = None,
     best: Annotated[
         str | None,
         typer.Option(
             metavar='"exposure<=2"',
-            help="Instead: of the evaluations within these bounds (exposure, performance, any number of an "
-            "evaluation; between commas), the one of best performance; if performance alone is bounded, the least "
-            "exposed.",
+            help="Instead of --trial and --step: take the evaluation with the best performance within these bounds "
+            "(on exposure, performance or any number of an evaluation, separated by commas); if only performance is "
+            "bounded, the least exposed one.",
         ),
     ] = None,
-    forget_set: Annotated[str | None, typer.Option(help="With --best: only this forget set.")] = None,
+    forget_set: Annotated[str | None, typer.Option(help="With --best: take only this forget set.")] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="How far a metric of the exported model may be from the ledger's, relative; none: 0.001."
+            min=0, help="How far, relatively, a metric of the exported model may be from the ledger's. Default: 0.001."
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     push: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="Then upload it to the Hugging Face hub.")
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload the model to the Hugging Face hub afterwards.")
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="With --push: everyone may read it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="With --push: let everyone read it.")] = False,
     trust_remote_code: TrustOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
@@ -60,7 +62,7 @@ def export(
 
         require_hub(push)
     elif public:
-        raise SweepError("--public: says who may read what is pushed; give --push OWNER/NAME too")
+        raise SweepError("--public: there is nothing to publish without --push; give --push OWNER/NAME too")
 
     from transformers.utils import logging
 
@@ -88,13 +90,14 @@ def export(
         say(f"pushed: {url}")
     if as_json:
         print_json(_summary(exported, url))
-    if best is not None:  # a better step may be among what was left out
+    if best is not None:  # a better point may be in a file that was left out
         require_whole(ledger)
 
 
 def _chosen_step(
     ledger: "Ledger", trial: str | None, step: int | None, best: str | None, forget_set: str | None
 ) -> "EvaluatedStep":
+    """Return the evaluated step that the options name."""
     from orchestrator.points import best_step, find_step, parse_conditions
 
     if best is not None and trial is None and step is None:
@@ -110,6 +113,7 @@ def _chosen_step(
 
 
 def _show(exported: "Export", *, chosen: bool) -> None:
+    """Print the verification and where the model is."""
     from orchestrator.frontier import CHOSEN_NOTE
     from orchestrator.points import metric_text
 
@@ -125,6 +129,7 @@ def _show(exported: "Export", *, chosen: bool) -> None:
 
 
 def _summary(exported: "Export", url: str | None) -> dict[str, Any]:
+    """Return what ``--json`` prints."""
     facts = exported.provenance
     names = ("sweep", "trial_id", "step", "seed", "from_step", "verification", "files")
     return {

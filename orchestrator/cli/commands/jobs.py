@@ -1,6 +1,7 @@
-"""The commands for sweeps that run elsewhere: submit, logs, stop."""
+"""The commands for sweeps that run elsewhere, and what they share: submit, logs, stop."""
 
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from orchestrator.cli.options import (
     AddressOption,
     ElsewhereOption,
     EnvironmentOption,
+    FollowOption,
     ForceOption,
     NameOption,
     RetriesOption,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from orchestrator.driver import Driver
     from orchestrator.ledger import Ledger
 
-FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show what it prints until it ends.")]
-
 
 def submit(
     spec: SpecArgument = None,
@@ -43,16 +43,16 @@ def submit(
     storage: StorageOption = DEFAULT_STORAGE,
     workers: WorkersOption = None,
     overrides: SetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep if it exists.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the sweep if it exists.")] = False,
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
     trust_remote_code: TrustOption = False,
     retries: RetriesOption = 0,
     environment: EnvironmentOption = None,
-    check: Annotated[bool, typer.Option(help="Look first whether the sweep can run there.")] = True,
+    check: Annotated[bool, typer.Option(help="Check first whether the sweep can run there.")] = True,
 ) -> None:
-    """Run a sweep on a cluster, as a Ray Job. The code goes along as it is here."""
+    """Run a sweep on a cluster, as a Ray Job. The code is sent along as it is here."""
     from orchestrator.cluster import environment_of, require_reachable, submit_sweep
     from orchestrator.spec import load_spec
 
@@ -61,6 +61,7 @@ def submit(
     resume = resume or retry_failed
     if not resume:
         _require_new(f"{storage.rstrip('/')}/{loaded.name}")
+    variables = environment_of(environment or ())
     jobs = connect(address)
     job_id = submit_sweep(
         jobs,
@@ -74,30 +75,32 @@ def submit(
             take_over=take_over,
             trust_remote_code=trust_remote_code,
         ),
-        environment=environment_of(environment or ()),
+        environment=variables,
         retries=retries,
         check=check,
     )
-    submitted(jobs, job_id, follow=follow)
+    show_submitted(jobs, job_id, follow=follow)
 
 
 def _require_new(uri: str) -> None:
-    """Refuse to submit what the job would refuse, as far as can be seen from here."""
-    from contextlib import suppress
+    """Check that there is no such sweep yet, as far as can be seen from here: the job would refuse it later.
 
+    Raises:
+        SweepError: there is one.
+    """
     with suppress(StorageError):
         if open_storage(uri).read(SPEC) is not None:
-            raise SweepError(f"there is a sweep at {uri}; add --resume to go on with it, or choose another --name")
+            raise SweepError(f"there is a sweep at {uri}; add --resume to resume it, or choose another --name")
 
 
 def run_options(*, workers: int | None, **flags: bool) -> list[str]:
-    """Write options of ``run`` and ``resume`` as they are given."""
+    """Return options of ``run`` and ``resume`` as words of a command line."""
     given = [f"--{name.replace('_', '-')}" for name, is_set in flags.items() if is_set]
     return [*given, *(["--workers", str(workers)] if workers is not None else [])]
 
 
-def submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
-    """Say how to go on from a submitted job, or follow it."""
+def show_submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
+    """Follow a submitted job, or show the commands to follow it, to see its progress and to stop it."""
     job = jobs.job(job_id)
     at = ("--address", jobs.address)
     say(f"submitted {job.job_id}")
@@ -106,7 +109,7 @@ def submitted(jobs: "Jobs", job_id: str, *, follow: bool) -> None:
         return
     show(
         f"follow it: {command('logs', job.job_id, '--follow', *at)}\n"
-        f"how far it is: {command('status', job.uri, *at)}\n"
+        f"see its progress: {command('status', job.uri, *at)}\n"
         f"stop it: {command('stop', job.uri, *at)}"
     )
 
@@ -119,13 +122,13 @@ def logs(
         str | None,
         typer.Option(
             metavar="ID",
-            help="Instead: what went wrong with a trial, by its id or the beginning of it; 'preparation': with the "
-            "models.",
+            help="Show instead what went wrong with a trial (its id or the beginning of it), or with the models "
+            "('preparation').",
         ),
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Show what a sweep's newest job has printed. With --follow, the exit code is the job's."""
+    """Show the output of a sweep's newest job. With --follow, the exit code is the job's."""
     if trial is not None:
         show(_log_of(open_sweep(sweep, storage), trial))
         return
@@ -138,10 +141,10 @@ def logs(
 
 
 def _log_of(ledger: "Ledger", trial: str) -> str:
-    """Read what went wrong with a trial; of one without a log, what is known.
+    """Return what went wrong with a trial; if it has no log, what is known of it.
 
     Raises:
-        SweepError: no trial's id begins so, or several do.
+        SweepError: no trial has an id that begins so, or several have.
     """
     from orchestrator.points import find_trial
 
@@ -164,14 +167,14 @@ def stop(
     storage: StorageOption = DEFAULT_STORAGE,
     address: ElsewhereOption = None,
 ) -> None:
-    """Stop a sweep in good order, wherever it runs: its trials save where they are. Waits until it has stopped."""
+    """Stop a sweep cleanly, wherever it runs: its trials save their state. Waits until the sweep has stopped."""
     try:
         ledger = open_sweep(sweep, storage)
     except (SweepError, StorageError):
         if address is None:
             raise
         jobs = connect(address)
-        _stop_job(jobs, jobs.find(sweep))  # its folder is not seen from here
+        _stop_job(jobs, jobs.find(sweep))  # its folder cannot be seen from here
         return
     try:
         driver = _stop_through_storage(ledger)
@@ -189,36 +192,37 @@ def stop(
 
 
 def _stop_through_storage(ledger: "Ledger") -> "Driver | None":
-    """Ask whoever drives the sweep to stop, and wait until that is done; None: nobody drives it."""
+    """Ask the sweep's driver to stop, wait until it has, and return which it was; None if nobody drives the sweep."""
     from orchestrator.driver import is_driven, request_stop
     from orchestrator.spec import stored_spec
 
     if is_driven(ledger.storage):
-        say("asked to stop; waiting for its trials to save where they are")
+        say("asked the driver to stop; waiting for its trials to save their state")
     return request_stop(ledger.storage, limit_s=stored_spec(ledger).resources.stop_grace_s + 120)
 
 
 def _stop_job(jobs: "Jobs", job: "Job") -> None:
+    """Stop a job unless it has ended, and show how it ended."""
     ended = job if job.is_over else jobs.stop(job.job_id)
     show(f"{ended.job_id}: {ended.status}")
 
 
 def connect(address: str | None) -> "Jobs":
-    """Connect to the jobs of a cluster; without an address, to where a tunnel makes its dashboard appear."""
+    """Connect to a cluster's jobs; without an address, where ``ray dashboard`` makes its dashboard available."""
     import logging
 
     from orchestrator.cluster import DEFAULT_ADDRESS, Jobs
 
-    logging.getLogger("ray").setLevel(logging.WARNING)  # not what was uploaded, nor that a connection was closed
+    logging.getLogger("ray").setLevel(logging.WARNING)  # else it logs uploads and closed connections
     return Jobs(address or DEFAULT_ADDRESS)
 
 
 def _follow(jobs: "Jobs", job: "Job") -> None:
-    """Show a job's output until it ends, and end as it did."""
+    """Show a job's output until it ends, and exit with its exit code."""
     try:
         ended = jobs.follow(job.job_id, _write)
     except KeyboardInterrupt:
-        say(f"\nthe job goes on; to stop it: {command('stop', job.uri, '--address', jobs.address)}")
+        say(f"\nthe job keeps running; to stop it: {command('stop', job.uri, '--address', jobs.address)}")
         raise typer.Exit(128 + signal.SIGINT) from None
     say(f"{ended.job_id}: {ended.status}")
     if ended.status == "STOPPED":
@@ -226,11 +230,11 @@ def _follow(jobs: "Jobs", job: "Job") -> None:
     if ended.status == "FAILED" and not ended.exit_code:
         raise RunStoppedError(
             f"the job's driver was lost: {ended.message}\n"
-            f"go on with: {command('resume', ended.uri, '--address', jobs.address)}"
+            f"resume it with: {command('resume', ended.uri, '--address', jobs.address)}"
         )
     raise typer.Exit(ended.exit_code or 0)
 
 
 def _write(text: str) -> None:
-    """Write what a job has printed. What a progress bar writes over itself becomes lines."""
+    """Write a job's output. What a progress bar wrote over itself becomes lines."""
     write(clean(text.replace("\r\n", "\n").replace("\r", "\n")).encode())

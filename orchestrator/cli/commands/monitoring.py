@@ -1,4 +1,4 @@
-"""The commands that show how sweeps come along: status, track."""
+"""The commands that show the progress of sweeps: status, track."""
 
 import time
 from collections.abc import Sequence
@@ -22,13 +22,14 @@ TRACK_EVERY_S = 5.0
 
 def status(
     sweep: Annotated[
-        str | None, typer.Argument(help="A sweep's name under the storage, or its own folder or URI; none: all.")
+        str | None,
+        typer.Argument(help="A sweep: its name in the storage, or its own folder or URI. Without it: all sweeps."),
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     address: ElsewhereOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far a sweep has come, from its ledger; with --address, also its job. Without a sweep: all there are."""
+    """Show the progress of a sweep, from its ledger; with --address, of its job too. Without a sweep, show all."""
     jobs: list[Job] = connect(address).list() if address is not None else []
     if sweep is not None:
         found = [_status_of(sweep, storage, jobs)]
@@ -45,6 +46,7 @@ def status(
 
 
 def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> None:
+    """Print what is known of some sweeps; of ``one``, JSON is an object instead of a list."""
     from orchestrator.monitor import status_text
 
     if as_json:
@@ -61,10 +63,10 @@ def _show_status(found: list[dict[str, Any]], *, one: bool, as_json: bool) -> No
 
 
 def _status_of(sweep: str, storage: str, jobs: "Sequence[Job]") -> dict[str, Any]:
-    """Tell of one sweep; of one whose folder is not seen from here, its newest job alone.
+    """Return the status of one sweep, or only its newest job where its folder cannot be seen from here.
 
     Raises:
-        SweepError, StorageError: there is neither.
+        SweepError, StorageError: there is neither a sweep nor a job.
     """
     from orchestrator.monitor import sweep_status
 
@@ -79,7 +81,7 @@ def _status_of(sweep: str, storage: str, jobs: "Sequence[Job]") -> dict[str, Any
 
 
 def _status_at(uri: str, jobs: "Sequence[Job]") -> dict[str, Any]:
-    """Tell of the sweep at a place; where it cannot be read, say why."""
+    """Return the status of the sweep at a place, or why it cannot be read."""
     from orchestrator.monitor import sweep_status
 
     try:
@@ -90,24 +92,28 @@ def _status_at(uri: str, jobs: "Sequence[Job]") -> dict[str, Any]:
 
 
 def _newest(uri: str, jobs: "Sequence[Job]") -> dict[str, Any] | None:
+    """Return the newest job of the sweep at a place; None if it has none."""
     return next((asdict(job) for job in jobs if job.uri == uri), None)
 
 
 def track(
     sweep: SweepArgument,
     tensorboard: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Event files: tensorboard --logdir FOLDER")
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write event files here; see them with: tensorboard --logdir FOLDER"),
     ] = None,
     wandb: Annotated[
-        str | None, typer.Option(metavar="PROJECT", help="Weights & Biases; WANDB_MODE=offline is honoured.")
+        str | None, typer.Option(metavar="PROJECT", help="Write to Weights & Biases; WANDB_MODE=offline is respected.")
     ] = None,
-    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="MLflow: sqlite:///mlflow.db, or a server.")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Write to MLflow: sqlite:///mlflow.db, or a server.")
+    ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until nobody drives the sweep; Ctrl-C ends it.")
+        bool, typer.Option("--follow", "-f", help="Keep going until no driver runs the sweep; Ctrl-C ends it.")
     ] = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Show a sweep's trials in TensorBoard, Weights & Biases, MLflow, or several of them: one run a trial."""
+    """Show a sweep's trials in TensorBoard, Weights & Biases, MLflow, or several of them: one run for each trial."""
     from orchestrator.driver import Watch
     from orchestrator.monitor import Tracking, open_trackers
 
@@ -119,7 +125,7 @@ def track(
     while follow and watch.look() is not None:
         written += tracking.update()
         time.sleep(TRACK_EVERY_S)
-    written += tracking.update()  # after the last look at the driver: what it wrote at its end too
+    written += tracking.update()  # once more after the driver has ended, for what it wrote last
     for tracker in trackers:
         show(f"{written} evaluations {tracker.where}")
     require_whole(ledger)

@@ -1,4 +1,4 @@
-"""The commands that look ahead: plan, doctor."""
+"""The commands that look ahead without running anything: plan, doctor."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -24,12 +24,13 @@ def plan(
     overrides: SetOption = None,
     workers: WorkersOption = None,
     estimate: Annotated[
-        bool, typer.Option(help="Check texts and the model too, and time steps on this machine; or sizes only.")
+        bool,
+        typer.Option(help="Check the texts and the model too, and time steps on this machine; or check sizes only."),
     ] = True,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a sweep will cost: sets, trials, steps, what the shared step axis saves, time, GPU-hours."""
+    """Show what a sweep will cost: its sets, trials, steps, time and GPU-hours, and what the shared step axis saves."""
     from orchestrator.cli.tables import plan_table
     from orchestrator.plan import fits_here, plan_sweep
     from orchestrator.spec import load_spec
@@ -42,7 +43,7 @@ def plan(
 
 
 def _look_at_sizes(spec: Any, unchecked: str | None) -> dict[str, Any]:
-    """Check what is known before a text is read, and say what was not: arguments of ``plan_sweep``."""
+    """Return the arguments of ``plan_sweep`` that are known without reading texts, and report what is unchecked."""
     from orchestrator.preparation import check_sizes
 
     looked = check_sizes(spec)
@@ -53,9 +54,9 @@ def _look_at_sizes(spec: Any, unchecked: str | None) -> dict[str, Any]:
 
 
 def _look_and_time(spec: Any) -> dict[str, Any]:
-    """Check what a sweep would fail at, and time its steps and what a run takes besides: arguments of ``plan_sweep``.
+    """Return the arguments of ``plan_sweep`` after checking what a sweep would fail at and timing what it would take.
 
-    It loads PyTorch.
+    Times are those of its steps, and of what a run takes besides. It loads PyTorch.
     """
     from orchestrator.plan import measure_overheads, time_steps, typical_lengths
     from orchestrator.preparation import check_spec
@@ -72,20 +73,22 @@ def _look_and_time(spec: Any) -> dict[str, Any]:
 
 
 def doctor(
-    spec: Annotated[str | None, typer.Argument(help="A spec to run; none: look at machine and storage alone.")] = None,
+    spec: Annotated[
+        str | None, typer.Argument(help="A spec to check. Without it: check the machine and the storage alone.")
+    ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     workers: WorkersOption = None,
     overrides: SetOption = None,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look whether a sweep could run: on this machine, or on the cluster that RAY_ADDRESS names."""
+    """Check whether a sweep could run on this machine, or on the cluster that RAY_ADDRESS names."""
     from orchestrator.spec import load_spec
 
     loaded = None
     if spec is not None:
         loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
-    from orchestrator.run import examine  # after the spec: a mistake in it is said at once
+    from orchestrator.run import examine  # after the spec, so that a mistake in it is reported at once
 
     checks = []
     for check in examine(loaded, storage=storage, workers=workers):

@@ -17,7 +17,7 @@ from orchestrator.safe_text import command
 
 
 class Format(StrEnum):
-    """How ``query`` prints."""
+    """The formats in which ``query`` prints."""
 
     TABLE = "table"
     CSV = "csv"
@@ -30,15 +30,21 @@ def query(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="SWEEP... SQL", help="One or more sweeps, then the SQL.")
     ] = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    output: Annotated[Format, typer.Option("--format", help="The format of the output.")] = Format.TABLE,
     storage: StorageOption = DEFAULT_STORAGE,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the columns: type, unit, meaning.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print every column's type, unit and meaning instead.")
+    ] = False,
     memory_limit: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="The most memory it may take, such as 8GiB; none: 4 GiB or half of what is."),
+        typer.Option(
+            metavar="SIZE",
+            help="The most memory that the query may take, such as 8GiB. Default: 4 GiB, or half of the machine's "
+            "memory if that is less.",
+        ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="The longest it may take; inf: as long as it likes.")
+        float, typer.Option(metavar="SECONDS", help="The longest that the query may take; inf for no limit.")
     ] = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Run SQL (DuckDB) over the tables of one or more sweeps: trials, evaluations, examples, baselines and
@@ -66,7 +72,9 @@ def query(
         if skipped := sum(len(ledger.skipped) for ledger in ledgers):
             console.print(left_out(skipped), soft_wrap=True, highlight=False)
     elif output is Format.PARQUET and sys.stdout.isatty():
-        raise SweepError("query: Parquet is not for a terminal; send it to a file: --format parquet > rows.parquet")
+        raise SweepError(
+            "query: Parquet cannot be shown on a terminal; send it to a file: --format parquet > rows.parquet"
+        )
     else:
         write(FORMATS[output](result))
     require_whole(*ledgers)
@@ -74,25 +82,26 @@ def query(
 
 def frontier(
     sweep: SweepArgument,
-    forget_set: Annotated[str | None, typer.Option(help="Only this forget set.")] = None,
+    forget_set: Annotated[str | None, typer.Option(help="Show only this forget set.")] = None,
     objectives: Annotated[
         tuple[str, str],
         typer.Option(
             metavar="X Y",
-            help="Two numbers of an evaluation, both minimised; signed exposures by their distance to what a model has "
-            "that never saw the forget set.",
+            help="Two numbers of an evaluation, both minimised. For a signed exposure, its distance to the value of a "
+            "model that never saw the forget set is minimised.",
         ),
     ] = ("unlearning_quality", "performance"),
     exposure_at_most: Annotated[
-        list[float] | None, typer.Option(metavar="X", help="Say what reaches this exposure (bits); repeatable.")
+        list[float] | None, typer.Option(metavar="X", help="Show what reaches this exposure (bits); repeatable.")
     ] = None,
     performance_at_most: Annotated[
-        float, typer.Option(metavar="Y", help="... within this performance (nats/token).")
+        float,
+        typer.Option(metavar="Y", help="With --exposure-at-most: and stays within this performance (nats/token)."),
     ] = math.inf,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the Pareto frontier of unlearning against performance, by forget set."""
+    """Show the Pareto frontier of unlearning against performance, for each forget set."""
     from orchestrator.cli.frontier_tables import frontier_report
     from orchestrator.frontier import frontiers
 
@@ -107,14 +116,14 @@ def frontier(
     if as_json:
         print_json([{**f.as_json(), "skipped_files": sorted(ledger.skipped)} for f in result])
     elif not ledger.has_evaluations():
-        show(f"nothing was evaluated yet; how far it is: {command('status', ledger.storage.uri)}")
+        show(f"nothing was evaluated yet; see its progress with: {command('status', ledger.storage.uri)}")
     else:
         out().print(frontier_report(result))
     require_whole(ledger)
 
 
 def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """Merge a sweep's small files into sorted copies that queries read faster. A finished run does it itself."""
+    """Merge a sweep's small files into sorted copies that queries read faster. A run that finishes does this itself."""
     ledger = open_sweep(sweep, storage)
     DriverWriter(ledger).merge()
     show(f"{ledger.storage.uri}/merged")
@@ -124,7 +133,7 @@ def merge(sweep: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> Non
 def report(
     sweep: SweepArgument,
     out: Annotated[Path | None, typer.Option(help="Write the page here instead of into the sweep.")] = None,
-    redact: Annotated[bool, typer.Option("--redact", help="Leave the texts of the examples out.")] = False,
+    redact: Annotated[bool, typer.Option("--redact", help="Leave out the texts of the examples.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Write a sweep's report: one self-contained HTML page, and its figures as PNG and SVG beside it."""

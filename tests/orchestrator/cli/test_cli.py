@@ -23,7 +23,7 @@ from tests.support import tiny_architecture
 
 @pytest.fixture
 def call(monkeypatch, capfdbinary, written_sweeps):
-    """Call the command in the folder that holds ``sweeps/``; give exit code, standard output and standard error."""
+    """Call the command in the folder that holds ``sweeps/``; return exit code, standard output and standard error."""
 
     def run(*arguments):
         monkeypatch.chdir(written_sweeps.parent)

@@ -40,11 +40,11 @@ CHOICE = "search.space.optimizer={choices: {sgd: {learning_rate: 0.01}, adamw: {
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """What is asked, and what must stand in the answer."""
+    """A command, and what its answer must contain."""
 
     command: str
     settings: tuple[str, ...] = ()
-    """Each is given by ``--set``."""
+    """Values of ``--set``."""
     said: tuple[str, ...]
     code: int = 2
 
@@ -151,6 +151,18 @@ MISTAKES = {
         "run SPEC --storage s3://nobody-has-this/x", "storage 's3://nobody-has-this/x' cannot be used",
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "nothing was begun",
     ),
+    # clusters
+    "no cluster": asked(
+        "submit SPEC --storage /nowhere --address 127.0.0.1:1",
+        "address '127.0.0.1:1': there is no Ray cluster (Connection refused); give the --address of a cluster's",
+        "or run 'ray dashboard cluster.yaml' in another terminal",
+    ),
+    "a variable that is not set": asked(
+        "submit SPEC --storage /nowhere --address 127.0.0.1:1 --env NOT_SET", "--env NOT_SET: it is not set here"
+    ),
+    "a variable without a cluster": asked(
+        "resume first --env HOME=/", "--env belong to a job on a cluster: give the cluster's --address too"
+    ),
     "no scheme": asked("run SPEC --storage floppy://a", "storage 'floppy://a': Protocol not known: floppy"),
 }  # fmt: skip
 
@@ -175,7 +187,7 @@ EVERYWHERE = {
         ("data.retain_evaluation: 61 retain examples are to be measured, and there are 60",),
     ),
 }  # fmt: skip
-"""What ``plan``, ``doctor`` and ``run`` refuse alike: settings, and what is said."""
+"""What ``plan``, ``doctor`` and ``run`` refuse alike: settings, and what is printed."""
 
 
 @pytest.fixture(scope="session")
@@ -195,7 +207,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def answer(files, written_sweeps, monkeypatch, capsys):
-    """Call the command without Ray, without a hub and without AWS; give exit code and what was said."""
+    """Call the command without Ray, without a hub and without AWS; return the exit code and what was printed."""
 
     def no_cluster(*_, **__):
         raise SweepError("no cluster in this test")

@@ -117,7 +117,7 @@ def test_a_failure_is_one_line_and_the_same_one_is_told_once(watched):
     for trial_id in ("a" * 16, "b" * 16):
         progress.trial_failed(trial_id=trial_id, message="OSError: gone")
     assert text.getvalue().splitlines()[1:] == [
-        f"trial {'a' * 16} goes on from its checkpoint: OSError: gone",
+        f"trial {'a' * 16} resumes from its checkpoint: OSError: gone",
         f"trial {'a' * 16} failed: OSError: gone",
     ]
 

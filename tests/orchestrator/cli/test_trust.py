@@ -1,4 +1,4 @@
-"""The command line alone gives leave to run a model's own code, and it reaches all who load the model."""
+"""Only the command line can allow a model's own code, and the permission reaches everyone who loads the model."""
 
 import sys
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ def call(*arguments, monkeypatch):
 @pytest.mark.parametrize("flags", [(), (FLAG,)])
 def test_run_passes_it_on(flags, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(running, "_run", lambda spec, **options: seen.append(spec))
+    monkeypatch.setattr(running, "run_and_show", lambda spec, **options: seen.append(spec))
     call("run", "demo", "--storage", tmp_path, *flags, monkeypatch=monkeypatch)
     (spec,) = seen
     assert spec.model.trust_remote_code is bool(flags)

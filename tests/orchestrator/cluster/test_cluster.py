@@ -51,7 +51,7 @@ def test_what_is_rendered_is_ready(provider, home):
 
 def test_as_shipped_only_the_bucket_is_missing(home):
     assert refusal(load_cluster(SHIPPED), SHIPPED.parent).splitlines()[1:] == [
-        "  's3://CHANGE-ME/sweeps': put yours in place of CHANGE-ME"
+        "  's3://CHANGE-ME/sweeps': replace CHANGE-ME by yours"
     ]
 
 
@@ -104,7 +104,7 @@ def test_workers_storage_and_whom_to_log_in_as_can_be_set():
         ({"provider": "local", "hosts": ["head", "head"]}, "each once"),
         ({"provider": "aws", "hosts": ["head", "worker"]}, "makes its own machines"),
         ({"provider": "aws", "ssh_key": "key"}, "KeyName"),
-        ({"provider": "aws", "project": "p"}, "knows no projects"),
+        ({"provider": "aws", "project": "p"}, "has no projects"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, found):
@@ -168,7 +168,7 @@ BROKEN = {
         change("available_node_types/head/node_config/InstanceMarketOptions", {"MarketType": "spot"}),
         "a spot head takes the whole cluster",
     ),
-    "a placeholder": (change("metadata/storage", "s3://CHANGE-ME/sweeps"), "put yours in place of CHANGE-ME"),
+    "a placeholder": (change("metadata/storage", "s3://CHANGE-ME/sweeps"), "replace CHANGE-ME by yours"),
 }
 
 
@@ -185,7 +185,7 @@ def test_each_rule_names_what_breaks_it_and_nothing_else(case, home):
 def test_a_token_that_is_not_shipped_or_not_there_is_missed(home):
     config = rendered()
     del config["file_mounts"]["~/.ray/auth_token"]
-    assert "the token is not shipped" in refusal(config, home)
+    assert "the token is not copied" in refusal(config, home)
     (home / ".ray" / "auth_token").unlink()
     assert "ray get-auth-token --generate" in refusal(rendered(), home)
     assert "auth.ssh_private_key: there is no lost" in refusal(rendered("local", ssh_key="lost"), home)

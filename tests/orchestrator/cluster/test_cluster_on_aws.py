@@ -1,4 +1,4 @@
-"""Ray's own AWS launcher, on a pretended AWS (moto), starts what the shipped cluster.yaml asks for."""
+"""Ray's own AWS launcher, on a simulated AWS (moto), starts what the shipped cluster.yaml asks for."""
 
 import json
 from unittest.mock import Mock
@@ -44,7 +44,7 @@ def provider(aws):
 
 @pytest.fixture(scope="module")
 def bootstrapped(aws, provider):
-    """The file as it is once Ray has made keys and security group, and found out what the machines have."""
+    """The file after Ray has made keys and security group, and detected what the machines have."""
     config = provider.fillout_available_node_types_resources(prepare_config(shipped()))
     return provider.bootstrap_config(config)
 
@@ -72,7 +72,7 @@ def rules(aws, group):
 
 
 def world(permissions):
-    """Give the ports that are open to the world."""
+    """Return the ports that are open to the world."""
     return [p.get("FromPort") for p in permissions for r in p["IpRanges"] if r["CidrIp"] in WORLD]
 
 
@@ -89,7 +89,7 @@ def test_the_head_is_on_demand_and_a_worker_is_a_spot_machine_with_a_gpu(aws, pr
 def test_the_autoscaler_starts_a_spot_machine_for_a_trial_that_waits_and_installs_there(
     aws, provider, bootstrapped, tmp_path, monkeypatch
 ):
-    """Version 2, which ``ray up`` takes by default; the cluster's state, and SSH, are pretended."""
+    """Version 2, which ``ray up`` takes by default; the cluster's state and SSH are simulated."""
     tags = {"ray-user-node-type": "head", "ray-node-type": "head"}
     provider.create_node(bootstrapped["available_node_types"]["head"]["node_config"], tags, 1)
     (head_id,) = provider.non_terminated_nodes({"ray-node-type": "head"})

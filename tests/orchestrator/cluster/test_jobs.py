@@ -1,4 +1,4 @@
-"""What is said where there is no cluster, or one that refuses; what a job is given."""
+"""Messages where there is no cluster, or one that refuses this user; what a job is given."""
 
 import threading
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def test_variables_are_given_or_taken_from_here(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_folder_of_this_machine_is_no_storage_of_a_cluster() -> None:
-    with pytest.raises(SweepError, match="storage 'sweeps': a folder here says nothing on a cluster"):
+    with pytest.raises(SweepError, match="storage 'sweeps': a relative folder has no meaning on a cluster"):
         require_reachable("sweeps")
     require_reachable("/mnt/sweeps")
     require_reachable("s3://bucket/sweeps")

@@ -1,4 +1,4 @@
-"""What goes along with a job is enough to run it, whatever version is installed there."""
+"""What is sent with a job is enough to run it, whatever version is installed there."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A driver that is killed is started again; one that ends by itself, or was asked to stop, is not."""
+"""A driver that is killed is restarted; one that ends by itself, or was asked to stop, is not."""
 
 import os
 import signal

@@ -16,7 +16,7 @@ from orchestrator.storage import LocalStorage
 
 @pytest.fixture
 def call(monkeypatch, capfdbinary, written_sweeps, tmp_path):
-    """Call the command; give exit code, standard output and standard error."""
+    """Call the command; return the exit code, standard output and standard error."""
 
     def run(*arguments):
         where = ["first", "--storage", written_sweeps, "--to", tmp_path / "model"]
@@ -45,7 +45,10 @@ def trial_id(written_sweeps):
         (["--trial", "", "--step", "2", "--forget-set", "verses"], "--forget-set: belongs to --best"),
         (["--best", "exposre<=2"], "did you mean 'exposure'?"),
         (["--best", "exposure<=8", "--forget-set", "verse"], "did you mean 'verses'?"),
-        (["--best", "exposure<=8", "--forget-set", "verses", "--public"], "--public: says who may read what is pushed"),
+        (
+            ["--best", "exposure<=8", "--forget-set", "verses", "--public"],
+            "--public: there is nothing to publish without --push",
+        ),
         (["--best", "exposure<=8", "--forget-set", "verses", "--push", "model"], "--push model: no owner"),
     ],
 )

@@ -1,0 +1,58 @@
+"""Errors become exit codes in one place, and warnings of ours become messages."""
+
+import errno
+import warnings
+
+import pytest
+
+from orchestrator.cli.exit_codes import run_to_exit_code, show_our_warnings
+from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError
+from search_spaces import SpaceError
+from trainables.errors import DataWarning, UnlearningError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SweepError("no sweep"), 2, "no sweep"),
+        (UnlearningError("no model"), 2, "no model"),
+        (SpaceError("no space"), 2, "no space"),
+        (RunStoppedError("stopped"), 1, "stopped"),
+        (StorageError("disk"), 1, "disk"),
+        (MemoryError("3 GiB"), 1, "this machine has too little memory for this (3 GiB); nothing was changed"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), 1, "/a/b No space left on device"),
+        (OSError("torn"), 1, "torn"),
+    ],
+)
+def test_an_expected_error_is_one_message_and_the_code_of_its_kind(error, code, message, capsys):
+    def app():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_to_exit_code(app)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"unlearn-sweep: {message}\n"
+
+
+def test_an_error_of_our_own_code_keeps_its_traceback():
+    def app():
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_to_exit_code(app)
+
+
+@pytest.mark.parametrize("category", [LedgerWarning, DataWarning])
+def test_our_own_warnings_are_messages_and_others_are_pythons(category, capsys):
+    with warnings.catch_warnings():
+        show_our_warnings()
+        for _ in range(2):
+            warnings.warn("one file is damaged", category, stacklevel=1)
+    assert capsys.readouterr().err == "unlearn-sweep: one file is damaged\n" * 2
+    with warnings.catch_warnings():
+        show_our_warnings()
+        warnings.simplefilter("always")
+        warnings.warn("hostile \x1b[2J", UserWarning, stacklevel=1)
+    printed = capsys.readouterr().err
+    assert "UserWarning: hostile \\x1b[2J" in printed
+    assert "unlearn-sweep:" not in printed
