@@ -3,7 +3,7 @@ from .adapters import add_adapters, has_adapters, merged
 from .checkpoints import DamagedCheckpointError
 from .frozen_base import FrozenBase
 from .hub_access import reaches_the_hub, require_findable
-from .limits import ModelLimits, adaptable_modules, limits_of, limits_of_configuration
+from .limits import ModelLimits, ModelStructure, limits_of, structure_of
 from .loading import (
     LOADING_ERRORS,
     cannot_load,
@@ -29,8 +29,8 @@ __all__ = [
     "DamagedCheckpointError",
     "FrozenBase",
     "ModelLimits",
+    "ModelStructure",
     "WeightsSnapshot",
-    "adaptable_modules",
     "add_adapters",
     "cannot_load",
     "checkpoints",
@@ -40,7 +40,6 @@ __all__ = [
     "has_adapters",
     "is_encoder_decoder",
     "limits_of",
-    "limits_of_configuration",
     "load_model",
     "merged",
     "movement_warning",
@@ -56,4 +55,5 @@ __all__ = [
     "save_model",
     "saved_tokenizer",
     "snapshot",
+    "structure_of",
 ]
