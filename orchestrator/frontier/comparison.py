@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.frontier.frontier import Frontier
 from orchestrator.frontier.setting_crossings import SettingCrossing
 from orchestrator.frontier.spreads import Spread
-from orchestrator.frontier.summary import spread_text
+from orchestrator.frontier.summary.texts import spread_text
 from orchestrator.ledger import OWN_KIND
 
 MARGIN = 1.5

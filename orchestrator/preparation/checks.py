@@ -15,11 +15,10 @@ from orchestrator.spec import SweepSpec, fix_chat_date
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
 from trainables.models import (
-    adaptable_modules,
     configuration_of,
     hub_is_reachable,
-    limits_of_configuration,
     pretrained_files,
+    structure_of,
 )
 from trainables.paths import is_path
 from trainables.preparation import CheckInputs, find_problems
@@ -29,14 +28,15 @@ def _subject(inputs: SweepInputs) -> CheckInputs:
     """Return what the checks of ``trainables.preparation`` need."""
     spec = inputs.dated
     configuration = configuration_of(spec.model, tokenizer=inputs.tokenizer)
+    structure = structure_of(configuration, spec.model)
     return CheckInputs(
         configuration=configuration,
-        limits=limits_of_configuration(configuration, spec.model),
+        limits=structure.limits,
         tokenizer=inputs.tokenizer,
         encoded={**inputs.encoded, **inputs.retained},
         model_key="model.architecture" if spec.model.pretrained is None else "model.pretrained",
         files=pretrained_files(spec.model),
-        modules=adaptable_modules(configuration, spec.model) if spec.model.lora is not None else {},
+        modules=structure.adaptable_modules if spec.model.lora is not None else {},
         lora=spec.model.lora,
         **vars(counted_of(spec, inputs.sizes, generates=partial(generates_texts, spec))),
     )

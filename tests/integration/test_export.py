@@ -17,8 +17,9 @@ import yaml
 from orchestrator.cli import main
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.export import export_step
+from orchestrator.export.verification import compare_metrics
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
-from orchestrator.points import EvaluatedStep, find_step
+from orchestrator.points import EvaluatedStep, find_step, prepare_replay, rebuild_model
 from orchestrator.preparation import ModelCache, build_workload, train_model
 from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.run.session import baseline_row
@@ -132,6 +133,14 @@ def test_an_exported_model_has_the_ledgers_numbers_in_a_process_that_knows_nothi
     assert done.returncode == 0, done.stderr
     for name, value in json.loads(done.stdout).items():
         assert value == pytest.approx(row[name], rel=1e-6)
+
+
+def test_a_rebuilt_model_is_measured_as_the_sweep_measured_it(copied: Path) -> None:
+    evaluated = last_step(copied)
+    with rebuild_model(prepare_replay(ledger_of(copied), evaluated)) as rebuilt:
+        measured = rebuilt.evaluator.evaluate(rebuilt.model)
+    assert rebuilt.from_step == evaluated.step
+    assert compare_metrics(evaluated.metrics, measured, tolerance=0.0).largest == 0
 
 
 def test_from_a_checkpoint_and_from_the_base_model_comes_the_same_model_bit_for_bit(

@@ -4,7 +4,7 @@ from .building import enable_gradient_checkpointing, random_model
 from .checkpoints import DamagedCheckpointError
 from .frozen_base import FrozenBase
 from .hub_access import hub_is_reachable
-from .limits import ModelLimits, adaptable_modules, limits_of, limits_of_configuration
+from .limits import ModelLimits, ModelStructure, limits_of, structure_of
 from .loading import load_model, new_model, pretrained_tokenizer, saved_tokenizer
 from .pretrained import configuration_of, is_encoder_decoder, pretrained_files, pretrained_origin
 from .saving import generation_file, save_model
@@ -16,8 +16,8 @@ __all__ = [
     "DamagedCheckpointError",
     "FrozenBase",
     "ModelLimits",
+    "ModelStructure",
     "WeightsSnapshot",
-    "adaptable_modules",
     "add_adapters",
     "checkpoints",
     "configuration_of",
@@ -27,7 +27,6 @@ __all__ = [
     "hub_is_reachable",
     "is_encoder_decoder",
     "limits_of",
-    "limits_of_configuration",
     "load_model",
     "merged",
     "movement_warning",
@@ -41,4 +40,5 @@ __all__ = [
     "save_model",
     "saved_tokenizer",
     "snapshot",
+    "structure_of",
 ]

@@ -1,5 +1,6 @@
 """What a model can read: how many positions, and which token ids; and how many parameters it has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,28 +57,30 @@ def limits_of(network: Any) -> ModelLimits:
     )
 
 
-def limits_of_configuration(configuration: Any, model: ModelConfig) -> ModelLimits:
-    """Return the limits of a model from its configuration. The model is built without weights.
+@dataclass(frozen=True, kw_only=True)
+class ModelStructure:
+    """What is known of a model that is built without weights."""
+
+    limits: ModelLimits
+    adaptable_modules: Mapping[str, str]
+    """Classes of the modules that adapters can stand beside, by name; empty if the model cannot be built so."""
+
+
+def structure_of(configuration: Any, model: ModelConfig) -> ModelStructure:
+    """Return the structure of a model that is not loaded, from its configuration. It is built once, without weights.
 
     Raises:
-        UnlearningError: building it needs Python code that comes with the model, which may not run.
+        UnlearningError: the model takes Python code that comes with it, which may not run.
     """
     network = _without_weights(configuration, model)
     if network is None:
         rows = getattr(configuration, "vocab_size", None)
-        return ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
-    return limits_of(network)
-
-
-def adaptable_modules(configuration: Any, model: ModelConfig) -> dict[str, str]:
-    """Return the modules that can have adapters, with their classes; empty where the model cannot be built.
-
-    Raises:
-        UnlearningError: see ``limits_of_configuration``.
-    """
-    network = _without_weights(configuration, model)
-    modules = () if network is None else network.named_modules()
-    return {name: type(module).__name__ for name, module in modules if isinstance(module, _ADAPTABLE)}
+        limits = ModelLimits(positions=None, target_positions=None, ids=rows, target_ids=rows)
+        return ModelStructure(limits=limits, adaptable_modules={})
+    adaptable = {
+        name: type(module).__name__ for name, module in network.named_modules() if isinstance(module, _ADAPTABLE)
+    }
+    return ModelStructure(limits=limits_of(network), adaptable_modules=adaptable)
 
 
 def _without_weights(configuration: Any, model: ModelConfig) -> Any | None:

@@ -107,8 +107,8 @@ def _chosen_step(
             raise SweepError("--forget-set: belongs to --best; a trial has one forget set")
         return find_step(ledger, trial, step)
     raise SweepError(
-        f"export: name an evaluated step: --trial T --step S ({command('frontier', ledger.storage.uri)} lists the "
-        f'best), or --best "exposure<=2"'
+        f"export: name an evaluated step: --trial T --step S "
+        f'({command("frontier", ledger.storage.uri)} lists the best), or --best "exposure<=2"'
     )
 
 

@@ -10,13 +10,13 @@ import yaml
 from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.plan.overheads import NO_OVERHEADS
-from orchestrator.preparation import check_sizes, check_spec, count_sets
+from orchestrator.preparation import SweepInputs, check_inputs, check_sizes, check_spec, count_sets
 from orchestrator.spec.loading import validate_spec
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache
 from trainables.errors import UnlearningError
-from trainables.models import save_model
+from trainables.models import limits, save_model
 
 assert own_cache  # a fixture
 GPT2 = {"model_type": "gpt2", "n_positions": 12, "n_embd": 16, "n_layer": 1, "n_head": 2}
@@ -293,3 +293,11 @@ def test_a_folder_that_is_wrong_is_a_mistake(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UnlearningError, match=r"model\.pretrained: cannot load"):
         check_spec(make_spec(model={"architecture": None, "vocab_size": 1024, "pretrained": str(tmp_path)}))
+
+
+def test_a_model_with_adapters_is_built_once_to_be_checked(monkeypatch):
+    built = []
+    real = limits._without_weights
+    monkeypatch.setattr(limits, "_without_weights", lambda *given: built.append(given) or real(*given))
+    check_inputs(SweepInputs.of(make_spec(model={"lora": {"rank": 2, "target_modules": ["q_proj"]}})))
+    assert len(built) == 1

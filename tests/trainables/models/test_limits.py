@@ -6,7 +6,7 @@ from transformers import AutoConfig
 
 from tests.support import tiny_architecture
 from trainables.config import ModelConfig
-from trainables.models import limits_of, limits_of_configuration
+from trainables.models import limits_of, structure_of
 from trainables.models.pretrained import auto_class
 
 SCRATCH = ModelConfig(architecture={"model_type": "gpt2"})
@@ -63,7 +63,7 @@ def reads(model, length, targets=4):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_reads_as_much_as_its_limit_and_no_more(family):
     configuration, expected = built(family)
-    limits = limits_of_configuration(configuration, SCRATCH)
+    limits = structure_of(configuration, SCRATCH).limits
     assert (limits.positions, limits.ids, limits.target_ids) == (expected, 50, 50)
     model = auto_class(configuration.is_encoder_decoder).from_config(configuration).eval()
     assert limits_of(model) == limits, "found without weights, and with them"
@@ -83,7 +83,7 @@ def test_two_vocabularies_are_told_apart():
     encoder = AutoConfig.for_model(**{**CAUSAL, "model_type": "bert", "is_decoder": False, "vocab_size": 60})
     decoder = AutoConfig.for_model(**{**CAUSAL, "model_type": "bert", "add_cross_attention": True, "vocab_size": 40})
     both = AutoConfig.for_model("encoder-decoder", encoder=encoder.to_dict(), decoder=decoder.to_dict())
-    limits = limits_of_configuration(both, SCRATCH)
+    limits = structure_of(both, SCRATCH).limits
     assert (limits.positions, limits.target_positions) == (POSITIONS, POSITIONS)
     assert (limits.ids, limits.target_ids) == (60, 40)
 
@@ -92,10 +92,10 @@ def test_positions_of_images_bound_no_text():
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     sizes = {"image_size": 4, "patch_size": 2}
     configuration = AutoConfig.for_model("git", **CAUSAL, vision_config={**vision, **sizes})
-    assert limits_of_configuration(configuration, SCRATCH).positions == POSITIONS
+    assert structure_of(configuration, SCRATCH).limits.positions == POSITIONS
 
 
 def test_what_cannot_be_built_without_weights_has_its_vocabulary_as_limit(monkeypatch):
     monkeypatch.setattr("trainables.models.limits.auto_class", lambda _: None)
-    limits = limits_of_configuration(built("gpt2")[0], SCRATCH)
+    limits = structure_of(built("gpt2")[0], SCRATCH).limits
     assert (limits.positions, limits.ids) == (None, 50)

@@ -15,11 +15,11 @@ from trainables.errors import UnlearningError
 from trainables.models import (
     configuration_of,
     is_encoder_decoder,
-    limits_of_configuration,
     load_model,
     new_model,
     save_model,
     snapshot,
+    structure_of,
 )
 from trainables.models.comparison import equal, probe_logits
 from trainables.models.package_files import package_file
@@ -82,7 +82,7 @@ def test_not_even_to_find_out_how_long_a_text_may_be(nobody_answers, tmp_path):
     """Transformers knows the configuration, but no language model of this kind."""
     config = own_code(tmp_path / "model", model_type="clip_text_model", tokenizer_class="PreTrainedTokenizerFast")
     with pytest.raises(UnlearningError, match=r"Python code of its own.*--trust-remote-code"):
-        limits_of_configuration(configuration_of(config, tokenizer=None), config)
+        structure_of(configuration_of(config, tokenizer=None), config)
     assert not (tmp_path / "ran").exists()
 
 

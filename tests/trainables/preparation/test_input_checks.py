@@ -14,7 +14,7 @@ from trainables.data import Example, SetSizes, Sizes
 from trainables.data.sources import open_source
 from trainables.encoding import EncodedSet
 from trainables.errors import UnlearningError
-from trainables.models import ModelLimits, adaptable_modules, add_adapters, save_model
+from trainables.models import ModelLimits, add_adapters, save_model, structure_of
 from trainables.preparation import CheckInputs, Problem, Severity, Training, find_problems
 from trainables.preparation.input_checks import CHECKS
 
@@ -203,7 +203,7 @@ def graded(found):
 
 
 def test_a_layer_to_adapt_that_the_model_lacks_is_named_with_those_it_has():
-    modules = adaptable_modules(tiny_model().config, ModelConfig(architecture=tiny_architecture()))
+    modules = structure_of(tiny_model().config, ModelConfig(architecture=tiny_architecture())).adaptable_modules
     for targets in ("all-linear", ("q_proj", "v_proj"), ("model.layers.0.self_attn.q_proj", "embed_tokens")):
         assert find_problems(subject(modules=modules, lora=LoraConfig(target_modules=targets))) == []
     problem = one(find_problems(subject(modules=modules, lora=LoraConfig(target_modules=("q_proj", "query_key")))))
