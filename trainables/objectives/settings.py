@@ -46,7 +46,7 @@ class KLRetainSettings(ObjectiveSettings):
     forget_weight: Finite = 1.0
     """Factor of the objective's own term."""
     retain_weight: Finite = 1.0
-    """Factor of the retain term; 0: there is none, and no retained example is looked at."""
+    """Factor of the retain term; 0: there is none, and no retained example is used."""
     kl_positions: KLPositions = "target"
     """The positions that KL is averaged over: target tokens, or prompts too. Padding never counts (but for
     ``compat``)."""
@@ -97,7 +97,7 @@ class UndialSettings(RetainSettings):
     beta: Finite = 10.0
     """How much lower the token to forget stands in the teacher's logits."""
     retain_weight: Finite = 0.0
-    """Factor of the retain term; 0: there is none, and no retained example is looked at."""
+    """Factor of the retain term; 0: there is none, and no retained example is used."""
 
 
 class CEUSettings(RetainSettings):
@@ -106,7 +106,7 @@ class CEUSettings(RetainSettings):
     ignore_first: Annotated[int, Field(ge=0)] = 1
     """Target tokens at the beginning of each example that are left alone."""
     retain_weight: Finite = 0.0
-    """Factor of the retain term; 0: there is none, and no retained example is looked at."""
+    """Factor of the retain term; 0: there is none, and no retained example is used."""
 
 
 class NPOSettings(RetainSettings):
