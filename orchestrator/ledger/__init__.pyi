@@ -12,7 +12,7 @@ from .schema import (
     RELATIVE_TO_REFERENCES,
     SCHEMA_VERSION,
     VIEWS,
-    described,
+    describe_columns,
     to_table,
     unit,
 )
@@ -37,7 +37,7 @@ __all__ = [
     "DriverWriter",
     "Ledger",
     "TrialWriter",
-    "described",
+    "describe_columns",
     "open_sweep",
     "repair_ledger",
     "sweeps_in",

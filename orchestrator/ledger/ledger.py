@@ -57,7 +57,7 @@ class Ledger:
     @property
     def manifest(self) -> Manifest:
         """What the sweep is, and what its sessions ran on."""
-        return Manifest(files=self.fenced, leave_out=self.files.leave_out)
+        return Manifest(fenced=self.fenced, skip=self.files.skip)
 
     @property
     def files(self) -> TableFiles:
@@ -160,7 +160,7 @@ class Ledger:
         try:
             return self.storage.read(path)
         except IrregularFileError as error:
-            self.files.leave_out(path, str(error))
+            self.files.skip(path, str(error))
             return None
 
     def log(self, name: str) -> str | None:

@@ -21,8 +21,8 @@ DEEPEST = 64
 class Manifest:
     """Reads and writes ``spec.yaml`` and ``sweep.json``. A sweep exists once its spec does."""
 
-    files: FencedStorage
-    leave_out: Callable[[str, str], None]
+    fenced: FencedStorage
+    skip: Callable[[str, str], None]
     """Takes note of a damaged file that is left out (its path and the reason), and warns of it."""
 
     def spec_text(self) -> str | None:
@@ -31,7 +31,7 @@ class Manifest:
         Raises:
             SweepError: it is not text.
         """
-        content = self.files.storage.read(SPEC)
+        content = self.fenced.storage.read(SPEC)
         return text_of(content, self._place(SPEC)) if content is not None else None
 
     def read(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Manifest:
         Raises:
             SweepError: it is damaged.
         """
-        content = self.files.storage.read(MANIFEST)
+        content = self.fenced.storage.read(MANIFEST)
         try:
             return {} if content is None else parse_manifest(content)
         except ValueError as error:
@@ -54,7 +54,7 @@ class Manifest:
         try:
             return self.read()
         except (SweepError, IrregularFileError) as error:
-            self.leave_out(MANIFEST, str(error).removeprefix(f"{self._place(MANIFEST)}: "))
+            self.skip(MANIFEST, str(error).removeprefix(f"{self._place(MANIFEST)}: "))
             return {}
 
     def create(self, spec_text: str, facts: dict[str, Any], session: dict[str, Any]) -> None:
@@ -71,26 +71,26 @@ class Manifest:
             facts = {**facts, **session}
         files = {MANIFEST: _as_json(facts), SPEC: spec_text.encode()}
         for name in reversed(files) if before else files:
-            self.files.publish(name, files[name])
+            self.fenced.publish(name, files[name])
 
     def describe(self, spec_text: str, facts: dict[str, Any]) -> None:
         """Write what the data has settled of a sweep that ``create`` wrote without it."""
-        self.files.publish(MANIFEST, _as_json({**self.read(), **facts}))
-        self.files.publish(SPEC, spec_text.encode())
+        self.fenced.publish(MANIFEST, _as_json({**self.read(), **facts}))
+        self.fenced.publish(SPEC, spec_text.encode())
 
     def withdraw(self) -> None:
         """Remove what ``create`` wrote, of a sweep that turned out to be impossible."""
         for name in (SPEC, MANIFEST):
-            self.files.storage.remove(name)
+            self.fenced.storage.remove(name)
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add facts to the session that ``create`` wrote last."""
         manifest = self.read()
         ([manifest, *manifest.get("resumed", [])])[-1].update(facts)
-        self.files.publish(MANIFEST, _as_json(manifest))
+        self.fenced.publish(MANIFEST, _as_json(manifest))
 
     def _place(self, name: str) -> str:
-        return f"{self.files.storage.uri}/{name}"
+        return f"{self.fenced.storage.uri}/{name}"
 
 
 def _moment(text: str) -> str:

@@ -236,7 +236,7 @@ def unit(column: str) -> str:
     return text
 
 
-def described() -> pa.Table:
+def describe_columns() -> pa.Table:
     """Return every column of ``VIEWS``: its table, type, unit and meaning."""
     rows = []
     for table, schema in VIEWS.items():

@@ -50,7 +50,7 @@ class TableFiles:
         try:
             return self.storage.files(name, ".parquet")
         except IrregularFileError as error:
-            self.leave_out(name, str(error))
+            self.skip(name, str(error))
             return {}
 
     def open(self, name: str, path: str) -> TableFile | None:
@@ -75,7 +75,7 @@ class TableFiles:
         try:
             return self._read(name, path)
         except (UnreadableFileError, IrregularFileError) as error:
-            self.leave_out(path, str(error))
+            self.skip(path, str(error))
         return None
 
     def _if_sound(self, name: str, file: TableFile) -> TableFile | None:
@@ -83,10 +83,10 @@ class TableFiles:
         problem = find_problem(name, file.rows)
         if problem is None:
             return file
-        self.leave_out(file.path, f"not rows of {name}: {problem}")
+        self.skip(file.path, f"not rows of {name}: {problem}")
         return None
 
-    def leave_out(self, path: str, reason: str) -> None:
+    def skip(self, path: str, reason: str) -> None:
         """Note that a file is left out, and warn of it the first time."""
         if path not in self.skipped:
             self.skipped[path] = reason
@@ -132,6 +132,6 @@ def _require_own_rows(name: str, path: str, rows: pa.Table) -> None:
 class QuarantiningTableFiles(TableFiles):
     """Reads files for the sweep's driver: a damaged file is moved under ``quarantine/``."""
 
-    def leave_out(self, path: str, reason: str) -> None:
+    def skip(self, path: str, reason: str) -> None:
         """See ``quarantine``."""
         self.quarantine(path, reason)

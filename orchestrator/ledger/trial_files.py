@@ -17,7 +17,7 @@ _PROPOSED = [name for name in TRIALS.names if name not in _LATER]
 """Columns of a trial that are known when it is proposed."""
 
 
-class TrialRows:
+class TrialFiles:
     """The files of one trial's evaluations and examples, with one row group a step."""
 
     def __init__(self, trial: Mapping[str, Any]) -> None:
@@ -76,15 +76,15 @@ class LastTrial:
     """Remembers the files of the last trial in this process, since a worker runs one trial after another."""
 
     def __init__(self) -> None:
-        self._rows: TrialRows | None = None
+        self._files: TrialFiles | None = None
 
     def __reduce__(self) -> tuple[type["LastTrial"], tuple[()]]:
         """Pickle nothing: another process starts without them."""
         return LastTrial, ()
 
-    def rows(self, trial_id: str, read: Callable[[str], Mapping[str, Any]]) -> TrialRows:
+    def files(self, trial_id: str, read: Callable[[str], Mapping[str, Any]]) -> TrialFiles:
         """Return the files of a trial; if it is another trial than before, ``read`` returns its row."""
-        rows = self._rows
-        if rows is None or rows.trial_id != trial_id:
-            rows = self._rows = TrialRows(read(trial_id))
-        return rows
+        files = self._files
+        if files is None or files.trial_id != trial_id:
+            files = self._files = TrialFiles(read(trial_id))
+        return files

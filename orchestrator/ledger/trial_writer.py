@@ -34,17 +34,17 @@ class TrialWriter:
         taken back (unless both write within the same moment), and a trial that ended does not become a stopped one.
         """
         path = trial_file("evaluations", trial_id)
-        rows = self._last_trial.rows(trial_id, self.ledger.trial)
+        files = self._last_trial.files(trial_id, self.ledger.trial)
         visible = self.ledger.storage.read(path)
-        if visible is not None and visible != rows.evaluations_file:
+        if visible is not None and visible != files.evaluations_file:
             others, their_examples = self.published(trial_id)
             evaluated = {evaluation.step for evaluation in others}  # examples are published first
-            rows.keep(evaluations=others, examples=[e for e in their_examples if e.step in evaluated])
-        evaluations_file = rows.file("evaluations", rows.with_others("evaluations", evaluations))
-        examples_file = rows.file("examples", rows.with_others("examples", examples))
+            files.keep(evaluations=others, examples=[e for e in their_examples if e.step in evaluated])
+        evaluations_file = files.file("evaluations", files.with_others("evaluations", evaluations))
+        examples_file = files.file("examples", files.with_others("examples", examples))
         self.ledger.fenced.publish(trial_file("examples", trial_id), examples_file)
         self.ledger.fenced.publish(path, evaluations_file)
-        rows.evaluations_file = evaluations_file
+        files.evaluations_file = evaluations_file
         if outcome is not None and not self._ended_before(trial_id, outcome):
             ended = {**vars(outcome), "ended_at": self.ledger.now(), "host": socket.gethostname()}
             change_trial(self.ledger, trial_id, ended)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.errors import RunStoppedError, StorageError
-from orchestrator.storage import Storage, checked
+from orchestrator.storage import Storage, checked_path
 from trainables.deferred import Deferred
 from trainables.preparation import TrainingState
 
@@ -62,7 +62,7 @@ class ModelCache:
             names = _MARKER.validate_json(marker, strict=True)["files"]
         except (ValueError, KeyError) as error:
             raise self._damaged(key, f"its {COMPLETE} cannot be read ({str(error).splitlines()[0]})") from None
-        return [checked(name) for name in names]
+        return [checked_path(name) for name in names]
 
     def _damaged(self, key: str, reason: str) -> RunStoppedError:
         return RunStoppedError(f"{self._storage.uri}/{key}: {reason}; remove the folder, and resume to train it anew")

@@ -38,7 +38,7 @@ class Limits:
         if self.memory_bytes is not None and self.memory_bytes < SMALLEST_MEMORY_BYTES:
             raise SweepError(
                 f"--memory-limit: found {self.memory_bytes} bytes, and a query needs at least "
-                f"{size(SMALLEST_MEMORY_BYTES)}; {_EXAMPLE}"
+                f"{size_text(SMALLEST_MEMORY_BYTES)}; {_EXAMPLE}"
             )
         if not self.timeout_s > 0:
             raise SweepError(f"--timeout: found {self.timeout_s:g}; give seconds, more than 0")
@@ -56,13 +56,13 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-def size(count: int) -> str:
+def size_text(count: int) -> str:
     """Return a number of bytes as a person reads it: ``512 MiB``, ``4 GiB``."""
     return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
 
 
 @contextmanager
-def timed(interrupt: Callable[[], None], timeout_s: float) -> Iterator[threading.Event]:
+def time_limit(interrupt: Callable[[], None], timeout_s: float) -> Iterator[threading.Event]:
     """Call ``interrupt`` from another thread once the time is over, until the block ends.
 
     The event that is yielded is set once the time is over.

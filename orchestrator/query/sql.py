@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.ledger import VIEWS, Ledger
-from orchestrator.query.limits import DEFAULT_MEMORY_BYTES, Limits, bounded_heap, parse_size, size, timed
+from orchestrator.query.limits import DEFAULT_MEMORY_BYTES, Limits, bounded_heap, parse_size, size_text, time_limit
 from orchestrator.query.results import Views
 
 _SPACE = r"(\s|--[^\n]*(\n|$)|/\*.*?\*/)*"
@@ -19,9 +19,9 @@ _EXPLAIN = re.compile(
 )
 """The words before the SELECT that is explained. An ``EXPLAIN`` that this does not match as a whole is refused."""
 
-OF_THE_SQL = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
+SQL_ERRORS = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
 """DuckDB's errors that are caused by the SQL, and not by the files."""
-_OF_MEMORY = (duckdb.OutOfMemoryException, MemoryError)
+_MEMORY_ERRORS = (duckdb.OutOfMemoryException, MemoryError)
 
 LOCKS = (
     "max_temp_directory_size = '0 bytes'",
@@ -61,20 +61,22 @@ def _run(ledgers: Sequence[Ledger], sql: str, limits: Limits, *, use_merged: boo
         over = Event()
         try:
             _require_one_select(connection, sql)
-            with timed(connection.interrupt, limits.timeout_s) as over:
+            with time_limit(connection.interrupt, limits.timeout_s) as over:
                 views.open(sql)  # for a large sweep this takes the longest
                 if over.is_set():
                     raise duckdb.InterruptException
                 with bounded_heap(2 * memory):
                     return _distinct_names(_rows(connection, sql, memory, over))
-        except _OF_MEMORY:
-            raise _too_much(f"needs more memory than {size(memory)}", f"--memory-limit {size(2 * memory)}") from None
+        except _MEMORY_ERRORS:
+            raise _too_much(
+                f"needs more memory than {size_text(memory)}", f"--memory-limit {size_text(2 * memory)}"
+            ) from None
         except duckdb.Error as error:
             if over.is_set():
                 raise _too_much(
                     f"took longer than {limits.timeout_s:g} s", f"--timeout {4 * limits.timeout_s:g}"
                 ) from None
-            if use_merged and not isinstance(error, OF_THE_SQL):
+            if use_merged and not isinstance(error, SQL_ERRORS):
                 raise
             raise SweepError(
                 f"query: {_located(connection, sql, error)}\n"
@@ -147,7 +149,7 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
 
 def _located(connection: duckdb.DuckDBPyConnection, sql: str, error: duckdb.Error) -> str:
     """Return the error with its place in the SQL, which errors of a relation that has not run lack."""
-    if isinstance(error, OF_THE_SQL) and "\nLINE " not in str(error):
+    if isinstance(error, SQL_ERRORS) and "\nLINE " not in str(error):
         try:
             connection.execute(sql)
         except duckdb.Error as located:

@@ -7,7 +7,7 @@ tables. Nothing is described here that is not described there.
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
 
-from orchestrator.ledger import described
+from orchestrator.ledger import describe_columns
 from orchestrator.spec.json_schema import Schema, in_markdown, spec_json_schema
 from orchestrator.spec.value_kinds import code, kind_of
 from trainables.config import TrialConfig
@@ -153,7 +153,7 @@ def _schedules() -> Iterator[str]:
 
 
 def _columns() -> Iterator[str]:
-    rows = described().to_pylist()
+    rows = describe_columns().to_pylist()
     for table, text in _TABLES.items():
         yield f"### `{table}`"
         yield text

@@ -2,7 +2,7 @@ from .descriptors import sync
 from .local import LocalStorage
 from .object_store import ObjectStorage
 from .opening import open_storage
-from .paths import checked
+from .paths import checked_path
 from .protocol import Storage
 from .secret_uris import masked, require_no_secret, require_plain_storage
 from .store_errors import is_unusable
@@ -11,7 +11,7 @@ __all__ = [
     "LocalStorage",
     "ObjectStorage",
     "Storage",
-    "checked",
+    "checked_path",
     "is_unusable",
     "masked",
     "open_storage",

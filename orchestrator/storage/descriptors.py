@@ -12,7 +12,7 @@ from pathlib import Path
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class NotPlainError(Exception):
+class IrregularEntryError(Exception):
     """There is a link, a pipe or the like at a name where a plain file or a folder is expected."""
 
 
@@ -27,7 +27,7 @@ def step_into(folder: int, name: str, *, make: bool) -> int:
     except OSError:
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
-            raise NotPlainError(f"'{name}' is {_kind(mode)}, and a folder is expected there") from None
+            raise IrregularEntryError(f"'{name}' is {_kind(mode)}, and a folder is expected there") from None
         raise
     os.close(folder)
     return inside
@@ -41,12 +41,12 @@ def opened_to_read(folder: int, name: str) -> Iterator[int]:
     except OSError:
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         if not stat.S_ISREG(mode):
-            raise NotPlainError(f"it is {_kind(mode)}, and a file is expected there") from None
+            raise IrregularEntryError(f"it is {_kind(mode)}, and a file is expected there") from None
         raise
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise NotPlainError(f"it is {_kind(mode)}, and a file is expected there")
+            raise IrregularEntryError(f"it is {_kind(mode)}, and a file is expected there")
         yield descriptor
     finally:
         os.close(descriptor)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.fs
 
 from orchestrator.errors import IrregularFileError, StorageError
-from orchestrator.storage.descriptors import FOLDER_FLAGS, NotPlainError, make_folder, opened_to_read, step_into
-from orchestrator.storage.paths import checked
+from orchestrator.storage.descriptors import FOLDER_FLAGS, IrregularEntryError, make_folder, opened_to_read, step_into
+from orchestrator.storage.paths import checked_path
 
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -71,7 +71,7 @@ class LocalStorage:
         with (
             self._explained(folder, "list"),
             contextlib.suppress(FileNotFoundError),
-            self._folder(checked(folder).split("/")) as descriptor,
+            self._folder(checked_path(folder).split("/")) as descriptor,
         ):
             for entry in list(os.scandir(descriptor)):
                 if entry.name.endswith(suffix) and not entry.name.startswith("."):
@@ -90,7 +90,7 @@ class LocalStorage:
 
     def move(self, path: str, to: str) -> None:
         """See ``Storage``. A link is moved itself; a folder is moved with its content."""
-        checked(to)
+        checked_path(to)
         with (
             self._explained(path, f"move to {to}"),
             contextlib.suppress(FileNotFoundError),
@@ -121,12 +121,12 @@ class LocalStorage:
 
     def child(self, name: str) -> "LocalStorage":
         """See ``Storage``."""
-        return LocalStorage(self._root, (*self._inside, *checked(name).split("/")))
+        return LocalStorage(self._root, (*self._inside, *checked_path(name).split("/")))
 
     @contextlib.contextmanager
     def _folder_of(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         """Open the folder that holds a path; yield its descriptor and the name in it."""
-        *folders, name = checked(path).split("/")
+        *folders, name = checked_path(path).split("/")
         with self._folder(folders, make=make) as descriptor:
             yield descriptor, name
 
@@ -167,7 +167,7 @@ class LocalStorage:
         place = f"{self.uri}/{path}" if path else self.uri
         try:
             yield
-        except NotPlainError as error:
+        except IrregularEntryError as error:
             raise IrregularFileError(f"{place}: cannot {doing}: {error}") from None
         except OSError as error:
             raise StorageError(f"{place}: cannot {doing}: {error.strerror or error}") from error

@@ -10,7 +10,7 @@ import pyarrow.fs
 from fsspec.asyn import AsyncFileSystem
 
 from orchestrator.storage.object_files import RetryingHandler
-from orchestrator.storage.paths import checked
+from orchestrator.storage.paths import checked_path
 from orchestrator.storage.retries import Answer, Retries
 
 SLOWEST_BYTES_PER_S = 2**18
@@ -103,11 +103,11 @@ class ObjectStorage:
     def arrow(self, path: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
         """See ``Storage``."""
         filesystem = pyarrow.fs.PyFileSystem(RetryingHandler(self._filesystem, self._retries))
-        return filesystem, self._root if path is None else f"{self._root}/{checked(path)}"
+        return filesystem, self._root if path is None else f"{self._root}/{checked_path(path)}"
 
     def child(self, name: str) -> "ObjectStorage":
         """See ``Storage``."""
-        return ObjectStorage(f"{self._uri}/{checked(name)}", self._retries)
+        return ObjectStorage(f"{self._uri}/{checked_path(name)}", self._retries)
 
     def _put(
         self,
@@ -125,7 +125,7 @@ class ObjectStorage:
     def _do(
         self, request: Callable[[str], Answer], path: str, doing: str, answers: tuple[type[Exception], ...] = ()
     ) -> Answer:
-        place = f"{self._root}/{checked(path)}"
+        place = f"{self._root}/{checked_path(path)}"
         return self._retries.call(lambda: request(place), f"{self._uri}/{path}", doing, answers)
 
 

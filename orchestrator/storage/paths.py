@@ -3,7 +3,7 @@
 from orchestrator.errors import SweepError
 
 
-def checked(path: str) -> str:
+def checked_path(path: str) -> str:
     """Return the path, if it stays inside the folder that it is relative to.
 
     Raises:

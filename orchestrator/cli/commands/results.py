@@ -50,7 +50,7 @@ def query(
     """Run SQL (DuckDB) over the tables of one or more sweeps: trials, evaluations, examples, baselines and
     forget_examples."""
     from orchestrator.cli.tables import result_table
-    from orchestrator.ledger import described
+    from orchestrator.ledger import describe_columns
     from orchestrator.query import FORMATS
     from orchestrator.query import query as run_query
 
@@ -58,7 +58,7 @@ def query(
     *sweeps, sql = arguments or [""]
     ledgers = [open_sweep(sweep, storage) for sweep in sweeps]
     if schema:
-        result = described()
+        result = describe_columns()
     elif sweeps:
         result = run_query(ledgers, sql, limits)
     else:

@@ -305,7 +305,7 @@ def test_the_time_of_a_query_begins_with_the_files_it_reads(sweep, monkeypatch):
         over.set()
         yield over
 
-    monkeypatch.setattr("orchestrator.query.sql.timed", over_at_once)
+    monkeypatch.setattr("orchestrator.query.sql.time_limit", over_at_once)
     monkeypatch.setattr("orchestrator.query.sql._rows", None)  # not reached
     with pytest.raises(RunStoppedError, match="took longer than 300 s"):
         query([sweep], "from trials")

@@ -102,5 +102,5 @@ def test_importing_the_package_is_light():
         "orchestrator.nosuch"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\norchestrator.results False\n"
+    assert done.stdout == "[]\norchestrator.query.results False\n"
     assert "AttributeError: module 'orchestrator' has no attribute 'nosuch'" in done.stderr

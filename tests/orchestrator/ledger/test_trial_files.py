@@ -14,7 +14,7 @@ from orchestrator.ledger import trial_files as growing
 from orchestrator.ledger.parquet import AFTER_AT_MOST, decode, encode
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES
 from orchestrator.ledger.table_builder import TABLES_AT_ONCE, TableBuilder
-from orchestrator.ledger.trial_files import LastTrial, TrialRows
+from orchestrator.ledger.trial_files import LastTrial, TrialFiles
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 
@@ -42,11 +42,11 @@ def converted(monkeypatch):
 
 
 def test_a_file_that_grew_is_the_file_of_all_records(trial, converted):
-    rows = TrialRows(trial)
+    rows = TrialFiles(trial)
     for count in (0, 3, 3, 9, 12):
         grown = rows.file("examples", RECORDS[:count])
     assert converted == [3, 3, 3, 3], "a step at a time, none twice"
-    assert grown == TrialRows(trial).file("examples", RECORDS)
+    assert grown == TrialFiles(trial).file("examples", RECORDS)
     expected = [
         {**vars(record), "trial_id": trial["trial_id"], **{n: trial[n] for n in EXAMPLES_WHO}} for record in RECORDS
     ]
@@ -57,7 +57,7 @@ def test_a_file_that_grew_is_the_file_of_all_records(trial, converted):
 def versions(trial, monkeypatch):
     """The versions of a file that grows by twelve steps, from a size so small that it doubles more than once."""
     monkeypatch.setattr(parquet, "SMALLEST", 2**13)
-    rows = TrialRows(trial)
+    rows = TrialFiles(trial)
     records = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(12) for i in range(128)]
     return [rows.file("examples", records[: 128 * steps]) for steps in range(13)]
 
@@ -118,18 +118,18 @@ def read(content, name="examples"):
 
 @pytest.mark.parametrize("changed", ["replaced", "fewer", "in another order"])
 def test_records_that_are_not_those_of_before_are_converted_anew(trial, changed):
-    rows = TrialRows(trial)
+    rows = TrialFiles(trial)
     rows.file("examples", RECORDS)
     now = {
         "replaced": [example_record(0, "other", nll=9.0), *RECORDS[1:]],
         "fewer": RECORDS[:5],
         "in another order": RECORDS[::-1],
     }[changed]
-    assert rows.file("examples", now) == TrialRows(trial).file("examples", now)
+    assert rows.file("examples", now) == TrialFiles(trial).file("examples", now)
 
 
 def test_tables_grow_apart(trial):
-    rows = TrialRows(trial)
+    rows = TrialFiles(trial)
     rows.file("examples", RECORDS)
     evaluations = read(rows.file("evaluations", [evaluation_record(0)]), "evaluations")
     assert evaluations.schema.equals(TABLES["evaluations"], check_metadata=True)
@@ -183,15 +183,15 @@ def test_trials_of_one_worker_do_not_mix(ledger):
 
 def test_another_process_begins_anew(trial):
     last = LastTrial()
-    last.rows("t", lambda _: trial)
+    last.files("t", lambda _: trial)
     read = []
-    pickle.loads(pickle.dumps(last)).rows(trial["trial_id"], lambda name: (read.append(name), trial)[1])
+    pickle.loads(pickle.dumps(last)).files(trial["trial_id"], lambda name: (read.append(name), trial)[1])
     assert read == [trial["trial_id"]]
 
 
 def test_tables_gathered_are_their_rows_in_order_in_few_chunks(trial):
     gathered = TableBuilder()
-    tables = [read(TrialRows(trial).file("examples", [example_record(n)])) for n in range(TABLES_AT_ONCE + 2)]
+    tables = [read(TrialFiles(trial).file("examples", [example_record(n)])) for n in range(TABLES_AT_ONCE + 2)]
     for table in tables:
         gathered.add(table)
     assert gathered.count == len(tables)
