@@ -15,6 +15,10 @@ TRIAL = "12ad78a2"
 """The trial that the documents export; here it is another."""
 
 
+INLINE = ["--executor", "inline"]
+"""Other tests start Ray for ``run`` and ``resume``; here they need none."""
+
+
 def write_spec(folder: Path) -> None:
     """Write the reader's own spec: the tiny one, with one forget set and one trial."""
     spec = yaml.safe_load(TINY.read_text())
@@ -26,11 +30,11 @@ def write_spec(folder: Path) -> None:
 
 
 def as_typed(arguments: list[str], index: int) -> list[str]:
-    """Fill in what is the reader's: a trial of this sweep, a bound that it reaches, a name that is free."""
-    if arguments[0] == "run" and "--executor" in arguments:
+    """Fill in what is the reader's: a trial of this sweep, a bound that it reaches, a name that is free; and no Ray."""
+    if "--executor" in arguments:
         return [*arguments, "--name", "other"]
     if arguments[0] != "export":
-        return arguments
+        return arguments + INLINE * ("--executor" in options_of(commands_by_name()[arguments[0]]))
     trials = duckdb.sql("select trial_id from 'sweeps/my-sweep/trials/*.parquet' where status = 'completed'").fetchall()
     filled = [re.sub(r"exposure<=\d+", "exposure<=1000", argument) for argument in arguments]
     return [argument.replace(TRIAL, trials[0][0][:8]) for argument in filled[:-1]] + [f"model-{index}"]
