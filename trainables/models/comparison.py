@@ -27,7 +27,7 @@ def differences(model: Any, other: Any) -> list[str]:
         if kind == "buffer":
             found += [f"buffer '{name}' is in one alone" for name in sorted(mine.keys() ^ its.keys())]
         for name in sorted(mine.keys() & its.keys()):
-            found += _unlike(f"{kind} '{name}'", mine[name], its[name])
+            found += _tensor_differences(f"{kind} '{name}'", mine[name], its[name])
     return found
 
 
@@ -41,7 +41,7 @@ def _named(model: Any, kind: str) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters() if kind == "parameter" else model.named_buffers())
 
 
-def _unlike(what: str, mine: torch.Tensor, its: torch.Tensor) -> list[str]:
+def _tensor_differences(what: str, mine: torch.Tensor, its: torch.Tensor) -> list[str]:
     if mine.shape != its.shape:
         return [f"{what} had the shape {tuple(mine.shape)}, and now has {tuple(its.shape)}"]
     if mine.dtype != its.dtype:
