@@ -126,6 +126,21 @@ class Ledger:
         """Tell a trial whether its sweep's driver has asked to stop."""
         return self.driver is not None and is_stopping(self.storage, self.driver)
 
+    def judge(self, trial_id: str, reason: str) -> None:
+        """Record why a trial that has reached a rung is to end there. The trial finds it by ``verdict``."""
+        self._change_trial(trial_id, {"message": reason})
+
+    def verdict(self, trial_id: str) -> str | None:
+        """Return why a trial that has reached a rung is to end there; None: it goes on."""
+        reason: str | None = self.trial(trial_id)["message"]
+        return reason
+
+    def keep_first(self, path: str, content: bytes) -> bytes:
+        """Write a file of the sweep unless it is there; return what it has now."""
+        self._require_lease()
+        self.storage.create(path, content)
+        return self.storage.read(path) or b""
+
     def publish(
         self,
         trial_id: str,

@@ -12,7 +12,7 @@ from orchestrator.run.events import Events
 from orchestrator.run.executors.protocol import Executor, Models
 from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
-from orchestrator.search import SweepSearch, TrialLedger, export_journal
+from orchestrator.search import Halving, SweepSearch, export_journal
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
 from trainables.data import Datasets
@@ -71,11 +71,16 @@ class Session:
         search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
         self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
         failures = Failures(self.ledger)
-        loop = TrialLoop(search, failures, self.events, self.interrupt, self.lease, resources=resources)
+        halving = None
+        if self.spec.stop.halving is not None:
+            halving = Halving(self.spec, self.ledger, workload_hash=self.inputs.workload_hash)
+        loop = TrialLoop(
+            search, failures, self.events, self.interrupt, self.lease, resources=resources, halving=halving
+        )
         self.executor.run_trials(
             loop,
             workload=workload,
-            sink=TrialLedger.of(self.ledger, self.spec, self.inputs.workload_hash),
+            sink=self.ledger,
             name=self.spec.name,
             resources=resources,
             concurrent=concurrent,

@@ -1,8 +1,8 @@
 from .ascent import DivergedError
 from .engine import Engine, TrialRun, Workload
 from .memory import PeakMemory, measure_peak
-from .reports import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, WARNING, is_last, next_report
-from .sinks import Rank, TrialSink
+from .reports import EVALUATION, FAILURE, OUTCOME, RUNG, STORAGE_ERROR, WARNING, is_last, next_report
+from .sinks import TrialSink
 from .stopping import stays_ended
 from .worker import TrialWorker
 
@@ -10,12 +10,12 @@ __all__ = [
     "EVALUATION",
     "FAILURE",
     "OUTCOME",
+    "RUNG",
     "STORAGE_ERROR",
     "WARNING",
     "DivergedError",
     "Engine",
     "PeakMemory",
-    "Rank",
     "TrialRun",
     "TrialSink",
     "TrialWorker",

@@ -1,7 +1,7 @@
 """One trial from start to outcome: ascend, evaluate at each point of the step axis, publish, checkpoint, stop.
 
 The engine is written once, for any number of workers. A reused Ray Tune actor drives it evaluation by evaluation
-(``ray_single``), or all workers of a Ray Train group do so in step (``ray_multi``).
+(``tune.narrow``), or all workers of a Ray Train group do so in step (``tune.wide``).
 """
 
 import time
@@ -22,8 +22,8 @@ from trainables.objectives import check_objective
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.trial.ascent import Ascent, DivergedError
 from trainables.trial.batch_plan import AscentData
-from trainables.trial.sinks import LeaderSink, Rank, TrialSink
-from trainables.trial.stopping import early_end
+from trainables.trial.sinks import LeaderSink, TrialSink
+from trainables.trial.stopping import early_end, is_rung
 
 Clock = Callable[[], float]
 Evaluated = tuple[EvaluationRecord, list[ExampleRecord]]
@@ -140,6 +140,8 @@ class TrialRun:
         self._may_have_ended = bool(self._on_axis)
         """What an earlier process evaluated last may have ended the trial, and the outcome alone been lost."""
         self.outcome: Outcome | None = None
+        self.rung: int | None = None
+        """The rung that the trial has reached, at which its driver has to judge it before the next slice."""
         self.warning: str | None = None
         """What went wrong on the way, and was made good."""
         self._base = None if 0 in committed else engine.evaluate_base(trial.forget_set)
@@ -211,11 +213,8 @@ class TrialRun:
             self.interrupt()
             return None
         waiting = self._waiting()
-        if self._may_have_ended:
-            self._may_have_ended = False
-            if ending := self._ending(self._on_axis[-1], waiting):
-                self._finish(*ending)
-                return None
+        if self._stands_still(waiting):
+            return None
         try:
             if not self._reach(waiting[0]):
                 return None
@@ -228,9 +227,30 @@ class TrialRun:
             self._finish(*ending)
         else:
             self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+            self._note_rung(evaluation.step)
             if self._checkpoint_is_due():
                 self.checkpoint()
         return evaluation
+
+    def _stands_still(self, waiting: list[int]) -> bool:
+        """Return whether this slice takes no step: the trial has ended, or has to be judged at a rung first."""
+        if self.rung is not None:
+            self.rung = None
+            reason = self._sink.verdict(self._trial.trial_id)
+            if reason is not None:
+                self._finish(Status.COMPLETED, reason)
+        elif self._may_have_ended:
+            self._may_have_ended = False
+            last = self._on_axis[-1]
+            if ending := self._ending(last, waiting):
+                self._finish(*ending)
+            else:
+                self._note_rung(last.step)
+        return self.outcome is not None or self.rung is not None
+
+    def _note_rung(self, step: int) -> None:
+        if is_rung(self._engine.workload.stop, step):
+            self.rung = step
 
     def _reach(self, step: int) -> bool:
         """Ascend towards ``step``; False: not there yet."""
@@ -266,19 +286,14 @@ class TrialRun:
             self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
 
     def _ending(self, last: EvaluationRecord, waiting: list[int]) -> tuple[Status, str | None] | None:
-        """Say how the trial ends with its last evaluation, and why before its time; None: it goes on."""
+        """Return how the trial ends with its last evaluation, and why before its time; None: it goes on."""
         if last.status is Status.COLLAPSED:
             limit = self._sets.max_heldout_nll
             return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
         if not waiting:
             return Status.COMPLETED, None
-        agree = partial(self._sink.agree, self._trial.trial_id, last.step)
-        reason = early_end(self._engine.workload.stop, self._on_axis, self._rank, agree)
+        reason = early_end(self._engine.workload.stop, self._on_axis)
         return (Status.COMPLETED, reason) if reason is not None else None
-
-    def _rank(self) -> Rank:
-        floor = self._sets.max_heldout_nll
-        return self._sink.rank(self._trial.trial_id, self._on_axis, worst_performance=floor)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:

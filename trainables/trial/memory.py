@@ -18,7 +18,6 @@ from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
 from trainables.trial.engine import Engine, TrialRun, Workload
-from trainables.trial.sinks import Rank
 
 PROBE_STEPS = 3
 """The second step is the first that runs beside a full optimizer state; one more, for what a cache keeps."""
@@ -155,7 +154,7 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
 
 
 class _Nowhere:
-    """A ``trainables.trial.engine.Results`` that keeps nothing."""
+    """A ``TrialSink`` that keeps nothing."""
 
     def publish(
         self, trial_id: str, evaluations: list[EvaluationRecord], examples: list[ExampleRecord], outcome: Outcome | None
@@ -177,8 +176,5 @@ class _Nowhere:
     def stopping(self) -> bool:
         return False
 
-    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
-        return Rank(rank=1, among=1)
-
-    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
-        return reason
+    def verdict(self, trial_id: str) -> str | None:
+        return None
