@@ -1,4 +1,4 @@
-"""Shared by all tests: tiny models, data and workloads, an in-memory Results sink, a clock that only tests move.
+"""Shared by all tests: tiny models, data and workloads, an in-memory TrialSink, a clock that only tests move.
 
 tiny_texts(count, seed=0)                         -> list[str], distinct
 tiny_examples(count, seed=0, prompts=False)       -> list[Example], distinct texts
@@ -11,7 +11,7 @@ tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, encoder_dec
                                                   -> Workload, set "forget", with alternate answers
                                                   checkpoints as CheckpointConfig says, after every step by default
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
-MemorySink()                                   -> implements trainables.trial.sinks.Results; copies all it is given
+MemorySink()                                   -> a TrialSink; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
@@ -34,7 +34,7 @@ from trainables.models import new_model, snapshot
 from trainables.models.weights import named_tensors
 from trainables.preparation import evaluation_sets
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
-from trainables.trial import Rank, Workload
+from trainables.trial import Workload
 
 PROPERTY = limits.PROPERTY
 
@@ -194,12 +194,10 @@ class MemorySink:
         self.outcomes: dict[str, Outcome | None] = {}
         self.checkpoints: dict[str, bytes] = {}
         self.stop = False
-        self.ranks: list[Rank] = []
-        """What ``rank`` answers, one after another."""
-        self.ranked: list[tuple[str, list[int], float]] = []
-        """What it was asked."""
-        self.agreed: dict[int, str | None] = {}
-        """By rung: what the trial's siblings came to before it."""
+        self.verdicts: list[str | None] = []
+        """What ``verdict`` answers, one after another; when there is none left, that the trial goes on."""
+        self.judged: list[tuple[str, list[int]]] = []
+        """What it was asked: of which trial, and the steps that were published then."""
         self.calls: list[tuple[str, Any]] = []
         """("publish", (evaluations, outcome)), ("save", payload) and ("discard", None), in order."""
 
@@ -232,12 +230,9 @@ class MemorySink:
     def stopping(self) -> bool:
         return self.stop
 
-    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
-        self.ranked.append((trial_id, [evaluation.step for evaluation in evaluations], worst_performance))
-        return self.ranks.pop(0)
-
-    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
-        return self.agreed.get(step, reason)
+    def verdict(self, trial_id: str) -> str | None:
+        self.judged.append((trial_id, [evaluation.step for evaluation in self.published(trial_id)[0]]))
+        return self.verdicts.pop(0) if self.verdicts else None
 
 
 class FakeClock:

@@ -84,6 +84,16 @@ class DriverWriter:
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
         change_trial(self.ledger, trial_id, {**vars(outcome), "ended_at": self.ledger.now()})
 
+    def judge(self, trial_id: str, reason: str) -> None:
+        """Record why a trial that has reached a rung ends there; the trial reads it by ``TrialWriter.verdict``."""
+        change_trial(self.ledger, trial_id, {"message": reason})
+
+    def keep_first(self, path: str, content: bytes) -> bytes:
+        """Write a file of the sweep unless it exists, and return its content."""
+        self.ledger.fenced.require_lease()
+        self.ledger.storage.create(path, content)
+        return self.ledger.storage.read(path) or b""
+
     def add_to_log(self, name: str, text: str) -> None:
         """Add an error's text to the log of a trial, or of the ``PREPARATION``."""
         before = self.ledger.storage.read(log_file(name))

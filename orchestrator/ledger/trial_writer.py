@@ -15,7 +15,7 @@ from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, 
 class TrialWriter:
     """Publishes the rows of trials, one trial after another, and keeps their checkpoints. Picklable.
 
-    A worker's part of ``TrialSink`` that needs nothing but the ledger.
+    It is the ``TrialSink`` of a sweep's trials.
     """
 
     ledger: Ledger
@@ -68,6 +68,11 @@ class TrialWriter:
     def discard_checkpoint(self, trial_id: str) -> None:
         """Remove the trial's checkpoint, if there is one."""
         self.ledger.fenced.remove(checkpoint_file(trial_id))
+
+    def verdict(self, trial_id: str) -> str | None:
+        """Return why a trial ends at the rung that it has reached; None: it goes on."""
+        reason: str | None = self.ledger.trial(trial_id)["message"]
+        return reason
 
     def stopping(self) -> bool:
         """Return whether the sweep's driver has asked its trials to stop."""

@@ -6,13 +6,13 @@ from typing import Any
 
 from orchestrator.driver import Interrupt, Lease
 from orchestrator.errors import BudgetSpentError, RunStoppedError, SweepError
-from orchestrator.ledger import BASELINES, DriverWriter, Ledger
+from orchestrator.ledger import BASELINES, DriverWriter, Ledger, TrialWriter
 from orchestrator.preparation import Baseline, SweepInputs, memorized_by_base, require_something_to_unlearn
 from orchestrator.run.events import Events
 from orchestrator.run.executors.protocol import Executor, Models
 from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
-from orchestrator.search import SweepSearch, TrialLedger, export_journal
+from orchestrator.search import Halving, SweepSearch, export_journal
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
 from trainables.data import Datasets
@@ -72,11 +72,16 @@ class Session:
         search.run_at_once(concurrent, gpus_per_trial=resources.gpus_per_trial)
         self.events.sweeping(total=search.total, ended=len(search.statuses), concurrent=concurrent)
         failures = Failures(self.ledger)
-        loop = TrialLoop(search, failures, self.events, self.interrupt, self.lease, resources=resources)
+        halving = None
+        if self.spec.stop.halving is not None:
+            halving = Halving(self.spec, self.ledger, workload_hash=self.inputs.workload_hash)
+        loop = TrialLoop(
+            search, failures, self.events, self.interrupt, self.lease, resources=resources, halving=halving
+        )
         self.executor.run_trials(
             loop,
             workload=workload,
-            sink=TrialLedger.of(self.ledger, self.spec, self.inputs.workload_hash),
+            sink=TrialWriter(self.ledger),
             name=self.spec.name,
             resources=resources,
             concurrent=concurrent,

@@ -12,11 +12,11 @@ from orchestrator.driver import Interrupt, Lease
 from orchestrator.errors import BudgetSpentError, LedgerWarning, RunStoppedError, StorageError, SweepError
 from orchestrator.run.events import TrialEvents
 from orchestrator.run.failures import WORKER_DIED, Failures
-from orchestrator.search import Assignment, SweepSearch
+from orchestrator.search import Assignment, Halving, SweepSearch
 from orchestrator.spec import ResourcesConfig
 from trainables.failures import Failure
 from trainables.records import ENDED, Observation, Status
-from trainables.trial import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, WARNING
+from trainables.trial import EVALUATION, FAILURE, OUTCOME, RUNG, STORAGE_ERROR, WARNING
 
 _DISORDERS = (RunStoppedError, SweepError)
 """Errors after which nothing more can be saved. They end the run, and must not end an executor's loop where they
@@ -39,6 +39,7 @@ class TrialLoop:
         lease: Lease,
         *,
         resources: ResourcesConfig,
+        halving: Halving | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with what the search has left to do.
@@ -50,6 +51,7 @@ class TrialLoop:
             interrupt: the reason to stop, once there is one; errors of the storage become one.
             lease: by which the running trials are asked to stop in good order.
             resources: its ``stop_grace_s`` and ``silence_limit_s`` bound the waits.
+            halving: judges trials at the rungs of ``stop.halving``; None: there are none.
             clock: returns seconds that only grow.
         """
         self._search = search
@@ -57,6 +59,7 @@ class TrialLoop:
         self._events = events
         self._interrupt = interrupt
         self._lease = lease
+        self._halving = halving
         self._grace_s = resources.stop_grace_s
         self._silence_limit_s = resources.silence_limit_s
         self._clock = clock
@@ -85,7 +88,12 @@ class TrialLoop:
         return (self._interrupt.reason is not None or self._search.is_exhausted()) and not self.running
 
     def heard(self, assignment: Assignment | None, report: dict[str, Any]) -> None:
-        """Take a trial's report; None: of a trial that is closed already."""
+        """Take a trial's report. A trial that has reached a rung is judged before this returns: it may go on then.
+
+        Args:
+            assignment: the trial; None: it is closed already.
+            report: of its last slice.
+        """
         self._last_heard = self._clock()
         if WARNING in report:
             warnings.warn(report[WARNING], LedgerWarning, stacklevel=2)
@@ -95,11 +103,16 @@ class TrialLoop:
             self._interrupt.stop(StorageError(report[STORAGE_ERROR]))
         if assignment is not None and EVALUATION in report:
             self._observe(assignment, report[EVALUATION])
+        if assignment is not None and RUNG in report and self._halving is not None:
+            with self._interrupt.on(*_DISORDERS):
+                self._halving.decide(assignment.trial, report[RUNG])
 
     def _observe(self, assignment: Assignment, evaluation: Observation) -> None:
         if evaluation.step > 0:  # step 0 is the base model, which says nothing of ascending
             self._failures.has_results()
         self._search.observe(assignment, evaluation)
+        if self._halving is not None:
+            self._halving.observe(assignment.trial, evaluation)
         self._events.evaluated(forget_set=assignment.trial.forget_set, evaluation=evaluation)
 
     def ended(self, assignment: Assignment, report: dict[str, Any]) -> None:
@@ -125,6 +138,8 @@ class TrialLoop:
             return
         with self._interrupt.on(*_DISORDERS):
             failure = self._failures.keep(trial_id, failure)
+            if self._halving is not None:
+                self._halving.catch_up(assignment.trial)
             may_retry = self._failures.may_retry(trial_id, failure)
             status = self._search.fail(assignment, failure.message, may_retry=may_retry)
             if status is None:

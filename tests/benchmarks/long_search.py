@@ -11,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import optuna
@@ -21,7 +23,7 @@ from orchestrator.identity import trial_key
 from orchestrator.ledger import BASELINES, DriverWriter, Ledger, TrialWriter
 from orchestrator.monitor import sweep_status
 from orchestrator.report.importances import importances
-from orchestrator.search import SweepSearch, TrialLedger, export_journal
+from orchestrator.search import Halving, SweepSearch, export_journal
 from orchestrator.spec import SweepSpec, dump_spec, trial_config
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
@@ -134,16 +136,16 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
         return SweepSearch(spec, ledger(), workload_hash=WORKLOAD, concurrent_trials=4)
 
     rebuilt: list[SweepSearch] = []
-    trial = ledger().trials()[0]["trial_id"]
-    to_rung, _ = ledger().published(trial)
+    row = ledger().trials()[0]
+    trial = SimpleNamespace(trial_id=row["trial_id"], forget_set=row["forget_set"], seed=row["seed"])
     return {
         "replay": lambda: rebuilt.append(search()),
         "journal": lambda: export_journal(ledger().storage, (rebuilt or [search()])[0].studies),
         "status": lambda: sweep_status(ledger()),
         "frontier": lambda: frontiers(ledger()),
         "importances": lambda: importances(ledger()),
-        "a halving decision": lambda: TrialLedger.of(ledger(), spec, WORKLOAD).rank(
-            trial, to_rung[: len(to_rung) // 2], worst_performance=6.0
+        "a halving decision, the first": lambda: Halving(spec, ledger(), workload_hash=WORKLOAD).rank(
+            cast(Trial, trial), len(spec.steps) // 2
         ),
     }
 

@@ -1,6 +1,6 @@
 """Sweeps that can be killed: a process that is warm, and forks a driver for every sweep it is asked for.
 
-A driver runs the real search, ledger, lease, ascent and checkpoints, one process without Ray, and kills itself by
+A driver runs the real loop, search, ledger, lease, ascent and checkpoints by the inline executor, and kills itself by
 SIGKILL at the event it is told: an ascent step, or just before or after a change of the storage. What it did is in a
 log that survives it.
 
@@ -22,13 +22,16 @@ import torch
 
 from orchestrator.driver import Interrupt, lease
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, repair_ledger
+from orchestrator.run.executors.inline import InlineExecutor
+from orchestrator.run.failures import Failures
+from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.yaml_text import parse_yaml
 from tests.limits import HANG_S
-from tests.orchestrator.helpers import told
+from tests.orchestrator.helpers import SilentEvents
 from tests.support import tiny_workload
 from trainables.trial import Engine, TrialRun
 from trainables.trial import engine as engine_module
@@ -102,28 +105,23 @@ def _drive(request: Request, workload: Any) -> None:
     folder.mkdir(exist_ok=True)
     _watch(folder / "log", request.die_at)
     ledger = Ledger(storage=LocalStorage(folder / spec.name), sweep=spec.name)
-    with lease(ledger.storage, spec.name, Interrupt()) as held:
+    interrupt = Interrupt()
+    with lease(ledger.storage, spec.name, interrupt) as held:
         ledger = replace(ledger, driver=held.number)
         ledger.storage.remove_leftovers()
         repair_ledger(ledger)
         ledger.manifest.create(request.spec, {}, {})
         search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=request.at_once)
-        sink = TrialWriter(ledger)
-        engines = [Engine(workload) for _ in range(request.at_once)]
-        running: dict[int, tuple[Any, TrialRun]] = {}
-        while True:
-            for index, engine in enumerate(engines):
-                if index not in running and (assignment := search.next()) is not None:
-                    running[index] = (assignment, TrialRun(engine, assignment.trial, sink))
-            if not running:
-                break
-            for index, (assignment, run) in list(running.items()):
-                evaluation = run.advance()
-                if evaluation is not None:
-                    search.observe(assignment, told(evaluation))
-                if run.outcome is not None:
-                    search.end(assignment, run.outcome.status)
-                    del running[index]
+        loop = TrialLoop(search, Failures(ledger), SilentEvents(), interrupt, held, resources=spec.resources)
+        InlineExecutor(interrupt).run_trials(
+            loop,
+            workload=workload,
+            sink=TrialWriter(ledger),
+            name=spec.name,
+            resources=spec.resources,
+            concurrent=request.at_once,
+        )
+        interrupt.raise_if_set()
         assert search.is_exhausted()
     DriverWriter(ledger).merge()
 

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator.cli import app as cli
-from orchestrator.run import session
+from orchestrator.ledger import Ledger
 from orchestrator.run.executors import inline
-from orchestrator.search import TrialLedger
+from trainables import tune
 from trainables.records import Trial
 from trainables.trial import TrialWorker
 from trainables.trial.ascent import Ascent
@@ -42,21 +42,28 @@ class FailsLater(TrialWorker):
         setattr(Ascent, "advance", advance)  # noqa: B010  # in this process alone
 
 
-class FailsWide(TrialLedger):
+class FailsWide(Ledger):
     """Fails in the leader of a group of workers, which tells the others."""
 
     def stopping(self) -> bool:
         raise ValueError(LATER)
 
 
+def failing_wide(workload: Any, sink: Ledger, **options: Any) -> Any:
+    """Make wide trials whose sink fails."""
+    named = import_module("tests.integration.failing")  # so workers import it
+    failing = named.FailsWide(storage=sink.storage, sweep=sink.sweep, now=sink.now, driver=sink.driver)
+    return tune.wide_trainable(workload, failing, **options)
+
+
 def main() -> None:
     """Run the command with the failures that its first argument names; but for wide trials, inline."""
-    named = import_module("tests.integration.failing")  # so workers import it
     how = sys.argv.pop(1)
     if how == "wide":
-        session.TrialLedger = named.FailsWide
+        ray_executor = import_module("orchestrator.run.executors.ray_executor")  # loads Ray
+        setattr(ray_executor, "_wide_trainable", failing_wide)  # noqa: B010
     else:
-        make_worker = {"early": named.FailsEarly, "later": named.FailsLater}[how]
+        make_worker = {"early": FailsEarly, "later": FailsLater}[how]
         inline.InlineExecutor.__init__.__kwdefaults__["make_worker"] = make_worker
         sys.argv += ["--executor", "inline"]
     cli.main()

@@ -15,6 +15,9 @@ from tests.limits import HANG_S
 TINY = Path(__file__).with_name("tiny.yaml")
 COMMAND = [sys.executable, "-c", "from orchestrator.cli.app import main; main()"]
 
+INLINE = ("--executor", "inline")
+"""Options of a run that does without Ray: of all tests but those of what Ray alone does."""
+
 TELLING_MODULES = """
 import atexit, json, sys
 file = sys.argv.pop(1)

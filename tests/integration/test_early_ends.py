@@ -1,4 +1,4 @@
-"""Sweeps whose trials halve: on a budget, and across seeds; through Ray, to their end."""
+"""Sweeps whose trials halve, to their end: on a budget, and, through Ray, across seeds with several at once."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.pareto import hypervolume
-from tests.integration.helpers import TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def areas(sweep: Path, stratum: str, rung: int) -> dict[str, float]:
 
 def test_halving_spends_a_budget_on_the_better_trials_and_a_larger_one_goes_on(storage: Path) -> None:
     overrides = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
-    done = unlearn_sweep("run", str(TINY), "--storage", str(storage), "--name", "halved", "--workers", "1", *overrides)
+    done = unlearn_sweep("run", str(TINY), "--storage", str(storage), "--name", "halved", *INLINE, *overrides)
     assert done.returncode == 0, done.stderr
     sweep = storage / "halved"
     trials: list[dict[str, Any]] = rows(sweep, "trials")
@@ -81,3 +81,5 @@ def test_the_seeds_of_a_setting_end_together_with_several_at_once(storage: Path)
     assert len(ends) == 2 * 3
     assert all(len(steps) == 2 and len(set(steps)) == 1 for steps in ends.values()), ends
     assert {steps[0] for steps in ends.values()} & {2, 8}, "the check would be empty"
+    reasons = {trial["message"] for trial in rows(storage / "both", "trials") if trial["last_step"] < 30}
+    assert all("stop.halving" in reason for reason in reasons)

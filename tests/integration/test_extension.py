@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.helpers import TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def sweep(tiny_sweep: Path, tmp_path: Path) -> Path:
 
 
 def test_a_finished_sweep_takes_more_trials_and_longer_trajectories(sweep: Path, tiny_sweep: Path) -> None:
-    done = unlearn_sweep("resume", str(sweep), "--trials", "5", "--steps", "40")
+    done = unlearn_sweep("resume", str(sweep), "--trials", "5", "--steps", "40", *INLINE)
     assert done.returncode == 0, done.stderr
     trials, evaluations = rows(sweep, "trials"), rows(sweep, "evaluations")
     assert len(trials) == 10
@@ -53,7 +53,7 @@ def test_another_space_is_refused_with_the_difference_and_forced_on_request(swee
     assert "--force" in done.stderr
     assert "Traceback" not in done.stderr
 
-    forced = unlearn_sweep("resume", str(sweep), *changed, "--force")
+    forced = unlearn_sweep("resume", str(sweep), *changed, "--force", *INLINE)
     assert forced.returncode == 0, forced.stderr
     assert sorted(trial["batch_size"] for trial in rows(sweep, "trials")) == [2, 2] + [4] * 8
     manifest = json.loads((sweep / "sweep.json").read_text())

@@ -1,4 +1,4 @@
-"""Trials that fail, through Ray: what is told, kept and tried again; and a driver that is killed while Ray starts."""
+"""Trials that fail: what is told, kept and tried again; and a driver that is killed while Ray starts."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.resources.reaper import marked
 from tests.integration import failing
-from tests.integration.helpers import TINY, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import INLINE, TINY, rows, start, unlearn_sweep, wait_until
 from tests.integration.test_wide import SETTINGS
 from tests.limits import HANG_S
 
@@ -32,7 +32,7 @@ def fails(how: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_sweep_whose_trials_all_fail_alike_stops_and_says_why_and_goes_on_once_mended(storage: Path) -> None:
     sweep = storage / "alike"
-    done = fails("early", "run", str(TINY), "--name", sweep.name, "--storage", str(storage), "--workers", "1")
+    done = fails("early", "run", str(TINY), "--name", sweep.name, "--storage", str(storage))
     assert done.returncode == 1, done.stderr
     assert "the first 3 trials failed alike, and nothing was evaluated" in done.stderr
     assert f"FileNotFoundError: {failing.EARLY}" in done.stderr
@@ -42,10 +42,10 @@ def test_a_sweep_whose_trials_all_fail_alike_stops_and_says_why_and_goes_on_once
     log = unlearn_sweep("logs", str(sweep), "--trial", failed[0]["trial_id"])
     assert log.returncode == 0
     assert log.stdout.count("Traceback (most recent call last)") == 2, "it was tried twice"
-    assert "in _advance" in log.stdout
+    assert "in _in_progress" in log.stdout
     assert "ray/" not in log.stdout, "of the worker, not of Ray"
 
-    mended = unlearn_sweep("resume", str(sweep), "--retry-failed")
+    mended = unlearn_sweep("resume", str(sweep), "--retry-failed", *INLINE)
     assert mended.returncode == 0, mended.stderr
     assert {trial["status"] for trial in rows(sweep, "trials")} == {"completed"}
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 import yaml
 
-from tests.integration.helpers import TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
 from trainables.config import CorpusConfig
 from trainables.data.corpora import load_corpus
 
@@ -80,7 +80,7 @@ def spec_of(files: Path) -> dict[str, object]:
 @pytest.mark.slow
 def test_own_files_and_an_encoder_decoder_go_all_the_way(files: Path, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec_of(files)))
-    done = unlearn_sweep("run", str(tmp_path / "spec.yaml"), "--storage", str(tmp_path))
+    done = unlearn_sweep("run", str(tmp_path / "spec.yaml"), "--storage", str(tmp_path), *INLINE)
     assert done.returncode == 0, done.stderr
     sweep = tmp_path / "rewriting"
     evaluations = rows(sweep, "evaluations")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.integration.helpers import TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tiny_sweep, s3_server, s3_bucket):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    said = succeed("run", str(TINY), "--storage", f"{storage}/")
+    said = succeed("run", str(TINY), "--storage", f"{storage}/", *INLINE)
     assert f"ledger: {place}\n" in said
     assert f"report: {place}/report/index.html\n" in said
     folder = s3_server.folder / s3_bucket / "sweeps" / "tiny"

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 from orchestrator.driver import Interrupt
 from orchestrator.identity import trial_key
-from orchestrator.ledger import DriverWriter, Ledger
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.run.executors.inline import InlineExecutor
 from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
-from orchestrator.search import Assignment, SweepSearch, TrialLedger
+from orchestrator.search import Assignment, Halving, SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage, ObjectStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Observation, Outcome, Status, Trial
-from trainables.trial import EVALUATION, OUTCOME, is_last
+from trainables.trial import EVALUATION, OUTCOME, RUNG, is_last
 
 WORKLOAD = "workload"
 FLOOR = 6.0
@@ -79,9 +79,9 @@ def memory_ledger() -> Ledger:
     return Ledger(storage=ObjectStorage(f"memory://{uuid.uuid4().hex}"), sweep="tiny")
 
 
-def trial_ledger(ledger, spec=None) -> TrialLedger:
-    """Open a ledger as a sweep's trials have it."""
-    return TrialLedger.of(ledger, spec or make_spec(), WORKLOAD)
+def halving_of(ledger, spec, workload_hash=WORKLOAD) -> Halving:
+    """Make what judges the trials of a sweep at its rungs."""
+    return Halving(spec, ledger, workload_hash=workload_hash)
 
 
 def make_search(spec, ledger, *, concurrent_trials=1, **options) -> SweepSearch:
@@ -193,20 +193,33 @@ class InventingWorker:
     As real trials do, it publishes the base model's row too, and reports that only where the axis has step 0.
     """
 
-    def __init__(self, workload, sink, *, base_rows: bool = True) -> None:
+    def __init__(self, workload, sink, *, base_rows: bool = True, rungs: tuple[int, ...] = ()) -> None:
         self._sink = sink
         self._base_rows = base_rows
+        self._rungs = rungs
         self._trial: Trial | None = None
 
     def take(self, trial: Trial) -> None:
         self._trial = trial
+        self._may_stand_at_rung, self._rung = True, None
 
     def next_report(self) -> dict:
         """Publish and report the next evaluation that the ledger lacks, with the last of them the outcome."""
         trial = self._trial
         records, status = invent(trial)
         rows, examples = self._sink.published(trial.trial_id)
-        count = len([row for row in rows if row.step in trial.steps]) + 1
+        done = [row for row in rows if row.step in trial.steps]
+        if self._rung is not None:
+            self._rung, reason = None, self._sink.verdict(trial.trial_id)
+            if reason is not None:
+                ended = outcome(Status.COMPLETED, last_step=done[-1].step, message=reason)
+                self._sink.publish(trial.trial_id, rows, examples, ended)
+                return {OUTCOME: Status.COMPLETED}
+        elif self._may_stand_at_rung and 0 < len(done) < len(records) and done[-1].step in self._rungs:
+            self._rung = done[-1].step
+            return {RUNG: self._rung}
+        self._may_stand_at_rung = False
+        count = len(done) + 1
         if count > len(records):
             last_step = records[-1].step if records else 0
             self._sink.publish(trial.trial_id, rows, examples, outcome(status, last_step=last_step))
@@ -215,7 +228,13 @@ class InventingWorker:
         rows = [*base, *records[:count]]
         ended = outcome(status, last_step=records[-1].step) if count == len(records) else None
         self._sink.publish(trial.trial_id, rows, [example_record(row.step) for row in rows], ended)
-        return {EVALUATION: told(records[count - 1]), **({OUTCOME: status} if ended else {})}
+        report = {EVALUATION: told(records[count - 1])}
+        if ended is not None:
+            return report | {OUTCOME: status}
+        if records[count - 1].step in self._rungs:
+            self._rung = records[count - 1].step
+            report[RUNG] = self._rung
+        return report
 
     def stopped(self) -> dict:
         """Leave the trial as one that was asked to stop, and report that."""
@@ -244,15 +263,19 @@ class _NotedLoop(TrialLoop):
 
     def heard(self, assignment: Assignment, report: dict) -> None:
         super().heard(assignment, report)
-        if EVALUATION in report:
+        if RUNG in report:
             self._driver.tick()
+
+    def _observe(self, assignment: Assignment, evaluation: Observation) -> None:
+        super()._observe(assignment, evaluation)
+        self._driver.tick()
 
 
 @dataclass
 class Driver:
     """Runs a search by the real loop and the inline executor, with invented numbers.
 
-    It dies after ``crash_after`` events, if that is given: a proposal handed out, or an evaluation reported.
+    It dies after ``crash_after`` events, if that is given: a trial handed out, an evaluation reported, or a judgement.
     """
 
     search: SweepSearch
@@ -262,6 +285,8 @@ class Driver:
     started: list[Assignment] = field(default_factory=list)
     base_rows: bool = True
     """False: as versions before 5 did, which had a row of step 0 only where the axis has that step."""
+    halves: bool = False
+    """Trials are judged at the rungs of the spec."""
 
     def __post_init__(self) -> None:
         self.interrupt = Interrupt()
@@ -271,13 +296,14 @@ class Driver:
         """Run to the end, one trial at a time; return trial ids in the order they started."""
         executor = InlineExecutor(self.interrupt, make_worker=self._make_worker)
         executor.run_trials(
-            self.loop, workload=None, sink=self.ledger, name="tiny", resources=self.search._spec.resources
+            self.loop, workload=None, sink=TrialWriter(self.ledger), name="tiny", resources=self.search._spec.resources
         )
         self.interrupt.raise_if_set()
         return [assignment.trial.trial_id for assignment in self.started]
 
     def _make_worker(self, workload, sink) -> InventingWorker:
-        return InventingWorker(workload, sink, base_rows=self.base_rows)
+        rungs = self.search._spec.stop.halving.rungs if self.halves else ()
+        return InventingWorker(workload, sink, base_rows=self.base_rows, rungs=rungs)
 
     def start(self, assignment: Assignment) -> None:
         """Note a trial that was handed out."""
@@ -286,7 +312,7 @@ class Driver:
 
     def finish(self, assignment: Assignment) -> None:
         """Run a trial that a test took from the search itself to its end."""
-        worker = self._make_worker(None, self.ledger)
+        worker = self._make_worker(None, TrialWriter(self.ledger))
         worker.take(assignment.trial)
         while True:
             report = worker.next_report()

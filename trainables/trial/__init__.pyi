@@ -1,8 +1,8 @@
 from .ascent import DivergedError
 from .engine import Engine
 from .memory import PeakMemory, measure_peak
-from .reports import EVALUATION, FAILURE, OUTCOME, STORAGE_ERROR, WARNING, is_last, next_report
-from .sinks import Rank, TrialSink
+from .reports import EVALUATION, FAILURE, OUTCOME, RUNG, STORAGE_ERROR, WARNING, is_last, next_report
+from .sinks import TrialSink
 from .stopping import stays_ended
 from .trial_run import TrialRun
 from .worker import TrialWorker
@@ -12,12 +12,12 @@ __all__ = [
     "EVALUATION",
     "FAILURE",
     "OUTCOME",
+    "RUNG",
     "STORAGE_ERROR",
     "WARNING",
     "DivergedError",
     "Engine",
     "PeakMemory",
-    "Rank",
     "TrialRun",
     "TrialSink",
     "TrialWorker",

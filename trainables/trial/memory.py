@@ -18,7 +18,6 @@ from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
 from trainables.trial.engine import Engine
-from trainables.trial.sinks import Rank
 from trainables.trial.trial_run import TrialRun
 from trainables.trial.workload import Workload
 
@@ -186,8 +185,5 @@ class _NullSink:
     def stopping(self) -> bool:
         return False
 
-    def rank(self, trial_id: str, evaluations: list[EvaluationRecord], *, worst_performance: float) -> Rank:
-        return Rank(rank=1, among=1)
-
-    def agree(self, trial_id: str, step: int, reason: str | None) -> str | None:
-        return reason
+    def verdict(self, trial_id: str) -> str | None:
+        return None

@@ -12,6 +12,8 @@ EVALUATION = "evaluation"
 """Key of an ``Observation``, in the report of the slice that made it."""
 OUTCOME = "outcome"
 """Key of the status with which the trial ended, in its last report."""
+RUNG = "rung"
+"""Key of the rung that the trial has reached. It takes no further slice until its driver has judged it there."""
 WARNING = "warning"
 """Key of what went wrong and was made good."""
 STORAGE_ERROR = "storage_error"
@@ -32,6 +34,8 @@ def next_report(run: "TrialRun") -> dict[str, Any]:
         report[EVALUATION] = Observation.of(evaluation)
     if run.outcome is not None:
         report[OUTCOME] = run.outcome.status.value
+    elif run.rung is not None:
+        report[RUNG] = run.rung
     return report
 
 

@@ -15,8 +15,8 @@ from trainables.models import DamagedCheckpointError
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.trial.ascent import DivergedError
 from trainables.trial.engine import Engine, Evaluated
-from trainables.trial.sinks import LeaderSink, Rank, TrialSink
-from trainables.trial.stopping import early_end
+from trainables.trial.sinks import LeaderSink, TrialSink
+from trainables.trial.stopping import early_end, is_rung
 
 Clock = Callable[[], float]
 """A clock that never goes back, in seconds."""
@@ -56,6 +56,8 @@ class TrialRun:
         """Whether the last evaluation of an earlier process may have ended the trial, and only the outcome was lost."""
         self.outcome: Outcome | None = None
         """How the trial ended; None: it has not."""
+        self.rung: int | None = None
+        """The rung that the trial has reached, at which its driver judges it before the next slice; None: no rung."""
         self.warning: str | None = None
         """What went wrong on the way and was repaired, and what the user should know; None: nothing."""
         self._base = None if 0 in committed else engine.evaluate_base(trial.forget_set)
@@ -133,11 +135,8 @@ class TrialRun:
             self.interrupt()
             return None
         steps = self._steps_to_evaluate()
-        if self._may_have_ended:
-            self._may_have_ended = False
-            if ending := self._ending(self._on_axis[-1], steps):
-                self._finish(*ending)
-                return None
+        if self._stands_still(steps):
+            return None
         try:
             if not self._ascend_towards(steps[0]):
                 return None
@@ -150,9 +149,30 @@ class TrialRun:
             self._finish(*ending)
         else:
             self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+            self._note_rung(evaluation.step)
             if self._checkpoint_is_due():
                 self.checkpoint()
         return evaluation
+
+    def _stands_still(self, steps: list[int]) -> bool:
+        """Return whether this slice takes no step: the trial has ended, or has to be judged at a rung first."""
+        if self.rung is not None:
+            self.rung = None
+            reason = self._sink.verdict(self._trial.trial_id)
+            if reason is not None:
+                self._finish(Status.COMPLETED, reason)
+        elif self._may_have_ended:
+            self._may_have_ended = False
+            last = self._on_axis[-1]
+            if ending := self._ending(last, steps):
+                self._finish(*ending)
+            else:
+                self._note_rung(last.step)
+        return self.outcome is not None or self.rung is not None
+
+    def _note_rung(self, step: int) -> None:
+        if is_rung(self._engine.workload.stop, step):
+            self.rung = step
 
     def _ascend_towards(self, step: int) -> bool:
         """Ascend for one slice at most, and return whether ``step`` is reached."""
@@ -194,13 +214,8 @@ class TrialRun:
             return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
         if not steps:
             return Status.COMPLETED, None
-        agree = partial(self._sink.agree, self._trial.trial_id, last.step)
-        reason = early_end(self._engine.workload.stop, self._on_axis, self._rank, agree)
+        reason = early_end(self._engine.workload.stop, self._on_axis)
         return (Status.COMPLETED, reason) if reason is not None else None
-
-    def _rank(self) -> Rank:
-        floor = self._sets.max_heldout_nll
-        return self._sink.rank(self._trial.trial_id, self._on_axis, worst_performance=floor)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:

@@ -4,6 +4,7 @@ Every worker runs the trial's loop in step with the others; the leader alone pub
 neither retries nor keeps checkpoints: the search retries a trial, from the trial's own checkpoint.
 """
 
+import asyncio
 import os
 import tempfile
 import threading
@@ -16,13 +17,12 @@ import ray
 import torch
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.errors import ResultsError
 from trainables.failures import failure_of
 from trainables.records import Trial
-from trainables.trial import FAILURE, STORAGE_ERROR, Engine, TrialRun, TrialSink, next_report
+from trainables.trial import FAILURE, RUNG, STORAGE_ERROR, Engine, TrialRun, TrialSink, next_report
 from trainables.tune.narrow import TRIAL
 
 _OVER = None
@@ -83,6 +83,30 @@ def choose_network() -> None:
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
 
 
+class _Line:
+    """Between a trial's workers and the function that Tune looks at: reports, and back that a trial was judged."""
+
+    def __init__(self) -> None:
+        self._reports: asyncio.Queue[Any] = asyncio.Queue()
+        self._judged: asyncio.Queue[None] = asyncio.Queue()
+
+    async def put(self, report: Any) -> None:
+        """Add a report."""
+        await self._reports.put(report)
+
+    async def get(self) -> Any:
+        """Wait for the next report and return it."""
+        return await self._reports.get()
+
+    async def note_judged(self) -> None:
+        """Let the trial go on from the rung that it has reported."""
+        await self._judged.put(None)
+
+    async def wait_until_judged(self) -> None:
+        """Wait until the trial may go on from its rung."""
+        await self._judged.get()
+
+
 def _run(
     config: dict[str, Any],
     *,
@@ -106,12 +130,12 @@ def _run(
     trial: Trial = config[TRIAL]
     has_gpus = worker_resources["GPU"] > 0
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # not where it may be lost alone
+    line = ray.remote(num_cpus=0, scheduling_strategy=here)(_Line).remote()  # not where it may be lost alone
     failures: list[Exception] = []
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"trial": trial, "workload": workload, "results": sink, "told": told},
+            train_loop_config={"trial": trial, "workload": workload, "sink": sink, "line": line},
             torch_config=_Torch(backend="nccl" if has_gpus else "gloo"),
             scaling_config=train.ScalingConfig(
                 num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
@@ -131,16 +155,18 @@ def _run(
             except Exception as error:  # it is raised below, in the thread that Tune looks at
                 failures.append(error)
             finally:
-                told.put(_OVER)
+                ray.get(line.put.remote(_OVER))
 
         threading.Thread(target=fit, name="fit", daemon=True).start()
         failed: list[dict[str, Any]] = []
-        for result in iter(told.get, _OVER):
-            if FAILURE in result:
-                failed.append(result[FAILURE])
+        for report in iter(lambda: ray.get(line.get.remote()), _OVER):
+            if FAILURE in report:
+                failed.append(report[FAILURE])
             elif not failed:
-                tune.report(result)
-    told.shutdown()
+                tune.report(report)  # returns once Tune asks for the next: the driver has heard of it
+                if RUNG in report:
+                    ray.get(line.note_judged.remote())
+    ray.kill(line)
     if failed:
         tune.report({FAILURE: _most_telling(failed)})
     elif failures:
@@ -157,28 +183,30 @@ def _most_telling(failed: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """Run the trial in one worker. The first that fails tells of it, whichever it is, and ends the group."""
-    told, run = config["told"], None
+    """Run the trial in one worker. The first that fails reports it, whichever it is, and ends the group."""
+    line, run = config["line"], None
     try:
         (workload,) = ray.get(config["workload"])
         engine = Engine(workload)
         try:
-            run = TrialRun(engine, config["trial"], config["results"])
+            run = TrialRun(engine, config["trial"], config["sink"])
             while run.outcome is None:
                 report = next_report(run)
                 if engine.group.is_leader:
-                    told.put(report)
+                    ray.get(line.put.remote(report))
+                    if RUNG in report:  # the others wait for the leader at the beginning of the next slice
+                        ray.get(line.wait_until_judged.remote())
         except ResultsError as error:
             if engine.group.is_leader:
-                told.put({STORAGE_ERROR: str(error)})
+                ray.get(line.put.remote({STORAGE_ERROR: str(error)}))
     except Exception as error:
         if not _lost_another(error):
             failure = failure_of(error, trial=config["trial"], step=None if run is None else run.step)
-            told.put({FAILURE: asdict(failure)})
+            ray.get(line.put.remote({FAILURE: asdict(failure)}))
         raise
 
 
 def _lost_another(error: Exception) -> bool:
-    """Tell whether an exception only says that another process of the group, or of Ray, does not answer any more."""
+    """Return whether an exception only says that another process of the group, or of Ray, does not answer any more."""
     kinds = (ray.exceptions.RayError, torch.distributed.DistError)
     return isinstance(error, kinds) or any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PEER)

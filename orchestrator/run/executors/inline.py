@@ -17,13 +17,14 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TaskFailedError,
 )
-from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, build_workload, read_and_check, train_model
+from orchestrator.preparation import Baseline, CheckedInputs, ModelCache
 from orchestrator.resources import describe_machine
 from orchestrator.run.executors.protocol import ModelEvents, Models
 from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Assignment
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
+from trainables.deferred import Deferred
 from trainables.errors import UnlearningError
 from trainables.failures import TrialFailedError, first_line
 from trainables.preparation import TrainingState
@@ -32,6 +33,10 @@ from trainables.trial import TrialSink, TrialWorker, is_last
 
 if TYPE_CHECKING:
     from orchestrator.resources.sharing import Sharing
+
+_build_workload = Deferred("orchestrator.preparation", "build_workload")
+_read_and_check = Deferred("orchestrator.preparation", "read_and_check")
+_train_model = Deferred("orchestrator.preparation", "train_model")
 
 _EXPLAIN_THEMSELVES = (SweepError, UnlearningError, RunStoppedError, SweepInterruptedError)
 
@@ -100,7 +105,8 @@ class InlineExecutor:
 
     def examine(self, spec: SweepSpec) -> CheckedInputs:
         """Read and check the data of a new sweep."""
-        return read_and_check(spec, is_new=True)
+        checked: CheckedInputs = _read_and_check(spec, is_new=True)
+        return checked
 
     def require_shared(self, storage: Storage) -> None:
         """Accept every storage: there is one process."""
@@ -139,7 +145,7 @@ class InlineExecutor:
             else:
                 cache = _WatchedCache(models.root, task.role, events, self._interrupt)
                 with _explained(f"training model '{task.role}'"):
-                    warning = train_model(
+                    warning = _train_model(
                         models.spec, models.datasets, task, cache, models.ledger, tokens=models.tokens
                     )
                 if warning is not None:
@@ -151,11 +157,11 @@ class InlineExecutor:
         self._interrupt.raise_if_set()
         self._interrupt.waits_for = "the models to be measured"
         with _explained("measuring what the models know"):
-            built = build_workload(
+            workload, baselines = _build_workload(
                 models.spec, models.datasets, models.tasks, models.cache, models.ledger, tokens=models.tokens
             )
         self._interrupt.raise_if_set()
-        return built
+        return workload, baselines
 
     def share_devices(self, spec: SweepSpec, workload: Any) -> tuple[ResourcesConfig, "Sharing"]:
         """Share nothing: ``require_able`` refuses a spec that asks for it."""

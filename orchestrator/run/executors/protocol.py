@@ -125,7 +125,8 @@ class Executor(Protocol):
         Args:
             loop: the driver's side of the trials.
             workload: what they share, from ``build_workload``.
-            sink: where their rows and checkpoints go.
+            sink: where their rows and checkpoints go. A trial that reported a rung may take its next slice once
+                ``TrialLoop.heard`` has returned.
             name: of the sweep.
             resources: of a trial.
             concurrent: trials at once.

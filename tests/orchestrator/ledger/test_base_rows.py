@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -22,11 +23,11 @@ from tests.orchestrator.helpers import (
     base_record,
     evaluation_record,
     example_record,
+    halving_of,
     make_search,
     make_spec,
     memory_ledger,
     outcome,
-    trial_ledger,
     write_sweep_to,
 )
 
@@ -142,8 +143,8 @@ def test_a_sweep_of_before_goes_on_without_a_second_row_or_a_refusal():
 
 def test_no_area_is_of_the_base_model_when_trials_are_ranked():
     """Where trials compute in bf16 it may read a little better than the baseline, which is measured in fp32."""
-    ledger = write_sweep_to(memory_ledger(), make_spec(search={"trials": 2}, seeds=[0]))
-    ranking = trial_ledger(ledger)
+    spec = make_spec(search={"trials": 2}, seeds=[0], stop={"halving": {"rungs": [2]}})
+    ledger = write_sweep_to(memory_ledger(), spec)
     mine, other = (row["trial_id"] for row in ledger.trials() if row["forget_set"] == "verses")
     base = evaluation_record(0, quality=9.0, performance=2.9)
     for trial_id, first, records in (
@@ -154,10 +155,9 @@ def test_no_area_is_of_the_base_model_when_trials_are_ranked():
             ledger.storage.remove(f"{name}/{trial_id}.parquet")
         rows = [*first, *records]
         TrialWriter(ledger).publish(trial_id, rows, [example_record(row.step) for row in rows], None)
-    own, _ = ledger.published(mine)
-    assert ranking.rank(mine, own, worst_performance=6.0) == (2, 2)
-    own, _ = ledger.published(other)
-    assert ranking.rank(other, own, worst_performance=6.0) == (1, 2)
+    halving = halving_of(ledger, spec)
+    trials = [SimpleNamespace(trial_id=trial_id, forget_set="verses", seed=0) for trial_id in (mine, other)]
+    assert [halving.rank(trial, 2) for trial in trials] == [(2, 2), (1, 2)]
 
 
 def test_the_base_models_row_does_not_keep_a_trial_ended_that_was_let_go():

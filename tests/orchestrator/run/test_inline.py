@@ -164,7 +164,7 @@ def test_a_signal_ends_a_training_where_it_tells_how_far_it_is(tmp_path, monkeyp
         interrupt.stop(SweepInterruptedError(2))
         cache.tell_training_state(task.key, state)
 
-    monkeypatch.setattr(inline, "train_model", train)
+    monkeypatch.setattr(inline, "_train_model", train)
     events = SilentEvents()
     events.training = told.append
     with pytest.raises(SweepInterruptedError):
@@ -176,7 +176,7 @@ def test_an_exception_of_the_preparation_is_one_line_and_its_traceback_is_for_th
     def train(*_, **__):
         raise KeyError("loss")
 
-    monkeypatch.setattr(inline, "train_model", train)
+    monkeypatch.setattr(inline, "_train_model", train)
     with pytest.raises(TaskFailedError, match=r"training model 'base' failed: KeyError: 'loss'") as failed:
         InlineExecutor(Interrupt()).train_models(models(tmp_path, "base"), SilentEvents())
     assert "in train" in failed.value.details

@@ -8,7 +8,6 @@ from optuna.trial import TrialState
 
 from orchestrator.errors import StorageError
 from orchestrator.ledger import TrialWriter, repair_ledger
-from orchestrator.ledger.row_changes import change_trial
 from orchestrator.preparation.model_identity import workload_hash
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (
@@ -16,18 +15,17 @@ from tests.orchestrator.helpers import (
     Driver,
     evaluation_record,
     example_record,
+    halving_of,
     invent,
     make_search,
     make_spec,
     memory_ledger,
     outcome,
     told,
-    trial_ledger,
 )
 from tests.orchestrator.search.test_constraints import ledger_with_baselines
 from tests.orchestrator.search.test_search import rows
 from trainables.records import Status
-from trainables.trial.stopping import early_end
 
 TAME = {"batch_size": 4, "learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
 HALVING = {"halving": {"rungs": [2, 5]}}
@@ -53,37 +51,59 @@ def stratum_of_four():
     return ledger, mine, next(a for a in assignments if a.stratum != "verses/seed=0")
 
 
+def halving_with(ledger, *, max_increase=FLOOR - 3.0, reduction=3.0):
+    stop = {"halving": {"rungs": [2, 5], "reduction": reduction}, "max_heldout_nll_increase": max_increase}
+    return halving_of(ledger, make_spec(stop=stop))
+
+
 def test_a_trial_is_ranked_by_hypervolume_among_those_of_its_stratum_that_reached_its_step(stratum_of_four):
     ledger, (best, mine, behind, early), foreign = stratum_of_four
     published(ledger, best, (2, 4.0, 3.5), (5, 0.0, 3.0))  # what comes after the rung is not looked at
     published(ledger, behind, (0, 10.0, 3.0), (2, 9.0, 3.0))
     published(ledger, early, (0, 1.0, 3.0))
     published(ledger, foreign, (2, 0.0, 3.0))
-    own = published(ledger, mine, (0, 10.0, 3.0), (2, 6.0, 3.5))
-    rank = trial_ledger(ledger).rank(mine.trial.trial_id, own, worst_performance=FLOOR)
-    assert rank == (2, 3), "areas 6 x 2.5, 4 x 2.5 and 1 x 3"
-    unpublished = [evaluation_record(2, quality=1.0, performance=3.5)]
-    assert trial_ledger(ledger).rank(mine.trial.trial_id, unpublished, worst_performance=FLOOR) == (1, 3)
-    assert trial_ledger(ledger).rank(mine.trial.trial_id, own, worst_performance=3.4).rank == 2, (
-        "beyond the floor nothing counts"
-    )
+    published(ledger, mine, (0, 10.0, 3.0), (2, 6.0, 3.5))
+    halving = halving_with(ledger)
+    assert halving.rank(mine.trial, 2) == (2, 3), "areas 6 x 2.5, 4 x 2.5 and 1 x 3"
+    beyond = halving_with(ledger, max_increase=0.4)
+    assert beyond.rank(mine.trial, 2).rank == 2, "beyond the floor nothing counts"
+    halving.observe(early.trial, told(evaluation_record(2, quality=0.0, performance=3.0)))
+    assert halving.rank(mine.trial, 2) == (3, 4), "it hears of every evaluation"
+    published(ledger, behind, (0, 10.0, 3.0), (2, 1.0, 3.0))
+    halving.catch_up(behind.trial)
+    assert halving.rank(mine.trial, 2) == (4, 4), "of what nobody heard it reads"
+
+
+@pytest.mark.parametrize(
+    ("rank", "among", "goes_on"),
+    [(1, 1, True), (1, 2, True), (2, 2, False), (2, 5, False), (2, 6, True), (3, 8, False), (3, 9, True)],
+)
+def test_at_a_rung_one_in_reduction_goes_on_and_always_the_best(rank, among, goes_on, stratum_of_four, monkeypatch):
+    ledger, (mine, *_), _ = stratum_of_four
+    halving = halving_with(ledger)
+    monkeypatch.setattr(halving, "rank", lambda *_: (rank, among))
+    reason = halving.decide(mine.trial, 2)
+    assert (reason is None) == goes_on
+    assert goes_on or f"number {rank} of the {among}" in reason
+    assert ledger.verdict(mine.trial.trial_id) == reason, "the trial finds it in its row"
+    assert ledger.trial(mine.trial.trial_id)["status"] is None, "it ends itself"
 
 
 def test_equal_trials_share_the_better_rank_and_a_collapsed_one_counts_as_far_as_it_came(stratum_of_four):
     ledger, (one, two, three, _), _ = stratum_of_four
-    own = published(ledger, one, (2, 6.0, 3.5))
+    published(ledger, one, (2, 6.0, 3.5))
     published(ledger, two, (2, 6.0, 3.5))
     collapsed = evaluation_record(2, quality=0.0, performance=7.0, status=Status.COLLAPSED)
     TrialWriter(ledger).publish(three.trial.trial_id, [collapsed], [example_record(2)], None)
-    assert trial_ledger(ledger).rank(one.trial.trial_id, own, worst_performance=FLOOR) == (1, 3)
+    assert halving_with(ledger).rank(one.trial, 2) == (1, 3)
 
 
 def test_without_a_base_model_there_is_nothing_to_rank_from():
     ledger = memory_ledger()
     assignment = make_search(make_spec(), ledger).next()
-    own = published(ledger, assignment, (2, 6.0, 3.5))
+    published(ledger, assignment, (2, 6.0, 3.5))
     with pytest.raises(StorageError, match=r"references/baselines\.parquet"):
-        trial_ledger(ledger).rank(assignment.trial.trial_id, own, worst_performance=FLOOR)
+        halving_with(ledger).rank(assignment.trial, 2)
 
 
 def ended_early(stop, *, sampler="random", space=None):
@@ -94,7 +114,7 @@ def ended_early(stop, *, sampler="random", space=None):
     while (assignment := search.next()) is not None:
         records = invent(assignment.trial)[0][:2]
         for record in records:
-            search.observe(assignment, told(record))
+            search.observe(assignment, {**vars(record), "feasible": True})
         examples = [example_record(record.step) for record in records]
         ended = outcome(Status.COMPLETED, last_step=2, message="number 2 of the 2")
         TrialWriter(ledger).publish(assignment.trial.trial_id, records, examples, ended)
@@ -157,13 +177,13 @@ def test_only_the_floor_is_part_of_what_a_trial_is():
 
 
 def siblings(across="seeds", **fields):
-    """A ledger as its trials have it, and the trials of one proposal: two seeds of each forget set."""
+    """The ledger, what judges its trials, and the trials of one proposal: two seeds of each forget set."""
     spec = make_spec(seeds=[0, 1], stop=HALVING, search={"across": across, "sampler": "grid", "space": GRID}, **fields)
-    ledger = trial_ledger(ledger_with_baselines(), spec)
-    search = make_search(spec, ledger.ledger, concurrent_trials=8)
+    ledger = ledger_with_baselines()
+    search = make_search(spec, ledger, concurrent_trials=8)
     trials = [search.next().trial for _ in range(4)]
     assert len({trial.config.learning_rate for trial in trials}) == 1
-    return ledger, {(trial.forget_set, trial.seed): trial.trial_id for trial in trials}
+    return ledger, halving_of(ledger, spec), {(trial.forget_set, trial.seed): trial.trial_id for trial in trials}
 
 
 GRID = {"batch_size": 4, "learning_rate": [1e-5, 2e-5, 4e-5, 8e-5]}
@@ -171,57 +191,58 @@ GRID = {"batch_size": 4, "learning_rate": [1e-5, 2e-5, 4e-5, 8e-5]}
 
 @pytest.mark.parametrize("decided", [None, "it is number 3 of 3"])
 def test_the_seeds_of_a_setting_agree_at_a_rung_on_what_the_first_of_them_came_to(decided):
-    ledger, trials = siblings()
+    _ledger, halving, trials = siblings()
     first, second = trials["verses", 1], trials["verses", 0]
-    assert ledger.agree(first, 2, decided) == decided
-    follows = ledger.agree(second, 2, "it is number 2 of 2" if decided is None else None)
+    assert halving.agree(first, 2, decided) == decided
+    follows = halving.agree(second, 2, "it is number 2 of 2" if decided is None else None)
     assert follows == (decided and f"{decided}; so decided trial {first}, of another seed")
-    assert ledger.agree(first, 2, "by now it is number 4 of 5") == decided, "it was killed before it published its end"
+    assert halving.agree(first, 2, "by now it is number 4 of 5") == decided, "it was killed before it published its end"
 
 
 def test_another_rung_forget_set_axis_or_model_is_another_decision():
-    ledger, trials = siblings()
-    assert ledger.agree(trials["verses", 0], 2, "behind") == "behind"
-    assert ledger.agree(trials["verses", 1], 5, None) is None
-    assert ledger.agree(trials["people", 1], 2, None) is None
-    other = trial_ledger(ledger.ledger, make_spec(search={"across": "seeds"}))
+    ledger, halving, trials = siblings()
+    assert halving.agree(trials["verses", 0], 2, "behind") == "behind"
+    assert halving.agree(trials["verses", 1], 5, None) is None
+    assert halving.agree(trials["people", 1], 2, None) is None
+    spec = make_spec(search={"across": "seeds"}, stop=HALVING)
+    other = halving_of(ledger, spec)
     assert other.agree(trials["verses", 1], 2, None) is not None
-    other = type(ledger).of(ledger.ledger, make_spec(search={"across": "seeds"}), "another workload")
+    other = halving_of(ledger, spec, "another workload")
     assert other.agree(trials["verses", 1], 2, None) is None
 
 
 def test_on_a_longer_axis_a_setting_that_had_ended_is_judged_anew_and_one_that_went_on_is_not():
-    ledger, trials = siblings()
+    ledger, halving, trials = siblings()
     first, second = trials["verses", 0], trials["verses", 1]
     for target_step, reason in ((9, "behind"), (12, "still behind"), (15, None), (18, "fell behind")):
         for trial_id in (first, second):
-            change_trial(ledger.ledger, trial_id, {"target_step": target_step})
-        assert ledger.agree(first, 2, reason) == (reason if target_step < 18 else None)
-        assert (ledger.agree(second, 2, None if reason else "behind") is None) == (target_step >= 15)
+            ledger._change_trial(trial_id, {"target_step": target_step})
+        assert halving.agree(first, 2, reason) == (reason if target_step < 18 else None)
+        assert (halving.agree(second, 2, None if reason else "behind") is None) == (target_step >= 15)
 
 
 def test_where_every_seed_has_a_study_of_its_own_each_trial_is_judged_by_itself():
-    ledger, trials = siblings(across="each")
-    assert [ledger.agree(trials["verses", seed], 2, reason) for seed, reason in enumerate(("behind", None))] == [
+    ledger, halving, trials = siblings(across="each")
+    assert [halving.agree(trials["verses", seed], 2, reason) for seed, reason in enumerate(("behind", None))] == [
         "behind",
         None,
     ]
-    assert not ledger.ledger.storage.files("halving", "")
+    assert not ledger.storage.files("halving", "")
 
 
 def test_of_two_seeds_at_a_rung_at_the_same_moment_one_decides(monkeypatch):
-    ledger, trials = siblings()
-    kind = type(ledger.ledger.storage)
+    ledger, halving, trials = siblings()
+    kind = type(ledger.storage)
     create, faster = kind.create, []
 
     def create_after_the_other(storage, path, content):
         if not faster:
             faster.append(trials["verses", 1])
-            faster.append(ledger.agree(trials["verses", 1], 2, "behind"))
+            faster.append(halving.agree(trials["verses", 1], 2, "behind"))
         return create(storage, path, content)
 
     monkeypatch.setattr(kind, "create", create_after_the_other)
-    follows = ledger.agree(trials["verses", 0], 2, None)
+    follows = halving.agree(trials["verses", 0], 2, None)
     assert faster[1] == "behind"
     assert follows is not None
 
@@ -231,49 +252,19 @@ DAMAGED = [b"", b"[]", b"{}", b"\xff", b"null", b'{"trial_id":1,"step":2,"target
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_decision_that_is_damaged_is_named(content):
-    ledger, trials = siblings()
-    ledger.agree(trials["verses", 0], 2, "behind")
-    (path,) = ledger.ledger.storage.files("halving", "")
-    ledger.ledger.storage.publish(path, content)
+    ledger, halving, trials = siblings()
+    halving.agree(trials["verses", 0], 2, "behind")
+    (path,) = ledger.storage.files("halving", "")
+    ledger.storage.publish(path, content)
     with pytest.raises(StorageError, match=f"{path}: does not say what was decided of a setting at a rung; remove it"):
-        ledger.agree(trials["verses", 1], 2, None)
-
-
-class Halves(Driver):
-    """Ends trials at rungs, as real ones do. It may die after an evaluation, and before what follows from it."""
-
-    def finish(self, assignment):
-        trial, (records, status) = assignment.trial, invent(assignment.trial)
-        published = len(self.ledger.published(trial.trial_id)[0])
-        for count in range(max(1, published), len(records) + 1):
-            seen = records[:count]
-            examples = [example_record(record.step) for record in seen]
-            if count > published:
-                TrialWriter(self.ledger).publish(trial.trial_id, seen, examples, None)
-                self.search.observe(assignment, told(seen[-1]))
-                self._tick()
-            reason = self._judged(trial, seen) if count < len(records) else None
-            if reason is not None or count == len(records):
-                TrialWriter(self.ledger).publish(
-                    trial.trial_id, seen, examples, outcome(status, last_step=seen[-1].step, message=reason)
-                )
-                break
-        self.search.end(assignment, status)
-
-    def _judged(self, trial, seen):
-        return early_end(
-            self.search._spec.stop,
-            seen,
-            lambda: trial_ledger(self.ledger, self.search._spec).rank(trial.trial_id, seen, worst_performance=FLOOR),
-            lambda reason: trial_ledger(self.ledger, self.search._spec).agree(trial.trial_id, seen[-1].step, reason),
-        )
+        halving.agree(trials["verses", 1], 2, None)
 
 
 def halved(crash_after=None, ledger=None):
     search = {"across": "seeds", "sampler": "tpe", "trials": 6, "space": TAME}
     spec = make_spec(seeds=[0, 1, 2], stop=HALVING, search=search)
     ledger = ledger or ledger_with_baselines()
-    Halves(make_search(spec, ledger), ledger, crash_after=crash_after).run()
+    Driver(make_search(spec, ledger), ledger, crash_after=crash_after, halves=True).run()
     return spec, ledger
 
 
@@ -292,7 +283,7 @@ def test_halving_ends_the_seeds_of_a_setting_together_so_that_the_mean_is_of_all
         assert len(known) == sum(spec.steps.index(own[0]) + 1 for (of, _), own in ends.items() if of == name)
 
 
-@pytest.mark.parametrize("cut", range(1, 90, 7))
+@pytest.mark.parametrize("cut", range(1, 110, 9))
 def test_a_halved_sweep_that_was_cut_off_goes_on_as_an_unbroken_one(cut):
     _, whole = halved()
     ledger = ledger_with_baselines()

@@ -21,9 +21,10 @@ from tests.orchestrator.helpers import (
     Driver,
     evaluation_record,
     example_record,
+    halving_of,
     make_search,
     make_spec,
-    trial_ledger,
+    told,
     write_sweep,
 )
 from tests.orchestrator.search.test_constraints import ledger_with_baselines
@@ -179,34 +180,31 @@ def _allows(trials, stratum):
     return room >= 10 and min(2.0 / 2 - hours(stratum), 2.0 - hours("a") - hours("b")) > 0
 
 
-def test_a_decision_of_halving_reads_only_what_is_new_and_decides_as_one_that_reads_all(monkeypatch):
+def test_a_decision_of_halving_reads_one_trial_and_decides_as_one_that_reads_all(monkeypatch):
+    spec = make_spec(seeds=[0, 1], search={"trials": 6}, stop={"halving": {"rungs": [2, 5, 9]}})
     ledger = ledger_with_baselines()
-    ranking = trial_ledger(ledger)
-    spec = make_spec(seeds=[0, 1], search={"trials": 6})
     search = make_search(spec, ledger, concurrent_trials=24)
-    assignments = [search.next() for _ in range(24)]
+    trials = [search.next().trial for _ in range(24)]
+    halving = halving_of(ledger, spec)
     rng = random.Random(0)
-    known = {a.trial.trial_id: [] for a in assignments}
+    known = {trial: [] for trial in trials}
     read = []
     reading = ledger.storage.read
     monkeypatch.setattr(type(ledger.storage), "read", lambda _, path: read.append(path) or reading(path))
     ranks = set()
-    for turn in range(40):
-        trial_id = rng.choice(list(known))
-        if turn == 30:
-            ledger.storage.remove(f"evaluations/{trial_id}.parquet")  # as one that is damaged, and set aside
-            known[trial_id] = []
-        steps = spec.steps[1:]
-        if len(known[trial_id]) < len(steps):
-            step = steps[len(known[trial_id])]
-            record = evaluation_record(step, quality=rng.random() * 10, performance=3.5)
-            known[trial_id].append(record)
-        records = known[trial_id]
-        TrialWriter(ledger).publish(trial_id, records, [example_record(record.step) for record in records], None)
+    for turn in range(60):
+        trial = rng.choice([trial for trial in trials if len(known[trial]) < 3])
+        rung = spec.steps[1:][len(known[trial])]
+        record = evaluation_record(rung, quality=rng.random() * 10, performance=3.5)
+        known[trial].append(record)
+        examples = [example_record(record.step) for record in known[trial]]
+        TrialWriter(ledger).publish(trial.trial_id, known[trial], examples, None)
+        if rng.random() < 0.8:  # else its worker died before it told anybody, and goes on later
+            halving.observe(trial, told(record))
         read.clear()
-        rank = ranking.rank(trial_id, records, worst_performance=6.0)
+        rank = halving.rank(trial, rung)
         evaluations = [path for path in read if path.startswith("evaluations/")]
-        assert turn == 0 or evaluations == [f"evaluations/{trial_id}.parquet"]
-        assert rank == trial_ledger(ledger).rank(trial_id, records, worst_performance=6.0)
+        assert turn == 0 or evaluations == [f"evaluations/{trial.trial_id}.parquet"]
+        assert rank == halving_of(ledger, spec).rank(trial, rung)
         ranks.add(rank)
     assert len(ranks) > 5, "the check would be empty"
