@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 
 from orchestrator.errors import StorageError
 from orchestrator.ledger import TrialWriter, repair_ledger
+from orchestrator.ledger.row_changes import change_trial
 from orchestrator.preparation.model_identity import workload_hash
 from orchestrator.spec import amend_spec
 from tests.orchestrator.helpers import (
@@ -85,7 +86,7 @@ def test_at_a_rung_one_in_reduction_goes_on_and_always_the_best(rank, among, goe
     reason = halving.decide(mine.trial, 2)
     assert (reason is None) == goes_on
     assert goes_on or f"number {rank} of the {among}" in reason
-    assert ledger.verdict(mine.trial.trial_id) == reason, "the trial finds it in its row"
+    assert TrialWriter(ledger).verdict(mine.trial.trial_id) == reason, "the trial finds it in its row"
     assert ledger.trial(mine.trial.trial_id)["status"] is None, "it ends itself"
 
 
@@ -216,7 +217,7 @@ def test_on_a_longer_axis_a_setting_that_had_ended_is_judged_anew_and_one_that_w
     first, second = trials["verses", 0], trials["verses", 1]
     for target_step, reason in ((9, "behind"), (12, "still behind"), (15, None), (18, "fell behind")):
         for trial_id in (first, second):
-            ledger._change_trial(trial_id, {"target_step": target_step})
+            change_trial(ledger, trial_id, {"target_step": target_step})
         assert halving.agree(first, 2, reason) == (reason if target_step < 18 else None)
         assert (halving.agree(second, 2, None if reason else "behind") is None) == (target_step >= 15)
 
