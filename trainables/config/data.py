@@ -10,6 +10,7 @@ SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
 Role = Literal["prompt", "completion", "source", "target", "text", "alternate"]
 """The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
+"""Alternate answer of examples and forget sets that have none of their own."""
 
 
 class SourceConfig(Config):
@@ -53,7 +54,7 @@ class SourceConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Self:
+    def _one_set_of_roles(self) -> Self:
         ways = [{"prompt", "completion"}, {"source", "target"}, {"text"}]
         used = [way for way in ways if way & set(self.columns)]
         if len(used) > 1:
@@ -98,7 +99,9 @@ class TemplateConfig(Config):
     """
 
     prompt: str = ""
+    """Template of the prompt; may be empty."""
     completion: str
+    """Template of the completion, with at least one field."""
 
 
 def _is_list(value: Any) -> bool:
@@ -165,6 +168,7 @@ class DataConfig(Config):
     """Every set of examples of a sweep. The sets are disjoint by text."""
 
     corpus: CorpusConfig = CorpusConfig()
+    """The training distribution."""
     seed: int = 0
     """Root seed of the random draws that decide which example is in which set."""
     retain_source: SourceConfig | None = None
@@ -182,6 +186,7 @@ class DataConfig(Config):
     """Length of the longest example in tokens, prompt (or source) included. A longer one is refused, never truncated.
     Left out: 128, or as many as the longest example has."""
     forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
+    """The forget sets by name, at least one."""
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:

@@ -16,6 +16,7 @@ class LoraConfig(Config):
     alpha: PositiveInt = 16
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability on the input of adapters."""
     target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     """Names of the modules that get adapters, for example q_proj; ``all-linear``: all but the output
     layer."""
@@ -105,14 +106,20 @@ class PreparationConfig(Config):
     epochs: Annotated[int, Field(ge=0)]
     """0: ``model.pretrained`` is used as the base model, and has been trained on the forget sets already."""
     batch_size: PositiveInt = 32
+    """Number of examples in one optimizer step."""
     learning_rate: LearningRate
+    """Learning rate after warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of AdamW."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
+    """Number of steps in which the learning rate rises linearly."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest global L2 norm of the gradient."""
     references: Annotated[int, Field(ge=0)] = 2
     """Number of reference models, each with its own seed. 0 turns generalized exposure off (relative exposure remains)
     and is the default with ``epochs: 0``, where none can be trained."""
     seed: int = 0
+    """Root seed of initial weights, batch order and dropout."""
 
     @model_validator(mode="before")
     @classmethod

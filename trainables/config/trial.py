@@ -13,6 +13,7 @@ class TrialConfig(Config):
     added_later = frozenset({"compat", "optimizer_settings"})
 
     objective: str = "gradient_ascent"
+    """Name of a registered objective."""
     objective_weights: dict[str, Annotated[float | str, Field(union_mode="left_to_right")]] = Field(
         default_factory=dict
     )
@@ -21,12 +22,15 @@ class TrialConfig(Config):
     """A project whose way of averaging losses the objective reproduces exactly: over each micro-batch, then over the
     micro-batches. Then ``micro_batch_size`` and the number of workers change the objective."""
     optimizer: str = "adamw"
+    """Name of a registered optimizer."""
     optimizer_settings: dict[str, float] = Field(default_factory=dict)
     """The optimizer's own settings, for example ``beta2``; others have the optimizer's defaults."""
     learning_rate: LearningRate
+    """Largest learning rate, which warm-up and schedule multiply by at most 1."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Only for SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of the optimizer."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest global L2 norm of the gradient. None: no clipping."""
     batch_size: PositiveInt
@@ -35,7 +39,9 @@ class TrialConfig(Config):
     """Number of examples in one worker's forward and backward pass; gradients accumulate over passes. None: its whole
     share of the batch."""
     schedule: str = "constant"
+    """Name of a learning rate schedule."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Number of steps in which the learning rate rises linearly."""
 
 
 class HalvingConfig(Config):
