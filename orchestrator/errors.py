@@ -1,6 +1,6 @@
 """Errors of the sweep layer that a user can act on."""
 
-from trainables.errors import ResultsError
+from trainables.errors import ResultsError, UserError
 
 AUTHENTICATION_ADVICE = (
     "put the cluster's token into ~/.ray/auth_token (on its head: ray get-auth-token), and: export RAY_AUTH_MODE=token"
@@ -8,8 +8,8 @@ AUTHENTICATION_ADVICE = (
 """Advice where a cluster requires a token."""
 
 
-class SweepError(Exception):
-    """A user's mistake. The message says where, what was found, what is allowed and what to do next. Exit code 2."""
+class SweepError(UserError):
+    """A user's mistake about a sweep: its spec, its ledger, its cluster, or how it is to go on."""
 
 
 class RunStoppedError(Exception):

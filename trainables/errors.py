@@ -4,8 +4,12 @@ import difflib
 from collections.abc import Iterable
 
 
-class UnlearningError(ValueError):
-    """A user's mistake: the message says where, what was found, what is allowed and what to do next."""
+class UserError(Exception):
+    """A user's mistake: the message says where, what was found, what is allowed and what to do next. Exit code 2."""
+
+
+class UnlearningError(UserError, ValueError):
+    """A user's mistake in data, model or settings. As a ``ValueError`` it may be raised where pydantic validates."""
 
 
 class DataWarning(UserWarning):

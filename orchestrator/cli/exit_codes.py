@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from orchestrator.cli.console import err, say
-from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError
+from orchestrator.errors import LedgerWarning, RunStoppedError
 from orchestrator.safe_text import clean
-from search_spaces import SpaceError
-from trainables.errors import DataWarning, UnlearningError
+from trainables.errors import DataWarning, UserError
 
 
 def show_our_warnings() -> None:
@@ -42,7 +41,7 @@ def run_to_exit_code(app: Callable[[], Any]) -> None:
     """Run the app. An expected error prints one message and exits with the code of its kind."""
     try:
         app()
-    except (SweepError, UnlearningError, SpaceError) as error:
+    except UserError as error:
         say(f"unlearn-sweep: {error}")
         sys.exit(2)
     except RunStoppedError as error:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import SweepError, SweepInterruptedError
-from trainables.errors import UnlearningError
+from trainables.errors import UserError
 
 SOCKET_LIMIT = 103 if sys.platform == "darwin" else 107
 """Bytes of the path of a socket, by the operating system."""
@@ -36,7 +36,7 @@ def session_folder() -> Iterator[Path]:
     kept = False
     try:
         yield folder
-    except (SweepError, SweepInterruptedError, UnlearningError):
+    except (UserError, SweepInterruptedError):
         raise
     except Exception:
         kept = True

@@ -27,7 +27,7 @@ from orchestrator.resources.ray_environment import (
     variables,
 )
 from orchestrator.spec import ResourcesConfig
-from trainables.errors import UnlearningError
+from trainables.errors import UserError
 from trainables.failures import first_line
 
 PROBE_LIMIT_S = 60.0
@@ -127,7 +127,7 @@ def fetch(reference: Any, what: str) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SweepError | UnlearningError | StorageError):
+        if isinstance(error.cause, UserError | StorageError):
             raise error.cause from None
         cause = error.cause if isinstance(error.cause, Exception) else error
         raise TaskFailedError(f"{what} failed: {first_line(cause)}", str(error)) from None

@@ -12,7 +12,7 @@ from orchestrator.run.machine_checks import MACHINE_CHECKS
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import open_storage
 from trainables.encoding import load_tokenizer
-from trainables.errors import UnlearningError
+from trainables.errors import UserError
 
 PACKAGES = ("unlearn-sweep", "ray", "torch", "transformers", "accelerate", "optuna", "pyarrow")
 
@@ -55,7 +55,7 @@ def examine(spec: SweepSpec | None, *, storage: str, workers: int | None) -> Ite
 def _check(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name=name, ok=True, found=look())
-    except (SweepError, UnlearningError, RunStoppedError) as error:
+    except (UserError, RunStoppedError) as error:
         return Check(name=name, ok=False, found=str(error))
 
 

@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import asdict, dataclass
 
-from orchestrator.errors import LedgerWarning, SweepError, SweepExistsError
+from orchestrator.errors import LedgerWarning, SweepExistsError
 from orchestrator.ledger import DriverWriter, Ledger, repair_ledger
 from orchestrator.preparation import CheckedInputs, SweepInputs, provenance, require_no_problem
 from orchestrator.run.executors.protocol import Executor
@@ -12,7 +12,7 @@ from orchestrator.safe_text import command
 from orchestrator.search import SweepSearch
 from orchestrator.spec import Changes, SweepSpec, compare, day_of_creation, dump_spec, stored_spec
 from trainables.deferred import Deferred
-from trainables.errors import UnlearningError
+from trainables.errors import UserError
 
 _examine = Deferred("orchestrator.preparation", "read_and_check")
 
@@ -68,7 +68,7 @@ def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: b
     try:
         examined = executor.examine(spec)
         require_no_problem(examined)
-    except (SweepError, UnlearningError):
+    except UserError:
         if withdraws:
             ledger.manifest.withdraw()
         raise

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
+from orchestrator.ledger import DriverWriter
 from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.spec import load_spec
 from tests.orchestrator.helpers import PROPOSAL, make_trial, memory_ledger
@@ -115,7 +116,7 @@ def test_settings_of_an_objective_are_stored_under_their_first_name():
     assert trial.trial_id == "a58a96305948d9f4"
     assert canonical_json(trial.config.identity()) == stored
     ledger = memory_ledger()
-    ledger.propose(trial, number=0, distribution="in", proposal=PROPOSAL)
+    DriverWriter(ledger).propose(trial, number=0, distribution="in", proposal=PROPOSAL)
     assert ledger.trial(trial.trial_id)["config"] == stored
     assert ledger.trial(trial.trial_id)["setting_id"] == "17800b72a210"
     assert TrialConfig.model_validate_json(stored) == trial.config

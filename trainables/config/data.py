@@ -10,6 +10,7 @@ SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
 Role = Literal["prompt", "completion", "source", "target", "text", "alternate"]
 """The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
+"""Alternate answer of examples and forget sets that have none of their own."""
 
 
 class SourceConfig(Config):
@@ -53,7 +54,7 @@ class SourceConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Self:
+    def _one_set_of_roles(self) -> Self:
         ways = [{"prompt", "completion"}, {"source", "target"}, {"text"}]
         used = [way for way in ways if way & set(self.columns)]
         if len(used) > 1:

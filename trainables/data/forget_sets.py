@@ -41,10 +41,8 @@ class ForgetSet:
 
     def repeated(self) -> Iterator[Example]:
         """Yield every forget example as often as it is repeated, round by round."""
-        for earlier in range(max(self.repetitions)):
-            yield from (
-                example for example, times in zip(self.forget, self.repetitions, strict=True) if times > earlier
-            )
+        for done in range(max(self.repetitions)):
+            yield from (example for example, times in zip(self.forget, self.repetitions, strict=True) if times > done)
 
 
 @dataclass(frozen=True, kw_only=True)

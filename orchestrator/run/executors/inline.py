@@ -25,7 +25,7 @@ from orchestrator.search import Assignment
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
 from trainables.deferred import Deferred
-from trainables.errors import UnlearningError
+from trainables.errors import UserError
 from trainables.failures import TrialFailedError, first_line
 from trainables.preparation import TrainingState
 from trainables.records import Trial
@@ -38,7 +38,7 @@ _build_workload = Deferred("orchestrator.preparation", "build_workload")
 _read_and_check = Deferred("orchestrator.preparation", "read_and_check")
 _train_model = Deferred("orchestrator.preparation", "train_model")
 
-_EXPLAIN_THEMSELVES = (SweepError, UnlearningError, RunStoppedError, SweepInterruptedError)
+_EXPLAIN_THEMSELVES = (UserError, RunStoppedError, SweepInterruptedError)
 
 
 class Worker(Protocol):

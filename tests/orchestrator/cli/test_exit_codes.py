@@ -6,9 +6,17 @@ import warnings
 import pytest
 
 from orchestrator.cli.exit_codes import run_to_exit_code, show_our_warnings
-from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError, SweepError
-from search_spaces import SpaceError
-from trainables.errors import DataWarning, UnlearningError
+from orchestrator.errors import (
+    LedgerWarning,
+    NothingToUnlearnError,
+    RunStoppedError,
+    StorageError,
+    SweepError,
+    SweepExistsError,
+)
+from orchestrator.spec.loading import validate_spec
+from tests.orchestrator.helpers import spec_data
+from trainables.errors import DataWarning, UnlearningError, UserError
 
 
 @pytest.mark.parametrize(
@@ -16,7 +24,6 @@ from trainables.errors import DataWarning, UnlearningError
     [
         (SweepError("no sweep"), 2, "no sweep"),
         (UnlearningError("no model"), 2, "no model"),
-        (SpaceError("no space"), 2, "no space"),
         (RunStoppedError("stopped"), 1, "stopped"),
         (StorageError("disk"), 1, "disk"),
         (MemoryError("3 GiB"), 1, "this machine has too little memory for this (3 GiB); nothing was changed"),
@@ -32,6 +39,15 @@ def test_an_expected_error_is_one_message_and_the_code_of_its_kind(error, code, 
         run_to_exit_code(app)
     assert ended.value.code == code
     assert capsys.readouterr().err == f"unlearn-sweep: {message}\n"
+
+
+def test_mistakes_of_the_user_share_one_root():
+    """``SpaceError`` has none of its own kind above it: a spec's validation takes it in."""
+    mistakes = (SweepError, SweepExistsError, NothingToUnlearnError, UnlearningError)
+    assert [error for error in mistakes if not issubclass(error, UserError)] == []
+    assert not issubclass(RunStoppedError, UserError)
+    with pytest.raises(UserError, match=r"search\.space\.learning_rate: a range needs low < high"):
+        validate_spec(spec_data(search={"space": {"learning_rate": {"low": 2, "high": 1}}}), "my.yaml")
 
 
 def test_an_error_of_our_own_code_keeps_its_traceback():

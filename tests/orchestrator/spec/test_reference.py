@@ -13,7 +13,7 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.errors import SweepError
-from orchestrator.ledger import described
+from orchestrator.ledger import describe_columns
 from orchestrator.spec import SweepSpec, load_spec, spec_json_schema, spec_reference
 from orchestrator.spec.loading import validate_spec
 from orchestrator.spec.search_config import Sampler
@@ -171,7 +171,7 @@ def test_the_reference_names_what_there_is_to_choose_from():
 
 
 def test_the_reference_names_every_column_with_type_unit_and_meaning():
-    rows = described().to_pylist()
+    rows = describe_columns().to_pylist()
     text = spec_reference()
     sections = dict(
         re.findall(r"^### `(\w+)`\n(.*?)(?=^###|\Z)", text.partition("## The columns")[2], flags=re.S | re.M)

@@ -5,7 +5,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import CorpusConfig, DataConfig, ForgetSetConfig, ModelConfig, TrialConfig
+from trainables.config import Config, CorpusConfig, DataConfig, ForgetSetConfig, ModelConfig, TrialConfig
 
 IN = {"distribution": "in", "size": 4, "population": 4}
 
@@ -80,3 +80,13 @@ def test_a_forget_set_name_must_be_safe_as_a_file_name(name):
 def test_a_learning_rate_no_optimizer_can_take_is_refused(rate):
     with pytest.raises(ValidationError, match="learning_rate"):
         TrialConfig(learning_rate=rate, batch_size=1)
+
+
+def test_every_setting_is_described():
+    """The descriptions are the docstrings of attributes, which the reference of spec keys prints."""
+    kinds, undescribed = [Config], list[str]()
+    while kinds:
+        kind = kinds.pop()
+        kinds += [inner for inner in kind.__subclasses__() if inner.__module__.startswith("trainables.config")]
+        undescribed += [f"{kind.__name__}.{name}" for name, field in kind.model_fields.items() if not field.description]
+    assert not undescribed

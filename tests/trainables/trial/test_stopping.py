@@ -11,9 +11,9 @@ from trainables.config import StopConfig
 from trainables.distributed import ALONE
 from trainables.records import EvaluationRecord, Status
 from trainables.trial import EVALUATION, OUTCOME, RUNG, Engine, TrialRun, next_report, stays_ended
-from trainables.trial.engine import SLICE_S, run_to_end
 from trainables.trial.sinks import LeaderSink
 from trainables.trial.stopping import early_end, is_rung
+from trainables.trial.trial_run import SLICE_S, run_to_end
 
 TRIAL = tiny_trial(steps=(0, 2, 4, 6, 8, 10), optimizer="adamw", learning_rate=0.02, batch_size=6)
 PASSED = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1000.0, patience=2)
@@ -81,56 +81,56 @@ def workload():
 
 
 @pytest.fixture(scope="module")
-def full_tensor(workload):
+def whole(workload):
     results = MemorySink()
     run_to_end(Engine(workload), TRIAL, results)
     return results.published("trial")[0]
 
 
 @pytest.fixture(scope="module")
-def short(full_tensor):
+def short(whole):
     """As many evaluations as it takes until performance has fallen twice in a row."""
-    falls = [later.performance > earlier.performance for earlier, later in pairwise(full_tensor)]
+    falls = [later.performance > earlier.performance for earlier, later in pairwise(whole)]
     count = next(index + 2 for index in range(1, len(falls)) if falls[index - 1] and falls[index])
-    assert count < len(full_tensor), "the checks would be empty"
+    assert count < len(whole), "the checks would be empty"
     return count
 
 
-def test_a_trial_past_its_target_completes_early_and_its_rows_are_those_of_the_whole(workload, full_tensor, short):
+def test_a_trial_past_its_target_completes_early_and_its_rows_are_those_of_the_whole(workload, whole, short):
     results = MemorySink()
     run = run_to_end(Engine(replace(workload, stop=PASSED)), TRIAL, results)
-    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, full_tensor[short - 1].step)
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, whole[short - 1].step)
     assert "stop.patience" in run.outcome.message
-    assert deterministic(results.published("trial")[0]) == deterministic(full_tensor[:short])
+    assert deterministic(results.published("trial")[0]) == deterministic(whole[:short])
     assert "trial" in results.checkpoints, "it may go on"
 
 
-def test_a_trial_that_goes_on_without_the_rule_ends_as_the_whole(workload, full_tensor):
+def test_a_trial_that_goes_on_without_the_rule_ends_as_the_whole(workload, whole):
     results = MemorySink()
     run_to_end(Engine(replace(workload, stop=PASSED)), TRIAL, results)
     run = run_to_end(Engine(workload), TRIAL, results)
     assert (run.outcome.status, run.outcome.last_step, run.outcome.message) == (Status.COMPLETED, 10, None)
-    assert deterministic(results.published("trial")[0]) == deterministic(full_tensor)
+    assert deterministic(results.published("trial")[0]) == deterministic(whole)
 
 
-def test_an_early_end_whose_outcome_alone_was_lost_is_found_again_without_a_step(workload, full_tensor, short):
+def test_an_early_end_whose_outcome_alone_was_lost_is_found_again_without_a_step(workload, whole, short):
     results = MemorySink()
-    results.publish("trial", full_tensor[:short], [], None)
+    results.publish("trial", whole[:short], [], None)
     run = TrialRun(Engine(replace(workload, stop=PASSED)), TRIAL, results)
     assert run.advance() is None
-    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, full_tensor[short - 1].step)
+    assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, whole[short - 1].step)
 
 
-def test_the_base_models_row_ends_no_trial_whose_axis_lacks_it(workload, full_tensor):
+def test_the_base_models_row_ends_no_trial_whose_axis_lacks_it(workload, whole):
     """It performs best, so that it would count as one more evaluation from which performance fell."""
     stop = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1e6, patience=1)
     ends = {}
     for steps in (TRIAL.steps, TRIAL.steps[1:]):
         results = MemorySink()
-        results.publish("trial", [replace(full_tensor[0], performance=0.0)], [], None)
+        results.publish("trial", [replace(whole[0], performance=0.0)], [], None)
         run = run_to_end(Engine(replace(workload, stop=stop)), replace(TRIAL, steps=steps), results)
         ends[steps[0]] = run.outcome.last_step
-    falls = [later.step for earlier, later in pairwise(full_tensor[1:]) if later.performance > earlier.performance]
+    falls = [later.step for earlier, later in pairwise(whole[1:]) if later.performance > earlier.performance]
     assert ends == {0: 2, 2: falls[0] if falls else 10}
 
 
@@ -152,7 +152,7 @@ def reports_of(run):
     return reports
 
 
-def test_a_trial_reports_each_rung_once_and_ends_where_it_is_judged_to_be_behind(workload, full_tensor):
+def test_a_trial_reports_each_rung_once_and_ends_where_it_is_judged_to_be_behind(workload, whole):
     results = MemorySink()
     results.verdicts = [None, BEHIND]
     run = TrialRun(Engine(replace(workload, stop=HALVING)), TRIAL, results)
@@ -163,13 +163,13 @@ def test_a_trial_reports_each_rung_once_and_ends_where_it_is_judged_to_be_behind
     assert results.judged == [("trial", [0, 2]), ("trial", [0, 2, 4, 6])], "it is published before"
     assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, 6)
     assert run.outcome.message == BEHIND
-    assert deterministic(results.published("trial")[0]) == deterministic(full_tensor[:4])
+    assert deterministic(results.published("trial")[0]) == deterministic(whole[:4])
     assert "trial" in results.checkpoints, "it may go on"
 
 
-def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_ascends(workload, full_tensor):
+def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_ascends(workload, whole):
     results = MemorySink()
-    results.publish("trial", full_tensor[:2], [], None)
+    results.publish("trial", whole[:2], [], None)
     stop = StopConfig(max_heldout_nll_increase=50.0, halving={"rungs": [2]})
     clock = FakeClock(tick=SLICE_S / 2)  # every slice ends after a step or two
     run = TrialRun(Engine(replace(workload, stop=stop)), TRIAL, results, clock=clock)
@@ -181,7 +181,7 @@ def test_a_trial_that_goes_on_from_a_rung_is_judged_there_once_and_not_while_it_
     assert run.outcome.last_step == 10
 
 
-def test_a_trial_that_is_asked_to_stop_at_a_rung_stops_and_is_not_judged(workload, full_tensor):
+def test_a_trial_that_is_asked_to_stop_at_a_rung_stops_and_is_not_judged(workload, whole):
     results = MemorySink()
     run = TrialRun(Engine(replace(workload, stop=HALVING)), TRIAL, results)
     while run.rung is None:

@@ -86,12 +86,12 @@ def worker(sink):
 
 
 def break_from_step(monkeypatch, step, error):
-    full_tensor = Ascent.advance
+    whole = Ascent.advance
 
     def advance(self, to):
         if to >= step:
             raise error
-        full_tensor(self, to)
+        whole(self, to)
 
     monkeypatch.setattr(Ascent, "advance", advance)
 
