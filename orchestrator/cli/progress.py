@@ -34,7 +34,7 @@ LINE_EVERY_S = 10.0
 
 
 class RunProgress:
-    """Shows what ``runner.Events`` reports."""
+    """Shows what ``orchestrator.run.events.Events`` reports."""
 
     def __init__(self, console: Console, messages: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing to show.
@@ -77,24 +77,24 @@ class RunProgress:
             yield self
 
     def doing(self, what: str) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._begin(what, None)
         if not self._console.is_terminal:
             self._messages.print(PlainText(what), soft_wrap=True)
 
     def preparing(self, roles: list[str]) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self.begun = True
         self._begin("models", len(roles))
         self._show(", ".join(roles), always=True)
 
     def model_ready(self, role: str) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._done += 1
         self._show(f"{role} ready", always=True)
 
     def training(self, states: Mapping[str, "TrainingState"]) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         if states:
             brief = self._is_narrow
             lead = "" if brief else "training "
@@ -102,37 +102,37 @@ class RunProgress:
             self._show(("\n" if self._console.is_terminal else "; ").join(lines))
 
     def memorized(self, found: Sequence["Memorized"]) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._say("what the base model has memorized:")
         for one in found:
             self._say(f"  {one}")
 
     def shared(self, how: str) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._say(how)
 
     def sweeping(self, *, total: int | None, ended: int, concurrent: int) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._begin("trials", total, done=ended)
         self._show(f"{concurrent} at once", always=True)
 
     def evaluated(self, *, forget_set: str, evaluation: dict[str, Any]) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._evaluations += 1
         self._show(self._sweep_note())
 
     def trial_ended(self, *, status: str) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._statuses[status] += 1
         self._done += status in ENDED  # a stopped one goes on later
         self._show(self._sweep_note())
 
     def trial_retried(self, *, trial_id: str, message: str) -> None:
-        """See ``runner.Events``."""
+        """See ``orchestrator.run.events.Events``."""
         self._say(f"trial {trial_id} goes on from its checkpoint: {_first_line(message)}")
 
     def trial_failed(self, *, trial_id: str, message: str) -> None:
-        """See ``runner.Events``. A reason is shown once; how often it came is counted."""
+        """See ``orchestrator.run.events.Events``. A reason is shown once; how often it came is counted."""
         if message not in self._reasons:
             self._reasons.add(message)
             self._say(f"trial {trial_id} failed: {_first_line(message)}")
