@@ -16,14 +16,14 @@ _PLENTY = float(2**62)
 
 @dataclass(frozen=True, kw_only=True)
 class NodeKind:
-    """Machines of one kind, and how many there are, or may be."""
+    """Machines of one kind, and how many of them there are, or may be."""
 
     count: int
     resources: Mapping[str, float]
     """By Ray's names: ``CPU`` and ``GPU`` in pieces, ``memory`` in bytes."""
 
     def amount(self, name: str) -> float:
-        """Give how much one such machine has; memory that is not told of is not counted."""
+        """Return how much of a resource one such machine has. Memory that is not stated is not counted."""
         return self.resources.get(name, _PLENTY if name == "memory" else 0)
 
     def __str__(self) -> str:
@@ -32,23 +32,23 @@ class NodeKind:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a cluster has."""
+    """The machines of a cluster."""
 
     present: tuple[NodeKind, ...]
     """Machines that are there."""
     declared: tuple[NodeKind, ...] = ()
-    """What its autoscaler may start, and the head; none: it does not grow."""
+    """The head, and the machines that the autoscaler may start; empty: the cluster does not grow."""
 
     def __str__(self) -> str:
         have = ", ".join(_alike(self.present)) or "no machine"
         return have + (f", at its largest {', '.join(map(str, self.declared))}" if self.declared else "")
 
     def trials(self, resources: ResourcesConfig) -> int:
-        """Give how many trials fit at once, now or when the cluster is at its largest."""
+        """Return how many trials fit at once, now or when the cluster is at its largest."""
         return max(_workers(kinds, resources) for kinds in (self.present, self.declared)) // resources.workers_per_trial
 
     def at_once(self, resources: ResourcesConfig, *, asked: int | None) -> int:
-        """Give how many trials to run at once: ``asked``, or as many as fit; never more than fit.
+        """Return how many trials to run at once: ``asked``, or as many as fit; never more than fit.
 
         Raises:
             SweepError: not even one fits, ever; with the arithmetic.
@@ -105,7 +105,7 @@ def _workers(kinds: Iterable[NodeKind], resources: ResourcesConfig) -> int:
 
 
 def _alike(kinds: Iterable[NodeKind]) -> list[str]:
-    """Describe machines, those that have the same together."""
+    """Describe machines, equal ones together."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         counts[_described(kind.resources)] += kind.count

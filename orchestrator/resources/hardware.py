@@ -1,4 +1,4 @@
-"""What a machine is: told by every worker of a sweep."""
+"""Descriptions of the machines that a sweep runs on: processor, memory, GPUs."""
 
 import os
 import platform
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
-"""What the drivers of NVIDIA and AMD make."""
+"""Device files that the drivers of NVIDIA and AMD make."""
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe the machine that this runs on. Memory is in bytes."""
+    """Return a description of this machine. Memory is in bytes."""
     gpus = []
     if any(Path(device).exists() for device in _GPU_DEVICES):
         import torch  # noqa: PLC0415  # heavy, and without GPUs not needed
@@ -29,7 +29,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """Give the processor's name; Linux keeps it in a file, elsewhere Python may know it."""
+    """Return the processor's name: from a file of Linux, elsewhere as Python knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

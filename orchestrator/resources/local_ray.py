@@ -22,7 +22,7 @@ WATCH_EVERY_S = 0.5
 LOSS_GRACE_S = 8.0
 """Seconds that a run has to end by itself once a process of Ray has died. Ray ends it without a word after 10 to 60."""
 _VITAL = {"raylet", "gcs_server"}
-"""Names of the processes without which a session is over."""
+"""Names of the processes without which a session cannot go on."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None], last_wor
 
 
 def _start(folder: Path, cpus: int) -> None:
-    """Start Ray in a folder. Its processes wait for each other for 15 s, too short for a busy machine at times.
+    """Start Ray in a folder. Its processes wait for each other for 15 s, which is too short on a busy machine.
 
     Raises:
         RunStoppedError: it did not start.
@@ -105,7 +105,7 @@ def _on_loopback() -> Iterator[None]:
 
 @contextmanager
 def _watched(folder: Path, on_loss: Callable[[RunStoppedError], None], last_words: str) -> Iterator[threading.Event]:
-    """Look, while the block runs, whether Ray's own processes live.
+    """Watch whether Ray's own processes live, while the block runs.
 
     Yields:
         An event to set before Ray is shut down: from then on they may end.

@@ -1,4 +1,4 @@
-"""What the processes of Ray are given by this one, and what is kept from them: keys, search path, messages."""
+"""What Ray's processes inherit from this one, and what is kept from them: keys, search path, messages."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -27,9 +27,9 @@ PROCESSES = {
 }
 """Variables of every process of a session."""
 AHEAD = "orchestrator.resources.worker_imports"
-"""What a worker imports before it has work."""
+"""The module that a worker imports before it has work."""
 AHEAD_MIB = 512
-"""Memory of a worker that has imported it."""
+"""Memory of a worker that has imported that module."""
 
 
 def importing_ahead(workers: int) -> dict[str, str]:
@@ -50,7 +50,7 @@ class ProjectAlone(JobConfig):  # type: ignore[misc]  # Ray is not typed
     """
 
     def _runtime_env_has_working_dir(self) -> bool:
-        """Tell Ray that the path is taken care of. It asks for nothing else."""
+        """Return True: Ray then leaves the search path alone, and uses the answer for nothing else."""
         return True
 
 
@@ -82,14 +82,14 @@ def keep_trackers_out() -> None:
 
 
 def protect_token() -> None:
-    """Let nobody else read the token of this user's clusters, which Ray writes for everybody to read."""
+    """Make the token of this user's clusters readable by its owner alone; Ray writes it for everybody to read."""
     token = Path("~/.ray/auth_token")
     with suppress(OSError, RuntimeError):  # there is none, or no home
         token.expanduser().chmod(0o600)
 
 
 def silence() -> None:
-    """Keep Ray's messages from standard output: the run itself says what became of a worker, and what to do."""
+    """Keep Ray's messages from standard output: the run itself reports what became of a worker, and what to do."""
 
     def ignore(*_: Any, **__: Any) -> None:
         pass

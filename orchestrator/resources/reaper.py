@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 
 LOOK_EVERY_S = 0.1
 QUIET_S = 2.0
-"""Seconds without finding a process after which none is expected any more."""
+"""Seconds without a process to be found, after which none is expected any more."""
 QUIET_AFTER_END_S = 0.0
-"""The same where the watched process has ended as it should, and has ended its own."""
+"""The same, where the watched process has ended in good order, and has ended its own processes."""
 _NAME = "UNLEARN_SWEEP_SESSION"
 _PROC = "/proc"
 

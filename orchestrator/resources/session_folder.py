@@ -15,10 +15,10 @@ from orchestrator.errors import SweepError, SweepInterruptedError
 from trainables.errors import UserError
 
 SOCKET_LIMIT = 103 if sys.platform == "darwin" else 107
-"""Bytes of the path of a socket, by the operating system."""
+"""Bytes that the operating system allows for the path of a socket."""
 PREFIX = "unlearn-"
 _LONGEST = f"/{PREFIX}12345678/ray/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store"
-"""What Ray adds to the folder that holds a session's."""
+"""What Ray appends to the folder that holds a session's."""
 LONGEST_PARENT = SOCKET_LIMIT - len(_LONGEST)
 LEAST_FREE = 100 * 2**20
 """Bytes that a temporary folder must have free to be used."""
@@ -77,7 +77,7 @@ def _usual_folders() -> list[Path]:
 
 
 def obstacle_of(folder: Path) -> str | None:
-    """Say what keeps a folder from holding a Ray session; None: nothing."""
+    """Return what keeps a folder from holding a Ray session; None: nothing does."""
     length = len(os.fsencode(folder))
     if length > LONGEST_PARENT:
         return f"its path has {length} bytes, and Ray's sockets allow for {LONGEST_PARENT}"

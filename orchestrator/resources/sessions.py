@@ -44,7 +44,7 @@ def ray_session(
     on_loss: Callable[[RunStoppedError], None] = lambda _: None,
     last_words: str = "",
 ) -> Iterator[None]:
-    """Connect to Ray, or start it; what was started is shut down at the end.
+    """Connect to Ray, or start it. What was started is shut down at the end.
 
     Args:
         resources: of a trial.
@@ -82,7 +82,11 @@ def starts_here() -> bool:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Make one message of a failure of Ray itself, not of what runs on it."""
+    """Turn a failure of Ray itself, not of what runs on it, into one message.
+
+    Raises:
+        RunStoppedError: in place of Ray's own error.
+    """
     try:
         yield
     except (ray.exceptions.RayError, TuneError) as error:
@@ -117,7 +121,7 @@ def _connect(address: str) -> None:
 
 
 def fetch(reference: Any, what: str) -> Any:
-    """Get the result of a finished task.
+    """Return the result of a finished task.
 
     Raises:
         SweepError, UnlearningError: it was a user's mistake; as the task raised it.
@@ -136,11 +140,11 @@ def fetch(reference: Any, what: str) -> Any:
 
 
 def on_every_node(task: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """Run a function on every machine that is there.
+    """Run a function on every machine of the cluster.
 
     Returns:
-        What each gave, by machine, or what it raised; of one that is silent for ``PROBE_LIMIT_S``, a TimeoutError. One
-        that was lost meanwhile is left out.
+        By machine, what the function returned or raised; a TimeoutError for a machine that is silent for
+        ``PROBE_LIMIT_S``. A machine that was lost meanwhile is left out.
     """
     asked = {
         name: ray.remote(num_cpus=0)(task)
@@ -155,7 +159,7 @@ def on_every_node(task: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
 
 
 def _machines() -> dict[str, str]:
-    """Name the machines that are there, each with its Ray id."""
+    """Return the Ray ids of the machines of the cluster by name."""
     return {_name(node): node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
@@ -173,12 +177,12 @@ def _answer(reference: Any) -> Any:
 
 
 def workers_hardware() -> list[dict[str, Any]]:
-    """Describe every machine of the cluster that answers."""
+    """Return a description of every machine of the cluster that answers."""
     return [found for found in on_every_node(describe_machine).values() if not isinstance(found, Exception)]
 
 
 def offered_gpus() -> list[dict[str, Any]]:
-    """Describe the GPUs of every machine that answers and offers GPUs to Ray: the display card of a head is not one."""
+    """Return the GPUs of every machine that answers and offers GPUs to Ray, which the display card of a head is not."""
     offering = {_name(node) for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0}
     found = {
         name: answer for name, answer in on_every_node(describe_machine).items() if not isinstance(answer, Exception)
@@ -187,7 +191,7 @@ def offered_gpus() -> list[dict[str, Any]]:
 
 
 def capacity() -> Capacity:
-    """Ask what the cluster has; on the head of one that ``ray up`` made, also what it may grow to."""
+    """Return what the cluster has; on the head of one that ``ray up`` made, also what it may grow to."""
     present = tuple(NodeKind(count=1, resources=node["Resources"]) for node in ray.nodes() if node["Alive"])
     declared: tuple[NodeKind, ...] = ()
     if os.environ.get("RAY_ADDRESS"):  # a Ray of this process's own does not grow, whatever machine it is on

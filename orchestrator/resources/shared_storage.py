@@ -1,4 +1,4 @@
-"""Whether every machine of a cluster reads and writes the same storage: found out by doing it."""
+"""A check that every machine of a cluster reads and writes the same storage, by doing so."""
 
 import uuid
 from typing import Any
@@ -9,7 +9,7 @@ from orchestrator.storage import Storage
 
 
 def require_shared(storage: Storage) -> list[str]:
-    """Write a file here, and have every machine that is there read it and write one of its own, which is read here.
+    """Have every machine read a file that is written here, and write one, which is read here.
 
     Returns:
         The machines.

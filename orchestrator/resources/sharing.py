@@ -1,4 +1,4 @@
-"""How many trials share one GPU, or the RAM of one machine: arithmetic over what one trial was measured to take."""
+"""How many trials share one GPU, or the RAM of one machine: computed from what one trial was measured to take."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ _FRESH_PROCESS = {"env_vars": {"UNLEARN_SWEEP_TASK": "memory-probe"}}
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """How many trials share a device, and what that follows from."""
+    """How many trials share a device, and the measurements that it follows from."""
 
     device: str
     memory_bytes: int
@@ -36,15 +36,15 @@ class Sharing:
     peak_bytes: int
     """Of one trial."""
     ram_bytes: int | None
-    """That go with a GPU; None: the device is a machine, and its memory is the RAM."""
+    """RAM that goes with a GPU; None: the device is a machine, and its memory is the RAM."""
     ram_peak_bytes: int | None
     """Of one trial."""
     cpus: float
-    """That go with the device."""
+    """CPUs that go with the device."""
     headroom: float
     trials_per_device: int
     bound: str
-    """What ends first: ``memory``, ``RAM``, ``CPUs``, or ``MOST``."""
+    """What is used up first: ``memory``, ``RAM``, ``CPUs``, or ``MOST``."""
 
     def __str__(self) -> str:
         has, takes = f"{self.device} of {self.memory_bytes / _GIB:.2f} GiB", f"{self.peak_bytes / _GIB:.3f} GiB"
@@ -58,7 +58,7 @@ class Sharing:
 
     @property
     def gpus_per_trial(self) -> float:
-        """A GPU's share of one trial; Ray counts in ten-thousandths, and the shares must not exceed the whole."""
+        """One trial's share of a GPU. Ray counts in ten-thousandths, and the shares must not exceed the whole."""
         return max(1, 10_000 // self.trials_per_device) / 10_000
 
     @property
@@ -68,7 +68,7 @@ class Sharing:
         return peak_bytes / (1 - self.headroom) / _GIB
 
     def as_json(self) -> dict[str, Any]:
-        """Give what ``sweep.json`` notes."""
+        """Return what ``sweep.json`` keeps."""
         return asdict(self)
 
 
@@ -179,7 +179,7 @@ def share_devices(
 
 
 def costliest(spec: SweepSpec) -> list[TrialConfig]:
-    """List the configurations that one must measure: of each objective and optimizer, the one with the largest pass."""
+    """Return the configurations to measure: of each objective and optimizer, the one with the largest pass."""
     found: dict[tuple[str, tuple[int, int], str, bool], TrialConfig] = {}
     for config in spec.corner_configs:
         passes = OBJECTIVES[config.objective].passes(config.objective_settings)
@@ -195,7 +195,7 @@ def _examples(config: TrialConfig) -> int:
 
 
 def measure(spec: SweepSpec, workload: Any) -> Any:
-    """Start measuring one trial's peak, on a whole GPU where trials have GPUs; give the Ray reference of it.
+    """Start measuring one trial's peak, on a whole GPU where trials have GPUs; return its Ray reference.
 
     Args:
         spec: the sweep.

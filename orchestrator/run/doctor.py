@@ -1,4 +1,4 @@
-"""Whether a sweep could run here: what may stand in its way is looked at before it does."""
+"""Checks of what may keep a sweep from running here, before it runs."""
 
 import platform
 from collections.abc import Callable, Iterator
@@ -19,19 +19,19 @@ PACKAGES = ("unlearn-sweep", "ray", "torch", "transformers", "accelerate", "optu
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
     found: str
-    """Where it is not ok, it says what to do."""
+    """What was found; where it is not ok, also what to do."""
 
 
 def examine(spec: SweepSpec | None, *, storage: str, workers: int | None) -> Iterator[Check]:
-    """Look at this machine, or at the cluster that ``RAY_ADDRESS`` names; each check comes as it is done.
+    """Check this machine, or the cluster that ``RAY_ADDRESS`` names; yield each check as it is done.
 
     Args:
-        spec: what is to run; None: nothing in particular.
+        spec: of the sweep that is to run; None: no sweep in particular.
         storage: where sweeps would live.
         workers: trials at once; None: as many as fit.
     """

@@ -1,4 +1,4 @@
-"""What went wrong with the trials of one run: kept in the sweep's logs, and judged whether trying again makes sense."""
+"""The failures of a run's trials: kept in the sweep's logs, and judged whether another try makes sense."""
 
 import socket
 from collections import Counter
@@ -12,17 +12,17 @@ from trainables.failures import LONGEST_MESSAGE, Failure, first_line
 from trainables.records import Status
 
 ALIKE = 3
-"""Trials that fail alike, the first of a run and with nothing evaluated, after which the run stops."""
+"""How many first trials of a run may fail alike, with nothing evaluated, before the run stops."""
 REASONS_SHOWN = 5
-"""Of failed trials, at the end of a run."""
+"""How many different reasons are shown at the end of a run."""
 WORKER_DIED = "the worker died"
 
 
 def dead_worker(said: str, cause: BaseException | None = None) -> Failure:
-    """Describe the end of a worker's process, of which there is no exception of ours.
+    """Describe how a worker's process ended, where there is no exception of ours.
 
     Args:
-        said: all that Ray says of it.
+        said: everything that Ray reports of it.
         cause: what Ray, not the trial, raised in the worker.
     """
     lines = [line.strip() for line in said.strip().splitlines()]
@@ -42,7 +42,7 @@ class Failures:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._last: dict[str, tuple[str, int | None]] = {}
-        """By trial: what failed last, and where."""
+        """The kind and the step of each trial's last failure, by trial id."""
         self._begun: list[str] = []
         """Trials in the order in which they were handed out."""
         self._ended: dict[str, Failure] = {}
@@ -67,10 +67,10 @@ class Failures:
         return failure
 
     def may_retry(self, trial_id: str, failure: Failure) -> bool:
-        """Tell whether trying again could help.
+        """Return whether another try could help.
 
-        A worker that died says nothing of the trial. An exception may have been of the moment, such as a GPU that
-        another trial had filled; the same one at the same step is not tried a third time, and a user's mistake never.
+        The death of a worker says nothing about the trial. An exception may pass, such as of a GPU that another trial
+        had filled; the same exception at the same step is not tried a third time, and a user's mistake not a second.
         """
         again = (failure.kind, failure.step)
         before, self._last[trial_id] = self._last.get(trial_id), again
@@ -98,7 +98,7 @@ class Failures:
 
 
 def failures_described(ledger: Ledger) -> str:
-    """Say of a sweep's failed trials how many there are, why, where their logs are, and how to run them again."""
+    """Describe a sweep's failed trials: how many, why, where their logs are, and how to run them again."""
     trials = ledger.trials()
     failed = [row for row in trials if row["status"] == Status.FAILED]
     reasons = Counter(row["message"] for row in failed)

@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at on this machine, whatever the sweep: folders, limits and locale that Ray and models need."""
+"""Checks of this machine, whatever the sweep: folders, limits and locale that Ray and models need."""
 
 import locale
 import resource
@@ -21,14 +21,14 @@ FEWEST_FILES = 1024
 
 
 def _temporary_folder() -> str:
-    """Find the folder of Ray's sockets and logs."""
+    """Check the folder of Ray's sockets and logs."""
     folder = parent_folder()
     passed = [f"{other} is passed over: {why}" for other in named_folders() if (why := obstacle_of(other)) is not None]
     return "; ".join([f"{folder}, {_gib(shutil.disk_usage(folder).free)} free", *passed])
 
 
 def _shared_memory() -> str:
-    """Look at the memory that Ray's processes share."""
+    """Check the memory that Ray's processes share."""
     if sys.platform != "linux":
         return "not needed here"
     try:
@@ -40,7 +40,7 @@ def _shared_memory() -> str:
 
 
 def _home() -> str:
-    """Look at the folder, in the user's own, that models of the hub are kept in."""
+    """Check the folder that models of the hub are kept in."""
     cache = Path(constants.HF_HOME)
     obstacle = _unwritable(cache)
     if obstacle is not None:
@@ -52,7 +52,7 @@ def _home() -> str:
 
 
 def _unwritable(folder: Path) -> str | None:
-    """Say what keeps a folder, or the nearest one above it that there is, from being written; None: nothing."""
+    """Return what keeps a folder, or its nearest parent that exists, from being written; None: nothing does."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -63,7 +63,7 @@ def _unwritable(folder: Path) -> str | None:
 
 
 def _limits() -> str:
-    """Look at the limits of the shell that Ray does not do with."""
+    """Check the limits of the shell that are too low for Ray."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY and files < FEWEST_FILES:
         raise SweepError(f"{files} open files at most; Ray needs {FEWEST_FILES}: ulimit -n {FEWEST_FILES}")
@@ -76,7 +76,7 @@ def _limits() -> str:
 
 
 def _locale() -> str:
-    """Look which characters can be printed."""
+    """Check which characters can be printed."""
     encoding = locale.getencoding() if not sys.flags.utf8_mode else "utf-8"
     if encoding.lower().replace("-", "") == "utf8":
         return encoding
@@ -94,4 +94,4 @@ MACHINE_CHECKS: Mapping[str, Callable[[], str]] = {
     "limits": _limits,
     "locale": _locale,
 }
-"""By name: what was found, or a ``SweepError`` with what to do."""
+"""The checks by name. Each returns what was found, or raises a ``SweepError`` with what to do."""

@@ -103,7 +103,8 @@ class TrialLoop:
             self._interrupt.stop(StorageError(report[STORAGE_ERROR]))
         if assignment is not None and EVALUATION in report:
             self._observe(assignment, report[EVALUATION])
-        if assignment is not None and RUNG in report and self._halving is not None:
+        if assignment is not None and RUNG in report:
+            assert self._halving is not None
             with self._interrupt.on(*_DISORDERS):
                 self._halving.decide(assignment.trial, report[RUNG])
 

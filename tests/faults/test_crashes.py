@@ -180,7 +180,7 @@ def check_readers(folder, where):
 
 def test_the_seam_knows_every_call_that_the_storage_makes():
     """So that a new one is not missed."""
-    source = Path(__file__).parents[2].joinpath("orchestrator", "local_storage.py").read_text()
+    source = Path(__file__).parents[2].joinpath("orchestrator", "storage", "local.py").read_text()
     used = {
         name
         for name in (

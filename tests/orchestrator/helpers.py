@@ -253,7 +253,15 @@ class _NotedLoop(TrialLoop):
         self._driver = driver
         spec = driver.search._spec
         failures, events = Failures(driver.ledger), SilentEvents()
-        super().__init__(driver.search, failures, events, driver.interrupt, HeldLease(), resources=spec.resources)
+        super().__init__(
+            driver.search,
+            failures,
+            events,
+            driver.interrupt,
+            HeldLease(),
+            resources=spec.resources,
+            halving=halving_of(driver.ledger, spec) if driver.halves else None,
+        )
 
     def next_trial(self) -> Assignment | None:
         assignment = super().next_trial()

@@ -1,6 +1,6 @@
 """The wide trial: a Tune function that runs one trial on the workers of a Ray Train group.
 
-Every worker runs the trial's loop in step with the others; the leader alone publishes, and tells Tune. Ray Train
+Every worker runs the trial's loop in step with the others; the leader alone publishes, and reports. Ray Train
 neither retries nor keeps checkpoints: the search retries a trial, from the trial's own checkpoint.
 """
 
@@ -26,9 +26,9 @@ from trainables.trial import FAILURE, RUNG, STORAGE_ERROR, Engine, TrialRun, Tri
 from trainables.tune.narrow import TRIAL
 
 _OVER = None
-"""What ends the stream of a trial's results."""
+"""Marks the end of a trial's reports."""
 _SIGNS_OF_A_LOST_PEER = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL")
-"""What PyTorch says, in a plain RuntimeError, where another process of the group has ended."""
+"""What PyTorch writes into a plain RuntimeError where another process of the group has ended."""
 _PATIENCE_S = 365 * 86_400
 """A trial waits for its workers as a narrow one does, however long: a cluster may have to grow first. Whether anything
 goes on at all is watched by whoever drives the sweep."""
@@ -59,7 +59,7 @@ def wide_trainable(
 
 
 class _Torch(TorchConfig):  # type: ignore[misc]  # Ray is not typed
-    """PyTorch's processes, which speak over the network that Ray speaks over."""
+    """PyTorch's process group, over the network that Ray uses."""
 
     @property
     def backend_cls(self) -> type:
@@ -67,7 +67,7 @@ class _Torch(TorchConfig):  # type: ignore[misc]  # Ray is not typed
 
 
 class _TorchOverRaysNetwork(TorchConfig().backend_cls):  # type: ignore[misc]
-    """Gloo would listen where the machine's name leads, on many machines a loopback that no other reaches."""
+    """Sets the network up first: Gloo would listen where the machine's name leads, often a loopback address."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(choose_network)
@@ -75,7 +75,7 @@ class _TorchOverRaysNetwork(TorchConfig().backend_cls):  # type: ignore[misc]
 
 
 def choose_network() -> None:
-    """Let Gloo and NCCL speak over the interface by which Ray knows this machine, unless they are told otherwise."""
+    """Have Gloo and NCCL use the interface by which Ray knows this machine, unless the environment names another."""
     address = ray.util.get_node_ip_address()
     for interface, addresses in psutil.net_if_addrs().items():
         if address in (entry.address for entry in addresses):
@@ -115,7 +115,7 @@ def _run(
     workers: int,
     worker_resources: dict[str, float],
 ) -> None:
-    """Run one trial on a new group of workers, and pass on what its leader says.
+    """Run one trial on a new group of workers, and pass on what its leader reports.
 
     Not by Ray's ``TuneReportCallback``: it passes a group's last results and the end of this function to Tune by two
     ways, and where Tune is slow to ask, both wait for each other for ever.
@@ -174,9 +174,9 @@ def _run(
 
 
 def _most_telling(failed: list[dict[str, Any]]) -> dict[str, Any]:
-    """Choose what is told of a group that failed: the first failure, from which others may follow.
+    """Choose what is reported of a group that failed: the first failure, from which others may follow.
 
-    What the leader raised all raise, and it alone has the whole traceback.
+    All workers raise what the leader raised, and the leader alone has the whole traceback.
     """
     alike = [failure for failure in failed if failure["message"] == failed[0]["message"]]
     return max(alike, key=lambda failure: len(failure["details"]))

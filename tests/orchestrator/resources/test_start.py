@@ -171,7 +171,7 @@ def test_tune_gives_its_actors_no_variables_neither_keys_nor_what_would_take_a_n
 def test_tune_imports_no_tracker_that_happens_to_be_installed():
     program = """
 import sys
-from orchestrator import ray_environment
+import orchestrator.resources.ray_environment as ray_environment
 from ray.tune import Callback
 from ray.tune.tune import air_usage
 if len(sys.argv) > 1:
