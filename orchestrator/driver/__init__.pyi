@@ -1,4 +1,4 @@
-from .fencing import FencedStorage, LeaseLostError, is_stopping, require_lease
+from .fencing import FencedStorage, is_stopping
 from .interrupt import Interrupt, catch_signals, clear_of
 from .leases import Lease, lease, require_undriven
 from .records import Driver, current_driver, driven_s, is_driven
@@ -9,7 +9,6 @@ __all__ = [
     "FencedStorage",
     "Interrupt",
     "Lease",
-    "LeaseLostError",
     "Watch",
     "catch_signals",
     "clear_of",
@@ -19,6 +18,5 @@ __all__ = [
     "is_stopping",
     "lease",
     "request_stop",
-    "require_lease",
     "require_undriven",
 ]

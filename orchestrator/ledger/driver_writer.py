@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.identity import canonical_json, stratum_name
-from orchestrator.ledger import merged
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.row_changes import REOPENED, change_trial, replace_trial
 from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, TABLES, to_table
-from orchestrator.ledger.table_files import QuarantiningTableFiles
+from orchestrator.ledger.tables import merged
+from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.table_files import QuarantiningTableFiles
 from orchestrator.ledger.trial_setting import setting_columns
 from trainables.config import Distribution
 from trainables.records import Outcome, Status, Trial

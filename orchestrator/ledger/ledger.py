@@ -19,14 +19,14 @@ import pyarrow.dataset as ds
 
 from orchestrator.driver import FencedStorage
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
-from orchestrator.ledger import merged
 from orchestrator.ledger.baselines import Baselines
-from orchestrator.ledger.checked_rows import find_problem
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.manifest import Manifest
 from orchestrator.ledger.schema import FORGET_EXAMPLES, TABLES
-from orchestrator.ledger.table_builder import TableBuilder
-from orchestrator.ledger.table_files import TableFile, TableFiles
+from orchestrator.ledger.tables import merged
+from orchestrator.ledger.tables.checked_rows import find_problem
+from orchestrator.ledger.tables.table_builder import TableBuilder
+from orchestrator.ledger.tables.table_files import TableFile, TableFiles
 from orchestrator.storage import Storage
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 

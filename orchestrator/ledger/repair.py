@@ -10,14 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.ledger.checked_rows import find_problem
 from orchestrator.ledger.layout import BASELINES_FILE, FOLDERS, FORGET_EXAMPLES_FILE, checkpoint_file, trial_file
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.row_changes import REOPENED, change_trial
 from orchestrator.ledger.schema import TABLES, TRIALS, to_table
-from orchestrator.ledger.table_files import QuarantiningTableFiles, TableFile
-from orchestrator.ledger.trial_files import proposed_trial
+from orchestrator.ledger.tables.checked_rows import find_problem
+from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.table_files import QuarantiningTableFiles, TableFile
+from orchestrator.ledger.tables.trial_files import proposed_trial
 from orchestrator.ledger.trial_setting import setting_of
 from trainables.records import ENDED, Status
 

@@ -7,7 +7,7 @@ from orchestrator.driver import is_stopping
 from orchestrator.ledger.layout import checkpoint_file, trial_file
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.row_changes import change_trial
-from orchestrator.ledger.trial_files import LastTrial
+from orchestrator.ledger.tables.trial_files import LastTrial
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Outcome, Status
 
 

@@ -1,10 +1,9 @@
 from .best import best_step, parse_conditions
 from .evaluated_steps import EvaluatedStep, Row, find_step, find_trial, metric_text
-from .replay import RebuiltModel, Replay, StepEvaluator, prepare_replay, rebuild_model
+from .replay import Replay, StepEvaluator, prepare_replay, rebuild_model
 
 __all__ = [
     "EvaluatedStep",
-    "RebuiltModel",
     "Replay",
     "Row",
     "StepEvaluator",

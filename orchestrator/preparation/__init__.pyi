@@ -1,15 +1,15 @@
 from . import provenance
-from .checks import check_inputs, check_spec, read_and_check
+from .checking.input_checks import check_inputs, check_spec, read_and_check
+from .checking.memorization import Memorized, memorized_by_base, require_something_to_unlearn
+from .checking.problems import CheckedInputs, require_no_problem
+from .checking.size_checks import check_sizes, count_sets
 from .code_fingerprint import source_hash
 from .dispatch import start_building, train_missing
 from .inputs import SweepInputs
-from .memorization import Memorized, memorized_by_base, require_something_to_unlearn
 from .model_cache import ModelCache
 from .model_identity import datasets_of
 from .model_training import train_model
-from .problems import CheckedInputs, require_no_problem
 from .provenance import code_state
-from .size_checks import check_sizes, count_sets
 from .tasks import Baseline, ModelTask
 from .workloads import build_workload
 

@@ -2,9 +2,10 @@ from .hardware import describe_machine
 from .session_folder import named_folders, obstacle_of, parent_folder
 from .sessions import capacity, fetch, offered_gpus, on_every_node, ray_session, starts_here, workers_hardware
 from .shared_storage import require_shared
-from .sharing import measure, share_devices
+from .sharing import Sharing, measure, share_devices
 
 __all__ = [
+    "Sharing",
     "capacity",
     "describe_machine",
     "fetch",

@@ -9,7 +9,7 @@ from importlib import import_module
 MODULES = (
     "orchestrator.preparation.model_training",
     "orchestrator.preparation.workloads",
-    "orchestrator.preparation.checks",
+    "orchestrator.preparation.checking.input_checks",
     "trainables.tune.narrow",
     "trainables.trial.trial_run",
 )

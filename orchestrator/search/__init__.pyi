@@ -1,8 +1,8 @@
 from .assignments import Assignment
-from .finished_trials import finished_trial
 from .halving import Halving
 from .journal import export_journal
-from .listed_points import grid_points, trials_per_stratum
+from .sampling.finished_trials import finished_trial
+from .sampling.listed_points import grid_points, trials_per_stratum
 from .sweep_search import SweepSearch
 
 __all__ = [

@@ -11,11 +11,11 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.search.constraints import violations
-from orchestrator.search.finished_trials import finished_trial
-from orchestrator.search.listed_points import Candidate, grid_points, shuffled_points, trials_per_stratum
 from orchestrator.search.proposals import Proposal
-from orchestrator.search.samplers import STEP_INDEX, study_sampler
+from orchestrator.search.sampling.constraints import violations
+from orchestrator.search.sampling.finished_trials import finished_trial
+from orchestrator.search.sampling.listed_points import Candidate, grid_points, shuffled_points, trials_per_stratum
+from orchestrator.search.sampling.samplers import STEP_INDEX, study_sampler
 from orchestrator.spec import SearchConfig, SweepSpec, trial_config
 from search_spaces import Value, contains, distributions, settings, suggest
 from trainables.config import TrialConfig
@@ -25,9 +25,11 @@ from trainables.records import DIVERGED_VALUES, Observation
 from trainables.seeding import derive_seed
 
 # each loads PyTorch or SciPy, which a search with another sampler does not need
-_gaussian_process: Callable[..., Candidate] = Deferred("orchestrator.search.gaussian_process", "propose")
-_evolution_strategy: Callable[..., Candidate] = Deferred("orchestrator.search.evolution_strategy", "propose")
-_quasi_random_point: Callable[..., Candidate] = Deferred("orchestrator.search.quasi_random", "quasi_random_point")
+_gaussian_process: Callable[..., Candidate] = Deferred("orchestrator.search.sampling.gaussian_process", "propose")
+_evolution_strategy: Callable[..., Candidate] = Deferred("orchestrator.search.sampling.evolution_strategy", "propose")
+_quasi_random_point: Callable[..., Candidate] = Deferred(
+    "orchestrator.search.sampling.quasi_random", "quasi_random_point"
+)
 
 
 class StudySearch:

@@ -1,9 +1,9 @@
 from .admission import of_present_spec, on_axis
 from .changes import Changes, compare
 from .chat_date import dated, day_of_creation, fix_chat_date, keep_chat_date
-from .json_schema import spec_json_schema
+from .documentation.json_schema import spec_json_schema
+from .documentation.reference import spec_reference
 from .loading import amend_spec, dump_spec, load_spec, stored_spec
-from .reference import spec_reference
 from .resources_config import ResourcesConfig
 from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
 from .settled import settled_lengths, settled_sizes, unbounded

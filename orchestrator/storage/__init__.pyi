@@ -1,6 +1,5 @@
 from .descriptors import sync
 from .local import LocalStorage
-from .object_store import ObjectStorage
 from .opening import open_storage
 from .paths import checked_path
 from .protocol import Storage
@@ -9,7 +8,6 @@ from .store_errors import is_unusable
 
 __all__ = [
     "LocalStorage",
-    "ObjectStorage",
     "Storage",
     "checked_path",
     "is_unusable",

@@ -16,13 +16,13 @@ ORDERS = {
     """,
     "trainables": """
         tune > probes | trial > objectives | optim | preparation > metrics > encoding > models
-        > distributed | data > failures > records > config > errors + seeding + torch_streams + deferred + paths
+        > distributed | data > failures > records > config > errors + seeding + torch_seeding + deferred + paths
     """,
 }
 """``a > b``: a may import b and all that stands right of it. ``a | b``: neither imports the other. ``a + b``: side by
 side, and free to."""
-MOST_MODULES = 14
-MOST_LINES = 400
+MOST_MODULES = 13
+MOST_LINES = 300
 
 
 def layers(order: str) -> list[grimp.Layer]:
@@ -73,7 +73,7 @@ def room_of(module: str) -> str:
     return ".".join(module.split(".")[:2]) if not module.startswith("search_spaces") else "search_spaces"
 
 
-def is_room(name: str) -> bool:
+def is_package(name: str) -> bool:
     return (REPOSITORY / name.replace(".", "/") / "__init__.py").exists()
 
 
@@ -87,13 +87,13 @@ def test_rooms_are_entered_by_their_front_door() -> None:
             *(alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names),
             *(room for room, _ in deferred(tree)),
         ]
-        if is_ours(target) and is_room(room_of(target)) and room_of(target) != room_of(module)
+        if is_ours(target) and is_package(room_of(target)) and room_of(target) != room_of(module)
     ]
     assert len(entered) > 200
     assert [(module, target) for module, target in entered if target != room_of(target)] == []
 
 
-FRONT_DOORS = sorted(name for name in parsed(".pyi") if is_room(name))
+FRONT_DOORS = sorted(name for name in parsed(".pyi") if is_package(name))
 
 
 @pytest.mark.parametrize("room", FRONT_DOORS)
@@ -131,12 +131,11 @@ def test_what_a_front_door_lists_is_used_outside() -> None:
     assert {(room, name) for room, name in offered - wanted if room not in public} == set()
 
 
-@pytest.mark.parametrize("room", [name for name in parsed() if is_room(name)])
+@pytest.mark.parametrize("room", [name for name in parsed() if is_package(name)])
 def test_a_room_says_what_lives_there_and_holds_no_more_than_one_can_oversee(room: str) -> None:
     folder = REPOSITORY / room.replace(".", "/")
     assert ast.get_docstring(parsed()[room])
-    if "." in room:
-        assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_MODULES
+    assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_MODULES
 
 
 def test_no_module_is_longer_than_one_reads_at_once() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.errors import LedgerWarning, SweepError
 from orchestrator.ledger import DriverWriter, Ledger
-from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import TRIALS
+from orchestrator.ledger.tables.parquet import encode
 from orchestrator.preparation import ModelCache
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import PROPOSAL, make_spec, make_trial

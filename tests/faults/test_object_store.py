@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.errors import StorageError
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
-from orchestrator.storage import ObjectStorage
 from orchestrator.storage import object_store as object_storage
+from orchestrator.storage.object_store import ObjectStorage
 from orchestrator.storage.retries import Retries
 from tests.faults.s3_proxy import CUT, DEAF, LOST, SILENT, s3_proxy
 from tests.limits import HANG_S

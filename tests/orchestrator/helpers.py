@@ -14,7 +14,8 @@ from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Assignment, Halving, SweepSearch
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.loading import validate_spec
-from orchestrator.storage import LocalStorage, ObjectStorage
+from orchestrator.storage import LocalStorage
+from orchestrator.storage.object_store import ObjectStorage
 from trainables.config import TrialConfig
 from trainables.records import EvaluationRecord, ExampleRecord, Observation, Outcome, Status, Trial
 from trainables.trial import EVALUATION, OUTCOME, RUNG, is_last

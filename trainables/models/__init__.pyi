@@ -2,12 +2,12 @@ from . import checkpoints
 from .adapters import add_adapters, has_adapters, merged
 from .building import enable_gradient_checkpointing, random_model
 from .checkpoints import DamagedCheckpointError
+from .files.hub_access import hub_is_reachable
+from .files.loading import load_model, new_model, pretrained_tokenizer, saved_tokenizer
+from .files.pretrained import configuration_of, is_encoder_decoder, pretrained_files, pretrained_origin
+from .files.saving import generation_file, save_model
 from .frozen_base import FrozenBase
-from .hub_access import hub_is_reachable
-from .limits import ModelLimits, ModelStructure, limits_of, structure_of
-from .loading import load_model, new_model, pretrained_tokenizer, saved_tokenizer
-from .pretrained import configuration_of, is_encoder_decoder, pretrained_files, pretrained_origin
-from .saving import generation_file, save_model
+from .limits import ModelLimits, limits_of, structure_of
 from .task_vectors import negated
 from .weight_movement import movement_warning
 from .weights import WeightsSnapshot, require_kept, snapshot
@@ -16,7 +16,6 @@ __all__ = [
     "DamagedCheckpointError",
     "FrozenBase",
     "ModelLimits",
-    "ModelStructure",
     "WeightsSnapshot",
     "add_adapters",
     "checkpoints",

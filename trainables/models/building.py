@@ -8,7 +8,7 @@ from transformers import AutoConfig
 from transformers.initialization import no_init_weights
 
 from trainables.config import ModelConfig
-from trainables.models.pretrained import (
+from trainables.models.files.pretrained import (
     auto_class,
     cannot_build,
     cannot_load,

@@ -9,7 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from trainables.config import ModelConfig
-from trainables.models.pretrained import auto_class, cannot_load, needs_remote_code, remote_code_option
+from trainables.models.files.pretrained import auto_class, cannot_load, needs_remote_code, remote_code_option
 
 _POSITION_EMBEDDINGS = ("position", "wpe")
 """Parts of the names of embeddings that have one row for each position."""

@@ -14,7 +14,7 @@ from trainables.distributed import sharded_like
 from trainables.models.adapters import add_adapters, has_adapters
 from trainables.models.building import build_model
 from trainables.models.comparison import differences, equal, probe_logits, require_same
-from trainables.models.loading import load_model
+from trainables.models.files.loading import load_model
 from trainables.models.tied_weights import shared_names, tie_parameters_as
 
 

@@ -32,7 +32,7 @@ from trainables.records import Trial
 from trainables.trial import TrialSink, TrialWorker, is_last
 
 if TYPE_CHECKING:
-    from orchestrator.resources.sharing import Sharing
+    from orchestrator.resources import Sharing
 
 _build_workload = Deferred("orchestrator.preparation", "build_workload")
 _read_and_check = Deferred("orchestrator.preparation", "read_and_check")

@@ -15,7 +15,7 @@ from trainables.preparation import TrainingState
 from trainables.trial import TrialSink
 
 if TYPE_CHECKING:
-    from orchestrator.resources.sharing import Sharing
+    from orchestrator.resources import Sharing
 
 
 class ModelEvents(Protocol):

@@ -32,7 +32,7 @@ from trainables.preparation import REPORTED_EVERY_S as TRAINING_TOLD_EVERY_S
 from trainables.tune import AscentTrainable
 
 if TYPE_CHECKING:
-    from orchestrator.resources.sharing import Sharing
+    from orchestrator.resources import Sharing
     from trainables.trial import TrialSink
 
 _examine = Deferred("orchestrator.preparation", "read_and_check")

@@ -217,9 +217,9 @@ def answer(files, written_sweeps, monkeypatch, capsys):
     for module in ("orchestrator.run.doctor", "orchestrator.run.executors.ray_executor"):
         monkeypatch.setattr(f"{module}.ray_session", no_cluster)
     monkeypatch.setattr("orchestrator.run.executors.ray_executor.starts_here", lambda: False)  # else a worker reads
-    monkeypatch.setattr("trainables.models.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{nowhere}")
-    monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: False)
-    monkeypatch.setattr("trainables.models.hub_access.getproxies", dict)
+    monkeypatch.setattr("trainables.models.files.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{nowhere}")
+    monkeypatch.setattr("trainables.models.files.hub_access.is_offline_mode", lambda: False)
+    monkeypatch.setattr("trainables.models.files.hub_access.getproxies", dict)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

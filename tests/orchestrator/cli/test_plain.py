@@ -26,7 +26,7 @@ from orchestrator.cli.terminal import PlainConsole
 from orchestrator.export.model_card import _TEMPLATES
 from orchestrator.frontier import frontiers
 from orchestrator.ledger import open_sweep
-from orchestrator.ledger.parquet import encode
+from orchestrator.ledger.tables.parquet import encode
 from orchestrator.monitor.trackers import SCALARS, TrackedTrial
 from orchestrator.monitor.trackers.tensorboard import TensorBoardTracker
 from orchestrator.query import FORMATS, as_json

@@ -19,7 +19,8 @@ from orchestrator.driver import Interrupt, Watch, current_driver, driven_s, is_d
 from orchestrator.driver.fencing import LeaseLostError
 from orchestrator.errors import LedgerWarning, RunStoppedError, SweepError, SweepGoneError, SweepInterruptedError
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, repair_ledger
-from orchestrator.storage import LocalStorage, ObjectStorage
+from orchestrator.storage import LocalStorage
+from orchestrator.storage.object_store import ObjectStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 from tests.support import FakeClock

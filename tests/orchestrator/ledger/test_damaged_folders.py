@@ -17,7 +17,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.errors import LedgerWarning, StorageError
 from orchestrator.ledger import DriverWriter, Ledger, open_sweep, repair_ledger
-from orchestrator.ledger.merged import SOURCES_KEY
+from orchestrator.ledger.tables.merged import SOURCES_KEY
 from orchestrator.preparation import CheckedInputs
 from orchestrator.report import page as report
 from orchestrator.report.data import read_report_data

@@ -26,8 +26,8 @@ from orchestrator.frontier import frontiers
 from orchestrator.frontier.summary import floor_note
 from orchestrator.identity import canonical_json
 from orchestrator.ledger import BASELINES, SCHEMA_VERSION, DriverWriter, Ledger, TrialWriter, repair_ledger, to_table
-from orchestrator.ledger.parquet import UnreadableFileError, decode, encode
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES, VERSION_KEY
+from orchestrator.ledger.tables.parquet import UnreadableFileError, decode, encode
 from orchestrator.query import query
 from orchestrator.report import write_report
 from orchestrator.spec.loading import validate_spec

@@ -10,11 +10,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, merged
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
 from orchestrator.ledger.schema import TABLES
-from orchestrator.ledger.table_files import TableFiles
+from orchestrator.ledger.tables import merged
+from orchestrator.ledger.tables.table_files import TableFiles
 from orchestrator.query import query
-from orchestrator.storage import LocalStorage, ObjectStorage
+from orchestrator.storage import LocalStorage
+from orchestrator.storage.object_store import ObjectStorage
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import (
     PROPOSAL,

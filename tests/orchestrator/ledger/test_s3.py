@@ -14,9 +14,10 @@ import pyarrow.dataset as ds
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.ledger import DriverWriter, Ledger, merged
+from orchestrator.ledger import DriverWriter, Ledger
 from orchestrator.ledger.schema import TABLES
-from orchestrator.ledger.table_files import TableFiles
+from orchestrator.ledger.tables import merged
+from orchestrator.ledger.tables.table_files import TableFiles
 from orchestrator.storage import LocalStorage, open_storage
 from tests.orchestrator.helpers import make_spec, write_sweep_to
 from tests.s3 import use_endpoint

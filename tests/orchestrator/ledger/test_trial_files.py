@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, parquet, table_files, to_table
-from orchestrator.ledger import trial_files as growing
-from orchestrator.ledger.parquet import AFTER_AT_MOST, decode, encode
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, to_table
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES
-from orchestrator.ledger.table_builder import TABLES_AT_ONCE, TableBuilder
-from orchestrator.ledger.trial_files import LastTrial, TrialFiles
+from orchestrator.ledger.tables import parquet, table_files
+from orchestrator.ledger.tables import trial_files as growing
+from orchestrator.ledger.tables.parquet import AFTER_AT_MOST, decode, encode
+from orchestrator.ledger.tables.table_builder import TABLES_AT_ONCE, TableBuilder
+from orchestrator.ledger.tables.trial_files import LastTrial, TrialFiles
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_record, make_trial, outcome
 

@@ -217,7 +217,9 @@ def test_sizes_that_say_little_are_noted_alike_by_whatever_looks_at_them(case, c
 
 @pytest.mark.parametrize("sections", [{}, {"model": {"architecture": T5}, "evaluation": {"generated": 10}}])
 def test_whether_a_model_writes_is_asked_only_where_that_decides(sections, monkeypatch):
-    monkeypatch.setattr("orchestrator.preparation.size_checks._is_encoder_decoder", lambda _: pytest.fail("asked"))
+    monkeypatch.setattr(
+        "orchestrator.preparation.checking.size_checks._is_encoder_decoder", lambda _: pytest.fail("asked")
+    )
     looked = check_sizes(make_spec(**sections))
     assert (looked.sizes.heldout, looked.unchecked) == (10, None)
 
@@ -226,7 +228,7 @@ def test_whether_a_model_writes_is_asked_only_where_that_decides(sections, monke
 @pytest.mark.parametrize("on_bad", ["refuse", "skip"])
 def test_what_a_source_holds_turns_on_the_model_only_where_it_leaves_examples_out(on_bad, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("orchestrator.preparation.size_checks._is_encoder_decoder", asked.append)
+    monkeypatch.setattr("orchestrator.preparation.checking.size_checks._is_encoder_decoder", asked.append)
     data = sized({"data": own(population=4)}, tmp_path)
     data["data"]["forget_sets"]["own"]["source"]["on_bad"] = on_bad
     spec = validate_spec(data, "test")
@@ -259,8 +261,8 @@ def test_what_goes_together_is_not_refused():
 
 
 def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
-    monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: True)
-    monkeypatch.setattr("trainables.models.loading.AutoConfig.from_pretrained", out_of_reach)
+    monkeypatch.setattr("trainables.models.files.hub_access.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.models.files.loading.AutoConfig.from_pretrained", out_of_reach)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = check_spec(make_spec(model=hub)).unchecked
     assert said is not None
@@ -272,9 +274,9 @@ def test_a_plan_without_the_hub_says_what_it_has_not_checked(monkeypatch):
 def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    monkeypatch.setattr("trainables.models.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: False)
-    monkeypatch.setattr("trainables.models.hub_access.getproxies", dict)
+    monkeypatch.setattr("trainables.models.files.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("trainables.models.files.hub_access.is_offline_mode", lambda: False)
+    monkeypatch.setattr("trainables.models.files.hub_access.getproxies", dict)
     hub = {"architecture": None, "vocab_size": 1024, "pretrained": "nobody/nothing-here"}
     said = check_spec(make_spec(model=hub)).unchecked
     assert said is not None
@@ -282,7 +284,7 @@ def test_a_plan_does_not_wait_for_a_hub_that_does_not_answer(monkeypatch):
 
 
 def test_a_plan_of_a_package_that_is_not_installed_says_so(monkeypatch):
-    monkeypatch.setattr("trainables.models.hub_access.is_offline_mode", lambda: True)
+    monkeypatch.setattr("trainables.models.files.hub_access.is_offline_mode", lambda: True)
     package = {"architecture": None, "vocab_size": 1024, "pretrained": "package:not_installed_here/model.gguf"}
     said = check_spec(make_spec(model=package)).unchecked
     assert said is not None

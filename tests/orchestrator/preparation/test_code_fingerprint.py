@@ -28,7 +28,7 @@ def test_what_computes_and_proposes_counts(names: set[str]) -> None:
     assert {
         "orchestrator/pareto.py",  # the Gaussian process ranks by it
         "orchestrator/identity.py",
-        "orchestrator/search/gaussian_process.py",  # imported when a study first asks it
+        "orchestrator/search/sampling/gaussian_process.py",  # imported when a study first asks it
         "trainables/objectives/preferences.py",  # by a name that is put together
         "trainables/optim/builders.py",  # by a name that is handed on
         "search_spaces/dimensions.py",

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.driver import Interrupt
 from orchestrator.errors import NothingToUnlearnError, SweepError
 from orchestrator.preparation import Memorized, memorized_by_base, require_something_to_unlearn
-from orchestrator.preparation.memorization import MANY, Knowledge, advice, never_trained
+from orchestrator.preparation.checking.memorization import MANY, Knowledge, advice, never_trained
 from orchestrator.run.session import Session
 from tests.orchestrator.helpers import make_spec, memory_ledger
 from trainables.metrics.exposure import relative_exposure

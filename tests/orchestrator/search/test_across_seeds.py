@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.cli.tables import plan_table
 from orchestrator.plan import plan_sweep
 from orchestrator.query import query
-from orchestrator.search.samplers import STEP_INDEX
+from orchestrator.search.sampling.samplers import STEP_INDEX
 from orchestrator.spec import amend_spec, dump_spec, stored_spec
 from tests.orchestrator.helpers import (
     FEW_POINTS,

@@ -16,7 +16,7 @@ from orchestrator.plan.step_times import StepTimes
 from orchestrator.search.budget import Budget
 from orchestrator.search.study_queues import REPEATS_IN_A_ROW
 from orchestrator.spec import BudgetConfig, amend_spec
-from orchestrator.storage import ObjectStorage
+from orchestrator.storage.object_store import ObjectStorage
 from tests.orchestrator.helpers import Crash, Driver, make_search, make_spec, memory_ledger, outcome, write_sweep
 from tests.support import FakeClock
 from trainables.records import Status

@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import DriverWriter
-from orchestrator.search import gaussian_process
-from orchestrator.search.constraints import total_violation, violations
+from orchestrator.search.sampling import gaussian_process
+from orchestrator.search.sampling.constraints import total_violation, violations
 from orchestrator.spec import ConstraintsConfig
 from tests.orchestrator.helpers import Driver, evaluation_record, make_search, make_spec, memory_ledger
 from tests.orchestrator.search.test_samplers import LOST, study_of

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.search import evolution_strategy, grid_points
-from orchestrator.search.listed_points import shuffled_points
-from orchestrator.search.samplers import STEP_INDEX
+from orchestrator.search import grid_points
+from orchestrator.search.sampling import evolution_strategy
+from orchestrator.search.sampling.listed_points import shuffled_points
+from orchestrator.search.sampling.samplers import STEP_INDEX
 from search_spaces import Integer, Real, parse_space, share_of, value_at
 from tests.orchestrator.helpers import Driver, make_search, make_spec, memory_ledger
 from trainables.optim import Horizon

@@ -11,9 +11,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.errors import LedgerWarning
-from orchestrator.ledger import TrialWriter, table_files
-from orchestrator.ledger.checked_rows import find_problem
-from orchestrator.ledger.parquet import encode
+from orchestrator.ledger import TrialWriter
+from orchestrator.ledger.tables import table_files
+from orchestrator.ledger.tables.checked_rows import find_problem
+from orchestrator.ledger.tables.parquet import encode
 from orchestrator.search import finished_trial, study_search
 from orchestrator.search.budget import Budget
 from orchestrator.spec import BudgetConfig

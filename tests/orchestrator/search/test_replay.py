@@ -12,12 +12,12 @@ from optuna.trial import TrialState
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import repair_ledger
-from orchestrator.ledger import trial_files as growing
-from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import TABLES
-from orchestrator.ledger.trial_files import proposed_trial
-from orchestrator.search import gaussian_process
+from orchestrator.ledger.tables import trial_files as growing
+from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.trial_files import proposed_trial
 from orchestrator.search.proposals import Proposal
+from orchestrator.search.sampling import gaussian_process
 from orchestrator.spec import LISTING
 from search_spaces import all_dimensions, point_at
 from tests.orchestrator.helpers import Crash, Driver, make_search, make_spec, memory_ledger

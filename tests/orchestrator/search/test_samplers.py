@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.search import gaussian_process, grid_points
-from orchestrator.search.gaussian_process import OBSERVATIONS_MODELLED
-from orchestrator.search.quasi_random import quasi_random_point
-from orchestrator.search.samplers import STEP_INDEX
+from orchestrator.search import grid_points
+from orchestrator.search.sampling import gaussian_process
+from orchestrator.search.sampling.gaussian_process import OBSERVATIONS_MODELLED
+from orchestrator.search.sampling.quasi_random import quasi_random_point
+from orchestrator.search.sampling.samplers import STEP_INDEX
 from search_spaces import parse_space
 from tests.orchestrator.helpers import make_search, make_spec, memory_ledger
 from tests.search_spaces.test_optuna_space import any_space

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.ledger import DriverWriter, TrialWriter
-from orchestrator.search.samplers import STEP_INDEX
+from orchestrator.search.sampling.samplers import STEP_INDEX
 from search_spaces import grid, settings
 from tests.orchestrator.helpers import (
     FEW_POINTS,

@@ -13,8 +13,8 @@ from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.layout import FORGET_EXAMPLES_FILE
-from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.schema import FORGET_EXAMPLES, VERSION_KEY
+from orchestrator.ledger.tables.parquet import encode
 from orchestrator.plan import plan_sweep, time_steps
 from orchestrator.preparation import ModelCache, build_workload, count_sets, train_model
 from orchestrator.preparation.model_identity import model_tasks

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StorageError, SweepError
-from orchestrator.storage import LocalStorage, ObjectStorage, open_storage
+from orchestrator.storage import LocalStorage, open_storage
+from orchestrator.storage.object_store import ObjectStorage
 from tests.limits import HANG_S
 
 

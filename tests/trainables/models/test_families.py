@@ -25,7 +25,7 @@ from trainables.models import (
     snapshot,
 )
 from trainables.models.comparison import differences, equal, probe_logits
-from trainables.models.pretrained import auto_class
+from trainables.models.files.pretrained import auto_class
 
 COMMON = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -7,7 +7,7 @@ from transformers import AutoConfig
 from tests.support import tiny_architecture
 from trainables.config import ModelConfig
 from trainables.models import limits_of, structure_of
-from trainables.models.pretrained import auto_class
+from trainables.models.files.pretrained import auto_class
 
 SCRATCH = ModelConfig(architecture={"model_type": "gpt2"})
 POSITIONS = 12

@@ -22,7 +22,7 @@ from trainables.models import (
     structure_of,
 )
 from trainables.models.comparison import equal, probe_logits
-from trainables.models.package_files import package_file
+from trainables.models.files.package_files import package_file
 
 CODE = """
 from pathlib import Path

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
 
 from orchestrator.ledger import describe_columns
-from orchestrator.spec.json_schema import Schema, in_markdown, spec_json_schema
-from orchestrator.spec.value_kinds import code, kind_of
+from orchestrator.spec.documentation.json_schema import Schema, in_markdown, spec_json_schema
+from orchestrator.spec.documentation.value_kinds import code, kind_of
 from trainables.config import TrialConfig
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon

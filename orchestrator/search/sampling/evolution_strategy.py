@@ -15,9 +15,9 @@ import optuna
 from cmaes import CMA
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.search.constraints import total_violation
-from orchestrator.search.listed_points import Candidate
-from orchestrator.search.samplers import STEP_INDEX
+from orchestrator.search.sampling.constraints import total_violation
+from orchestrator.search.sampling.listed_points import Candidate
+from orchestrator.search.sampling.samplers import STEP_INDEX
 from search_spaces import Choice, Space, all_dimensions, point_at, share_of
 from trainables.optim import Horizon
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
+from orchestrator.preparation.checking.problems import CheckedInputs, require_no_problem
+from orchestrator.preparation.checking.size_checks import counted_of, generates_texts
 from orchestrator.preparation.inputs import SweepInputs
-from orchestrator.preparation.problems import CheckedInputs, require_no_problem
-from orchestrator.preparation.size_checks import counted_of, generates_texts
 from orchestrator.spec import SweepSpec, fix_chat_date
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError

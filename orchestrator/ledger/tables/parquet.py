@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import StorageError, SweepError
-from orchestrator.ledger.migrations import FindTrial, migrate
 from orchestrator.ledger.schema import SCHEMA_VERSION, VERSION_KEY
+from orchestrator.ledger.tables.migrations import FindTrial, migrate
 
 
 class UnreadableFileError(Exception):

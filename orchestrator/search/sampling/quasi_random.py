@@ -2,7 +2,7 @@
 
 from scipy.stats import qmc
 
-from orchestrator.search.listed_points import Candidate
+from orchestrator.search.sampling.listed_points import Candidate
 from search_spaces import Space, all_dimensions, point_at
 
 

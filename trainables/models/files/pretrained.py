@@ -12,8 +12,8 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
-from trainables.models.hub_access import require_findable
-from trainables.models.package_files import package_file
+from trainables.models.files.hub_access import require_findable
+from trainables.models.files.package_files import package_file
 
 LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, AttributeError, TypeError, RuntimeError)
 """What Transformers raises where a folder, file or hub id does not load, whatever is wrong with its files."""

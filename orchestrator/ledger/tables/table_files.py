@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
-from orchestrator.ledger.checked_rows import find_problem
 from orchestrator.ledger.layout import trial_file
-from orchestrator.ledger.parquet import UnreadableFileError, decode
 from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES
+from orchestrator.ledger.tables.checked_rows import find_problem
+from orchestrator.ledger.tables.parquet import UnreadableFileError, decode
 from orchestrator.storage import Storage
 
 FILES_AT_ONCE = 256

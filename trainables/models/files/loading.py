@@ -9,8 +9,8 @@ from trainables.config import ModelConfig
 from trainables.errors import UnlearningError
 from trainables.models import adapters
 from trainables.models.building import model_options, random_model
-from trainables.models.hub_access import require_findable
-from trainables.models.pretrained import (
+from trainables.models.files.hub_access import require_findable
+from trainables.models.files.pretrained import (
     LOADING_ERRORS,
     auto_class,
     cannot_load,

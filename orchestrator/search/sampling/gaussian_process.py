@@ -21,9 +21,9 @@ from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.pareto import Numbers, nondominated
-from orchestrator.search.constraints import FEASIBLE, total_violation
-from orchestrator.search.listed_points import Candidate
-from orchestrator.search.samplers import STEP_INDEX
+from orchestrator.search.sampling.constraints import FEASIBLE, total_violation
+from orchestrator.search.sampling.listed_points import Candidate
+from orchestrator.search.sampling.samplers import STEP_INDEX
 from search_spaces import Space, all_dimensions, distribution, suggest, value_at
 
 OBSERVATIONS_MODELLED = 100

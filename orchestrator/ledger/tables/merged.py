@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
-from orchestrator.ledger.parquet import UnreadableFileError, only_damage
 from orchestrator.ledger.schema import SCHEMA_VERSION, TABLES
-from orchestrator.ledger.table_builder import TableBuilder
+from orchestrator.ledger.tables.parquet import UnreadableFileError, only_damage
+from orchestrator.ledger.tables.table_builder import TableBuilder
 from orchestrator.storage import Storage
 
 FOLDER = "merged"

@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from trainables.config import ModelConfig
 from trainables.models import adapters
-from trainables.models.pretrained import pretrained_origin
+from trainables.models.files.pretrained import pretrained_origin
 
 _GENERATION_FILE = "generation_config.json"
 """The model's default settings for generating text; a file beside the weights."""

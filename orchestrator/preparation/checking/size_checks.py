@@ -6,7 +6,7 @@ It loads no PyTorch, and reads a source only where a size is left to it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.preparation.problems import refuse_or_warn
+from orchestrator.preparation.checking.problems import refuse_or_warn
 from orchestrator.spec import SweepSpec, settled_sizes
 from trainables.config import ModelConfig
 from trainables.data import Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples

@@ -1,0 +1,1 @@
+"""What a spec may say, for people and for editors: a reference in Markdown, and a JSON Schema."""
