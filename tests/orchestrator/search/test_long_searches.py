@@ -181,7 +181,7 @@ def _allows(trials, stratum):
 
 
 def test_a_decision_of_halving_reads_one_trial_and_decides_as_one_that_reads_all(monkeypatch):
-    spec = make_spec(seeds=[0, 1], search={"trials": 6}, stop={"halving": {"rungs": [2, 5, 9]}})
+    spec = make_spec(steps=[0, 2, 5, 9, 12], seeds=[0, 1], search={"trials": 6}, stop={"halving": {"rungs": [2, 5, 9]}})
     ledger = ledger_with_baselines()
     search = make_search(spec, ledger, concurrent_trials=24)
     trials = [search.next().trial for _ in range(24)]
