@@ -187,18 +187,18 @@ def test_a_decision_of_halving_reads_one_trial_and_decides_as_one_that_reads_all
     trials = [search.next().trial for _ in range(24)]
     halving = halving_of(ledger, spec)
     rng = random.Random(0)
-    known = {trial: [] for trial in trials}
+    known = {trial.trial_id: [] for trial in trials}
     read = []
     reading = ledger.storage.read
     monkeypatch.setattr(type(ledger.storage), "read", lambda _, path: read.append(path) or reading(path))
     ranks = set()
     for turn in range(60):
-        trial = rng.choice([trial for trial in trials if len(known[trial]) < 3])
-        rung = spec.steps[1:][len(known[trial])]
+        trial = rng.choice([trial for trial in trials if len(known[trial.trial_id]) < 3])
+        rung = spec.steps[1:][len(known[trial.trial_id])]
         record = evaluation_record(rung, quality=rng.random() * 10, performance=3.5)
-        known[trial].append(record)
-        examples = [example_record(record.step) for record in known[trial]]
-        ledger.publish(trial.trial_id, known[trial], examples, None)
+        known[trial.trial_id].append(record)
+        examples = [example_record(record.step) for record in known[trial.trial_id]]
+        ledger.publish(trial.trial_id, known[trial.trial_id], examples, None)
         if rng.random() < 0.8:  # else its worker died before it told anybody, and goes on later
             halving.observe(trial, told(record))
         read.clear()
