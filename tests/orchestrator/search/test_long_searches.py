@@ -182,24 +182,24 @@ def _allows(trials, stratum):
 
 
 def test_a_decision_of_halving_reads_one_trial_and_decides_as_one_that_reads_all(monkeypatch):
-    spec = make_spec(seeds=[0, 1], search={"trials": 6}, stop={"halving": {"rungs": [2, 5, 9]}})
+    spec = make_spec(steps=[0, 2, 5, 9, 12], seeds=[0, 1], search={"trials": 6}, stop={"halving": {"rungs": [2, 5, 9]}})
     ledger = ledger_with_baselines()
     search = make_search(spec, ledger, concurrent_trials=24)
     trials = [search.next().trial for _ in range(24)]
     halving = halving_of(ledger, spec)
     rng = random.Random(0)
-    known = {trial: [] for trial in trials}
+    known = {trial.trial_id: [] for trial in trials}
     read = []
     reading = ledger.storage.read
     monkeypatch.setattr(type(ledger.storage), "read", lambda _, path: read.append(path) or reading(path))
     ranks = set()
     for turn in range(60):
-        trial = rng.choice([trial for trial in trials if len(known[trial]) < 3])
-        rung = spec.steps[1:][len(known[trial])]
+        trial = rng.choice([trial for trial in trials if len(known[trial.trial_id]) < 3])
+        rung = spec.steps[1:][len(known[trial.trial_id])]
         record = evaluation_record(rung, quality=rng.random() * 10, performance=3.5)
-        known[trial].append(record)
-        examples = [example_record(record.step) for record in known[trial]]
-        TrialWriter(ledger).publish(trial.trial_id, known[trial], examples, None)
+        known[trial.trial_id].append(record)
+        examples = [example_record(record.step) for record in known[trial.trial_id]]
+        TrialWriter(ledger).publish(trial.trial_id, known[trial.trial_id], examples, None)
         if rng.random() < 0.8:  # else its worker died before it told anybody, and goes on later
             halving.observe(trial, told(record))
         read.clear()
