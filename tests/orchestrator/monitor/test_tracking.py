@@ -77,7 +77,7 @@ def test_in_tensorboard_every_trial_is_a_run_and_every_number_a_curve(sweep: Pat
     done = CliRunner().invoke(app, ["track", str(sweep), "--tensorboard", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output
     runs, rows = seen(tmp_path / "runs"), rows_of(sweep, "evaluations")
-    assert f"{len(rows)} evaluations in {tmp_path}/runs; look" in done.output
+    assert f"{len(rows)} evaluations in {tmp_path}/runs; view them" in done.output
     assert len(runs) == len({row["trial_id"] for row in rows})
     for row in rows:
         (run,) = [name for name in runs if name.endswith(row["trial_id"][:8])]

@@ -59,7 +59,7 @@ MODELS = {
     "positions": (None, ("data.heldout: example '", "tokens, special tokens", "12 positions (model.architecture)")),
     "vocabulary": (small_vocabulary, ("data.heldout: example '", "token id 29", "ids 0 to 289 (model.pretrained)")),
     "weights": (broken_weights, ("1 of 16 weights of 'model.norm.weight' are NaN or infinite",)),
-    "first token": (without_bos, ("data.heldout: example '", "there is nothing to score its first token by")),
+    "first token": (without_bos, ("data.heldout: example '", "there is nothing to predict its first token from")),
 }
 
 
@@ -78,9 +78,9 @@ def sections_of(case, folder):
 def answer(tmp_path, monkeypatch, capsys):
     """Give a spec to a command; return its exit code, and what it says of it before anything starts."""
     monkeypatch.setattr("orchestrator.run.doctor.ray_session", no_cluster)
-    monkeypatch.setattr("orchestrator.run.runner.ray_session", no_cluster)
+    monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", no_cluster)
     monkeypatch.setattr(
-        "orchestrator.run.runner.starts_here", lambda: False
+        "orchestrator.run.executors.ray_executor.starts_here", lambda: False
     )  # else a worker looks, as in tests/integration
 
     def call(data, command, *options):

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.cli import app as cli
 from orchestrator.driver import Interrupt
 from orchestrator.errors import RunStoppedError, SweepError, SweepInterruptedError, TaskFailedError
+from orchestrator.ledger import TrialWriter
 from orchestrator.preparation import ModelTask
 from orchestrator.run.executors import inline
 from orchestrator.run.executors.inline import InlineExecutor
@@ -71,7 +72,9 @@ def loop_of(interrupt, *, trials=2, **search):
 def run(loop, ledger, interrupt, make_worker=InventingWorker, concurrent=1):
     executor = InlineExecutor(interrupt, make_worker=make_worker)
     spec = make_spec()
-    executor.run_trials(loop, workload=None, sink=ledger, name="s", resources=spec.resources, concurrent=concurrent)
+    executor.run_trials(
+        loop, workload=None, sink=TrialWriter(ledger), name="s", resources=spec.resources, concurrent=concurrent
+    )
 
 
 def test_several_trials_at_once_take_turns_by_slices():
@@ -160,9 +163,9 @@ def test_a_signal_ends_a_training_where_it_tells_how_far_it_is(tmp_path, monkeyp
     state = TrainingState(step=1, steps=8, epochs=2, loss=2.5, left_s=None)
 
     def train(spec, datasets, task, cache, ledger, *, tokens):
-        cache.tell_training_state(task.key, state)
+        cache.record_training_state(task.key, state)
         interrupt.stop(SweepInterruptedError(2))
-        cache.tell_training_state(task.key, state)
+        cache.record_training_state(task.key, state)
 
     monkeypatch.setattr(inline, "_train_model", train)
     events = SilentEvents()

@@ -115,7 +115,7 @@ def ended_early(stop, *, sampler="random", space=None):
     while (assignment := search.next()) is not None:
         records = invent(assignment.trial)[0][:2]
         for record in records:
-            search.observe(assignment, {**vars(record), "feasible": True})
+            search.observe(assignment, told(record))
         examples = [example_record(record.step) for record in records]
         ended = outcome(Status.COMPLETED, last_step=2, message="number 2 of the 2")
         TrialWriter(ledger).publish(assignment.trial.trial_id, records, examples, ended)

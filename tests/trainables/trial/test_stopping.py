@@ -158,7 +158,7 @@ def test_a_trial_reports_each_rung_once_and_ends_where_it_is_judged_to_be_behind
     run = TrialRun(Engine(replace(workload, stop=HALVING)), TRIAL, results)
     reports = [report for report in reports_of(run) if report]  # slices between evaluations say nothing
     assert [report.get(RUNG) for report in reports] == [None, 2, None, 6, None]
-    assert [report[EVALUATION]["step"] for report in reports[:-1]] == [0, 2, 4, 6]
+    assert [report[EVALUATION].step for report in reports[:-1]] == [0, 2, 4, 6]
     assert reports[-1] == {OUTCOME: "completed"}, "it ends by a slice of its own, once it was judged"
     assert results.judged == [("trial", [0, 2]), ("trial", [0, 2, 4, 6])], "it is published before"
     assert (run.outcome.status, run.outcome.last_step) == (Status.COMPLETED, 6)
