@@ -81,7 +81,7 @@ class Lease:
             self._write(stopping=True)
 
     def end(self) -> None:
-        """Give up the sweep. If the storage fails, the sweep becomes free later, as after a killed process."""
+        """Release the sweep. If the storage fails, the sweep becomes free later, as after a killed process."""
         with contextlib.suppress(StorageError, LeaseLostError):
             self._write(stopping=True, ended_at=_moment(self._now))
 

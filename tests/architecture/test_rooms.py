@@ -141,3 +141,17 @@ def test_a_room_says_what_lives_there_and_holds_no_more_than_one_can_oversee(roo
 def test_no_module_is_longer_than_one_reads_at_once() -> None:
     paths = [path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")]
     assert {path.name: lines for path in paths if (lines := len(path.read_text().splitlines())) > MOST_LINES} == {}
+
+
+def test_docstrings_of_functions_name_what_they_do_or_return() -> None:
+    """HOUSE.md, Language: "Return the ...", not "Give ...", "Say ...", "Tell whether ..."."""
+    begins = {
+        (module, node.name): docstring
+        for module, tree in parsed().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and (docstring := ast.get_docstring(node))
+    }
+    assert len(begins) > 1000
+    assert {
+        k: v for k, v in begins.items() if v.startswith(("Give ", "Gives ", "Say ", "Says ", "Tell whether "))
+    } == {}

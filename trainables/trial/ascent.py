@@ -129,7 +129,7 @@ class Ascent:
         )
 
     def _estimate_curvature(self, number: int, step: StepBatch) -> None:
-        """Give the optimizer the gradients for its estimate of the curvature, before the step is taken.
+        """Compute the gradients from which the optimizer estimates the curvature, before the step is taken.
 
         It is the curvature of the forget batch's likelihood (``trainables.optim.curvature``).
         """
