@@ -63,7 +63,7 @@ def run_sweep(
 
     Raises:
         SweepExistsError: the sweep has begun and is not finished, and ``resume`` is not asked for.
-        SweepError: it exists with other settings, data, models or code; another process drives it; it does not fit
+        SweepError: it exists with other settings, data or models; another process drives it; it does not fit
             the cluster, or the executor; or there is nothing to unlearn.
         RunStoppedError: the disk or the object store failed, a worker died that prepares it, something was waited for
             too long, or the sweep was taken over; what was committed stands.
@@ -96,17 +96,17 @@ def run_sweep(
                 ready = read_by(executor, spec, ledger, withdraws=not is_written)
             held.needs(SPEC)
             session = Session(
-                spec=ready.examined.inputs.spec,
+                spec=ready.checked.inputs.spec,
                 root=root,
                 ledger=ledger,
-                inputs=ready.examined.inputs,
+                inputs=ready.checked.inputs,
                 search=ready.search,
                 executor=executor,
                 events=events,
                 interrupt=interrupt,
                 lease=held,
                 force=options.force,
-                training_flops=ready.examined.training_flops,
+                training_flops=ready.checked.training_flops,
             )
             session.run(workers=workers)
         DriverWriter(ledger).merge()

@@ -14,14 +14,14 @@ from orchestrator.spec import Changes, SweepSpec, compare, day_of_creation, dump
 from trainables.deferred import Deferred
 from trainables.errors import UserError
 
-_examine = Deferred("orchestrator.preparation", "read_and_check")
+_read_and_check = Deferred("orchestrator.preparation", "read_and_check")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
     """A sweep that may run: its data is read, and nothing is wrong with it."""
 
-    examined: CheckedInputs
+    checked: CheckedInputs
     search: SweepSearch
     changes: Changes | None = None
     """To the sweep that was begun; None: it is new."""
@@ -39,16 +39,16 @@ def read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: b
         SweepError: the sweep may not go on; as ``run_sweep``.
         UnlearningError: the data cannot be used.
     """
-    examined = _examine(spec, is_new=not exists, chat_date=day_of_creation(ledger))
-    changes = _changes(ledger, examined.inputs) if exists else None
+    checked = _read_and_check(spec, is_new=not exists, chat_date=day_of_creation(ledger))
+    changes = _changes(ledger, checked.inputs) if exists else None
     if changes is not None:
         changes.require_allowed(ledger.storage.uri, force=options.force)
-    ready = Ready(examined=examined, search=_search(examined.inputs, ledger, options), changes=changes)
+    ready = Ready(checked=checked, search=_search(checked.inputs, ledger, options), changes=changes)
     if ready.is_finished:
         return ready
     if changes is not None and not options.resume:
         raise _exists(ledger, ready.search, changes)
-    require_no_problem(examined, exists=exists)
+    require_no_problem(checked, exists=exists)
     return ready
 
 
@@ -66,14 +66,14 @@ def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: b
         SweepError, UnlearningError: it cannot be.
     """
     try:
-        examined = executor.examine(spec)
-        require_no_problem(examined)
+        checked = executor.read_and_check(spec)
+        require_no_problem(checked)
     except UserError:
         if withdraws:
             ledger.manifest.withdraw()
         raise
-    ledger.manifest.describe(dump_spec(examined.inputs.spec), examined.inputs.manifest())
-    return Ready(examined=examined, search=_search(examined.inputs, ledger))
+    ledger.manifest.describe(dump_spec(checked.inputs.spec), checked.inputs.manifest())
+    return Ready(checked=checked, search=_search(checked.inputs, ledger))
 
 
 def write_down(spec: SweepSpec, ledger: Ledger, ready: Ready | None) -> None:
@@ -85,7 +85,7 @@ def write_down(spec: SweepSpec, ledger: Ledger, ready: Ready | None) -> None:
         return
     if ready.changes:
         session["changes"] = asdict(ready.changes)
-    inputs = ready.examined.inputs
+    inputs = ready.checked.inputs
     ledger.manifest.create(dump_spec(inputs.spec), inputs.manifest(), session)
 
 

@@ -103,7 +103,7 @@ class InlineExecutor:
         self._interrupt.waits_for = "what is read, trained or measured now, which may take minutes"
         yield
 
-    def examine(self, spec: SweepSpec) -> CheckedInputs:
+    def read_and_check(self, spec: SweepSpec) -> CheckedInputs:
         """Read and check the data of a new sweep."""
         checked: CheckedInputs = _read_and_check(spec, is_new=True)
         return checked

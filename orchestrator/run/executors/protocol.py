@@ -78,7 +78,7 @@ class Executor(Protocol):
             last_words: what is printed where this process is killed.
         """
 
-    def examine(self, spec: SweepSpec) -> CheckedInputs:
+    def read_and_check(self, spec: SweepSpec) -> CheckedInputs:
         """Read and check the data of a new sweep."""
 
     def require_shared(self, storage: Storage) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.resources import Sharing
     from trainables.trial import TrialSink
 
-_examine = Deferred("orchestrator.preparation", "read_and_check")
+_read_and_check = Deferred("orchestrator.preparation", "read_and_check")
 _wide_trainable: Callable[..., Any] = Deferred("trainables.tune", "wide_trainable")  # loads Ray Train
 
 
@@ -63,13 +63,13 @@ class RayExecutor:
         with session, catch_signals(self._interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             yield
 
-    def examine(self, spec: SweepSpec) -> CheckedInputs:
+    def read_and_check(self, spec: SweepSpec) -> CheckedInputs:
         """Have a worker of this machine read and check the data: it has PyTorch loaded, which this process has not."""
         self._interrupt.waits_for = "Ray to end, which takes seconds"
-        task = ray.remote(num_cpus=0)(_examine.as_function())
+        task = ray.remote(num_cpus=0)(_read_and_check.as_function())
         reading = self._wait([task.remote(spec, is_new=True)], "the data to be read")
-        examined: CheckedInputs = fetch(reading, "reading the data")
-        return examined
+        checked: CheckedInputs = fetch(reading, "reading the data")
+        return checked
 
     def require_shared(self, storage: Storage) -> None:
         """Have every machine of a cluster read and write the storage."""

@@ -50,7 +50,7 @@ def sound(tmp_path_factory):
 def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
-    monkeypatch.setattr(starting, "_examine", lambda spec, **_: CheckedInputs(inputs=_Inputs(spec), problems=()))
+    monkeypatch.setattr(starting, "_read_and_check", lambda spec, **_: CheckedInputs(inputs=_Inputs(spec), problems=()))
     monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")
