@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator.cli import app as cli
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import TrialWriter
 from orchestrator.run.executors import inline
 from trainables import tune
 from trainables.records import Trial
@@ -42,18 +42,17 @@ class FailsLater(TrialWorker):
         setattr(Ascent, "advance", advance)  # noqa: B010  # in this process alone
 
 
-class FailsWide(Ledger):
+class FailsWide(TrialWriter):
     """Fails in the leader of a group of workers, which tells the others."""
 
     def stopping(self) -> bool:
         raise ValueError(LATER)
 
 
-def failing_wide(workload: Any, sink: Ledger, **options: Any) -> Any:
+def failing_wide(workload: Any, sink: TrialWriter, **options: Any) -> Any:
     """Make wide trials whose sink fails."""
     named = import_module("tests.integration.failing")  # so workers import it
-    failing = named.FailsWide(storage=sink.storage, sweep=sink.sweep, now=sink.now, driver=sink.driver)
-    return tune.wide_trainable(workload, failing, **options)
+    return tune.wide_trainable(workload, named.FailsWide(sink.ledger), **options)
 
 
 def main() -> None:

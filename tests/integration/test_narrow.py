@@ -56,7 +56,7 @@ class NotingTrainable(AscentTrainable):
             "writeable": largest.flags.writeable or largest.flags.owndata,
             "mapped": mapped_at(largest),
         }
-        Path(f"{parameters['sink'].storage.uri}-{os.getpid()}.json").write_text(json.dumps(note))
+        Path(f"{parameters['sink'].ledger.storage.uri}-{os.getpid()}.json").write_text(json.dumps(note))
 
 
 def mapped_at(array: npt.NDArray[Any]) -> tuple[str, int]:
