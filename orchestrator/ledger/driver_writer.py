@@ -90,8 +90,7 @@ class DriverWriter:
 
     def keep_first(self, path: str, content: bytes) -> bytes:
         """Write a file of the sweep unless it exists, and return its content."""
-        self.ledger.fenced.require_lease()
-        self.ledger.storage.create(path, content)
+        self.ledger.fenced.create(path, content)
         return self.ledger.storage.read(path) or b""
 
     def add_to_log(self, name: str, text: str) -> None:

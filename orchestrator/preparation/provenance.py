@@ -5,6 +5,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distribution, distributions, version
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,11 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@cache
 def code_state() -> dict[str, Any]:
     """Return the description of this code: version, origin, and a hash of sources that decide numbers and proposals.
+
+    It is found out once a process: a resumed sweep needs it twice, and it takes git and every source.
 
     Commit and dirty flag are those of the checkout that the code runs from. An installed package has the commit that it
     was installed from, if that is known.

@@ -49,7 +49,6 @@ def run_sweep(
     events: Events,
     workers: int | None = None,
     options: RunOptions | None = None,
-    make_executor: Callable[[Interrupt], Executor] | None = None,
 ) -> RunSummary:
     """Run a sweep to its end, or what is left of it.
 
@@ -59,7 +58,6 @@ def run_sweep(
         events: told of what goes on; see ``PartialEvents``.
         workers: trials at once; None: as many as fit.
         options: how to go on with a sweep that exists, and the executor.
-        make_executor: makes another executor than the one of the options.
 
     Raises:
         SweepExistsError: the sweep has begun and is not finished, and ``resume`` is not asked for.
@@ -71,7 +69,7 @@ def run_sweep(
     """
     options, events = options or RunOptions(), cast(Events, PartialEvents(events))
     interrupt = Interrupt()
-    executor = (make_executor or EXECUTORS[options.executor])(interrupt)
+    executor = EXECUTORS[options.executor](interrupt)
     executor.require_able(spec.resources, workers=workers)
     root = open_storage(storage)
     ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
