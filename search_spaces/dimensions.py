@@ -82,7 +82,3 @@ class Space:
     """Named dimensions, in a fixed order."""
 
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
-
-    def is_fixed(self) -> bool:
-        """Return whether there is nothing to search."""
-        return all(isinstance(dimension, Fixed) for dimension in self.dimensions.values())

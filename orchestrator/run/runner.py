@@ -85,10 +85,9 @@ def run_sweep(
                 return _summary(ready.search, ledger, was_finished=True)
         is_written = ledger.manifest.spec_text() is not None
         write_down(spec, ledger, ready)  # whatever becomes of the executor
-        if options.executor is ExecutorName.RAY:
-            events.doing("starting Ray")
         last_words = f"stopped; go on with: {command('resume', ledger.storage.uri)}"
-        with _failed_tasks_logged(ledger), executor.session(spec.resources, workers=workers, last_words=last_words):
+        started = executor.session(spec.resources, workers=workers, last_words=last_words, doing=events.doing)
+        with _failed_tasks_logged(ledger), started:
             if ready is None:
                 events.doing("reading the data and the tokenizer")
                 ready = read_by(executor, spec, ledger, withdraws=not is_written)

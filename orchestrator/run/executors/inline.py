@@ -98,7 +98,9 @@ class InlineExecutor:
             )
 
     @contextmanager
-    def session(self, resources: ResourcesConfig, *, workers: int | None, last_words: str) -> Iterator[None]:
+    def session(
+        self, resources: ResourcesConfig, *, workers: int | None, last_words: str, doing: Callable[[str], None]
+    ) -> Iterator[None]:
         """Start nothing."""
         self._interrupt.waits_for = "what is read, trained or measured now, which may take minutes"
         yield

@@ -1,6 +1,6 @@
 """What a run asks of an executor. It loads neither Ray nor PyTorch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,7 +68,7 @@ class Executor(Protocol):
         """
 
     def session(
-        self, resources: ResourcesConfig, *, workers: int | None, last_words: str
+        self, resources: ResourcesConfig, *, workers: int | None, last_words: str, doing: Callable[[str], None]
     ) -> AbstractContextManager[None]:
         """Have what the work is done with while the block runs.
 
@@ -76,6 +76,7 @@ class Executor(Protocol):
             resources: of a trial.
             workers: trials at once; None: as many as fit.
             last_words: what is printed where this process is killed.
+            doing: told of what takes time.
         """
 
     def read_and_check(self, spec: SweepSpec) -> CheckedInputs:

@@ -55,8 +55,11 @@ class RayExecutor:
         """Accept every spec: whether the cluster is large enough is known once there is one."""
 
     @contextmanager
-    def session(self, resources: ResourcesConfig, *, workers: int | None, last_words: str) -> Iterator[None]:
+    def session(
+        self, resources: ResourcesConfig, *, workers: int | None, last_words: str, doing: Callable[[str], None]
+    ) -> Iterator[None]:
         """Start Ray, or connect to the cluster."""
+        doing("starting Ray")
         self._limit_s = resources.training_limit_s
         self._interrupt.waits_for = "Ray to start, which takes seconds, at most two minutes"
         session = ray_session(resources, workers=workers, on_loss=self._interrupt.stop, last_words=last_words)
