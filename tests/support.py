@@ -30,6 +30,7 @@ from tests import limits
 from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrialConfig
 from trainables.data import Example
 from trainables.encoding import EncodedSet, train_tokenizer
+from trainables.metrics import chosen_metrics
 from trainables.models import new_model, snapshot
 from trainables.models.weights import named_tensors
 from trainables.preparation import evaluation_sets
@@ -132,12 +133,23 @@ def tiny_encoded(
     )
 
 
+def texts_of(encoded: EncodedSet) -> list[Example]:
+    """The examples of a made-up set, whose texts are what its tokens spell."""
+    rows = np.split(encoded.tokens, encoded.offsets[1:-1])
+    texts = [tiny_tokenizer().decode(row[start:]) for row, start in zip(rows, encoded.target_starts_N, strict=True)]
+    return [
+        Example(example_id=name, prompt="", completion=text)
+        for name, text in zip(encoded.example_ids, texts, strict=True)
+    ]
+
+
 def tiny_workload(
     forget: int = 6,
     references: int = 2,
     dropout: float = 0.0,
     max_increase: float = 3.0,
     encoder_decoder: bool = False,
+    metrics: Any = (),
     **checkpoint: Any,
 ) -> Workload:
     model = tiny_seq2seq_model if encoder_decoder else tiny_model
@@ -150,18 +162,22 @@ def tiny_workload(
         "retain": encode(4, seed=4, label="retain"),
         "distractors": encode(5, seed=7, label="distractor"),
     }
+    evaluation = EvaluationConfig(batch_size=16, metrics=metrics)
     sets = evaluation_sets(
         {"forget": encoded},
         models=[base.eval(), *(model(seed=100 + index).eval() for index in range(references))],
         batch_size=16,
         max_increase=max_increase,
+        metrics=chosen_metrics(evaluation),
+        examples={"forget": {name: texts_of(own) for name, own in encoded.items()}},
+        tokenizer=tiny_tokenizer(),
     )
     return Workload(
         base=snapshot(base),
         evaluation_sets=sets,
         retain=encode(8, seed=5, label="retain"),
         alternates={"forget": encode(forget, seed=6, label="alternate")},
-        evaluation=EvaluationConfig(batch_size=16),
+        evaluation=evaluation,
         checkpoint=CheckpointConfig(**{"every_s": 0.0, **checkpoint}),
         precision="fp32",
         threads=1,

@@ -4,9 +4,10 @@ Units: every ``*_nll`` is in nats per target token, every exposure in bits. ``No
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from trainables.config import TrialConfig
 
@@ -66,6 +67,12 @@ class EvaluationRecord:
     """NLL of retained examples of its kind. None: the set has no distractors, or the row is of an older version."""
     tokens_seen: int
     elapsed_s: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the chosen metrics found (``evaluation.metrics``), by column. One without a finite value is left out."""
+
+    def columns(self) -> dict[str, Any]:
+        """Return every value by column, those of the chosen metrics among them."""
+        return _columns(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +124,17 @@ class ExampleRecord:
     extracted: bool
     memorization: float | None
     difficulty: float | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the chosen metrics found of this example, by column. One without a finite value is left out."""
+
+    def columns(self) -> dict[str, Any]:
+        """Return every value by column, those of the chosen metrics among them."""
+        return _columns(self)
+
+
+def _columns(record: EvaluationRecord | ExampleRecord) -> dict[str, Any]:
+    own = {name: value for name, value in vars(record).items() if name != "metrics"}
+    return {**own, **record.metrics}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ledger import OWN_KIND
+from orchestrator.ledger import METRIC_COLUMNS, OWN_KIND
 
 _NOT_COMPARED = frozenset({"step", "elapsed_s"})
 """Columns that do not describe the model: its step, and a time."""
+_LATER = frozenset({*OWN_KIND, *METRIC_COLUMNS})
+"""Columns that older versions did not measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,8 @@ def compare_metrics(recorded: Mapping[str, Any], measured: Mapping[str, Any], *,
     """
     metrics = {}
     for name, value in _numbers(recorded).items():
-        pair = Comparison(recorded=value, measured=measured[name])
-        if value is not None or (pair.measured is not None and name not in OWN_KIND):
+        pair = Comparison(recorded=value, measured=measured.get(name))
+        if value is not None or (pair.measured is not None and name not in _LATER):
             metrics[name] = pair
     return Verification(metrics=metrics, tolerance=tolerance)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.errors import SweepError
 from orchestrator.frontier.spreads import Row, Spread, spread_of
-from orchestrator.ledger import MINIMISED, OWN_KIND, unit
+from orchestrator.ledger import METRIC_COLUMNS, MINIMISED, OWN_KIND, unit
 from orchestrator.pareto import Numbers
 from trainables.errors import nearest_name_hint
 from trainables.metrics import EXPECTED_RELATIVE_EXPOSURE_BITS
@@ -21,15 +21,23 @@ EXPOSURE_BOUNDS_BITS = (16.0, 8.0, 4.0, 2.0)
 """Default exposures of targets, if the first objective is in bits."""
 FLOOR_MULTIPLES = (4.0, 2.0, 1.0)
 """The same as multiples of the reference models' mean, if that is known: no model is expected below it."""
-_DIFFERENCES = {"gen_ex": 0.0, "gen_ex_per_token": 0.0}
+_DIFFERENCES = {"gen_ex": 0.0, "gen_ex_per_token": 0.0, "privleak": 0.0}
 """Signed measures that are already relative to the reference models, and their level."""
 _EXPECTED = {
     "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS,
     "rel_ex_skew_normal": EXPECTED_RELATIVE_EXPOSURE_BITS,
     "membership_auc": 0.5,
+    **{name: column.unexposed for name, column in METRIC_COLUMNS.items() if column.unexposed is not None},
 }
 """Theoretical level of a model that never saw the forget set, used if there are no reference models."""
-SIGNED = frozenset({*_DIFFERENCES, *_EXPECTED, "forget_nll"})
+SIGNED = frozenset(
+    {
+        *_DIFFERENCES,
+        *_EXPECTED,
+        *(name for name, column in METRIC_COLUMNS.items() if column.goal == "unexposed"),
+        "forget_nll",
+    }
+)
 """Columns that are minimised as a distance."""
 _GROWING = ("retain_nll", "heldout_perplexity", *OWN_KIND)
 """Prices: the base model has the lowest, so its value is not the worst corner."""
@@ -88,13 +96,13 @@ def objective_of(column: str, floor: Mapping[str, Spread], base: Row | None) -> 
     level = _DIFFERENCES.get(column)
     if level is None and column in SIGNED:
         level = floor[column].mean if column in floor else _EXPECTED.get(column)
-        if level is None and base is not None:
+        if level is None and column == "forget_nll" and base is not None:
             level = base.get("population_nll")
         if level is None:
             raise SweepError(
                 f"--objectives: of '{column}' less is not better: it is minimised as the distance to what models have "
-                f"that never saw the forget set, and this sweep has neither reference models nor the base model's "
-                f"population_nll; take gen_ex_abs, rel_ex or membership_auc"
+                f"that never saw the forget set, and this sweep does not tell what that is (no reference models, or "
+                f"their rows lack it); take gen_ex_abs, rel_ex or membership_auc"
             )
     return Objective(column, level)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -22,13 +22,15 @@ from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
 from orchestrator.ledger.baselines import Baselines
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.manifest import Manifest
-from orchestrator.ledger.schema import FORGET_EXAMPLES, TABLES
+from orchestrator.ledger.schema import FORGET_EXAMPLES, TABLES, metrics_in
 from orchestrator.ledger.tables import merged
 from orchestrator.ledger.tables.checked_rows import find_problem
 from orchestrator.ledger.tables.table_builder import TableBuilder
 from orchestrator.ledger.tables.table_files import TableFile, TableFiles
 from orchestrator.storage import Storage
 from trainables.records import EvaluationRecord, ExampleRecord, Status
+
+Record = TypeVar("Record", EvaluationRecord, ExampleRecord)
 
 
 def _now() -> datetime:
@@ -102,10 +104,10 @@ class Ledger:
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read the evaluations and examples that a trial has published so far, by step."""
         evaluations = [
-            EvaluationRecord(**_only(EvaluationRecord, row) | {"status": Status(row["status"])})
+            _record(EvaluationRecord, "evaluations", row, status=Status(row["status"]))
             for row in self._rows("evaluations", trial_id)
         ]
-        examples = [ExampleRecord(**_only(ExampleRecord, row)) for row in self._rows("examples", trial_id)]
+        examples = [_record(ExampleRecord, "examples", row) for row in self._rows("examples", trial_id)]
         by_step = attrgetter("step")
         return sorted(evaluations, key=by_step), sorted(examples, key=by_step)
 
@@ -175,5 +177,7 @@ class Ledger:
             warnings.warn(f"{self.storage.uri}: {message}", LedgerWarning, stacklevel=3)
 
 
-def _only(record: type, row: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: row[field.name] for field in fields(record)}
+def _record(kind: type[Record], table: str, row: dict[str, Any], **changes: Any) -> Record:
+    """Return a row of a table as the record that it was made of."""
+    own = {field.name: row[field.name] for field in fields(kind) if field.name != "metrics"}
+    return kind(**own | changes, metrics=metrics_in(table, row))

@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+from trainables.metrics import SHIPPED
+
+SCHEMA_VERSION = 6
 """Version of the tables. Changing a published column raises it, and needs a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 TRIAL_KEY = b"unlearn_sweep_trial"
@@ -43,6 +45,16 @@ _WHO = (
     ),
     ("setting_id", TEXT, "", "hash of all settings, equal across forget sets and seeds; null: cannot be told"),
 )
+
+OTHER_METRICS = "other_metrics"
+"""The map column with the values of metrics that a plugin or another version of this tool has."""
+METRIC_COLUMNS = {name: column for metric in SHIPPED.values() for name, column in metric.columns.items()}
+"""Columns of evaluations that the shipped metrics fill."""
+EXAMPLE_METRIC_COLUMNS = {
+    name: column for metric in SHIPPED.values() for name, column in metric.example_columns.items()
+}
+"""Columns of examples that they fill."""
+_OTHERS = (OTHER_METRICS, pa.map_(TEXT, REAL), "", "values of metrics that this table has no column for, by name")
 
 EXAMPLES_WHO = ("sweep", "forget_set", "seed", "optimizer", "learning_rate")
 """Columns of the trial that its examples repeat, so that they are found and grouped without a join."""
@@ -124,6 +136,8 @@ EVALUATIONS = _table(
         "negative log-likelihood of retained examples of the forget set's own kind (its distractors), token-weighted; "
         "null where the set has none, and in rows of schema versions before 4",
     ),
+    *((name, REAL, column.unit, column.meaning) for name, column in METRIC_COLUMNS.items()),
+    _OTHERS,
     ("tokens_seen", WHOLE, "tokens", "forget target tokens ascended on so far"),
     ("elapsed_s", REAL, "seconds", "wall time since the trial started"),
 )
@@ -140,6 +154,8 @@ EXAMPLES = _table(
     ("extracted", pa.bool_(), "", "greedy decoding from the prefix gives the target exactly"),
     ("memorization", REAL, "nats/token", "counterfactual memorization before unlearning"),
     ("difficulty", REAL, "nats/token", "negative log-likelihood under the reference models"),
+    *((name, REAL, column.unit, column.meaning) for name, column in EXAMPLE_METRIC_COLUMNS.items()),
+    _OTHERS,
     *(column for column in _WHO if column[0] in EXAMPLES_WHO),
 )
 
@@ -150,6 +166,21 @@ REPEATED: Mapping[str, Sequence[str]] = {
     "examples": ("trial_id", *EXAMPLES_WHO),
 }
 """Columns of the trial that its rows repeat. They never change, since the trial's id is a hash of their values."""
+
+
+def metric_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by column as a row of a table: those that it has no column for go into its map column."""
+    known = (BASELINES if name == "baselines" else TABLES[name]).names
+    row = {column: value for column, value in columns.items() if column in known}
+    others = {column: value for column, value in columns.items() if column not in known}
+    return row | ({OTHER_METRICS: others} if others else {})
+
+
+def metrics_in(name: str, row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the values of metrics in a row of ``evaluations`` or ``examples``, without those that are null."""
+    columns = METRIC_COLUMNS if name == "evaluations" else EXAMPLE_METRIC_COLUMNS
+    found = {column: row[column] for column in columns if row[column] is not None}
+    return found | dict(row[OTHER_METRICS] or ())
 
 
 SETTING = ("settings", "setting_id")
@@ -200,8 +231,10 @@ BASELINES = pa.schema(
 )
 """What base and reference models know before unlearning: ``references/baselines.parquet``."""
 
-MINIMISED = (*(c.name for c in _metrics()), "step", "tokens_seen", "elapsed_s")
-"""Columns of evaluations that a frontier can minimise. BLEU and chrF are not among them: higher is better."""
+_NOT_MINIMISED = {OTHER_METRICS, *(name for name, column in METRIC_COLUMNS.items() if column.goal == "high")}
+MINIMISED = (*(c.name for c in _metrics() if c.name not in _NOT_MINIMISED), "step", "tokens_seen", "elapsed_s")
+"""Columns of evaluations that a frontier can minimise. BLEU and chrF are not among them, nor others of which higher is
+better."""
 
 FORGET_EXAMPLES = _table(
     ("forget_set", TEXT, "", "name of the forget set"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from orchestrator.errors import SweepError
-from orchestrator.ledger import EVALUATIONS, OWN_KIND, Ledger
+from orchestrator.ledger import EVALUATIONS, METRIC_COLUMNS, OWN_KIND, Ledger
 from orchestrator.points.evaluated_steps import EvaluatedStep, Row, evaluated_step, metric_text
 from orchestrator.spec import on_axis, stored_spec
 from trainables.errors import nearest_name_hint
@@ -22,11 +22,15 @@ SHORT_NAMES = {"exposure": "unlearning_quality"}
 """Short names of columns that conditions may use."""
 NUMBERS = tuple(c.name for c in EVALUATIONS if pa.types.is_floating(c.type) or pa.types.is_integer(c.type))
 """Columns of evaluations that conditions may bound."""
-_PERFORMANCE = frozenset({"performance", "heldout_nll", "heldout_perplexity", "retain_nll", *OWN_KIND, "bleu", "chrf"})
+_KEPT = frozenset({"model_utility"})
+"""Columns of chosen metrics that measure performance."""
+_PERFORMANCE = frozenset(
+    {"performance", "heldout_nll", "heldout_perplexity", "retain_nll", *OWN_KIND, "bleu", "chrf", *_KEPT}
+)
 _EXPOSURE = frozenset(
     {
         "unlearning_quality", "gen_ex", "gen_ex_abs", "gen_ex_per_token", "rel_ex", "rel_ex_skew_normal",
-        "forget_nll", "extraction_rate", "membership_auc",
+        "forget_nll", "extraction_rate", "membership_auc", *(METRIC_COLUMNS.keys() - _KEPT),
     }
 )  # fmt: skip
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import SweepError
-from orchestrator.ledger import BASELINES, Ledger
+from orchestrator.ledger import BASELINES, Ledger, metric_row
 
 Row = Mapping[str, Any]
 
@@ -62,7 +62,10 @@ def evaluated_step(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
     Raises:
         SweepError: the trial was not evaluated at this step.
     """
-    evaluations = {evaluation.step: vars(evaluation) for evaluation in ledger.published(trial["trial_id"])[0]}
+    evaluations = {
+        evaluation.step: metric_row("evaluations", evaluation.columns())
+        for evaluation in ledger.published(trial["trial_id"])[0]
+    }
     if step in evaluations:
         return EvaluatedStep(trial=trial, step=step, metrics=evaluations[step])
     if step == 0:  # the base model, which was measured before any trial

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class StepEvaluator:
             tokens_seen=self.tokens_seen,
             elapsed_s=0.0,
         )
-        return asdict(evaluation)
+        return evaluation.columns()
 
 
 @dataclass(frozen=True, kw_only=True)

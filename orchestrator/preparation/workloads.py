@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,20 @@ from orchestrator.preparation.tasks import BASE, Baseline, ModelTask
 from orchestrator.spec import SweepSpec
 from trainables.data import Datasets
 from trainables.encoding import EncodedSet, Form, encode, encode_or_stream
-from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, evaluate
+from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, chosen_metrics, evaluate
 from trainables.models import generation_file, load_model, snapshot
 from trainables.preparation import (
     encode_all,
     evaluation_sets,
     form_of,
     generation_task,
+    scored_examples,
     with_alternates,
 )
 from trainables.trial import Workload
+
+_OF_TRIALS = {"step", "status", "tokens_seen", "elapsed_s"}
+"""Columns of an evaluation that say nothing of a model before unlearning."""
 
 
 def build_workload(
@@ -77,6 +80,9 @@ def build_workload(
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
             generation=generation,
+            metrics=chosen_metrics(spec.evaluation),
+            examples=scored_examples(datasets, spec.data),
+            tokenizer=tokenizer,
         )
         baselines = [
             baseline
@@ -145,8 +151,8 @@ def measure_model(
     for name, own in sets.items():
         others = own if reference is None else own.without_reference(reference)
         evaluation, _ = evaluate(model, others, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)
-        metrics = asdict(evaluation)
-        if reference is not None and not len(others.reference_logp_SN):
+        metrics = {name: value for name, value in evaluation.columns().items() if name not in _OF_TRIALS}
+        if reference is not None and not others.references:
             metrics |= dict.fromkeys(RELATIVE_TO_REFERENCES)
         found.append(Baseline(model=role, forget_set=name, metrics=metrics))
     return found

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.frontier import UNEXPOSED, Frontier, Row, frontiers, method_of, settings_of, summary
-from orchestrator.ledger import EXAMPLES, Ledger, to_table
+from orchestrator.ledger import EXAMPLES, Ledger, metric_row, to_table
 from orchestrator.safe_text import command, one_line, quoted_sql, sql_text
 from orchestrator.spec import of_present_spec, stored_spec
 
@@ -177,6 +177,7 @@ def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> lis
             continue
         trial_id, step, choice = chosen
         _, examples = ledger.published(trial_id)
+        of_step = [metric_row("examples", row.columns()) for row in examples if row.step == step]
         rows = _query_tables(
             """
             select example_id, num_tokens, memorization, difficulty, memorization * num_tokens / ln(2) as before,
@@ -184,7 +185,7 @@ def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> lis
             from examples left join (from texts where forget_set = $forget_set) using (example_id)
             order by coalesce(gen_ex, rel_ex) desc, example_id
             """,
-            examples=_finite(to_table(EXAMPLES, [vars(row) for row in examples if row.step == step]), needed=()),
+            examples=_finite(to_table(EXAMPLES, of_step), needed=()),
             texts=texts,
             parameters={"forget_set": frontier.forget_set},
         )

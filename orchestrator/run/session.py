@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.driver import Interrupt, Lease
 from orchestrator.errors import BudgetSpentError, RunStoppedError, SweepError
-from orchestrator.ledger import BASELINES, DriverWriter, Ledger, TrialWriter
+from orchestrator.ledger import BASELINES, DriverWriter, Ledger, TrialWriter, metric_row
 from orchestrator.preparation import Baseline, SweepInputs, memorized_by_base, require_something_to_unlearn
 from orchestrator.run.events import Events
 from orchestrator.run.executors.protocol import Executor, Models
@@ -146,7 +146,7 @@ def raise_if_stopped(interrupt: Interrupt) -> None:
 def baseline_row(baseline: Baseline) -> dict[str, Any]:
     """Return what a model knows of a forget set as a row of the baselines table."""
     row = {"model": baseline.model, "forget_set": baseline.forget_set, **baseline.metrics}
-    return {name: row.get(name) for name in BASELINES.names}
+    return dict.fromkeys(BASELINES.names) | metric_row("baselines", row)
 
 
 def forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from trainables.config import (
 )
 from trainables.data import check_canary
 from trainables.errors import UnlearningError, nearest_name_hint
+from trainables.metrics import chosen_metrics
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
@@ -96,6 +97,26 @@ class SweepSpec(Config):
             except UnlearningError as error:
                 raise ValueError(f"forget_sets.{name}.{error}") from error
         return data
+
+    @model_validator(mode="after")
+    def _metrics_are_possible(self) -> Self:
+        """Check the chosen metrics. The default ones have no value where there is nothing to compute it from."""
+        try:
+            chosen = chosen_metrics(self.evaluation)
+        except UnlearningError as error:
+            raise ValueError(str(error)) from error
+        for metric in chosen if self.evaluation.metrics is not None else ():
+            if metric.metric.needs_references and not self.preparation.references:
+                raise ValueError(
+                    f"evaluation.metrics: '{metric.name}' compares with reference models, and preparation.references "
+                    f"is 0; train some, or leave the metric out"
+                )
+            if "gradient_norms_NP" in metric.metric.reads and self.resources.parallelism == "fsdp":
+                raise ValueError(
+                    f"evaluation.metrics: '{metric.name}' needs the gradient of each example, and "
+                    f"resources.parallelism: fsdp cuts the model into shards; use ddp, or leave the metric out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> Self:

@@ -22,7 +22,7 @@ from tests.orchestrator.helpers import PROPOSAL, evaluation_record, example_reco
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 KEYS = {"trials": "trial_id", "evaluations": "trial_id, step", "examples": "trial_id, step, example_id"}
-BASELINE = {name: value for name, value in vars(evaluation_record()).items() if name in BASELINES.names} | {
+BASELINE = {name: value for name, value in evaluation_record().columns().items() if name in BASELINES.names} | {
     "model": "base",
     "forget_set": "verses",
 }

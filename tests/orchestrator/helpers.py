@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.driver import Interrupt
 from orchestrator.identity import trial_key
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, metric_row
 from orchestrator.run.executors.inline import InlineExecutor
 from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
@@ -117,7 +117,13 @@ def evaluation_record(step=0, *, quality=1.0, performance=3.0, gen_ex=None, rel_
         population_nll=2.5,
         tokens_seen=step * 10,
         elapsed_s=step * 0.5,
+        metrics={"gen_ex_p95": 4.5, "mia_loss_auc": 0.75, "own_metric": 0.5},
     )
+
+
+def of_model(record):
+    """What a record says of a model, without what it says of a trial."""
+    return {k: v for k, v in record.columns().items() if k not in ("step", "status", "tokens_seen", "elapsed_s")}
 
 
 def example_record(step=0, example_id="verses-000000", *, nll=1.5):
@@ -132,6 +138,7 @@ def example_record(step=0, example_id="verses-000000", *, nll=1.5):
         extracted=False,
         memorization=0.1,
         difficulty=3.0,
+        metrics={"extraction_strength": 0.25, "own_metric": 1.5},
     )
 
 
@@ -357,7 +364,6 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
         "reference-0": evaluation_record(0, quality=2.0, performance=3.1, gen_ex=-0.5, rel_ex=1.0),
         "reference-1": evaluation_record(0, quality=3.0, performance=3.2, gen_ex=0.5, rel_ex=1.2),
     }
-    skip = ("step", "status", "tokens_seen", "elapsed_s")
     DriverWriter(ledger).publish_forget_examples(
         [
             {"forget_set": name, "example_id": "verses-000000", "prompt": "", "completion": name, "repetitions": 1}
@@ -366,7 +372,7 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
     )
     DriverWriter(ledger).publish_baselines(
         [
-            {"model": model, "forget_set": name, **{k: v for k, v in vars(record).items() if k not in skip}}
+            metric_row("baselines", {"model": model, "forget_set": name, **of_model(record)})
             for model, record in models.items()
             for name in spec.data.forget_sets
         ]

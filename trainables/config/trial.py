@@ -1,8 +1,8 @@
 """Configurations of trials: what varies between them, when they end, how they are evaluated and checkpointed."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from trainables.config.base import Config, LearningRate, PositiveInt
 
@@ -94,7 +94,7 @@ class StopConfig(Config):
 class EvaluationConfig(Config):
     """What an evaluation measures, and how."""
 
-    added_later = frozenset({"generated"})
+    added_later = frozenset({"generated", "metrics", "compat"})
 
     batch_size: PositiveInt = 64
     """Number of examples in one worker's forward pass."""
@@ -103,6 +103,27 @@ class EvaluationConfig(Config):
     generated: Annotated[int, Field(ge=0)] = 32
     """Number of held-out examples for which an encoder-decoder model generates the target, greedily, for BLEU and chrF;
     0: these are not measured. Left out: 32, or all if there are fewer."""
+
+    metrics: dict[str, dict[str, Any]] | None = None
+    """The metrics that are computed beside exposure and performance: a list of names, or a mapping of names to their
+    settings. Left out: those that need nothing but likelihoods that are computed anyway."""
+    compat: Literal["open-unlearning"] | None = None
+    """A project whose conventions metrics follow, where it has them. None: those of the papers."""
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _names_or_settings(cls, given: Any) -> Any:
+        """Accept a list of names, some of which may be mappings of a name to its settings."""
+        if not isinstance(given, list | tuple):
+            return {name: settings or {} for name, settings in given.items()} if isinstance(given, dict) else given
+        found: dict[str, Any] = {}
+        for entry in given:
+            own = entry if isinstance(entry, dict) else {entry: {}}
+            for name, settings in own.items():
+                if name in found:
+                    raise ValueError(f"'{name}' twice; give each metric once")
+                found[name] = settings or {}
+        return found
 
     @property
     def asked_to_generate(self) -> int | None:

@@ -1,5 +1,6 @@
-from .evaluation import EvaluationSets, NonFiniteEvaluationError, evaluate
-from .exposure import Array
+from .chosen import ChosenMetric, chosen_metrics
+from .evaluation import NonFiniteEvaluationError, evaluate
+from .evaluation_sets import FIELDS_OF_TRIALS, AnswerSets, EvaluationSets, score_named
 from .generation import GenerationTask, bleu_and_chrf
 from .likelihood import (
     Predictions,
@@ -10,31 +11,52 @@ from .likelihood import (
     predict,
     score_batch,
     score_drawn,
-    score_set,
     soft_nll,
     step_mean,
     token_scores,
 )
+from .metric import Column, Metric, MetricSettings
 from .reductions import Reduction
+from .registry import METRICS, compute, register
+from .scores import Array, ModelScores, Scores, SetScores
+from .scoring import score_set
+from .shipped.catalog import SHIPPED
+from .shipped.settings import GenerationSettings
 from .untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 __all__ = [
     "EXPECTED_RELATIVE_EXPOSURE_BITS",
+    "FIELDS_OF_TRIALS",
+    "METRICS",
+    "SHIPPED",
+    "AnswerSets",
     "Array",
+    "ChosenMetric",
+    "Column",
     "EvaluationSets",
+    "GenerationSettings",
     "GenerationTask",
+    "Metric",
+    "MetricSettings",
+    "ModelScores",
     "NonFiniteEvaluationError",
     "Predictions",
     "Reduction",
+    "Scores",
+    "SetScores",
     "StepCounts",
     "TokenScores",
     "bleu_and_chrf",
+    "chosen_metrics",
+    "compute",
     "evaluate",
     "example_mean",
     "kl_divergence",
     "predict",
+    "register",
     "score_batch",
     "score_drawn",
+    "score_named",
     "score_set",
     "soft_nll",
     "step_mean",

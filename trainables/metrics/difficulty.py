@@ -5,7 +5,8 @@ Shape legend: N examples, S reference models of different seeds.
 
 import numpy as np
 
-from trainables.metrics.exposure import Array, Counts, log_mean_likelihood
+from trainables.metrics.exposure import log_mean_likelihood
+from trainables.metrics.scores import Array, Counts
 
 
 def memorization(base_logp_N: Array, reference_logp_SN: Array, num_targets_N: Counts) -> Array:

@@ -4,59 +4,26 @@ Shape legend: N forget examples, S reference models. Formulas and sources are in
 """
 
 import math
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
-from trainables.encoding import EncodedSet
 from trainables.metrics.difficulty import difficulty, memorization
+from trainables.metrics.evaluation_sets import EvaluationSets, score_named
 from trainables.metrics.exposure import (
-    Array,
     generalized_exposure,
     membership_auc,
     relative_exposure,
     relative_exposure_skew_normal,
 )
-from trainables.metrics.generation import GenerationTask, bleu_and_chrf, generate
-from trainables.metrics.likelihood import score_set
+from trainables.metrics.generation import bleu_and_chrf, generate
+from trainables.metrics.scores import Scores
 from trainables.metrics.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 
 MAX_PERPLEXITY_NLL = 88.0
 """Perplexity is capped at exp(88), in nats per token: more overflows float32 and tells nothing that NLL does not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSets:
-    """The data that evaluations of one forget set score, and what models knew of it before unlearning."""
-
-    forget: EncodedSet
-    population: EncodedSet
-    """Never-trained examples of the forget set's own kind, that relative exposure ranks against."""
-    heldout: EncodedSet
-    """Never-trained examples, by which performance is measured."""
-    retain: EncodedSet
-    """Trained examples that are to be kept."""
-    distractors: EncodedSet | None = None
-    """Examples of the forget set's own kind that every model is trained on; None: there are none."""
-    base_logp_N: Array
-    """log p of each forget example under the base model, nats."""
-    reference_logp_SN: Array
-    """log p of each forget example under each reference model, nats; S may be 0."""
-    max_heldout_nll: float
-    """The performance floor, in nats per token: a model above it has collapsed."""
-    generation: GenerationTask | None = None
-    """The held-out examples for which an encoder-decoder model generates texts; None: no texts are generated."""
-
-    def without_reference(self, index: int) -> "EvaluationSets":
-        """Return these sets without one of the reference models that exposure is measured against.
-
-        A reference model is measured against the others: a mean that contains the model itself is nearer to it than any
-        other model can come.
-        """
-        return replace(self, reference_logp_SN=np.delete(self.reference_logp_SN, index, axis=0))
 
 
 class NonFiniteEvaluationError(ArithmeticError):
@@ -91,20 +58,25 @@ def evaluate(
         NonFiniteEvaluationError: a likelihood or a mean is not finite.
     """
     model.eval()
-    forget = score_set(model, sets.forget, batch_size=batch_size, group=group)
-    population = score_set(model, sets.population, batch_size=batch_size, group=group)
-    heldout_nll = score_set(model, sets.heldout, batch_size=batch_size, group=group).nll_per_token
-    retain_nll = score_set(model, sets.retain, batch_size=batch_size, group=group).nll_per_token
-    distractor_nll = None
-    if sets.distractors is not None:
-        distractor_nll = score_set(model, sets.distractors, batch_size=batch_size, group=group).nll_per_token
+    names = ["forget", "population", "heldout", "retain", *(["distractors"] if sets.distractors is not None else [])]
+    names += sorted({name for chosen in sets.metrics for name in chosen.settings.sets} - set(names))
+    scored = {
+        name: score_named(model, sets, name, batch_size=batch_size, reads=sets.reads(name), group=group)
+        for name in names
+    }
+    forget, population = scored["forget"], scored["population"]
+    heldout_nll, retain_nll = scored["heldout"].nll_per_token, scored["retain"].nll_per_token
+    distractor_nll = scored["distractors"].nll_per_token if sets.distractors is not None else None
     if not (
         np.isfinite(forget.logp_N).all()
         and np.isfinite(population.logp_N).all()
         and all(math.isfinite(nll) for nll in (heldout_nll, retain_nll, distractor_nll) if nll is not None)
     ):
         raise NonFiniteEvaluationError(f"step {step}: a log-likelihood is not finite")
+    metrics, example_metrics = _computed(sets, Scores(model=scored, base=sets.base, references=sets.references))
 
+    assert forget.extracted_N is not None
+    extracted_N = forget.extracted_N
     nll_N, num_targets_N = forget.nll_per_token_N, forget.num_targets_N
     bleu = chrf = None
     if sets.generation is not None:
@@ -128,7 +100,7 @@ def evaluate(
         gen_ex_per_token=float((gen_ex_N / num_targets_N).mean()) if has_references else None,
         rel_ex=float(rel_ex_N.mean()),
         rel_ex_skew_normal=float(rel_ex_skew_normal_N.mean()),
-        extraction_rate=float(forget.extracted_N.mean()),
+        extraction_rate=float(extracted_N.mean()),
         membership_auc=membership_auc(nll_N, population.nll_per_token_N),
         retain_nll=retain_nll,
         heldout_nll=heldout_nll,
@@ -141,6 +113,7 @@ def evaluate(
         distractor_nll=distractor_nll,
         tokens_seen=tokens_seen,
         elapsed_s=elapsed_s,
+        metrics=metrics,
     )
     memorization_N = memorization(sets.base_logp_N, sets.reference_logp_SN, num_targets_N) if has_references else None
     difficulty_N = difficulty(sets.reference_logp_SN, num_targets_N) if has_references else None
@@ -153,10 +126,25 @@ def evaluate(
             gen_ex=float(gen_ex_N[i]) if has_references else None,
             rel_ex=float(rel_ex_N[i]),
             rel_ex_skew_normal=float(rel_ex_skew_normal_N[i]),
-            extracted=bool(forget.extracted_N[i]),
+            extracted=bool(extracted_N[i]),
             memorization=float(memorization_N[i]) if memorization_N is not None else None,
             difficulty=float(difficulty_N[i]) if difficulty_N is not None else None,
+            metrics=example_metrics[i],
         )
         for i, example_id in enumerate(sets.forget.example_ids)
     ]
     return evaluation, examples
+
+
+def _computed(sets: EvaluationSets, scores: Scores) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Return the values of the chosen metrics, and those of each forget example; what is not finite is left out."""
+    whole: dict[str, float] = {}
+    examples: list[dict[str, float]] = [{} for _ in sets.forget.example_ids]
+    for chosen in sets.metrics:
+        for name, value in chosen.compute(scores).items():
+            if not isinstance(value, np.ndarray):
+                whole |= {name: float(value)} if value is not None and math.isfinite(value) else {}
+                continue
+            for own, number in zip(examples, value.tolist(), strict=True):
+                own.update({name.removesuffix("_N"): float(number)} if math.isfinite(number) else {})
+    return whole, examples

@@ -4,17 +4,15 @@ Shape legend: N examples, P population, S models of different seeds. Likelihoods
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import logsumexp
 from scipy.stats import rankdata, skewnorm
+
+from trainables.metrics.scores import Array
 
 _STEEPEST = 1e3
 """Largest shape of a skew-normal: beyond it the density is a half-normal to every digit that matters."""
 _MOST_BITS = 1074.0
 """Cap of the extrapolated exposure: -log2 of the smallest float64 above 0."""
-
-Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.signedinteger]
 
 
 def log_mean_likelihood(logp_SN: Array) -> Array:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from trainables.distributed import ALONE, WorkerGroup, unwrap_model
-from trainables.encoding import IGNORE, Batch, EncodedSet, batches_by_length, collate
+from trainables.distributed import unwrap_model
+from trainables.encoding import IGNORE, Batch, EncodedSet
 from trainables.errors import UnlearningError
 from trainables.metrics.reductions import Reduction
 
@@ -151,6 +151,14 @@ def greedy_misses(predictions: Predictions) -> torch.Tensor:
     return (predictions.logits_BTV.argmax(dim=-1) != predictions.labels_BT) & predictions.is_target_BT
 
 
+def logp_moments(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and the variance of log p over the vocabulary, under p, at each target: [M] each, float32."""
+    logp_MV = predictions.logits_BTV[predictions.is_target_BT].float().log_softmax(dim=-1)
+    p_MV = logp_MV.exp()
+    mean_M = (p_MV * logp_MV).sum(dim=-1)
+    return mean_M, (p_MV * (logp_MV - mean_M.unsqueeze(-1)).square()).sum(dim=-1)
+
+
 def kl_divergence(reference: Predictions, current: Predictions, at_BT: torch.Tensor) -> torch.Tensor:
     """Return KL(reference || current) in nats, [B, T], float32, at the positions ``at_BT``; exactly 0 elsewhere."""
     reference_MV, current_MV = (p.logits_BTV[at_BT].float().log_softmax(dim=-1) for p in (reference, current))
@@ -214,61 +222,3 @@ def example_mean(values_B: torch.Tensor, at_B: torch.Tensor, counts_N: npt.NDArr
     """Return a batch's share of the mean over its step's examples at ``at_B``, a scalar, as ``step_mean`` does."""
     num_examples = int(at_B.sum()) if counts_N is None else int((counts_N > 0).sum())
     return torch.where(at_B, values_B, 0).sum() / max(1, num_examples)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetScores:
-    """Scores of a whole set under one model, in the set's order."""
-
-    logp_N: npt.NDArray[np.float64]
-    """log p(x) in nats."""
-    num_targets_N: npt.NDArray[np.int64]
-    """Number of target tokens."""
-    extracted_N: npt.NDArray[np.bool_]
-    """True where greedy decoding from the prefix yields the rest of the target exactly."""
-
-    @property
-    def nll_per_token_N(self) -> npt.NDArray[np.float64]:
-        """Each example's NLL in nats per target token."""
-        return -self.logp_N / self.num_targets_N
-
-    @property
-    def nll_per_token(self) -> float:
-        """Token-weighted NLL of the set, in nats per token."""
-        return float(-self.logp_N.sum() / self.num_targets_N.sum())
-
-
-def score_set(model: Any, encoded: EncodedSet, *, batch_size: int, group: WorkerGroup = ALONE) -> SetScores:
-    """Return the scores of every example of a set; sums over tokens are float64.
-
-    The workers of a group score ``batch_size`` examples each at a time, and all get all scores. They make equally many
-    forward passes, as a sharded model needs.
-
-    Greedy extraction needs no decoding: greedy decoding reproduces a target exactly if and only if, with the
-    target itself as context, each of its tokens is the most likely one (by induction over positions).
-
-    Args:
-        model: the model, on its device.
-        encoded: the set.
-        batch_size: examples of one worker in a forward pass.
-        group: the workers that share the work.
-    """
-    device = next(model.parameters()).device
-    logp_N, extracted_N = scores_2N = np.zeros((2, len(encoded)))
-    with torch.no_grad():  # inference mode would leave layers of a sharded model that cannot be trained
-        for batch_indices in batches_by_length(encoded, batch_size * group.size):
-            indices = group.shard(batch_indices)
-            batch = collate(encoded, indices, device=device)
-            predictions = predict(model, batch)
-            logp_B = token_scores(predictions).logp_BT.double().sum(dim=-1).cpu().numpy()
-            misses_BT = greedy_misses(predictions).cpu().numpy()[: len(indices)]
-            firsts_B = encoded.target_starts_N[indices] if encoded.encoder_decoder else np.ones(len(indices), dtype=int)
-            tokens_BT = firsts_B[:, np.newaxis] + np.arange(
-                misses_BT.shape[1]
-            )  # the token of its example at each position
-            asked_BT = tokens_BT >= encoded.prefix_ends_N[indices][:, np.newaxis]
-            logp_N[indices] = logp_B[: len(indices)]  # an empty shard is one row, of no example
-            extracted_N[indices] = ~(misses_BT & asked_BT).any(axis=-1)
-    # each example's score is one process's, and 0 elsewhere
-    logp_N, extracted_N = group.all_reduce_sum(torch.from_numpy(scores_2N)).numpy()
-    return SetScores(logp_N=logp_N, num_targets_N=encoded.num_targets_N, extracted_N=extracted_N.astype(bool))

@@ -1,5 +1,12 @@
 from .encoded_inputs import encode_retained, encode_scored, tokens_hash, with_alternates
-from .evaluation_data import encode_all, evaluation_sets, form_of, generation_task, prepare_tokenizer
+from .evaluation_data import (
+    encode_all,
+    evaluation_sets,
+    form_of,
+    generation_task,
+    prepare_tokenizer,
+    scored_examples,
+)
 from .input_checks import CheckInputs, find_problems
 from .problems import Problem, Severity
 from .size_checks import SizeCheckInputs, find_size_problems
@@ -23,6 +30,7 @@ __all__ = [
     "form_of",
     "generation_task",
     "prepare_tokenizer",
+    "scored_examples",
     "tokens_hash",
     "train_to_end",
     "with_alternates",

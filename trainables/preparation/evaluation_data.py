@@ -1,20 +1,26 @@
 """The data that evaluations score: its tokenizer, its token ids, and its likelihood under base and reference models.
 
 Everything is a pure function of its arguments. Caching and running in parallel is the orchestrator's.
-
-Shape legend: N forget examples, S reference models.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
-
-import numpy as np
 
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.data import Datasets, Example
 from trainables.encoding import EncodedSet, Form, encode, load_tokenizer, train_tokenizer
-from trainables.metrics import Array, EvaluationSets, GenerationTask, score_set
+from trainables.metrics import (
+    FIELDS_OF_TRIALS,
+    ChosenMetric,
+    EvaluationSets,
+    GenerationSettings,
+    GenerationTask,
+    ModelScores,
+    score_named,
+    score_set,
+)
 from trainables.models import is_encoder_decoder
 
 
@@ -35,6 +41,28 @@ def form_of(model: ModelConfig) -> Form:
     if model.chat_template:
         return Form.CHAT
     return Form.PAIR if is_encoder_decoder(model) else Form.TEXT
+
+
+def scored_examples(datasets: Datasets, data: DataConfig) -> dict[str, dict[str, Sequence[Example]]]:
+    """Return the examples that evaluations score.
+
+    Args:
+        datasets: the data of the sweep.
+        data: how many retained examples are scored.
+
+    Returns:
+        By forget set: ``forget``, ``population``, ``heldout``, ``retain`` and, where it has any, ``distractors``.
+    """
+    shared = {"heldout": datasets.heldout, "retain": datasets.retain_sample(data.retain_evaluation)}
+    return {
+        name: {
+            "forget": own.forget,
+            "population": own.population,
+            **({"distractors": own.distractors} if own.distractors else {}),
+            **shared,
+        }
+        for name, own in datasets.forget_sets.items()
+    }
 
 
 def encode_all(
@@ -60,7 +88,7 @@ def encode_all(
         UnlearningError: an example cannot be scored; the message names it.
 
     Returns:
-        By forget set: ``forget``, ``population``, ``heldout``, ``retain`` and, where it has any, ``distractors``.
+        By forget set, its sets by name (``scored_examples``).
     """
 
     def encoded(examples: Sequence[Example]) -> EncodedSet:
@@ -73,19 +101,15 @@ def encode_all(
             chat_date=chat_date,
         )
 
-    shared = {
-        "heldout": encoded(datasets.heldout),
-        "retain": encoded(datasets.retain_sample(data.retain_evaluation)),
-    }
-    return {
-        name: {
-            "forget": encoded(s.forget),
-            "population": encoded(s.population),
-            **({"distractors": encoded(s.distractors)} if s.distractors else {}),
-            **shared,
-        }
-        for name, s in datasets.forget_sets.items()
-    }
+    found: dict[str, dict[str, EncodedSet]] = {}
+    known: dict[int, EncodedSet] = {}  # of the sets that all forget sets share
+    for name, own in scored_examples(datasets, data).items():
+        found[name] = {}
+        for part, examples in own.items():
+            if id(examples) not in known:
+                known[id(examples)] = encoded(examples)
+            found[name][part] = known[id(examples)]
+    return found
 
 
 def generation_task(
@@ -112,6 +136,9 @@ def evaluation_sets(
     batch_size: int,
     max_increase: float,
     generation: GenerationTask | None = None,
+    metrics: tuple[ChosenMetric, ...] = (),
+    examples: Mapping[str, Mapping[str, Sequence[Example]]] | None = None,
+    tokenizer: Any = None,
 ) -> dict[str, EvaluationSets]:
     """Score every forget set under the base and reference models, and return the sets of its evaluations by name.
 
@@ -121,22 +148,56 @@ def evaluation_sets(
         batch_size: examples in one forward pass.
         max_increase: the performance floor, in nats per token above the base model's held-out NLL.
         generation: the sources for which an encoder-decoder model generates texts.
+        metrics: what evaluations compute beside exposure and performance.
+        examples: the same sets as texts (``scored_examples``); needed where a metric looks at texts.
+        tokenizer: of the model; needed where a metric looks at generated texts.
     """
-    logp_N: dict[str, list[Array]] = {name: [] for name in encoded}
+    sets = {}
+    for name, parts in encoded.items():
+        named: dict[str, Any] = dict(parts)
+        bare = EvaluationSets(**named, metrics=metrics, generation=generation)
+        sets[name] = _with_texts(bare, (examples or {}).get(name, {}), tokenizer)
+    known: dict[str, list[ModelScores]] = {name: [] for name in encoded}
     base_heldout_nll: dict[str, float] = {}
     for model in models:
-        for name, own in encoded.items():
-            logp_N[name].append(score_set(model, own["forget"], batch_size=batch_size).logp_N)
+        for name, own in sets.items():
+            known[name].append(
+                {
+                    part: score_named(model, own, part, batch_size=batch_size, reads=own.reads(part) - FIELDS_OF_TRIALS)
+                    for part in own.compared
+                }
+            )
             if name not in base_heldout_nll:
-                base_heldout_nll[name] = score_set(model, own["heldout"], batch_size=batch_size).nll_per_token
+                base_heldout_nll[name] = score_set(model, own.heldout, batch_size=batch_size).nll_per_token
         del model
     return {
-        name: EvaluationSets(
-            **own,
-            base_logp_N=logp_N[name][0],
-            reference_logp_SN=np.array(logp_N[name][1:]).reshape(-1, len(own["forget"])),
+        name: replace(
+            own,
+            base=known[name][0],
+            references=tuple(known[name][1:]),
             max_heldout_nll=base_heldout_nll[name] + max_increase,
-            generation=generation,
         )
-        for name, own in encoded.items()
+        for name, own in sets.items()
     }
+
+
+def _with_texts(sets: EvaluationSets, examples: Mapping[str, Sequence[Example]], tokenizer: Any) -> EvaluationSets:
+    """Return the sets with the texts that chosen metrics look at, and the prompts that they have models go on from."""
+    texts, prompted = {}, {}
+    for name, own in examples.items():
+        reads = sets.reads(name)
+        if "texts" in reads:
+            texts[name] = tuple(example.completion for example in own)
+        if {"truths", "generations", "samples"} & reads:
+            longest = max(
+                chosen.settings.max_new_tokens
+                for chosen in sets.metrics
+                if isinstance(chosen.settings, GenerationSettings) and name in chosen.settings.sets
+            )
+            prompted[name] = GenerationTask(
+                encoded=sets.encoded(name),
+                references=tuple(example.completion for example in own),
+                tokenizer=tokenizer,
+                longest=longest,
+            )
+    return replace(sets, texts=texts, prompted=prompted)

@@ -111,12 +111,16 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
     scored = [part for own in sets for part in (own.forget, own.population, own.distractors) if part is not None]
     ascended = [own.forget.longest] * min(config.batch_size, len(own.forget))
+    population = max(scored, key=lambda part: (_padded_tokens(part, workload.evaluation.batch_size), len(part)))
     probe = replace(
-        own,
-        forget=own.forget.select(ascended),
-        population=max(scored, key=lambda part: (_padded_tokens(part, workload.evaluation.batch_size), len(part))),
-        base_logp_N=own.base_logp_N[ascended],
-        reference_logp_SN=own.reference_logp_SN[:, ascended],
+        own.with_forget(ascended),
+        population=population,
+        texts={
+            "forget": ("",) * len(ascended),
+            "population": ("",) * len(population),
+            "heldout": ("",) * len(own.heldout),
+        },
+        references=(),  # what is known of the population that is replaced
     )
     alternates = {}
     if workload.alternates:

@@ -1,6 +1,6 @@
 """Migrations of rows from older schema versions to the present one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -8,8 +8,12 @@ import pyarrow.compute as pc
 
 from orchestrator.ledger.schema import (
     BASELINES,
+    EVALUATIONS,
+    EXAMPLE_METRIC_COLUMNS,
     EXAMPLES,
     EXAMPLES_WHO,
+    METRIC_COLUMNS,
+    OTHER_METRICS,
     OWN_KIND,
     REAL,
     RELATIVE_TO_REFERENCES,
@@ -51,6 +55,10 @@ def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) 
         rows = _settings_of_trials(table) if name == "trials" else _settings_of_evaluations(table, find_trial)
         settings = {column: pa.array([row.get(column) for row in rows], TEXT) for column in SETTING}
         table = _inserted(table, settings, after="batch_size")
+    if version < 6 and name in ("evaluations", "baselines"):
+        table = _inserted(table, _nulls(EVALUATIONS, METRIC_COLUMNS, len(table)), after="distractor_nll")
+    if version < 6 and name == "examples":
+        table = _inserted(table, _nulls(EXAMPLES, EXAMPLE_METRIC_COLUMNS, len(table)), after="difficulty")
     return table
 
 
@@ -59,6 +67,11 @@ def _inserted(table: pa.Table, columns: Mapping[str, pa.Array], *, after: str) -
     for place, (name, values) in enumerate(columns.items(), table.schema.get_field_index(after) + 1):
         table = table.add_column(place, name, values)
     return table
+
+
+def _nulls(schema: pa.Schema, metrics: Iterable[str], rows: int) -> dict[str, pa.Array]:
+    """Return the columns of metrics, and that of other metrics, without values."""
+    return {column: pa.nulls(rows, schema.field(column).type) for column in (*metrics, OTHER_METRICS)}
 
 
 def _settings_of_trials(table: pa.Table) -> list[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.ledger.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, noted_trial, to_table
+from orchestrator.ledger.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, metric_row, noted_trial, to_table
 from orchestrator.ledger.tables.parquet import GrowingFile
 
 _LATER = {"status", "last_step", "message", "elapsed_s", "started_at", "ended_at", "host"}
@@ -48,7 +48,7 @@ class TrialFiles:
         if len(known) > len(records) or not all(map(is_, known, records)):
             known, grown = (), self._begun(name)
         for _, of_step in groupby(records[len(known) :], key=attrgetter("step")):
-            rows = [{**self._repeated[name], **vars(record)} for record in of_step]
+            rows = [self._repeated[name] | metric_row(name, record.columns()) for record in of_step]
             grown.append(to_table(TABLES[name], rows))
         self._grown[name] = (tuple(records), grown)
         return grown.content()

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.export.model_card import model_card, write_provenance
 from orchestrator.export.verification import Comparison, Verification
-from orchestrator.ledger import DriverWriter
+from orchestrator.ledger import DriverWriter, metric_row
 from orchestrator.points import EvaluatedStep
 from tests.orchestrator.helpers import evaluation_record, make_spec, write_sweep
 from trainables.config import TrialConfig
@@ -40,7 +40,7 @@ def test_a_card_tells_the_floor_that_is_known(tmp_path, references):
     facts = write_provenance(
         folder,
         ledger,
-        EvaluatedStep(trial=trial, step=1, metrics=vars(evaluation_record(1))),
+        EvaluatedStep(trial=trial, step=1, metrics=metric_row("evaluations", evaluation_record(1).columns())),
         spec=make_spec(),
         forget_set=ForgetSet(
             name="verses", distribution="in", forget=(), population=(), distractors=(), repetitions=()

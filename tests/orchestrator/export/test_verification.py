@@ -9,7 +9,7 @@ from tests.orchestrator.helpers import evaluation_record
 
 
 def compared(change, tolerance=0.0, **recorded):
-    row = vars(evaluation_record(4, gen_ex=2.0)) | recorded
+    row = evaluation_record(4, gen_ex=2.0).columns() | recorded
     return compare_metrics(row, row | change, tolerance=tolerance)
 
 

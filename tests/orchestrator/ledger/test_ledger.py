@@ -249,7 +249,7 @@ def test_files_say_their_version_units_and_meanings(ledger, tmp_path, table):
         assert b"unit" in column.metadata, column.name
         if re.search(r"_nll$|^nll$", column.name):
             assert column.metadata[b"unit"] == b"nats/token"
-        if re.search(r"^(gen_ex|gen_ex_abs|rel_ex.*)$", column.name):
+        if re.search(r"^(gen_ex(_abs|_max|_p95)?|rel_ex(_skew_normal|_max|_p95)?)$", column.name):
             assert column.metadata[b"unit"] == b"bits"
         if column.name.endswith("_s"):
             assert column.metadata[b"unit"] == b"seconds"

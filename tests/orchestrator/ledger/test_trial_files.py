@@ -51,7 +51,13 @@ def test_a_file_that_grew_is_the_file_of_all_records(trial, converted):
     expected = [
         {**vars(record), "trial_id": trial["trial_id"], **{n: trial[n] for n in EXAMPLES_WHO}} for record in RECORDS
     ]
-    assert read(grown).to_pylist() == expected
+    for record in expected:
+        assert record.pop("metrics") == {"extraction_strength": 0.25, "own_metric": 1.5}
+    found = read(grown).to_pylist()
+    assert [{name: row[name] for name in record} for row, record in zip(found, expected, strict=True)] == expected
+    assert {row["extraction_strength"] for row in found} == {0.25}, "a column of its own"
+    assert [row["other_metrics"] for row in found] == [[("own_metric", 1.5)]] * len(found), "without a column"
+    assert {row["mia_zlib"] for row in found} == {None}, "not measured"
 
 
 @pytest.fixture

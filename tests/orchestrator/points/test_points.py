@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, metric_row
 from orchestrator.points import best_step, find_step, parse_conditions
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import FLOOR, make_spec, write_sweep
@@ -32,7 +32,7 @@ def test_a_point_is_found_by_the_beginning_of_an_id_and_a_step(sweep):
     found = find_step(sweep, row["trial_id"][:8], 2)
     assert (found.trial_id, found.step) == (row["trial_id"], 2)
     evaluation = next(e for e in sweep.published(row["trial_id"])[0] if e.step == 2)
-    assert found.metrics == vars(evaluation)
+    assert found.metrics == metric_row("evaluations", evaluation.columns())
 
 
 def test_a_beginning_that_no_trial_or_several_have_is_refused_with_the_candidates(sweep):

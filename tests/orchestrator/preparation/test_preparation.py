@@ -1,6 +1,6 @@
 """What the tasks that prepare models look at first, and what they say; without Ray."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -82,14 +82,17 @@ def test_measuring_that_does_not_fit_a_gpu_says_what_to_lower(monkeypatch, tmp_p
         build_workload(*arguments(tmp_path, tasks))
 
 
+NOT_OF_MODELS = {"step", "status", "tokens_seen", "elapsed_s"}
+
+
 def test_the_floor_is_of_each_reference_model_against_the_others():
     sets = tiny_workload(references=3).evaluation_sets
     model = tiny_model(seed=101).eval()
     (found,) = measure_model("reference-1", model, sets, reference=1, batch_size=16)
-    without = replace(sets["forget"], reference_logp_SN=sets["forget"].reference_logp_SN[[0, 2]])
+    without = replace(sets["forget"], references=sets["forget"].references[::2])
     expected, _ = evaluate(model, without, batch_size=16, step=0, tokens_seen=0, elapsed_s=0.0)
     assert (found.model, found.forget_set) == ("reference-1", "forget")
-    assert found.metrics == asdict(expected)
+    assert found.metrics == {k: v for k, v in expected.columns().items() if k not in NOT_OF_MODELS}
     (base,) = measure_model("base", model, sets, reference=None, batch_size=16)
     assert base.metrics["gen_ex_abs"] < found.metrics["gen_ex_abs"]
 

@@ -261,7 +261,7 @@ def test_without_reference_models_no_column_is_empty_and_no_price_is_of_nothing(
     for name in spec.data.forget_sets:
         records = [evaluation_record(s, rel_ex=3.0 - s / 2, quality=abs(1.56 - s / 2)) for s in (0, 2, 5)]
         publish(ledger, records, forget_set=name)
-    base = vars(evaluation_record(rel_ex=3.0))
+    base = evaluation_record(rel_ex=3.0).columns()
     skip = ("step", "status", "tokens_seen", "elapsed_s")
     DriverWriter(ledger).publish_baselines(
         [

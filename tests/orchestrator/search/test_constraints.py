@@ -21,7 +21,7 @@ BASE = 3.0
 def ledger_with_baselines(performance=BASE):
     ledger = memory_ledger()
     skip = ("step", "status", "tokens_seen", "elapsed_s")
-    base = vars(evaluation_record(0, quality=10.0, performance=performance, gen_ex=10.0))
+    base = evaluation_record(0, quality=10.0, performance=performance, gen_ex=10.0).columns()
     metrics = {name: value for name, value in base.items() if name not in skip}
     DriverWriter(ledger).publish_baselines(
         [{"model": "base", "forget_set": name, **metrics} for name in ("verses", "people")]

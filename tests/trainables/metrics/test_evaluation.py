@@ -2,14 +2,29 @@
 
 import dataclasses
 import math
+import zlib
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from tests.support import tiny_model, tiny_workload
-from trainables.metrics import NonFiniteEvaluationError, evaluate, exposure, score_set
+from tests.support import tiny_encoded, tiny_model, tiny_tokenizer, tiny_workload
+from trainables.config import EvaluationConfig
+from trainables.metrics import (
+    METRICS,
+    AnswerSets,
+    Column,
+    GenerationTask,
+    Metric,
+    NonFiniteEvaluationError,
+    chosen_metrics,
+    evaluate,
+    exposure,
+    score_named,
+    score_set,
+)
 from trainables.metrics.difficulty import difficulty, memorization
 from trainables.records import Status
 
@@ -82,8 +97,9 @@ def test_prices_on_its_own_kind_are_weighted_by_tokens_and_null_where_there_is_n
 def test_a_reference_model_is_measured_against_the_others(sets):
     """By hand: likelihoods as exact fractions, one example and one model at a time."""
     models = [tiny_model(seed=seed).eval() for seed in (100, 101, 102)]
-    logp_SN = np.array([score_set(model, sets.forget, batch_size=3).logp_N for model in models])
-    all_references = dataclasses.replace(sets, reference_logp_SN=logp_SN)
+    references = tuple({"forget": score_set(model, sets.forget, batch_size=3)} for model in models)
+    logp_SN = np.array([reference["forget"].logp_N for reference in references])
+    all_references = dataclasses.replace(sets, references=references)
     for index, model in enumerate(models):
         evaluation, _ = run(model, all_references.without_reference(index))
         likelihoods = [[Fraction(math.exp(logp)) for logp in logp_N] for logp_N in logp_SN]
@@ -103,12 +119,90 @@ def test_a_reference_model_is_measured_against_the_others(sets):
 
 def test_the_batch_size_changes_rounding_only(sets):
     model = tiny_model(seed=9)
-    one, many = (dataclasses.asdict(run(model, sets, batch_size=size)[0]) for size in (1, 64))
+    one, many = (run(model, sets, batch_size=size)[0].columns() for size in (1, 64))
     for numbers in (one, many):
         assert numbers.pop("status") is Status.COMPLETED
         numbers.pop("rel_ex_skew_normal")  # steep: it has tests of its own
         assert (numbers.pop("bleu"), numbers.pop("chrf")) == (None, None)  # of encoder-decoder models alone
     assert one == pytest.approx(many, rel=1e-4, abs=1e-5)
+
+
+def with_answers(workload):
+    """The workload's sets, with made-up answers, and every metric chosen."""
+    sets = workload.evaluation_sets["forget"]
+
+    def answers(seed, count):
+        own = partial(tiny_encoded, count, encoder_decoder=sets.forget.encoder_decoder)
+        return AnswerSets(
+            original=own(seed=seed), paraphrase=own(seed=seed + 1), perturbed=(own(seed=seed + 2), own(seed=seed + 3))
+        )
+
+    own = {"forget": dataclasses.replace(answers(20, len(sets.forget)), original=sets.forget)}
+    own |= {"retain": dataclasses.replace(answers(30, len(sets.retain)), original=sets.retain), "facts": answers(40, 3)}
+    chosen = {name: {} for name in METRICS} | {"model_utility": {"kept": ["retain", "facts"], "max_new_tokens": 6}}
+    metrics = chosen_metrics(EvaluationConfig(metrics=chosen | {"mia_min_k": {"nonmembers": "heldout"}}))
+    facts = GenerationTask(encoded=own["facts"].original, references=("",) * 3, tokenizer=tiny_tokenizer(), longest=6)
+    sets = dataclasses.replace(sets, answers=own, prompted={**sets.prompted, "facts": facts}, metrics=metrics)
+    if sets.forget.encoder_decoder:
+        return sets
+    references = tuple(
+        {
+            name: score_named(tiny_model(seed=seed).eval(), sets, name, batch_size=9, reads=ANSWERS)
+            for name in ("forget", "population", "heldout")
+        }
+        for seed in (100, 101)
+    )
+    return dataclasses.replace(sets, references=references)
+
+
+ANSWERS = frozenset({"paraphrase", "perturbed"})
+
+
+@pytest.mark.parametrize("encoder_decoder", [False, True])
+def test_chosen_metrics_are_computed_of_what_was_scored(encoder_decoder):
+    sampled = {"sampled_leakage": {"samples": 2, "max_new_tokens": 6}, "rouge": {"max_new_tokens": 6}}
+    names = [*sampled, "model_utility", "mia_zlib"]
+    metrics = {name: sampled.get(name, {"kept": ["retain"]} if name == "model_utility" else {}) for name in names}
+    workload = tiny_workload(encoder_decoder=encoder_decoder, metrics=metrics, references=0 if encoder_decoder else 2)
+    sets = with_answers(workload)
+    model = workload.base.build()
+    evaluation, examples = run(model, sets)
+    columns = {column for metric in METRICS.values() for column in metric.columns}
+    missing = columns - evaluation.metrics.keys()
+    if not encoder_decoder:
+        assert not missing
+    else:
+        assert missing == {
+            "gen_ex_max", "gen_ex_p95", "exposed_share", "mia_reference_auc", "mia_reference_tpr", "privleak",
+            "forget_quality", "forget_quality_ks",
+        }, "without reference models"  # fmt: skip
+    forget, population = (score_set(model, own, batch_size=3) for own in (sets.forget, sets.population))
+    loss = exposure.membership_auc(forget.nll_per_token_N, population.nll_per_token_N)
+    assert evaluation.metrics["mia_loss_auc"] == evaluation.membership_auc == loss
+    assert [own.metrics["mia_loss"] for own in examples] == [own.nll for own in examples]
+    if not encoder_decoder:
+        assert evaluation.metrics["gen_ex_max"] == max(own.gen_ex for own in examples)
+    bytes_N = [len(zlib.compress(text.encode())) for text in sets.texts["forget"]]
+    expected = [own.nll / size for own, size in zip(examples, bytes_N, strict=True)]
+    assert [own.metrics["mia_zlib"] for own in examples] == pytest.approx(expected)
+    again, _ = run(model, dataclasses.replace(sets, metrics=()))
+    assert again.metrics == {}
+    assert dataclasses.replace(evaluation, metrics={}) == again, "they change nothing else"
+
+
+def test_a_metric_without_a_finite_value_is_left_out(sets, monkeypatch):
+    metric = Metric(
+        compute=lambda scores, settings, compat: {
+            "some": math.nan, "other": None, "third": 2.0, "each_N": np.array([1.0, math.inf, 2, 3, 4, 5])
+        },
+        columns={name: Column(unit="", meaning="") for name in ("some", "other", "third")},
+        source="this test",
+    )  # fmt: skip
+    monkeypatch.setitem(METRICS, "broken", metric)
+    chosen = chosen_metrics(EvaluationConfig(metrics=["broken"]))
+    evaluation, examples = run(tiny_model(), dataclasses.replace(sets, metrics=chosen))
+    assert evaluation.metrics == {"third": 2.0}
+    assert [own.metrics.get("each") for own in examples] == [1.0, None, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_evaluating_turns_dropout_off_and_changes_no_weights(sets):

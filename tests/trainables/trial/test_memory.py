@@ -11,6 +11,7 @@ import torch
 from tests.support import tiny_encoded, tiny_trial, tiny_workload
 from trainables import objectives
 from trainables.errors import UnlearningError
+from trainables.metrics import SetScores
 from trainables.trial import engine as engine_module
 from trainables.trial import measure_peak, memory
 from trainables.trial.ascent import Ascent
@@ -58,8 +59,9 @@ def with_sets(workload, **forget_and_population):
     """Give the workload other forget sets, each of two encoded sets."""
     sets = {}
     for name, (forget, population) in forget_and_population.items():
-        logp = {"base_logp_N": np.zeros(len(forget)), "reference_logp_SN": np.zeros((2, len(forget)))}
-        sets[name] = replace(workload.evaluation_sets["forget"], forget=forget, population=population, **logp)
+        known = {"forget": SetScores.of([[0.0]] * len(forget))}
+        own = workload.evaluation_sets["forget"]
+        sets[name] = replace(own, forget=forget, population=population, base=known, references=(known, known))
     return replace(workload, evaluation_sets=sets)
 
 

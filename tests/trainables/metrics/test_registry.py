@@ -1,0 +1,125 @@
+"""The registry of metrics: what a metric returns is what it says, and what it lacks is named."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.trainables.metrics.shipped.scores_of import all_scores
+from trainables.config import EvaluationConfig
+from trainables.errors import UnlearningError
+from trainables.metrics import METRICS, SHIPPED, Column, Metric, Scores, SetScores, chosen_metrics, compute, register
+from trainables.metrics.chosen import DEFAULTS
+from trainables.metrics.registry import OPTIONAL
+
+
+@pytest.mark.parametrize("references", [0, 2])
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_fills_its_columns_and_no_others(name, references):
+    scores = all_scores(references=references)
+    found = compute(name, scores)
+    whole = {column for column, value in found.items() if not isinstance(value, np.ndarray)}
+    assert whole == set(METRICS[name].columns)
+    arrays = found.keys() - whole
+    if references:
+        assert {column.removesuffix("_N") for column in arrays} == set(METRICS[name].example_columns)
+        assert all(isinstance(found[column], float) and math.isfinite(found[column]) for column in whole)
+    assert all(column.endswith("_N") and found[column].shape == (6,) for column in arrays)
+
+
+def test_no_two_metrics_fill_one_column():
+    for table in ("columns", "example_columns"):
+        names = [column for metric in SHIPPED.values() for column in getattr(metric, table)]
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.reads - OPTIONAL])
+def test_scores_that_lack_what_a_metric_reads_are_refused_with_its_name(name):
+    full = all_scores()
+    for field in METRICS[name].reads - OPTIONAL:
+        sets = {
+            key: SetScores(**{**vars(own), field: () if field == "perturbed" else None})
+            for key, own in full.model.items()
+        }
+        with pytest.raises(UnlearningError, match=rf"metric '{name}': scores\.model\['\w+'\] has no {field}"):
+            compute(name, Scores(model=sets, references=full.references))
+    with pytest.raises(UnlearningError, match=rf"metric '{name}': scores\.model has no set "):
+        compute(name, Scores(model={}))
+
+
+def test_references_are_checked_where_they_are_compared_with():
+    full = all_scores()
+    bare = {"forget": SetScores.of([[-1.0]] * 6)}
+    with pytest.raises(UnlearningError, match=r"'privleak': scores\.references\[1\] has no set 'population'"):
+        compute("privleak", Scores(model=full.model, references=[full.references[0], bare]))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("min_k", {}, r"unknown metric 'min_k'; did you mean 'mia_min_k'\?"),
+        ("mia_min_k", {"q": 0.1}, "metric 'mia_min_k' has no 'q'"),
+        ("mia_loss", {"k": 0.1}, "metric 'mia_loss' has no 'k'; mia_min_k, mia_min_k_plus_plus, privleak have it"),
+        ("mia_min_k", {"k": 0}, "metric 'mia_min_k': k.*greater than 0"),
+        ("truth_ratio", {"aggregate": "mean"}, "aggregate"),
+        ("mia_loss", {"compat": "tofu"}, "compat: unknown project 'tofu'"),
+        ("exposure_tail", {"compat": "open-unlearning"}, "open-unlearning has no metric 'exposure_tail'; it has "),
+    ],
+)
+def test_mistakes_are_named(name, options, message):
+    with pytest.raises(UnlearningError, match=message):
+        compute(name, all_scores(), **options)
+
+
+def own_metric(column):
+    return Metric(
+        compute=lambda scores, settings, compat: {column: float(len(scores.model["forget"]))},
+        columns={column: Column(unit="", meaning="number of forget examples")},
+        source="this test",
+    )
+
+
+def test_an_own_metric_is_registered_once_and_computed_as_any(monkeypatch):
+    monkeypatch.setattr("trainables.metrics.registry.METRICS", METRICS | {})
+    monkeypatch.setattr("trainables.metrics.chosen.METRICS", METRICS | {})
+    register("count", own_metric("how_many"))
+    assert compute("count", all_scores()) == {"how_many": 6.0}
+    with pytest.raises(UnlearningError, match="'count' is registered already"):
+        register("count", own_metric("other"))
+    with pytest.raises(UnlearningError, match="'twice': its column 'how_many' is one of metric 'count'"):
+        register("twice", own_metric("how_many"))
+
+
+def test_a_spec_chooses_by_name_or_with_settings():
+    def names(metrics):
+        return {one.name: dict(one.given) for one in chosen_metrics(EvaluationConfig(metrics=metrics))}
+
+    assert list(names(None)) == list(DEFAULTS)
+    assert names([]) == {}
+    assert names(["mia_loss", {"mia_min_k": {"k": 0.4}}]) == {"mia_loss": {}, "mia_min_k": {"k": 0.4}}
+    assert names({"mia_loss": None, "rouge": {"max_new_tokens": 5}}) == {"mia_loss": {}, "rouge": {"max_new_tokens": 5}}
+    with pytest.raises(ValueError, match="'mia_loss' twice"):
+        names(["mia_loss", "mia_loss"])
+    with pytest.raises(UnlearningError, match=r"evaluation\.metrics: unknown metric 'loss'"):
+        names(["loss"])
+
+
+def test_the_default_metrics_need_nothing_but_likelihoods_and_texts():
+    for name in DEFAULTS:
+        assert SHIPPED[name].reads <= {"logp_M", "is_top_M", "texts"}, name
+
+
+def test_the_choice_of_metrics_is_part_of_an_identity_once_it_is_made():
+    assert "metrics" not in EvaluationConfig().identity()
+    assert EvaluationConfig(metrics=["mia_loss"]).identity()["metrics"] == {"mia_loss": {}}
+
+
+def test_compat_holds_for_the_metrics_that_the_project_has():
+    scores = all_scores()
+    ours, theirs = (
+        {one.name: one.compute(scores) for one in chosen_metrics(EvaluationConfig(compat=compat))}
+        for compat in (None, "open-unlearning")
+    )
+    assert theirs["mia_min_k"]["mia_min_k_auc"] == compute("mia_min_k", scores, "open-unlearning")["mia_min_k_auc"]
+    assert theirs["exposure_tail"] == ours["exposure_tail"]
+    assert theirs["extraction_strength"] != ours["extraction_strength"]

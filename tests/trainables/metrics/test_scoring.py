@@ -1,0 +1,122 @@
+"""Scores of sets, against one example at a time and autograd by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import tiny_encoded, tiny_model, tiny_seq2seq_model, tiny_tokenizer, tiny_workload
+from trainables.encoding import collate
+from trainables.metrics import GenerationTask, SetScores, score_batch, score_set
+from trainables.metrics.generation import generate, sample, truths
+from trainables.metrics.likelihood import predict
+from trainables.metrics.scoring import MOMENTS, gradient_norms
+
+
+@pytest.fixture(params=[False, True], ids=["causal", "encoder-decoder"])
+def model_and_set(request):
+    make = tiny_seq2seq_model if request.param else tiny_model
+    return make(seed=3).eval(), tiny_encoded(9, seed=1, longest=14, encoder_decoder=request.param)
+
+
+def test_every_token_has_its_likelihood_choice_and_moments(model_and_set):
+    model, encoded = model_and_set
+    found = score_set(model, encoded, batch_size=4, reads=MOMENTS)
+    values = {name: found.by_example(getattr(found, name)) for name in ("logp_M", "is_top_M", *MOMENTS)}
+    for index in range(len(encoded)):
+        with torch.no_grad():
+            predictions = predict(model, collate(encoded, [index]))
+        at = predictions.is_target_BT[0]
+        logp_TV = predictions.logits_BTV[0][at].double().log_softmax(dim=-1)
+        labels = predictions.labels_BT[0][at]
+        own = logp_TV[torch.arange(len(labels)), labels]
+        np.testing.assert_allclose(values["logp_M"][index], own.numpy(), atol=1e-5)
+        assert values["is_top_M"][index].tolist() == (logp_TV.argmax(dim=-1) == labels).tolist()
+        means = (logp_TV.exp() * logp_TV).sum(dim=-1)
+        np.testing.assert_allclose(values["mean_logp_M"][index], means.numpy(), atol=1e-5)
+        squares = (logp_TV.exp() * logp_TV.square()).sum(dim=-1) - means.square()
+        np.testing.assert_allclose(values["variance_logp_M"][index], squares.numpy(), atol=1e-5)
+        assert found.logp_N[index] == pytest.approx(float(own.sum()), abs=1e-4)
+
+
+def test_moments_are_not_computed_where_nobody_reads_them_and_change_no_likelihood(model_and_set):
+    model, encoded = model_and_set
+    plain, full = (score_set(model, encoded, batch_size=4, reads=reads) for reads in ((), MOMENTS))
+    assert plain.mean_logp_M is plain.variance_logp_M is None
+    for name in ("logp_N", "logp_M", "is_top_M", "extracted_N"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(full, name))
+
+
+@pytest.mark.parametrize("without_last", [False, True])
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_gradient_norms_are_those_of_each_examples_mean_loss(model_and_set, p, without_last):
+    model, encoded = model_and_set
+    found = gradient_norms(model, encoded, p=p, without_last=without_last)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for index in range(len(encoded)):
+        scores = score_batch(model, collate(encoded, [index]))
+        logp = scores.logp_BT[0][scores.is_target_BT[0]]
+        (-(logp[:-1] if without_last else logp).mean()).backward()
+        grads = [q.grad if q.grad is not None else torch.zeros(1) for q in model.parameters()]
+        expected = [float(torch.linalg.vector_norm(g, p)) for g in grads]
+        np.testing.assert_allclose(found[index], expected, rtol=2e-5, atol=1e-7)
+        model.zero_grad(set_to_none=True)
+
+
+def test_selected_scores_are_those_of_the_selected_examples(model_and_set):
+    model, encoded = model_and_set
+    scores = score_set(model, encoded, batch_size=4, reads=MOMENTS)
+    chosen = [5, 0, 5]
+    again = score_set(model, encoded.select(chosen), batch_size=1, reads=MOMENTS)
+    cut = scores.select(chosen)
+    assert cut.num_targets_N.tolist() == again.num_targets_N.tolist()
+    for name in ("logp_N", "logp_M", *MOMENTS):
+        np.testing.assert_allclose(getattr(cut, name), getattr(again, name), atol=1e-5)
+    wrong = SetScores.of([[-1.0], [-2.0, -3.0]], perturbed=(SetScores.of([[-4.0], [-5.0]]),), texts=("a", "b"))
+    cut = wrong.select([1])
+    assert (cut.logp_M.tolist(), cut.perturbed[0].logp_N.tolist(), cut.texts) == ([-2.0, -3.0], [-5.0], ("b",))
+
+
+def test_a_causal_model_goes_on_from_its_prompt():
+    """Checked one token at a time, without padding and without any of Transformers' generation."""
+    model, tokenizer, encoded = tiny_model(seed=5).eval(), tiny_tokenizer(), tiny_encoded(5, seed=2, longest=16)
+    task = GenerationTask(encoded=encoded, references=("",) * 5, tokenizer=tokenizer, longest=6)
+    texts = generate(model, task, batch_size=3)
+    end = model.generation_config.eos_token_id
+    for index, text in enumerate(texts):
+        start = encoded.offsets[index]
+        tokens = encoded.tokens[start : start + encoded.prefix_ends_N[index]].tolist()
+        given = len(tokens)
+        for _ in range(6):
+            with torch.no_grad():
+                tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+            if tokens[-1] == end:
+                break
+        assert text == tokenizer.decode(tokens[given:], skip_special_tokens=True)
+        rest = encoded.tokens[start + given : encoded.offsets[index + 1]]
+        assert truths(task)[index] == tokenizer.decode(rest, skip_special_tokens=True)
+
+
+def test_samples_differ_and_are_the_same_again():
+    model, tokenizer, encoded = tiny_model(seed=5).eval(), tiny_tokenizer(), tiny_encoded(4, seed=2)
+    task = GenerationTask(encoded=encoded, references=("",) * 4, tokenizer=tokenizer, longest=8)
+    state = torch.random.get_rng_state()
+    drawn = [sample(model, task, samples=3, temperature=1.0, batch_size=2) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert [len(own) for own in drawn[0]] == [3] * 4
+    assert len({text for own in drawn[0] for text in own}) > 4
+    cold = sample(model, task, samples=1, temperature=1e-4, batch_size=4)
+    assert [own[0] for own in cold] == generate(model, task, batch_size=4), "so cold that the likeliest token is drawn"
+
+
+def test_sets_with_some_forget_examples_are_cut_alike():
+    sets = tiny_workload(metrics=["mia_loss", "mia_zlib", "rouge", "exposure_tail"]).evaluation_sets["forget"]
+    cut = sets.with_forget([3, 1])
+    assert cut.forget.example_ids == tuple(sets.forget.example_ids[i] for i in (3, 1))
+    np.testing.assert_array_equal(cut.base_logp_N, sets.base_logp_N[[3, 1]])
+    np.testing.assert_array_equal(cut.reference_logp_SN, sets.reference_logp_SN[:, [3, 1]])
+    assert cut.texts["forget"] == tuple(sets.texts["forget"][i] for i in (3, 1))
+    assert cut.prompted["forget"].encoded.example_ids == cut.forget.example_ids
+    assert cut.population is sets.population

@@ -1,0 +1,69 @@
+"""The metrics that a spec chooses, and what they make an evaluation score. It loads no PyTorch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trainables.config import EvaluationConfig
+from trainables.errors import UnlearningError
+from trainables.metrics.metric import Compat, Metric, MetricSettings, Values
+from trainables.metrics.registry import METRICS, check_metric
+from trainables.metrics.scores import Scores
+
+DEFAULTS = (
+    "exposure_tail",
+    "mia_loss",
+    "mia_zlib",
+    "mia_min_k",
+    "mia_reference",
+    "privleak",
+    "exact_memorization",
+    "extraction_strength",
+    "probability",
+)
+"""Metrics that an evaluation computes where none are chosen: they look at likelihoods that it has anyway."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenMetric:
+    """A metric with its settings. It is named, so that a process finds it in its own registry."""
+
+    name: str
+    given: Mapping[str, Any]
+    """Settings that are not left at their defaults."""
+    compat: Compat | None = None
+    """The project whose conventions it follows, where that has it."""
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of this name."""
+        return METRICS[self.name]
+
+    @cached_property
+    def settings(self) -> MetricSettings:
+        """All of its settings."""
+        return check_metric(self.name, self.given)
+
+    def compute(self, scores: Scores) -> Values:
+        """Return its values; see ``Values``."""
+        compat = self.compat if self.compat in self.metric.compats else None
+        return self.metric.compute(scores, self.settings, compat)
+
+
+def chosen_metrics(evaluation: EvaluationConfig) -> tuple[ChosenMetric, ...]:
+    """Return the metrics that a spec's ``evaluation`` chooses, or the default ones.
+
+    Raises:
+        UnlearningError: a metric, a setting or a value is unknown; the message begins with the key.
+    """
+    given = evaluation.metrics if evaluation.metrics is not None else {name: {} for name in DEFAULTS}
+    found = []
+    for name, settings in given.items():
+        chosen = ChosenMetric(name=name, given=settings, compat=evaluation.compat)
+        try:
+            check_metric(name, settings)
+        except UnlearningError as error:
+            raise UnlearningError(f"evaluation.metrics: {error}") from None
+        found.append(chosen)
+    return tuple(found)

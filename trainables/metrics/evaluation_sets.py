@@ -1,0 +1,199 @@
+"""What the evaluations of one forget set score: encoded sets, the models before unlearning, the chosen metrics.
+
+Shape legend: N forget examples, S reference models.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from trainables.distributed import ALONE, WorkerGroup, unwrap_model
+from trainables.encoding import EncodedSet
+from trainables.metrics.chosen import ChosenMetric
+from trainables.metrics.generation import GenerationTask, generate, sample, truths
+from trainables.metrics.scores import Array, ModelScores, SetScores
+from trainables.metrics.scoring import gradient_norms, score_set
+from trainables.metrics.shipped.settings import GradientNormSettings, SampledLeakageSettings
+
+FIELDS_OF_TRIALS = frozenset({"gradient_norms_NP", "truths", "generations", "samples"})
+"""Fields of scores that no metric compares with other models: they are scored of the model in question alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSets:
+    """A set with other answers to its prompts."""
+
+    original: EncodedSet
+    """The set itself."""
+    paraphrase: EncodedSet | None = None
+    """Its reworded answers; None: it has none."""
+    perturbed: tuple[EncodedSet, ...] = ()
+    """Its wrong answers: the first of each example, the second of each, and so on."""
+
+    def select(self, indices: Sequence[int]) -> "AnswerSets":
+        """Return some of the examples, in the order of ``indices``."""
+        return AnswerSets(
+            original=self.original.select(indices),
+            paraphrase=self.paraphrase.select(indices) if self.paraphrase is not None else None,
+            perturbed=tuple(wrong.select(indices) for wrong in self.perturbed),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSets:
+    """The data that evaluations of one forget set score, and what models knew of it before unlearning."""
+
+    forget: EncodedSet
+    population: EncodedSet
+    """Never-trained examples of the forget set's own kind, that relative exposure ranks against."""
+    heldout: EncodedSet
+    """Never-trained examples, by which performance is measured."""
+    retain: EncodedSet
+    """Trained examples that are to be kept."""
+    distractors: EncodedSet | None = None
+    """Examples of the forget set's own kind that every model is trained on; None: there are none."""
+    answers: Mapping[str, AnswerSets] = field(default_factory=dict)
+    """By name of the set, those with other answers; and the further sets of ``data.evaluation_sets``."""
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name of the set, its target texts."""
+    prompted: Mapping[str, GenerationTask] = field(default_factory=dict)
+    """By name of the set, those for which chosen metrics need generated texts."""
+    metrics: tuple[ChosenMetric, ...] = ()
+    """What is computed beside exposure and performance."""
+    base: ModelScores = field(default_factory=dict)
+    """Scores of the base model: of ``forget``, and of what metrics compare with (``references``)."""
+    references: tuple[ModelScores, ...] = ()
+    """Scores of each reference model: of ``forget``, and of the sets that metrics compare."""
+    max_heldout_nll: float = np.inf
+    """The performance floor, in nats per token: a model above it has collapsed."""
+    generation: GenerationTask | None = None
+    """The held-out examples for which an encoder-decoder model generates texts; None: no texts are generated."""
+
+    @property
+    def base_logp_N(self) -> Array:
+        """log p of each forget example under the base model, nats."""
+        return self.base["forget"].logp_N
+
+    @property
+    def reference_logp_SN(self) -> Array:
+        """log p of each forget example under each reference model, nats; S may be 0."""
+        return np.array([reference["forget"].logp_N for reference in self.references]).reshape(-1, len(self.forget))
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the sets that are scored under base and reference models too."""
+        looked_at = {name for chosen in self.metrics if chosen.metric.needs_references for name in chosen.settings.sets}
+        return tuple(dict.fromkeys(("forget", *sorted(looked_at))))
+
+    def encoded(self, name: str) -> EncodedSet:
+        """Return the set of a name."""
+        own = getattr(self, name) if name in ("forget", "population", "heldout", "retain", "distractors") else None
+        return own if own is not None else self.answers[name].original
+
+    def reads(self, name: str) -> frozenset[str]:
+        """Return the fields of scores that chosen metrics look at in a set."""
+        return frozenset().union(*(c.metric.reads for c in self.metrics if name in c.settings.sets))
+
+    def without_reference(self, index: int) -> "EvaluationSets":
+        """Return these sets without one of the reference models that exposure is measured against.
+
+        A reference model is measured against the others: a mean that contains the model itself is nearer to it than any
+        other model can come.
+        """
+        return replace(self, references=(*self.references[:index], *self.references[index + 1 :]))
+
+    def with_forget(self, indices: Sequence[int]) -> "EvaluationSets":
+        """Return these sets with some of the forget examples only, in the order of ``indices``."""
+
+        def cut(scores: ModelScores) -> ModelScores:
+            return {**scores, "forget": scores["forget"].select(indices)} if "forget" in scores else scores
+
+        changes: dict[str, Any] = {"forget": self.forget.select(indices), "base": cut(self.base)}
+        changes["references"] = tuple(map(cut, self.references))
+        if "forget" in self.answers:
+            changes["answers"] = {**self.answers, "forget": self.answers["forget"].select(indices)}
+        if "forget" in self.texts:
+            changes["texts"] = {**self.texts, "forget": tuple(self.texts["forget"][i] for i in indices)}
+        if "forget" in self.prompted:
+            task = self.prompted["forget"]
+            shorter = replace(
+                task,
+                encoded=task.encoded.select(indices),
+                references=tuple(task.references[i] for i in indices),
+            )
+            changes["prompted"] = {**self.prompted, "forget": shorter}
+        return replace(self, **changes)
+
+
+def score_named(
+    model: Any,
+    sets: EvaluationSets,
+    name: str,
+    *,
+    batch_size: int,
+    reads: frozenset[str],
+    group: WorkerGroup = ALONE,
+) -> SetScores:
+    """Return the scores of one of the sets, with the fields that are wanted.
+
+    Args:
+        model: the model, in evaluation mode, on its device.
+        sets: the data of one forget set.
+        name: of the set.
+        batch_size: examples of one worker in a forward pass.
+        reads: fields of ``SetScores`` beyond those of likelihood and greedy choices.
+        group: the workers that share the work; all get the same scores.
+    """
+
+    def scored(encoded: EncodedSet) -> SetScores:
+        return score_set(model, encoded, batch_size=batch_size, group=group, reads=reads)
+
+    own = scored(sets.encoded(name))
+    found: dict[str, Any] = {}
+    if "texts" in reads:
+        found["texts"] = sets.texts[name]
+    if name in sets.answers:
+        answers = sets.answers[name]
+        if "paraphrase" in reads and answers.paraphrase is not None:
+            found["paraphrase"] = scored(answers.paraphrase)
+        if "perturbed" in reads:
+            found["perturbed"] = tuple(map(scored, answers.perturbed))
+    if "gradient_norms_NP" in reads:
+        found["gradient_norms_NP"] = _gradient_norms(model, sets, name, group)
+    if name in sets.prompted:
+        found |= _texts(model, sets, name, batch_size=batch_size, reads=reads, group=group)
+    return replace(own, **found)
+
+
+def _gradient_norms(model: Any, sets: EvaluationSets, name: str, group: WorkerGroup) -> Array:
+    chosen = next((one for one in sets.metrics if isinstance(one.settings, GradientNormSettings)), None)
+    settings = chosen.settings if chosen is not None else GradientNormSettings()
+    assert isinstance(settings, GradientNormSettings)
+    without_last = chosen is not None and chosen.compat is not None
+    return gradient_norms(model, sets.encoded(name), p=float(settings.p), without_last=without_last, group=group)
+
+
+def _texts(
+    model: Any, sets: EvaluationSets, name: str, *, batch_size: int, reads: frozenset[str], group: WorkerGroup
+) -> dict[str, Any]:
+    """Return what the model should generate, and what it generates, of a set."""
+    task, own = sets.prompted[name], unwrap_model(model)
+    found: dict[str, Any] = {"truths": truths(task)}
+    if "generations" in reads:
+        found["generations"] = tuple(generate(own, task, batch_size=batch_size, group=group))
+    if "samples" in reads:
+        settings = next(
+            (one.settings for one in sets.metrics if isinstance(one.settings, SampledLeakageSettings)),
+            SampledLeakageSettings(),
+        )
+        found["samples"] = sample(
+            own,
+            task,
+            samples=settings.samples,
+            temperature=settings.temperature,
+            batch_size=batch_size,
+            group=group,
+        )
+    return found

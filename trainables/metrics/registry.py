@@ -1,0 +1,120 @@
+"""The metrics by name: how one is added, how the settings of one are checked, and how one is computed. No PyTorch.
+
+What every evaluation measures beside them (exposure, NLL of every set, extraction rate) is in ``evaluation``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainables.config import validated_settings
+from trainables.errors import UnlearningError, nearest_name_hint
+from trainables.metrics.metric import COMPATS, Compat, Metric, MetricSettings
+from trainables.metrics.scores import Array, Scores
+from trainables.metrics.shipped.catalog import SHIPPED
+
+METRICS: dict[str, Metric] = dict(SHIPPED)
+"""All metrics by name. A ledger has the columns of shipped ones; the values of others are in its map columns."""
+
+DEFAULTS = (
+    "exposure_tail",
+    "mia_loss",
+    "mia_zlib",
+    "mia_min_k",
+    "mia_reference",
+    "privleak",
+    "exact_memorization",
+    "extraction_strength",
+    "probability",
+)
+"""Metrics that an evaluation computes where none are chosen: they look at nothing but likelihoods that are there."""
+
+
+OPTIONAL = frozenset({"paraphrase"})
+"""Fields that a metric reads where they are: without a reworded answer the answer itself is the right one."""
+
+
+def register(name: str, metric: Metric) -> None:
+    """Add a metric to the registry.
+
+    Raises:
+        UnlearningError: the name, or a column of it, is taken.
+    """
+    if name in METRICS:
+        raise UnlearningError(f"metric '{name}' is registered already; choose another name")
+    for other, entry in METRICS.items():
+        shared = sorted(
+            (metric.columns.keys() & entry.columns) | (metric.example_columns.keys() & entry.example_columns)
+        )
+        if shared:
+            raise UnlearningError(f"metric '{name}': its column '{shared[0]}' is one of metric '{other}'; rename it")
+    METRICS[name] = metric
+
+
+def check_metric(name: str, given: Mapping[str, Any]) -> MetricSettings:
+    """Return all settings of a metric, those that are not given at their defaults.
+
+    Raises:
+        UnlearningError: the metric, a setting or a value is unknown; the message names what is allowed.
+    """
+    if name not in METRICS:
+        raise UnlearningError(f"unknown metric '{name}'; {nearest_name_hint(name, METRICS)}")
+    others = {other: entry.settings for other, entry in METRICS.items()}
+    return validated_settings(METRICS[name].settings, given, owner=f"metric '{name}'", others=others)
+
+
+def compute(
+    name: str, scores: Scores, compat: Compat | None = None, **settings: Any
+) -> dict[str, float | Array | None]:
+    """Return what a metric finds in the scores of an evaluation.
+
+    Args:
+        name: of the metric.
+        scores: ``Scores(model=..., references=[...])``, each a mapping of set names to ``SetScores``. Every metric
+            looks at ``model["forget"]``, membership attacks at ``population`` too (or ``heldout``, as ``nonmembers``
+            says), ``mia_reference``, ``privleak``, ``forget_quality`` and ``exposure_tail`` at the same sets of the
+            references. ``SetScores.of(logp, ...)`` builds one from the natural-log probabilities of each example's
+            target tokens: every target, the end token included. Beside them ``is_top_M`` is needed by
+            ``exact_memorization`` and ``extraction_strength``, ``texts`` by ``mia_zlib``, ``mean_logp_M`` and
+            ``variance_logp_M`` by ``mia_min_k_plus_plus``, ``gradient_norms_NP`` by ``mia_gradient_norm``,
+            ``perturbed`` (and ``paraphrase``, the right answer where there is one) by the metrics of TOFU, ``truths``
+            with ``generations`` or ``samples`` by those of generated texts.
+        compat: the project whose conventions the metric follows; None: the paper's.
+        settings: of the metric.
+
+    Returns:
+        Floats by name of the column of ``evaluations``, None where one is not defined; and by names that end in ``_N``
+        an array with one number for each forget example, NaN where it has none.
+
+    Raises:
+        UnlearningError: the metric, a setting or the project is unknown, the project has no such metric, or the scores
+            lack what it needs.
+    """
+    chosen = check_metric(name, settings)
+    metric = METRICS[name]
+    if compat is not None and compat not in COMPATS:
+        raise UnlearningError(f"compat: unknown project '{compat}'; {nearest_name_hint(compat, COMPATS)}")
+    if compat is not None and compat not in metric.compats:
+        having = ", ".join(sorted(other for other, entry in METRICS.items() if compat in entry.compats))
+        raise UnlearningError(f"compat: {compat} has no metric '{name}'; it has {having}")
+    for where, what in _missing(metric, scores, chosen):
+        raise UnlearningError(f"metric '{name}': {where} has no {what}; see what compute() needs of the scores")
+    return dict(metric.compute(scores, chosen, compat))
+
+
+def _missing(metric: Metric, scores: Scores, settings: MetricSettings) -> Iterator[tuple[str, str]]:
+    """Yield what a metric needs and the scores lack, as the place and the name of the set or field."""
+    models = {"scores.model": scores.model}
+    if metric.needs_references:
+        models |= {f"scores.references[{place}]": model for place, model in enumerate(scores.references)}
+    for place, model in models.items():
+        for name in settings.sets:
+            if name not in model:
+                yield place, f"set '{name}'"
+                continue
+            for field in sorted(metric.reads - OPTIONAL):
+                if not _has(getattr(model[name], field)):
+                    yield f"{place}['{name}']", field
+
+
+def _has(value: Any) -> bool:
+    return value is not None and not (isinstance(value, tuple) and not value)
