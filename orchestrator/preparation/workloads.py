@@ -22,6 +22,7 @@ from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, ev
 from trainables.models import generation_file, load_model, snapshot
 from trainables.preparation import (
     encode_all,
+    encode_answers,
     evaluation_sets,
     form_of,
     generation_task,
@@ -71,12 +72,15 @@ def build_workload(
         del base
         form = form_of(spec.model)
         generation = generation_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
+        options: dict[str, Any] = {"form": form, "chat_date": spec.model.chat_date}
+        encoded = encode_all(tokenizer, datasets, spec.data, spec.evaluation, **options)
         sets = evaluation_sets(
-            encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form, chat_date=spec.model.chat_date),
+            encoded,
             models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
             generation=generation,
+            answers=encode_answers(tokenizer, datasets, spec.data, encoded, **options),
         )
         baselines = [
             baseline

@@ -4,13 +4,14 @@ Shape legend: N forget examples, S reference models. Formulas and sources are in
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
-from trainables.encoding import EncodedSet
+from trainables.encoding import AnswerSets, EncodedSet
 from trainables.metrics.difficulty import difficulty, memorization
 from trainables.metrics.exposure import (
     Array,
@@ -49,6 +50,9 @@ class EvaluationSets:
     """The performance floor, in nats per token: a model above it has collapsed."""
     generation: GenerationTask | None = None
     """The held-out examples for which an encoder-decoder model generates texts; None: no texts are generated."""
+    answers: Mapping[str, AnswerSets] = field(default_factory=dict)
+    """Sets with several answers to each prompt, by name: ``forget`` and ``retain`` where the data has other answers,
+    and every set of ``data.evaluation_sets``."""
 
     def without_reference(self, index: int) -> "EvaluationSets":
         """Return these sets without one of the reference models that exposure is measured against.

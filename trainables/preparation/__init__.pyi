@@ -1,3 +1,4 @@
+from .answers import encode_answers
 from .encoded_inputs import encode_retained, encode_scored, tokens_hash, with_alternates
 from .evaluation_data import encode_all, evaluation_sets, form_of, generation_task, prepare_tokenizer
 from .input_checks import CheckInputs, find_problems
@@ -15,6 +16,7 @@ __all__ = [
     "Training",
     "TrainingState",
     "encode_all",
+    "encode_answers",
     "encode_retained",
     "encode_scored",
     "evaluation_sets",

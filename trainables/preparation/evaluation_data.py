@@ -13,7 +13,7 @@ import numpy as np
 
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.data import Datasets, Example
-from trainables.encoding import EncodedSet, Form, encode, load_tokenizer, train_tokenizer
+from trainables.encoding import AnswerSets, EncodedSet, Form, encode, load_tokenizer, train_tokenizer
 from trainables.metrics import Array, EvaluationSets, GenerationTask, score_set
 from trainables.models import is_encoder_decoder
 
@@ -112,6 +112,7 @@ def evaluation_sets(
     batch_size: int,
     max_increase: float,
     generation: GenerationTask | None = None,
+    answers: Mapping[str, Mapping[str, AnswerSets]] | None = None,
 ) -> dict[str, EvaluationSets]:
     """Score every forget set under the base and reference models, and return the sets of its evaluations by name.
 
@@ -121,6 +122,7 @@ def evaluation_sets(
         batch_size: examples in one forward pass.
         max_increase: the performance floor, in nats per token above the base model's held-out NLL.
         generation: the sources for which an encoder-decoder model generates texts.
+        answers: sets with several answers to each prompt, by forget set (``encode_answers``); None: there are none.
     """
     logp_N: dict[str, list[Array]] = {name: [] for name in encoded}
     base_heldout_nll: dict[str, float] = {}
@@ -137,6 +139,7 @@ def evaluation_sets(
             reference_logp_SN=np.array(logp_N[name][1:]).reshape(-1, len(own["forget"])),
             max_heldout_nll=base_heldout_nll[name] + max_increase,
             generation=generation,
+            answers={} if answers is None else answers[name],
         )
         for name, own in encoded.items()
     }

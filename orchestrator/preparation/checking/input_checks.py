@@ -126,6 +126,7 @@ def _found_elsewhere(spec: SweepSpec) -> str | None:
     """Return the model or dataset that a spec takes from the hub, or from a package that is not installed; or None."""
     data, model = spec.data, spec.model
     sources = [data.corpus.source, data.retain_source, data.heldout_source]
+    sources += [own.source for own in data.evaluation_sets.values()]
     for own in data.forget_sets.values():
         sources += [own.source, own.population_source]
     for source in sources:
