@@ -13,6 +13,7 @@ from accelerate import PartialState
 from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger
 from orchestrator.preparation.gpu_memory import explained_out_of_memory
 from orchestrator.preparation.model_cache import ModelCache
+from orchestrator.preparation.model_identity import model_of
 from orchestrator.preparation.scored_tokens import needs_alternates, require_tokens
 from orchestrator.preparation.tasks import BASE, Baseline, ModelTask
 from orchestrator.spec import SweepSpec
@@ -76,7 +77,7 @@ def build_workload(
         encoded = encode_all(tokenizer, datasets, spec.data, spec.evaluation, **options)
         sets = evaluation_sets(
             encoded,
-            models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
+            models=(load_model(folder, model_of(spec.model, role))[0].to(device) for role, folder in folders.items()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
             generation=generation,
@@ -87,7 +88,7 @@ def build_workload(
             for place, (role, folder) in enumerate(folders.items())
             for baseline in measure_model(
                 role,
-                load_model(folder, spec.model)[0].to(device),
+                load_model(folder, model_of(spec.model, role))[0].to(device),
                 sets,
                 reference=place - 1 if place else None,  # the base model comes first
                 batch_size=spec.evaluation.batch_size,

@@ -16,7 +16,7 @@ from trainables.config.data import (
     SourceFormat,
     TemplateConfig,
 )
-from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, train_steps
+from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, ReadyModelConfig, train_steps
 from trainables.config.own_settings import validated_settings
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 from trainables.config.validation import problems_in
@@ -39,6 +39,7 @@ __all__ = [
     "PositiveInt",
     "Precision",
     "PreparationConfig",
+    "ReadyModelConfig",
     "Role",
     "SourceConfig",
     "SourceFormat",

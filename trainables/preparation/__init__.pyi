@@ -1,7 +1,7 @@
 from .answers import encode_answers
 from .encoded_inputs import encode_retained, encode_scored, tokens_hash, with_alternates
 from .evaluation_data import encode_all, evaluation_sets, form_of, generation_task, prepare_tokenizer
-from .input_checks import CheckInputs, find_problems
+from .input_checks import CheckInputs, find_problems, find_reference_problems
 from .problems import Problem, Severity
 from .size_checks import SizeCheckInputs, find_size_problems
 from .training import Training, train_to_end
@@ -21,6 +21,7 @@ __all__ = [
     "encode_scored",
     "evaluation_sets",
     "find_problems",
+    "find_reference_problems",
     "find_size_problems",
     "form_of",
     "generation_task",

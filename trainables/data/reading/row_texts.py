@@ -1,7 +1,6 @@
 """The texts of one row of a source: prompt, completion, and the other answers that its columns hold."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +40,14 @@ def texts_of(row: Row, columns: Columns, source: SourceConfig, *, needs_prompt: 
     Raises:
         UnusableRowError: a text is missing, empty or of another type.
     """
+    perturbed: tuple[str, ...] | None
     if "choices" in columns:
         completion, perturbed = _chosen(row, columns)
     else:
         completion = _text(row, columns["completion"], required=True)
         perturbed = _list(row, columns["perturbed"]) if "perturbed" in columns else None
-    texts = {role: _text(row, columns[role]) for role in ("prompt", "alternate", "paraphrase") if role in columns}
+    others = [role for role in ("prompt", "alternate", "paraphrase") if role in columns]
+    texts: dict[str, str] = {role: _text(row, columns[role]) for role in others}
     if not completion.strip():
         raise UnusableRowError("the target is empty")
     prompt = texts.get("prompt", "")
@@ -59,15 +60,10 @@ def texts_of(row: Row, columns: Columns, source: SourceConfig, *, needs_prompt: 
     return RowTexts(
         prompt=source.prompt_format.replace("{}", prompt) if prompt else "",
         completion=answer(completion),
-        alternate=_optional(texts, "alternate", answer),
-        paraphrase=_optional(texts, "paraphrase", answer),
+        alternate=answer(texts["alternate"]) if texts.get("alternate") else None,
+        paraphrase=answer(texts["paraphrase"]) if texts.get("paraphrase", "").strip() else None,
         perturbed=None if perturbed is None else tuple(map(answer, perturbed)),
     )
-
-
-def _optional(texts: Mapping[str, str], role: str, answer: Any) -> str | None:
-    text = texts.get(role)
-    return answer(text) if text and (role == "alternate" or text.strip()) else None
 
 
 def _text(row: Row, column: str, *, required: bool = False) -> str:
