@@ -165,8 +165,8 @@ def find_reference_problems(reference: CheckInputs, base: CheckInputs) -> list[P
         return [
             Problem(
                 where=reference.model_key,
-                found=kinds[reference.configuration.is_encoder_decoder],
-                allowed=f"{kinds[base.configuration.is_encoder_decoder]}, as {base.model_key} is",
+                found=f"this is {kinds[reference.configuration.is_encoder_decoder]}",
+                allowed=f"a reference is what {base.model_key} is, {kinds[base.configuration.is_encoder_decoder]}",
                 advice="give a reference of the same kind, trained without the forget sets",
             )
         ]
@@ -176,7 +176,7 @@ def find_reference_problems(reference: CheckInputs, base: CheckInputs) -> list[P
             Problem(
                 where=reference.model_key,
                 found="its tokenizer has another vocabulary",
-                allowed=f"that of {base.model_key}: the same tokens are scored under both",
+                allowed=f"it is that of {base.model_key}, since the same tokens are scored under both",
                 advice="give a reference that was trained from the same pretrained model",
             )
         )
