@@ -14,8 +14,6 @@ from typing import Any
 import datasets
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 
@@ -149,8 +147,8 @@ def list_lengths(table: Dataset, name: str) -> Indices:
     """Return how many texts each field of a column holds: of a list its length, of a text 1; 0 for null."""
     parts = []
     for _, chunk in chunks(table, name):
-        found = pc.list_value_length(chunk) if pa.types.is_list(chunk.type) else pc.cast(chunk.is_valid(), pa.int64())
-        parts.append(np.asarray(found.fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64))
+        found = chunk.value_lengths().fill_null(0) if hasattr(chunk, "value_lengths") else chunk.is_valid()
+        parts.append(np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64))
     return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
 
 

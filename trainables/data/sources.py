@@ -199,7 +199,8 @@ def _problems(table: Dataset, columns: Columns) -> dict[int, str]:
 
 
 def _unlike_most(table: Dataset, columns: Columns, rows: Indices) -> dict[int, str]:
-    """Return those of ``rows`` that lack a paraphrase, or have another number of wrong answers than most rows have."""
+    """Return those of ``rows`` that lack a paraphrase or wrong answers that others have, or have another number of
+    wrong answers than most."""
     found: dict[int, str] = {}
     paraphrased = _chosen(list_lengths(table, "paraphrase") > 0, rows)
     if paraphrased.any():
@@ -207,7 +208,7 @@ def _unlike_most(table: Dataset, columns: Columns, rows: Indices) -> dict[int, s
         found |= dict.fromkeys(lacking.tolist(), f"no '{columns['paraphrase']}', which other rows have")
     counts = _chosen(list_lengths(table, "perturbed"), rows)
     if len(counts) and counts.min() != counts.max():
-        usual = int(np.bincount(counts).argmax())
+        usual = int(np.bincount(counts[counts > 0]).argmax())
         name, more = (columns["choices"], 1) if "choices" in columns else (columns["perturbed"], 0)
         for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
             if count != usual:

@@ -88,6 +88,16 @@ class TestColumns:
         with pytest.warns(DataWarning, match="5 rows cannot be used"):
             assert len(opened(tmp_path / "a.jsonl", on_bad="skip")) == 1
 
+    def test_a_row_without_is_the_mistake_however_many_there_are(self, tmp_path):
+        rows = [*answered(2), *pairs(5, "bare")]
+        message = refusal(write_rows(tmp_path / "a.jsonl", rows))
+        assert "5 rows cannot be used" in message
+        assert "\n  a.jsonl:3: no 'paraphrase', which other rows have\n" in message
+        for row in rows[:2]:
+            del row["paraphrase"]
+        message = refusal(write_rows(tmp_path / "a.jsonl", rows))
+        assert "\n  a.jsonl:7: 0 texts in 'perturbed', where most rows have 3\n" in message
+
     @pytest.mark.parametrize(
         ("column", "value", "problem"),
         [
