@@ -100,7 +100,9 @@ def _sets_table(plan: "Plan") -> RenderableType:
     for one in plan.sets:
         known = one.median_tokens is not None
         table.add_row(
-            _SET_NAMES[one.part] if one.forget_set is None else f"{one.forget_set}: {_SET_NAMES[one.part]}",
+            _SET_NAMES.get(one.part, one.part)
+            if one.forget_set is None
+            else f"{one.forget_set}: {_SET_NAMES[one.part]}",
             str(one.examples),
             f"{one.median_tokens:g}" if known else "",
             str(one.longest_tokens) if known else "",

@@ -111,7 +111,7 @@ def plan_sweep(
     names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
     per_stratum = trials_per_stratum(spec)
     counts = _counts(spec, per_stratum, len(names))
-    models = 1 + spec.preparation.references
+    models = 1 + spec.num_references
     training_steps = None
     if sizes is not None:
         training_steps = models * train_steps(training_examples(spec.data, sizes), spec.preparation)
@@ -178,7 +178,7 @@ def _estimated(
 ) -> _Estimate:
     resources = spec.resources
     worker = resources.worker_resources  # a model is trained on one worker's share
-    models = 1 + spec.preparation.references
+    models = 1 + spec.num_references
     training_s = training_steps * times.training_step_s
     rounds = -(-models // (at_once * resources.workers_per_trial))
     measuring_s = models * len(spec.data.forget_sets) * times.evaluation_s  # one after another

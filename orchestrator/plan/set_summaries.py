@@ -22,7 +22,7 @@ class SetSummary:
     forget_set: str | None
     """The forget set that it belongs to; None: the whole sweep."""
     part: str
-    """``forget``, ``population`` or ``distractors``; ``retain`` or ``heldout``."""
+    """``forget``, ``population`` or ``distractors``; ``retain`` or ``heldout``; or the name of an evaluation set."""
     examples: int
     median_tokens: float | None = None
     """Including special tokens and the prompt; for a large retain set, of the examples that were tokenized. None: not
@@ -58,6 +58,8 @@ def _sets(sizes: Sizes) -> Iterator[tuple[str, str | None, str, int]]:
                 yield f"data.forget_sets.{name} ({part})", name, part, examples
     yield "data.retain", None, "retain", sizes.retain
     yield "data.heldout", None, "heldout", sizes.heldout
+    for name, examples in sizes.evaluation.items():
+        yield f"data.evaluation_sets.{name}", None, name, examples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ class SweepInputs:
                 name: SetSizes(forget=len(s.forget), population=len(s.population), distractors=len(s.distractors))
                 for name, s in sets
             },
+            evaluation={name: len(own) for name, own in self.datasets.evaluation.items()},
         )
 
     @property

@@ -17,6 +17,9 @@ from trainables.models import is_encoder_decoder, pretrained_files
 from trainables.paths import is_path
 from trainables.seeding import derive_seed
 
+_REFERENCE = "reference-"
+"""Role of a reference model, before its number."""
+
 
 def datasets_of(spec: SweepSpec) -> Datasets:
     """Return every set of a sweep, drawn or read.
@@ -29,10 +32,9 @@ def datasets_of(spec: SweepSpec) -> Datasets:
 
 def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     """Return the models that a sweep needs, the base model first."""
-    roles = [BASE, *(f"reference-{index}" for index in range(spec.preparation.references))]
+    roles = [BASE, *(f"{_REFERENCE}{index}" for index in range(spec.num_references))]
+    shared = _origin_of(spec.model)
     recipe = {
-        "model": _recipe_of(spec.model),
-        "pretrained_files": {name: file_hash(file) for name, file in pretrained_files(spec.model).items()},
         "preparation": spec.preparation.model_dump(mode="json", exclude={"references", "seed"}),
         "max_tokens": spec.data.max_tokens,
         "tokenizer_texts": content_hash(identity(datasets.reference_training(), attrgetter("text"))),
@@ -42,7 +44,9 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
     for role in roles:
         seed = derive_seed(spec.preparation.seed, "model", role)
         examples = content_hash(identity(training_set_of(datasets, role)))
-        key = content_hash({**recipe, "seed": seed, "examples": examples})
+        own = model_of(spec.model, role)
+        origin = shared if own is spec.model else _origin_of(own)
+        key = content_hash({**recipe, **origin, "seed": seed, "examples": examples})
         tasks.append(ModelTask(role=role, seed=seed, key=key[:24]))
     return tasks
 
@@ -70,9 +74,21 @@ def training_set_of(datasets: Datasets, role: str) -> Sequence[Example]:
     return datasets.base_training() if role == BASE else datasets.reference_training()
 
 
+def model_of(model: ModelConfig, role: str) -> ModelConfig:
+    """Return the configuration of the model of a role: a ready reference model has its own origin."""
+    return model if role == BASE else model.of_reference(int(role.removeprefix(_REFERENCE)))
+
+
+def _origin_of(model: ModelConfig) -> dict[str, Any]:
+    return {
+        "model": _recipe_of(model),
+        "pretrained_files": {name: file_hash(file) for name, file in pretrained_files(model).items()},
+    }
+
+
 def _recipe_of(model: ModelConfig) -> dict[str, Any]:
     """Return the part of a model's configuration that its training depends on, with a folder by its real path."""
-    ignored = {"precision", "gradient_checkpointing", *(["lora"] if model.pretrained is None else [])}
+    ignored = {"precision", "gradient_checkpointing", "references", *(["lora"] if model.pretrained is None else [])}
     recipe = {name: value for name, value in model.identity().items() if name not in ignored}
     if model.pretrained is not None and is_path(model.pretrained):
         recipe["pretrained"] = os.path.realpath(model.pretrained)

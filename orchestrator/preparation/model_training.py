@@ -7,7 +7,7 @@ from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.preparation.gpu_memory import explained_out_of_memory
 from orchestrator.preparation.model_cache import ModelCache
-from orchestrator.preparation.model_identity import training_set_of
+from orchestrator.preparation.model_identity import model_of, training_set_of
 from orchestrator.preparation.scored_tokens import require_tokens
 from orchestrator.preparation.tasks import ModelTask
 from orchestrator.spec import SweepSpec
@@ -48,6 +48,7 @@ def train_model(
     ledger.fenced.require_lease()  # raises where this machine does not see the driver's storage
     if cache.holds(task.key):  # another sweep was faster, or a worker died after it had finished
         return None
+    own = model_of(spec.model, task.role)
     tokenizer = prepare_tokenizer(spec.model, datasets)
     require_tokens(spec, datasets, tokenizer, tokens, whose="the tokenizer of a worker")
     lower = f"preparation.batch_size (now {spec.preparation.batch_size})"
@@ -55,7 +56,7 @@ def train_model(
         lower += ", or set model.gradient_checkpointing: true"
     with explained_out_of_memory(f"training model '{task.role}'", lower):
         training = Training(
-            model=spec.model,
+            model=own,
             preparation=spec.preparation,
             tokenizer=tokenizer,
             examples=training_set_of(datasets, task.role),
@@ -77,8 +78,8 @@ def train_model(
                 task.key,
                 model,
                 tokenizer,
-                generation_file=generation_file(spec.model),
-                check=lambda folder: require_kept(model, folder, spec.model),
+                generation_file=generation_file(own),
+                check=lambda folder: require_kept(model, folder, own),
             )
         except StorageError:
             if not cache.holds(task.key):

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger
 from orchestrator.preparation.gpu_memory import explained_out_of_memory
 from orchestrator.preparation.model_cache import ModelCache
+from orchestrator.preparation.model_identity import model_of
 from orchestrator.preparation.scored_tokens import needs_alternates, require_tokens
 from orchestrator.preparation.tasks import BASE, Baseline, ModelTask
 from orchestrator.spec import SweepSpec
@@ -21,6 +22,7 @@ from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, ch
 from trainables.models import generation_file, load_model, snapshot
 from trainables.preparation import (
     encode_all,
+    encode_answers,
     evaluation_sets,
     form_of,
     generation_task,
@@ -74,22 +76,27 @@ def build_workload(
         del base
         form = form_of(spec.model)
         generation = generation_task(tokenizer, datasets, spec.data, spec.evaluation, form=form)
+        options: dict[str, Any] = {"form": form, "chat_date": spec.model.chat_date}
+        encoded = encode_all(tokenizer, datasets, spec.data, spec.evaluation, **options)
         sets = evaluation_sets(
-            encode_all(tokenizer, datasets, spec.data, spec.evaluation, form=form, chat_date=spec.model.chat_date),
-            models=(load_model(folder, spec.model)[0].to(device) for folder in folders.values()),
+            encoded,
+            models=(load_model(folder, model_of(spec.model, role))[0].to(device) for role, folder in folders.items()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
             generation=generation,
             metrics=chosen_metrics(spec.evaluation),
-            examples=scored_examples(datasets, spec.data),
+            examples={
+                name: {**own, **datasets.evaluation} for name, own in scored_examples(datasets, spec.data).items()
+            },
             tokenizer=tokenizer,
+            answers=encode_answers(tokenizer, datasets, spec.data, encoded, **options),
         )
         baselines = [
             baseline
             for place, (role, folder) in enumerate(folders.items())
             for baseline in measure_model(
                 role,
-                load_model(folder, spec.model)[0].to(device),
+                load_model(folder, model_of(spec.model, role))[0].to(device),
                 sets,
                 reference=place - 1 if place else None,  # the base model comes first
                 batch_size=spec.evaluation.batch_size,

@@ -102,7 +102,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tupl
 
 def _content_of(path: str) -> str | None:
     """Return the key of ``sweep.json`` that identifies the content at a path, which may be moved or respelled."""
-    if path == "model.pretrained":
+    if path in ("model.pretrained", "model.references"):
         return "models"
     return "data_hash" if path.startswith("data.") and path.endswith("ource.path") else None
 

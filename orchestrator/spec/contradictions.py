@@ -2,7 +2,7 @@
 
 from orchestrator.errors import SweepError
 from search_spaces import Space, repeated_settings
-from trainables.config import ModelConfig
+from trainables.config import ModelConfig, ReadyModelConfig
 from trainables.paths import is_path
 
 
@@ -22,10 +22,13 @@ def require_no_contradiction(model: ModelConfig, space: Space, where: str) -> No
         f"under every value that it differs by"
         for name, paths in repeated_settings(space).items()
     ]
-    if model.revision is not None and model.pretrained is not None and is_path(model.pretrained):
-        found.append(
-            f"model.revision: '{model.revision}' is of a hub id, and model.pretrained is the path "
-            f"'{model.pretrained}'; leave revision out"
-        )
+    named: dict[str, ModelConfig | ReadyModelConfig] = {"model": model}
+    named |= {f"model.references.{number}": own for number, own in enumerate(model.references)}
+    found += [
+        f"{where}.revision: '{own.revision}' is of a hub id, and {where}.pretrained is the path '{own.pretrained}'; "
+        f"leave revision out"
+        for where, own in named.items()
+        if own.revision is not None and own.pretrained is not None and is_path(own.pretrained)
+    ]
     if found:
         raise SweepError("\n".join([f"{where}: not a valid sweep spec", *(f"  {line}" for line in found)]))

@@ -6,7 +6,7 @@ spec is read.
 
 from typing import Any, TypeVar
 
-from trainables.config import Config, ModelConfig, SourceConfig
+from trainables.config import Config, ModelConfig, ReadyModelConfig, SourceConfig
 from trainables.paths import absolute, is_path
 
 C = TypeVar("C", bound=Config)
@@ -16,8 +16,8 @@ def with_absolute_paths(config: C) -> C:
     """Return a configuration with every path in it absolute, at any depth. Hub ids and URIs are kept."""
     if isinstance(config, SourceConfig):
         return _updated(config, path=config.path and absolute(config.path))
-    if isinstance(config, ModelConfig) and config.pretrained is not None and is_path(config.pretrained):
-        return _updated(config, pretrained=absolute(config.pretrained))
+    if isinstance(config, ModelConfig | ReadyModelConfig) and config.pretrained and is_path(config.pretrained):
+        config = _updated(config, pretrained=absolute(config.pretrained))
     return _updated(config, **{name: _inside(getattr(config, name)) for name in type(config).model_fields})
 
 
@@ -26,6 +26,8 @@ def _inside(value: Any) -> Any:
         return with_absolute_paths(value)
     if isinstance(value, dict):
         return {name: _inside(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_inside, value))
     return value
 
 

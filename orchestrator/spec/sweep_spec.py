@@ -84,7 +84,13 @@ class SweepSpec(Config):
         if self.preparation.epochs == 0 and (self.model.pretrained is None or self.preparation.references):
             raise ValueError(
                 f"preparation.epochs: 0 takes model.pretrained as the base model as it is, and has no way to train "
-                f"references; found pretrained {self.model.pretrained} and references {self.preparation.references}"
+                f"references; found pretrained {self.model.pretrained} and references {self.preparation.references}; "
+                f"references that are trained already are named by model.references"
+            )
+        if self.model.references and self.preparation.epochs:
+            raise ValueError(
+                f"model.references: models that are trained already go with a base model that is: preparation.epochs: "
+                f"0; found epochs {self.preparation.epochs}; or leave them out, and preparation trains references"
             )
         return self
 
@@ -167,6 +173,11 @@ class SweepSpec(Config):
                 f"sweep '{self.name}' has no forget set '{forget_set}'; {nearest_name_hint(forget_set, names)}"
             )
         return names if forget_set is None else [forget_set]
+
+    @property
+    def num_references(self) -> int:
+        """Number of reference models, given or to be trained."""
+        return len(self.model.references) or self.preparation.references
 
     @property
     def space(self) -> Space:

@@ -9,13 +9,14 @@ from trainables.config.data import (
     DEFAULT_ALTERNATE,
     CorpusConfig,
     DataConfig,
+    EvaluationSetConfig,
     ForgetSetConfig,
     Role,
     SourceConfig,
     SourceFormat,
     TemplateConfig,
 )
-from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, train_steps
+from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, ReadyModelConfig, train_steps
 from trainables.config.own_settings import validated_settings
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 from trainables.config.validation import problems_in
@@ -28,6 +29,7 @@ __all__ = [
     "DataConfig",
     "Distribution",
     "EvaluationConfig",
+    "EvaluationSetConfig",
     "ForgetSetConfig",
     "HalvingConfig",
     "LoraConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "PositiveInt",
     "Precision",
     "PreparationConfig",
+    "ReadyModelConfig",
     "Role",
     "SourceConfig",
     "SourceFormat",

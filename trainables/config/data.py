@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainables.config.base import Config, Distribution, Name, PositiveInt
 
 SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
-Role = Literal["prompt", "completion", "source", "target", "text", "alternate"]
+Role = Literal[
+    "prompt", "completion", "source", "target", "text", "alternate", "paraphrase", "perturbed", "choices", "correct"
+]
 """The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
 """Alternate answer of examples and forget sets that have none of their own."""
@@ -19,6 +21,8 @@ class SourceConfig(Config):
     A relative path starts at the current folder, and is made absolute when the spec is read. Every machine that trains
     or ascends reads it.
     """
+
+    added_later = frozenset({"prompt_format", "completion_format"})
 
     path: str | None = None
     """A file, a folder of files of one format, or a folder that ``save_to_disk`` of Hugging Face ``datasets`` wrote.
@@ -37,8 +41,18 @@ class SourceConfig(Config):
     """Branch, tag or commit of a hub dataset."""
     columns: dict[Role, str] = Field(default_factory=dict)
     """Names of columns by role: ``prompt`` and ``completion``, or ``source`` and ``target`` (which mean the same), or
-    ``text`` (a completion without a prompt); and ``alternate``. Left out: columns of these names. Prompt and completion
-    are joined as they are: a space between them is the first character of the completion."""
+    ``text`` (a completion without a prompt); and ``alternate``, ``paraphrase`` (the completion in other words) and
+    ``perturbed`` (a list of wrong answers; in CSV, JSON text of one). Left out: columns of these names. Where all rows
+    have a ``paraphrase`` it is scored, and so are ``perturbed`` answers, equally many in every row. ``choices`` and
+    ``correct`` are read only if named, in place of a completion: a list of answers, and the number of the right one,
+    counted from 0; the others are ``perturbed``. Prompt and completion are joined as they are: a space between them is
+    the first character of the completion (``completion_format``)."""
+    prompt_format: str = "{}"
+    """Text around each prompt, which ``{}`` stands for, such as ``Question: {} Answer:``. An example without a prompt
+    gets none of it."""
+    completion_format: str = "{}"
+    """Text around each completion, which ``{}`` stands for: ``" {}"`` puts a space between prompt and completion. Other
+    answers (alternate, paraphrased, perturbed, choices) get the same."""
     on_bad: Literal["refuse", "skip"] = "refuse"
     """What to do with rows that cannot be used (malformed, empty, repeated text): ``refuse`` the source, or ``skip``
     them with a warning. Examples that are too long are always refused, since their length depends on the tokenizer."""
@@ -61,7 +75,25 @@ class SourceConfig(Config):
             raise ValueError(
                 f"columns: give prompt and completion, or source and target, or text; found {', '.join(self.columns)}"
             )
+        if {"choices", "correct"} & set(self.columns):
+            self._require_choices_alone()
         return self
+
+    def _require_choices_alone(self) -> None:
+        if not {"choices", "correct"} <= set(self.columns):
+            raise ValueError("columns: 'choices' (a list of answers) and 'correct' (the number of one) go together")
+        others = [role for role in ("completion", "target", "text", "perturbed") if role in self.columns]
+        if others:
+            raise ValueError(
+                f"columns: 'choices' hold the completion and the perturbed answers; leave {', '.join(others)} out"
+            )
+
+    @field_validator("prompt_format", "completion_format")
+    @classmethod
+    def _one_place_for_the_text(cls, text: str) -> str:
+        if text.count("{}") != 1:
+            raise ValueError(f"give {{}} once, where the text goes; found {text!r}")
+        return text
 
 
 class CorpusConfig(Config):
@@ -167,8 +199,23 @@ class ForgetSetConfig(Config):
         return self
 
 
+class EvaluationSetConfig(Config):
+    """A further set that evaluations may score, such as facts about real authors. Nothing is trained on it."""
+
+    source: SourceConfig
+    """Where the examples come from."""
+    size: PositiveInt | None = None
+    """Number of examples, drawn at random. Left out: all that other sets leave of the source."""
+
+
+OWN_NAMES = frozenset({"forget", "population", "distractors", "retain", "heldout"})
+"""Names of the sets that every sweep has; further sets have others."""
+
+
 class DataConfig(Config):
-    """Every set of examples of a sweep. The sets are disjoint by text."""
+    """Every set of examples of a sweep. The sets are disjoint by text, but for ``evaluation_sets``."""
+
+    added_later = frozenset({"evaluation_sets"})
 
     corpus: CorpusConfig = CorpusConfig()
     """The training distribution."""
@@ -190,6 +237,9 @@ class DataConfig(Config):
     Left out: 128, or as many as the longest example has."""
     forget_sets: Annotated[dict[Name, ForgetSetConfig], Field(min_length=1)]
     """The sets to unlearn, by name; each is unlearned in trials of its own."""
+    evaluation_sets: dict[Name, EvaluationSetConfig] = Field(default_factory=dict)
+    """Further sets for metrics that score them, by name: real authors, world facts, questions with choices. They may
+    repeat texts of any set but a forget set."""
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:
@@ -200,6 +250,14 @@ class DataConfig(Config):
             if count is None and source is None:
                 raise ValueError(f"'{name}' is needed where there is no '{name}_source'")
         return self
+
+    @field_validator("evaluation_sets")
+    @classmethod
+    def _names_of_their_own(cls, sets: dict[str, EvaluationSetConfig]) -> dict[str, EvaluationSetConfig]:
+        taken = [name for name in sets if name in OWN_NAMES]
+        if taken:
+            raise ValueError(f"'{taken[0]}' is a set that every sweep has; give this one another name")
+        return sets
 
     @model_validator(mode="after")
     def _retain_evaluation_fits(self) -> Self:

@@ -22,6 +22,15 @@ class LoraConfig(Config):
     layer."""
 
 
+class ReadyModelConfig(Config):
+    """A trained model that is used as it is."""
+
+    pretrained: str
+    """A folder, hub id or GGUF file, as ``model.pretrained``."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+
+
 class ModelConfig(Config):
     """Where the base model comes from, and how its weights are stored and trained.
 
@@ -29,7 +38,7 @@ class ModelConfig(Config):
     (``AutoModelForSeq2SeqLM``); the model's own configuration says which of them it is.
     """
 
-    added_later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora"})
+    added_later = frozenset({"bos_token", "chat_template", "chat_date", "dtype", "attention", "lora", "references"})
 
     architecture: dict[str, Any] | None = None
     """A Transformers configuration, ``model_type`` first (for example ``llama`` or ``t5``). The weights start
@@ -66,6 +75,10 @@ class ModelConfig(Config):
     """Train adapters instead of all weights, in ascent and in the preparation of a pretrained model. Only adapters are
     reset, checkpointed and cached. The preparation of a model from scratch trains all weights."""
 
+    references: tuple[ReadyModelConfig, ...] = ()
+    """Reference models that are trained already, such as the retained models that a benchmark publishes; they go with
+    ``preparation.epochs: 0``. Their tokens are those of ``pretrained``. Empty: ``preparation`` trains them."""
+
     _trust_remote_code: bool = PrivateAttr(default=False)
 
     @property
@@ -78,6 +91,13 @@ class ModelConfig(Config):
         changed = self.model_copy()
         changed._trust_remote_code = trust
         return changed
+
+    def of_reference(self, index: int) -> Self:
+        """Return the configuration of a reference model: that of the base model, or its own if it is ready."""
+        if not self.references:
+            return self
+        ready = self.references[index]
+        return self.model_copy(update={"pretrained": ready.pretrained, "revision": ready.revision, "references": ()})
 
     @model_validator(mode="after")
     def _exactly_one_origin(self) -> Self:
@@ -116,8 +136,8 @@ class PreparationConfig(Config):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest global L2 norm of the gradient."""
     references: Annotated[int, Field(ge=0)] = 2
-    """Number of reference models, each with its own seed. 0 turns generalized exposure off (relative exposure remains)
-    and is the default with ``epochs: 0``, where none can be trained."""
+    """Number of reference models to train, each with its own seed. 0 turns generalized exposure off (relative exposure
+    remains) unless ``model.references`` are given, and is the default with ``epochs: 0``, where none can be trained."""
     seed: int = 0
     """Root of the seeds of base and reference models: of initial weights, of the order of batches, of dropout."""
 

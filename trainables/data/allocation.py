@@ -17,7 +17,8 @@ from trainables.errors import UnlearningError
 from trainables.seeding import generator
 
 Part = str
-"""``retain``, ``heldout``, or ``NAME.forget``, ``NAME.population``, ``NAME.distractors`` of a forget set."""
+"""``retain``, ``heldout``, ``NAME.forget``, ``NAME.population``, ``NAME.distractors`` of a forget set, or ``:NAME``, an
+evaluation set."""
 Indices = npt.NDArray[np.int64]
 
 
@@ -45,7 +46,15 @@ def draws_of(config: DataConfig) -> list[Draw]:
                 Draw(part=f"{name}.population", source=s.population_source or s.source, count=s.population),
                 Draw(part=f"{name}.distractors", source=s.source, count=s.distractors),
             ]
+    draws += [
+        Draw(part=evaluation_part(name), source=s.source, count=s.size) for name, s in config.evaluation_sets.items()
+    ]
     return [draw for draw in draws if draw.count != 0]
+
+
+def evaluation_part(name: str) -> Part:
+    """Return the part that is an evaluation set."""
+    return f":{name}"
 
 
 class SourceAllocator:
@@ -127,8 +136,9 @@ class SourceAllocator:
     def _too_few(self, draws: list[Draw], requested: int, available: int) -> UnlearningError:
         source = draws[0].source
         if source is not None:
+            parts = ", ".join(draw.part.removeprefix(":") for draw in draws)
             return UnlearningError(
-                f"{source_setting(draws[0])}: {', '.join(draw.part for draw in draws)} need {requested} examples, but "
+                f"{source_setting(draws[0])}: {parts} need {requested} examples, but "
                 f"'{source.path or source.dataset}' has {available} to use; ask for fewer, or give more"
             )
         corpus = self._config.corpus
@@ -166,6 +176,8 @@ def source_key(source: SourceConfig | None) -> str:
 
 def source_setting(draw: Draw) -> str:
     """Return the spec key of a draw's source."""
+    if draw.part.startswith(":"):
+        return f"data.evaluation_sets.{draw.part[1:]}.source"
     name, _, part = draw.part.rpartition(".")
     if not name:
         return f"data.{part}_source"
@@ -174,6 +186,8 @@ def source_setting(draw: Draw) -> str:
 
 def _size_setting(draw: Draw) -> str:
     """Return the spec key that sets how many examples a draw takes."""
+    if draw.part.startswith(":"):
+        return f"data.evaluation_sets.{draw.part[1:]}.size"
     name, _, part = draw.part.rpartition(".")
     return f"data.forget_sets.{name}.{'size' if part == 'forget' else part}" if name else f"data.{part}"
 

@@ -21,6 +21,10 @@ class Example:
     completion: str
     alternate: str | None = None
     """Another answer to the prompt, for objectives that train it in place of the completion."""
+    paraphrase: str | None = None
+    """The completion in other words, for metrics that compare right answers with wrong ones."""
+    perturbed: tuple[str, ...] = ()
+    """Wrong answers to the prompt, for the same metrics. All examples of a set have equally many."""
 
     @property
     def text(self) -> str:
@@ -36,6 +40,12 @@ def shortened(text: str, most: int = 40) -> str:
 def trained_fields(example: Example) -> dict[str, str]:
     """Return, as plain data, the fields that a model trained on the example depends on."""
     return {"example_id": example.example_id, "prompt": example.prompt, "completion": example.completion}
+
+
+def scored_fields(example: Example) -> dict[str, Any]:
+    """Return, as plain data, the fields that scores of the example depend on, without other answers that it lacks."""
+    others: dict[str, Any] = {"paraphrase": example.paraphrase, "perturbed": list(example.perturbed)}
+    return trained_fields(example) | {name: found for name, found in others.items() if found}
 
 
 def text_key(text: str) -> int:

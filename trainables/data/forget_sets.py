@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from trainables.config import DEFAULT_ALTERNATE, DataConfig, Distribution, ForgetSetConfig
-from trainables.data.allocation import SourceAllocator
+from trainables.data.allocation import SourceAllocator, evaluation_part
 from trainables.data.canaries import CanaryInputs, make_canaries
 from trainables.data.examples import (
     Example,
@@ -16,8 +16,8 @@ from trainables.data.examples import (
     StoredExamples,
     concatenate,
     identity,
+    scored_fields,
     text_key,
-    trained_fields,
 )
 from trainables.data.sizes import repetitions_of, require_retained
 from trainables.errors import UnlearningError
@@ -52,6 +52,8 @@ class Datasets:
     retain: Sequence[Example]
     heldout: tuple[Example, ...]
     forget_sets: dict[str, ForgetSet]
+    evaluation: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    """Further sets that evaluations may score, by name; they may share texts with any set but a forget set."""
 
     def reference_training(self) -> Sequence[Example]:
         """Return what every model is trained on: the retain set and the distractors."""
@@ -80,6 +82,8 @@ class Datasets:
             "heldout": identity(self.heldout),
             "forget_sets": {name: _content(s) for name, s in self.forget_sets.items()},
         }
+        if self.evaluation:
+            content["evaluation"] = {name: identity(own, scored_fields) for name, own in self.evaluation.items()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -87,17 +91,17 @@ def _content(s: ForgetSet) -> dict[str, Any]:
     return {
         "name": s.name,
         "distribution": s.distribution,
-        "forget": identity(s.forget, _with_alternate),
+        "forget": identity(s.forget, _scored_or_trained),
         "population": identity(s.population),
         "distractors": identity(s.distractors),
         "repetitions": s.repetitions[0] if len(set(s.repetitions)) == 1 else s.repetitions,
     }
 
 
-def _with_alternate(example: Example) -> dict[str, Any]:
-    """Return an example as plain data, without the default alternate, so that older content hashes stay valid."""
+def _scored_or_trained(example: Example) -> dict[str, Any]:
+    """Return an example as plain data, without a default alternate, so that older content hashes stay valid."""
     own = {} if example.alternate in (None, DEFAULT_ALTERNATE) else {"alternate": example.alternate}
-    return trained_fields(example) | own
+    return scored_fields(example) | own
 
 
 def build_datasets(config: DataConfig, *, encoder_decoder: bool = False) -> Datasets:
@@ -130,7 +134,12 @@ def build_datasets(config: DataConfig, *, encoder_decoder: bool = False) -> Data
             distractors=distractors,
             repetitions=repetitions_of(s, len(forget)),
         )
-    datasets = Datasets(retain=allocated["retain"], heldout=tuple(allocated["heldout"]), forget_sets=forget_sets)
+    datasets = Datasets(
+        retain=allocated["retain"],
+        heldout=tuple(allocated["heldout"]),
+        forget_sets=forget_sets,
+        evaluation={name: tuple(allocated[evaluation_part(name)]) for name in config.evaluation_sets},
+    )
     _refuse_overlaps(datasets)
     return datasets
 
@@ -156,6 +165,7 @@ def _canaries(
 
 def _refuse_overlaps(datasets: Datasets) -> None:
     """Refuse texts that are in two sets, since their exposure would mean nothing. White space makes no difference.
+    Evaluation sets, which nothing is trained on, may only not hold texts of a forget set.
 
     Of a stored retain set, only those texts are read that are in another set too.
 
@@ -170,10 +180,12 @@ def _refuse_overlaps(datasets: Datasets) -> None:
         retain = retain.with_text_keys([text_key(e.text) for e in chain.from_iterable(small.values())])
     first: dict[str, tuple[str, Example]] = {}
     overlaps = []
-    for name, examples in {"retain": retain, **small}.items():
+    forgotten = {f"{name}.forget" for name in datasets.forget_sets}
+    scored = {f"evaluation_sets.{name}": own for name, own in datasets.evaluation.items()}
+    for name, examples in {"retain": retain, **small, **scored}.items():
         for example in examples:
             other, twin = first.setdefault(" ".join(example.text.split()), (name, example))
-            if other != name:
+            if other != name and (name not in scored or other in forgotten):
                 overlaps.append(f"{example.example_id} is in both '{other}' (as {twin.example_id}) and '{name}'")
     if overlaps:
         more = f"; and {len(overlaps) - _SHOWN} more" if len(overlaps) > _SHOWN else ""

@@ -1,12 +1,12 @@
 """How many examples every set has. Sources are opened only where a size is left to them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from trainables.config import DataConfig, ForgetSetConfig
-from trainables.data.allocation import Draw, SourceAllocator, draws_of, source_key, source_setting
+from trainables.data.allocation import Draw, SourceAllocator, draws_of, evaluation_part, source_key, source_setting
 from trainables.errors import UnlearningError
 
 
@@ -26,6 +26,8 @@ class Sizes:
     retain: int
     heldout: int
     forget_sets: Mapping[str, SetSizes]
+    evaluation: Mapping[str, int] = field(default_factory=dict)
+    """By name of an evaluation set."""
 
 
 def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda: False) -> Sizes:
@@ -53,6 +55,7 @@ def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda
             )
             for name, s in config.forget_sets.items()
         },
+        evaluation={name: counts[evaluation_part(name)] for name in config.evaluation_sets},
     )
 
 

@@ -8,23 +8,25 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import datasets
 import numpy as np
 import numpy.typing as npt
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 
 from trainables.config import SourceConfig
 from trainables.data.examples import hash_text, text_key
-from trainables.data.source_files import files_of, named
-from trainables.data.source_rows import read_rows
-from trainables.data.table_rows import open_dataset
-from trainables.data.text_rows import Row
-from trainables.errors import UnlearningError, nearest_name_hint
+from trainables.data.reading.row_texts import Columns, UnusableRowError, texts_of
+from trainables.data.reading.source_files import files_of, named
+from trainables.data.reading.source_rows import read_rows
+from trainables.data.reading.table_rows import open_dataset
+from trainables.data.reading.text_rows import Row
+from trainables.errors import UnlearningError
 
-_VERSION = 2
+_VERSION = 3
 """Version of the table. A change makes cached tables invalid."""
 _COLUMNS = Features(
     {
@@ -32,6 +34,8 @@ _COLUMNS = Features(
         "prompt": Value("string"),
         "completion": Value("string"),
         "alternate": Value("string"),
+        "paraphrase": Value("string"),
+        "perturbed": List(Value("string")),
         "problem": Value("string"),
         "text_key": Value("int64"),
         "content_key": Value("int64"),
@@ -39,8 +43,6 @@ _COLUMNS = Features(
 )
 
 Indices = npt.NDArray[np.int64]
-Columns = dict[str, str]
-"""Names of columns by role: ``completion`` and, where they exist, ``prompt`` and ``alternate``."""
 
 
 def checked_table(source: SourceConfig, columns: Columns, *, needs_prompt: bool) -> Dataset:
@@ -101,51 +103,30 @@ def _records(place: str, state: str, columns: str, needs_prompt: bool, version: 
     roles: Columns = json.loads(columns)
     source = SourceConfig.model_validate_json(place)
     for row in read_rows(source, roles.values()):
-        yield _record(row, roles, needs_prompt=needs_prompt)
+        yield _record(row, roles, source, needs_prompt=needs_prompt)
     if _state(source) != state:
         raise UnlearningError(f"{named(source)} changed while it was read; do not change it, and start again")
 
 
-def _record(row: Row, columns: Columns, *, needs_prompt: bool) -> dict[str, Any]:
-    fields, problem = dict[str, str](), row.problem
-    for role, column in columns.items():
-        if problem is None:
-            value, problem = _text_of(row, column, required=role == "completion")
-            fields[role] = value
-    if problem is None:
-        if not fields["completion"].strip():
-            problem = "the target is empty"
-        elif needs_prompt and not fields.get("prompt", "").strip():
-            problem = "it has no prompt (source), which an encoder-decoder model reads"
-    if problem is not None:
-        problem = problem if row.at is None else f"{row.at}: {problem}"
-        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": hash_text(problem)}
-    prompt, completion, alternate = fields.get("prompt", ""), fields["completion"], fields.get("alternate") or None
-    return {
-        "number": row.number,
-        "prompt": prompt,
-        "completion": completion,
-        "alternate": alternate,
-        "problem": None,
-        "text_key": text_key(prompt + completion),
-        "content_key": hash_text(json.dumps([row.number, prompt, completion, alternate])),
-    }
-
-
-def _text_of(row: Row, column: str, *, required: bool) -> tuple[str, str | None]:
-    """Return the text of a field, and what is wrong with it or None."""
-    if column not in row.fields and required:
-        return "", f"no '{column}'; {nearest_name_hint(column, [*row.fields, *row.unread])}"
-    value = row.fields.get(column)
-    if value is None:
-        return "", None
-    if not isinstance(value, str):
-        return "", f"'{column}' is no text, but {type(value).__name__}: {str(value)[:40]}"
+def _record(row: Row, columns: Columns, source: SourceConfig, *, needs_prompt: bool) -> dict[str, Any]:
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "", f"'{column}' holds half a character (a lone surrogate)"
-    return value, None
+        if row.problem is not None:
+            raise UnusableRowError(row.problem)
+        texts = texts_of(row, columns, source, needs_prompt=needs_prompt)
+    except UnusableRowError as error:
+        problem = str(error) if row.at is None else f"{row.at}: {error}"
+        return dict.fromkeys(_COLUMNS) | {"number": row.number, "problem": problem, "content_key": hash_text(problem)}
+    found = asdict(texts)
+    content = [row.number, texts.prompt, texts.completion, texts.alternate]
+    if texts.paraphrase is not None or texts.perturbed is not None:  # older contents had neither
+        content += [texts.paraphrase, texts.perturbed]
+    return {
+        **found,
+        "number": row.number,
+        "problem": None,
+        "text_key": text_key(texts.prompt + texts.completion),
+        "content_key": hash_text(json.dumps(content)),
+    }
 
 
 def chunks(table: Dataset, name: str) -> Iterator[tuple[int, Any]]:
@@ -159,6 +140,15 @@ def chunks(table: Dataset, name: str) -> Iterator[tuple[int, Any]]:
 def number_column(table: Dataset, name: str) -> Indices:
     """Return a column of numbers, with 0 for null."""
     parts = [np.asarray(chunk.fill_null(0).to_numpy(zero_copy_only=False)) for _, chunk in chunks(table, name)]
+    return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
+
+
+def list_lengths(table: Dataset, name: str) -> Indices:
+    """Return how many texts each field of a column holds: of a list its length, of a text 1; 0 for null."""
+    parts = []
+    for _, chunk in chunks(table, name):
+        found = chunk.value_lengths().fill_null(0) if hasattr(chunk, "value_lengths") else chunk.is_valid()
+        parts.append(np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64))
     return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
 
 

@@ -1,6 +1,6 @@
 """Examples of users' sources, which are read from the cached table of a source when they are needed.
 
-All problems of a source are reported together, each with its line or row. ``source_rows`` reads the rows, and
+All problems of a source are reported together, each with its line or row. ``reading`` reads the rows, and
 ``source_tables`` caches them.
 """
 
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Dataset
 
 from trainables.config import Role, SourceConfig
 from trainables.data.examples import Example, SelectableExamples
-from trainables.data.source_files import named
-from trainables.data.source_rows import column_names
-from trainables.data.source_tables import Columns, Indices, checked_table, chunks, content_of, number_column
+from trainables.data.reading.row_texts import Columns
+from trainables.data.reading.source_files import named
+from trainables.data.reading.source_rows import column_names
+from trainables.data.source_tables import Indices, checked_table, chunks, content_of, list_lengths, number_column
 from trainables.errors import DataWarning, UnlearningError, nearest_name_hint
 
 _SHOWN = 5
@@ -93,6 +95,8 @@ class SourceExamples(SelectableExamples):
             prompt=row["prompt"],
             completion=row["completion"],
             alternate=row["alternate"],
+            paraphrase=row["paraphrase"],
+            perturbed=tuple(row["perturbed"] or ()),
         )
 
     def identity(self) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def open_source(source: SourceConfig, *, where: str, needs_prompt: bool = False)
     with _naming_setting(where):
         columns = _find_columns(source)
         table = checked_table(source, columns, needs_prompt=needs_prompt)
-        problems = _problems(table)
+        problems = _problems(table, columns)
         if problems:
             _report(source, problems, where)
         if len(problems) == len(table):
@@ -156,21 +160,27 @@ def _find_columns(source: SourceConfig) -> Columns:
             )
     ways: list[tuple[Role | None, Role]] = [("prompt", "completion"), ("source", "target"), (None, "text")]
     meant = [way for way in ways if set(way) & set(given)] or ways
-    for prompt, completion in meant:
+    if "choices" in given:
+        prompt: Role = "source" if "source" in given else "prompt"
+        return {"choices": given["choices"], "correct": given["correct"], **_others(given, prompt)}
+    for asked, completion in meant:
         target = given.get(completion, completion)
         if target in found:
-            others = {"prompt": prompt, "alternate": "alternate"}
-            return {
-                "completion": target,
-                **{role: given.get(name, name) for role, name in others.items() if name is not None},
-            }
+            return {"completion": target, **_others(given, asked, "perturbed")}
     raise UnlearningError(
         f"{named(source)} has no column 'completion', 'target' or 'text', but {', '.join(map(repr, found))}; say which "
         f"of them is what, for example columns: {{completion: {found[-1] if found else '...'}}}"
     )
 
 
-def _problems(table: Dataset) -> dict[int, str]:
+def _others(given: Mapping[Role, str], prompt: Role | None, *more: Role) -> Columns:
+    """Return the columns, by role, that rows may have besides the completion."""
+    names: dict[Role, Role | None] = {"prompt": prompt, "alternate": "alternate", "paraphrase": "paraphrase"}
+    names |= {role: role for role in more}
+    return {role: given.get(name, name) for role, name in names.items() if name is not None}
+
+
+def _problems(table: Dataset, columns: Columns) -> dict[int, str]:
     """Return the rows that cannot be used, in order, each with its line and the reason."""
     found: dict[int, str] = {}
     for start, chunk in chunks(table, "problem"):
@@ -184,7 +194,26 @@ def _problems(table: Dataset) -> dict[int, str]:
         earlier = first.setdefault(int(keys[place]), row)
         if earlier != row:
             found[row] = f"the same text as {table[earlier]['number']}"
+    found |= _unlike_most(table, columns, np.delete(np.arange(len(table)), list(found)))
     return {row: f"{table[row]['number']}: {found[row]}" for row in sorted(found)}
+
+
+def _unlike_most(table: Dataset, columns: Columns, rows: Indices) -> dict[int, str]:
+    """Return those of ``rows`` that lack a paraphrase or wrong answers that others have, or have another number of
+    wrong answers than most."""
+    found: dict[int, str] = {}
+    paraphrased = _chosen(list_lengths(table, "paraphrase") > 0, rows)
+    if paraphrased.any():
+        lacking = rows[~paraphrased]
+        found |= dict.fromkeys(lacking.tolist(), f"no '{columns['paraphrase']}', which other rows have")
+    counts = _chosen(list_lengths(table, "perturbed"), rows)
+    if len(counts) and counts.min() != counts.max():
+        usual = int(np.bincount(counts[counts > 0]).argmax())
+        name, more = (columns["choices"], 1) if "choices" in columns else (columns["perturbed"], 0)
+        for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+            if count != usual:
+                found.setdefault(row, f"{count + more} texts in '{name}', where most rows have {usual + more}")
+    return found
 
 
 def _repeated(keys: Indices) -> Indices:
@@ -204,5 +233,5 @@ def _report(source: SourceConfig, problems: Mapping[int, str], where: str) -> No
     warnings.warn(f"{where}: {what}\nleft out (on_bad: skip)", DataWarning, stacklevel=3)
 
 
-def _chosen(values: Indices, chosen: Indices | None) -> Indices:
+def _chosen(values: npt.NDArray[Any], chosen: Indices | None) -> npt.NDArray[Any]:
     return values if chosen is None else values[chosen]

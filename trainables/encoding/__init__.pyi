@@ -1,3 +1,4 @@
+from .answer_sets import AnswerSets
 from .batches import IGNORE, Batch, BatchOrder, batches_by_length, collate
 from .chat import asks_for_the_date
 from .encoded_sets import EncodedSet, Form, encode
@@ -6,6 +7,7 @@ from .tokenization import load_tokenizer, train_tokenizer
 
 __all__ = [
     "IGNORE",
+    "AnswerSets",
     "Batch",
     "BatchOrder",
     "BatchSource",

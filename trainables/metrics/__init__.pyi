@@ -1,6 +1,6 @@
 from .chosen import ChosenMetric, chosen_metrics
 from .evaluation import NonFiniteEvaluationError, evaluate
-from .evaluation_sets import FIELDS_OF_TRIALS, AnswerSets, EvaluationSets, score_named
+from .evaluation_sets import FIELDS_OF_TRIALS, EvaluationSets, score_named
 from .generation import GenerationTask, bleu_and_chrf
 from .likelihood import (
     Predictions,
@@ -29,7 +29,6 @@ __all__ = [
     "FIELDS_OF_TRIALS",
     "METRICS",
     "SHIPPED",
-    "AnswerSets",
     "Array",
     "ChosenMetric",
     "Column",

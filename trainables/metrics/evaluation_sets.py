@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
-from trainables.encoding import EncodedSet
+from trainables.encoding import AnswerSets, EncodedSet
 from trainables.metrics.chosen import ChosenMetric
 from trainables.metrics.generation import GenerationTask, generate, sample, truths
 from trainables.metrics.scores import Array, ModelScores, SetScores
@@ -19,26 +19,6 @@ from trainables.metrics.shipped.settings import GradientNormSettings, SampledLea
 
 FIELDS_OF_TRIALS = frozenset({"gradient_norms_NP", "truths", "generations", "samples"})
 """Fields of scores that no metric compares with other models: they are scored of the model in question alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerSets:
-    """A set with other answers to its prompts."""
-
-    original: EncodedSet
-    """The set itself."""
-    paraphrase: EncodedSet | None = None
-    """Its reworded answers; None: it has none."""
-    perturbed: tuple[EncodedSet, ...] = ()
-    """Its wrong answers: the first of each example, the second of each, and so on."""
-
-    def select(self, indices: Sequence[int]) -> "AnswerSets":
-        """Return some of the examples, in the order of ``indices``."""
-        return AnswerSets(
-            original=self.original.select(indices),
-            paraphrase=self.paraphrase.select(indices) if self.paraphrase is not None else None,
-            perturbed=tuple(wrong.select(indices) for wrong in self.perturbed),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

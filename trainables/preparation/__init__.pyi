@@ -1,3 +1,4 @@
+from .answers import encode_answers
 from .encoded_inputs import encode_retained, encode_scored, tokens_hash, with_alternates
 from .evaluation_data import (
     encode_all,
@@ -7,7 +8,7 @@ from .evaluation_data import (
     prepare_tokenizer,
     scored_examples,
 )
-from .input_checks import CheckInputs, find_problems
+from .input_checks import CheckInputs, find_problems, find_reference_problems
 from .problems import Problem, Severity
 from .size_checks import SizeCheckInputs, find_size_problems
 from .training import Training, train_to_end
@@ -22,10 +23,12 @@ __all__ = [
     "Training",
     "TrainingState",
     "encode_all",
+    "encode_answers",
     "encode_retained",
     "encode_scored",
     "evaluation_sets",
     "find_problems",
+    "find_reference_problems",
     "find_size_problems",
     "form_of",
     "generation_task",

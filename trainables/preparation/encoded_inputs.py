@@ -11,6 +11,7 @@ from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.data import Datasets, Example, StoredExamples
 from trainables.encoding import EncodedSet, encode
 from trainables.errors import UnlearningError
+from trainables.preparation.answers import with_paraphrases, with_perturbed
 from trainables.preparation.evaluation_data import form_of
 
 _SAMPLED = 1024
@@ -47,12 +48,17 @@ def encode_scored(
         "data.heldout": datasets.heldout,
         "data.retain_evaluation": datasets.retain_sample(data.retain_evaluation),
     }
+    sets |= _other_answers("data.retain_evaluation", sets["data.retain_evaluation"])
+    for name, examples in datasets.evaluation.items():
+        where = f"data.evaluation_sets.{name}"
+        sets |= {where: examples, **_other_answers(where, examples)}
     for name, own in datasets.forget_sets.items():
         sets |= {
             f"data.forget_sets.{name} (forget)": own.forget,
             f"data.forget_sets.{name} (population)": own.population,
             f"data.forget_sets.{name} (distractors)": own.distractors,
             **({f"data.forget_sets.{name} (alternate)": with_alternates(own.forget)} if alternates else {}),
+            **_other_answers(f"data.forget_sets.{name}", own.forget),
         }
     options = {"extraction_prefix": evaluation.extraction_prefix, **_options(model, data)}
     return {where: _encoded(where, tokenizer, examples, options) for where, examples in sets.items()}
@@ -82,6 +88,15 @@ def with_alternates(examples: Sequence[Example]) -> list[Example]:
         assert example.alternate is not None  # examples of forget sets have one
         found.append(replace(example, completion=example.alternate))
     return found
+
+
+def _other_answers(where: str, examples: Sequence[Example]) -> dict[str, Sequence[Example]]:
+    """Return the paraphrased and each of the perturbed answers of a set, by its spec key and what they are."""
+    paraphrased, perturbed = with_paraphrases(examples), with_perturbed(examples)
+    return {
+        **({f"{where} (paraphrase)": paraphrased} if paraphrased is not None else {}),
+        **{f"{where} (perturbed {number})": changed for number, changed in enumerate(perturbed, start=1)},
+    }
 
 
 def tokens_hash(sets: Mapping[str, EncodedSet]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
 from trainables.data import Datasets, Example
-from trainables.encoding import EncodedSet, Form, encode, load_tokenizer, train_tokenizer
+from trainables.encoding import AnswerSets, EncodedSet, Form, encode, load_tokenizer, train_tokenizer
 from trainables.metrics import (
     FIELDS_OF_TRIALS,
     ChosenMetric,
@@ -139,6 +139,7 @@ def evaluation_sets(
     metrics: tuple[ChosenMetric, ...] = (),
     examples: Mapping[str, Mapping[str, Sequence[Example]]] | None = None,
     tokenizer: Any = None,
+    answers: Mapping[str, Mapping[str, AnswerSets]] | None = None,
 ) -> dict[str, EvaluationSets]:
     """Score every forget set under the base and reference models, and return the sets of its evaluations by name.
 
@@ -151,11 +152,14 @@ def evaluation_sets(
         metrics: what evaluations compute beside exposure and performance.
         examples: the same sets as texts (``scored_examples``); needed where a metric looks at texts.
         tokenizer: of the model; needed where a metric looks at generated texts.
+        answers: sets with several answers to each prompt, by forget set (``encode_answers``); None: there are none.
     """
     sets = {}
     for name, parts in encoded.items():
         named: dict[str, Any] = dict(parts)
-        bare = EvaluationSets(**named, metrics=metrics, generation=generation)
+        bare = EvaluationSets(
+            **named, metrics=metrics, generation=generation, answers=answers[name] if answers is not None else {}
+        )
         sets[name] = _with_texts(bare, (examples or {}).get(name, {}), tokenizer)
     known: dict[str, list[ModelScores]] = {name: [] for name in encoded}
     base_heldout_nll: dict[str, float] = {}

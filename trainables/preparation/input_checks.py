@@ -144,11 +144,43 @@ CHECKS: tuple[Check, ...] = (
     check_lengths, check_token_ids, check_decoder_start, check_padding, check_weights, check_adapters, *SIZE_CHECKS,
 )  # fmt: skip
 """Every check, in the order in which problems are listed."""
+REFERENCE_CHECKS: tuple[Check, ...] = (check_lengths, check_token_ids, check_weights)
+"""The checks that a reference model that is trained already must pass too."""
 
 
 def find_problems(inputs: CheckInputs) -> list[Problem]:
     """Return what all checks find wrong."""
     return [problem for check in CHECKS for problem in check(inputs)]
+
+
+def find_reference_problems(reference: CheckInputs, base: CheckInputs) -> list[Problem]:
+    """Return what is wrong with a reference model that is trained already, besides the sets and settings.
+
+    Args:
+        reference: what is known of the sweep, with the reference model as its model.
+        base: the same, with the base model.
+    """
+    if reference.configuration.is_encoder_decoder != base.configuration.is_encoder_decoder:
+        kinds = {True: "an encoder-decoder", False: "a causal model"}
+        return [
+            Problem(
+                where=reference.model_key,
+                found=f"this is {kinds[reference.configuration.is_encoder_decoder]}",
+                allowed=f"a reference is what {base.model_key} is, {kinds[base.configuration.is_encoder_decoder]}",
+                advice="give a reference of the same kind, trained without the forget sets",
+            )
+        ]
+    problems = []
+    if reference.tokenizer.get_vocab() != base.tokenizer.get_vocab():
+        problems.append(
+            Problem(
+                where=reference.model_key,
+                found="its tokenizer has another vocabulary",
+                allowed=f"it is that of {base.model_key}, since the same tokens are scored under both",
+                advice="give a reference that was trained from the same pretrained model",
+            )
+        )
+    return problems + [problem for check in REFERENCE_CHECKS for problem in check(reference)]
 
 
 def require_usable(network: Any, tokenizer: Any, encoded: EncodedSet, *, pretrained: bool) -> None:

@@ -14,7 +14,7 @@ from trainables.preparation.problems import Problem, Severity
 FEWEST_RANKED = 4
 """Examples of a population at least: with fewer, relative exposure ends near the 1.44 bits of an untrained example."""
 FEW = 8
-"""Examples of a population or a held-out set below which a rank or a mean is coarse."""
+"""Examples of a population, a held-out or an evaluation set below which a rank or a mean is coarse."""
 
 
 def _never() -> bool:
@@ -44,7 +44,7 @@ SizeCheck = Callable[[SizeCheckInputs], Iterator[Problem]]
 
 
 def check_populations(inputs: SizeCheckInputs) -> Iterator[Problem]:
-    """Yield populations and held-out sets so small that ranks and means over them say little."""
+    """Yield populations, held-out and evaluation sets so small that ranks and means over them say little."""
     if inputs.sizes is None:
         return
     for name, own in inputs.sizes.forget_sets.items():
@@ -69,6 +69,15 @@ def check_populations(inputs: SizeCheckInputs) -> Iterator[Problem]:
             advice="raise it; 64 and more are usual",
             severity=Severity.NOTE,
         )
+    for name, examples in inputs.sizes.evaluation.items():
+        if examples < FEW:
+            yield Problem(
+                where=f"data.evaluation_sets.{name}.size",
+                found=f"{examples} examples, over which metrics are means",
+                allowed=f"{FEW} and more make them steadier",
+                advice="raise it; 64 and more are usual",
+                severity=Severity.NOTE,
+            )
 
 
 def check_batch_sizes(inputs: SizeCheckInputs) -> Iterator[Problem]:

@@ -110,6 +110,7 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     sets = workload.evaluation_sets.values()
     own = max(sets, key=lambda own: _padded_tokens(own.forget, examples))
     scored = [part for own in sets for part in (own.forget, own.population, own.distractors) if part is not None]
+    scored += [part for own in sets for answers in own.answers.values() for part in answers.parts]
     ascended = [own.forget.longest] * min(config.batch_size, len(own.forget))
     population = max(scored, key=lambda part: (_padded_tokens(part, workload.evaluation.batch_size), len(part)))
     probe = replace(

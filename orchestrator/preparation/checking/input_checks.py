@@ -18,10 +18,11 @@ from trainables.models import (
     configuration_of,
     hub_is_reachable,
     pretrained_files,
+    pretrained_tokenizer,
     structure_of,
 )
 from trainables.paths import is_path
-from trainables.preparation import CheckInputs, find_problems
+from trainables.preparation import CheckInputs, find_problems, find_reference_problems
 
 
 def _subject(inputs: SweepInputs) -> CheckInputs:
@@ -63,8 +64,24 @@ def read_and_check(spec: SweepSpec, *, is_new: bool, chat_date: date | None = No
 def _check(inputs: SweepInputs) -> CheckedInputs:
     """Run every check on the sets that a sweep scores and trains on, on its model and its settings."""
     subject = _subject(inputs)
-    return CheckedInputs(
-        inputs=inputs, problems=tuple(find_problems(subject)), training_flops=_training_flops(inputs, subject)
+    problems = find_problems(subject)
+    for index in range(len(inputs.spec.model.references)):
+        problems += find_reference_problems(_as_reference(inputs, subject, index), subject)
+    return CheckedInputs(inputs=inputs, problems=tuple(problems), training_flops=_training_flops(inputs, subject))
+
+
+def _as_reference(inputs: SweepInputs, subject: CheckInputs, index: int) -> CheckInputs:
+    """Return what the checks of a reference model that is trained already need."""
+    model = inputs.dated.model.of_reference(index)
+    tokenizer = pretrained_tokenizer(model)
+    configuration = configuration_of(model, tokenizer=tokenizer)
+    return replace(
+        subject,
+        configuration=configuration,
+        limits=structure_of(configuration, model).limits,
+        tokenizer=tokenizer,
+        model_key=f"model.references.{index}",
+        files=pretrained_files(model),
     )
 
 
@@ -124,15 +141,19 @@ def check_spec(spec: SweepSpec) -> CheckedSpec:
 
 def _found_elsewhere(spec: SweepSpec) -> str | None:
     """Return the model or dataset that a spec takes from the hub, or from a package that is not installed; or None."""
-    data, model = spec.data, spec.model
+    data = spec.data
     sources = [data.corpus.source, data.retain_source, data.heldout_source]
+    sources += [own.source for own in data.evaluation_sets.values()]
     for own in data.forget_sets.values():
         sources += [own.source, own.population_source]
     for source in sources:
         if isinstance(source, SourceConfig) and source.dataset is not None:
             return f"the dataset '{source.dataset}'"
-    try:
-        is_here = model.pretrained is None or is_path(model.pretrained) or bool(pretrained_files(model))
-    except UnlearningError:  # the package is not installed
-        is_here = False
-    return None if is_here else f"the model '{model.pretrained}'"
+    for model in (spec.model, *map(spec.model.of_reference, range(len(spec.model.references)))):
+        try:
+            is_here = model.pretrained is None or is_path(model.pretrained) or bool(pretrained_files(model))
+        except UnlearningError:  # the package is not installed
+            is_here = False
+        if not is_here:
+            return f"the model '{model.pretrained}'"
+    return None

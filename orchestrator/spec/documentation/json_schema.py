@@ -47,7 +47,8 @@ def spec_json_schema() -> Schema:
     definitions = schema["$defs"]
     space = definitions["SearchConfig"]["properties"]["space"]
     definitions["SearchConfig"]["properties"]["space"] = {"$ref": "#/$defs/Space", "description": space["description"]}
-    definitions["DataConfig"]["properties"]["forget_sets"]["additionalProperties"] = False  # other than the pattern's
+    for sets in ("forget_sets", "evaluation_sets"):
+        definitions["DataConfig"]["properties"][sets]["additionalProperties"] = False  # other than the pattern's
     canary = definitions["ForgetSetConfig"]["properties"]["canary"]
     canary["anyOf"] = [{"enum": list(CANARIES)}, {"type": "null"}]
     definitions |= {"Space": _space(), "Range": _RANGE}

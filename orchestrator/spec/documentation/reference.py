@@ -89,6 +89,8 @@ def _referred(values: Schema, place: str) -> Iterator[tuple[str, str]]:
         yield values["$ref"].rpartition("/")[2], place
     for branch in [*values.get("anyOf", ()), *values.get("oneOf", ())]:
         yield from _referred(branch, place)
+    if "$ref" in values.get("items", {}):
+        yield from _referred(values["items"], f"{place}.NUMBER")
     for named in values.get("patternProperties", {}).values():
         yield from _referred(named, f"{place}.NAME")
 

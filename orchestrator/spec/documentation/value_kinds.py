@@ -12,7 +12,7 @@ _BOUNDS = {
     "exclusiveMaximum": "below {:g}",
 }
 _NAMED = {"boolean": "`true` or `false`", "null": "`null`", "integer": "whole number", "number": "number"}
-_PLURALS = {"number": "numbers", "text": "texts", "name": "names"}
+_PLURALS = {"number": "numbers", "text": "texts", "name": "names", "mapping,": "mappings,"}
 
 
 def kind_of(values: Schema, places: Mapping[str, str]) -> str:

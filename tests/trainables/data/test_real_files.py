@@ -19,8 +19,8 @@ from tests.trainables.files import own_cache, pairs, write_rows, write_splits
 from trainables.config import DataConfig, SourceConfig
 from trainables.data import source_tables
 from trainables.data.allocation import SourceAllocator
+from trainables.data.reading.text_rows import Row
 from trainables.data.sources import open_source
-from trainables.data.text_rows import Row
 from trainables.errors import UnlearningError
 
 assert own_cache  # a fixture
@@ -323,7 +323,7 @@ class TestFoldersAndSplits:
     def test_only_the_columns_of_a_saved_folder_that_are_asked_for_are_decoded(self, tmp_path, monkeypatch):
         Dataset.from_dict({"text": ["a"], "image": [b"no image"]}).save_to_disk(tmp_path / "saved")
         monkeypatch.setattr(
-            "trainables.data.table_rows.Row", lambda **found: seen.append(found["fields"]) or Row(**found)
+            "trainables.data.reading.table_rows.Row", lambda **found: seen.append(found["fields"]) or Row(**found)
         )
         seen = []
         assert texts(tmp_path / "saved") == ["a"]

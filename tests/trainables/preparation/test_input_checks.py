@@ -1,5 +1,6 @@
 """Every check on data and model: what it finds, where, and what it says."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -227,6 +228,8 @@ def test_a_population_that_cannot_rank_is_refused_and_a_coarse_one_is_said():
         ("data.forget_sets.d.population", Severity.NOTE),
     ]
     assert graded(find_problems(subject(sizes=sizes(heldout=7, a=(5, 8))))) == [("data.heldout", Severity.NOTE)]
+    scored = replace(sizes(a=(5, 8)), evaluation={"facts": 7, "authors": 8})
+    assert graded(find_problems(subject(sizes=scored))) == [("data.evaluation_sets.facts.size", Severity.NOTE)]
 
 
 def test_a_batch_larger_than_every_set_is_refused_and_one_larger_than_some_is_said():

@@ -10,6 +10,7 @@ import torch
 
 from tests.support import tiny_encoded, tiny_trial, tiny_workload
 from trainables import objectives
+from trainables.encoding import AnswerSets
 from trainables.errors import UnlearningError
 from trainables.metrics import SetScores
 from trainables.trial import engine as engine_module
@@ -44,6 +45,22 @@ def test_a_probe_scores_the_set_that_takes_most_whichever_it_is():
         probe = memory.heaviest(replace(workload, evaluation_sets=sets), tiny_trial().config)
         (scored,) = probe.evaluation_sets.values()
         assert scored.population is longest, name
+
+
+def test_a_probe_scores_other_answers_too():
+    workload = tiny_workload()
+    own = workload.evaluation_sets["forget"]
+    longest = tiny_encoded(6, shortest=30, longest=30, label="long")
+    answers = {
+        "forget": AnswerSets(original=own.forget, perturbed=(longest,)),
+        "facts": AnswerSets(original=own.retain),
+    }
+    sets = {"forget": replace(own, answers=answers)}
+    probe = memory.heaviest(replace(workload, evaluation_sets=sets), tiny_trial().config)
+    (scored,) = probe.evaluation_sets.values()
+    assert scored.population is longest
+    assert scored.answers["forget"].original.example_ids == scored.forget.example_ids
+    assert scored.answers["facts"] is answers["facts"]
 
 
 def test_the_peak_on_a_cpu_is_that_of_resident_memory_that_no_other_process_shares(tmp_path):

@@ -14,9 +14,9 @@ from pathlib import Path
 from datasets.exceptions import DatasetsError
 
 from trainables.config import SourceConfig
-from trainables.data.source_files import SourceFiles, files_of, named, what_to_give
-from trainables.data.table_rows import open_dataset, parquet_columns, read_dataset, read_parquet
-from trainables.data.text_rows import Row, read_csv, read_json, read_text
+from trainables.data.reading.source_files import SourceFiles, files_of, named, what_to_give
+from trainables.data.reading.table_rows import open_dataset, parquet_columns, read_dataset, read_parquet
+from trainables.data.reading.text_rows import Row, read_csv, read_json, read_text
 from trainables.errors import UnlearningError
 
 _FILE_ERRORS = (

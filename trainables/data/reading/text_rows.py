@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainables.config import SourceConfig
-from trainables.data.source_files import opened_text
+from trainables.data.reading.source_files import opened_text
 from trainables.errors import UnlearningError
 
 TEXT_COLUMN = "text"

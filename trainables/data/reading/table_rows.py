@@ -10,8 +10,8 @@ from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules.parquet.parquet import Parquet
 
 from trainables.config import SourceConfig
-from trainables.data.source_files import chosen_split, named
-from trainables.data.text_rows import Row
+from trainables.data.reading.source_files import chosen_split, named
+from trainables.data.reading.text_rows import Row
 from trainables.errors import UnlearningError
 
 _ROWS_AT_ONCE = 1000
