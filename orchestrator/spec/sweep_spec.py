@@ -112,10 +112,10 @@ class SweepSpec(Config):
         except UnlearningError as error:
             raise ValueError(str(error)) from error
         for metric in chosen if self.evaluation.metrics is not None else ():
-            if metric.metric.needs_references and not self.preparation.references:
+            if metric.metric.needs_references and not self.num_references:
                 raise ValueError(
-                    f"evaluation.metrics: '{metric.name}' compares with reference models, and preparation.references "
-                    f"is 0; train some, or leave the metric out"
+                    f"evaluation.metrics: '{metric.name}' compares with reference models, and there are none: "
+                    f"preparation.references is 0; train some, name ready ones (model.references), or leave it out"
                 )
             if "gradient_norms_NP" in metric.metric.reads and self.resources.parallelism == "fsdp":
                 raise ValueError(

@@ -9,6 +9,7 @@ from .evaluation_data import (
     scored_examples,
 )
 from .input_checks import CheckInputs, find_problems, find_reference_problems
+from .metric_checks import find_metric_problems
 from .problems import Problem, Severity
 from .size_checks import SizeCheckInputs, find_size_problems
 from .training import Training, train_to_end
@@ -27,6 +28,7 @@ __all__ = [
     "encode_retained",
     "encode_scored",
     "evaluation_sets",
+    "find_metric_problems",
     "find_problems",
     "find_reference_problems",
     "find_size_problems",

@@ -14,6 +14,7 @@ from orchestrator.preparation.inputs import SweepInputs
 from orchestrator.spec import SweepSpec, fix_chat_date
 from trainables.config import SourceConfig
 from trainables.errors import DataWarning, UnlearningError
+from trainables.metrics import chosen_metrics
 from trainables.models import (
     configuration_of,
     hub_is_reachable,
@@ -22,7 +23,7 @@ from trainables.models import (
     structure_of,
 )
 from trainables.paths import is_path
-from trainables.preparation import CheckInputs, find_problems, find_reference_problems
+from trainables.preparation import CheckInputs, find_metric_problems, find_problems, find_reference_problems
 
 
 def _subject(inputs: SweepInputs) -> CheckInputs:
@@ -67,6 +68,9 @@ def _check(inputs: SweepInputs) -> CheckedInputs:
     problems = find_problems(subject)
     for index in range(len(inputs.spec.model.references)):
         problems += find_reference_problems(_as_reference(inputs, subject, index), subject)
+    evaluation = inputs.spec.evaluation
+    if evaluation.metrics is not None:
+        problems += find_metric_problems(chosen_metrics(evaluation), inputs.datasets, inputs.tokenizer)
     return CheckedInputs(inputs=inputs, problems=tuple(problems), training_flops=_training_flops(inputs, subject))
 
 

@@ -12,9 +12,9 @@ import torch
 
 from tests.support import tiny_encoded, tiny_model, tiny_tokenizer, tiny_workload
 from trainables.config import EvaluationConfig
+from trainables.encoding import AnswerSets
 from trainables.metrics import (
     METRICS,
-    AnswerSets,
     Column,
     GenerationTask,
     Metric,

@@ -73,23 +73,23 @@ def forget_quality(scores: Scores, settings: MetricSettings, compat: Compat | No
 def model_utility(scores: Scores, settings: ModelUtilitySettings, compat: Compat | None) -> Values:
     """Return the harmonic mean, over the sets that are kept, of probability, ROUGE-L recall and truth ratio.
 
-    The probability is ``probability`` of ``retain``, and ``probability_among_options`` of the other sets; the truth
-    ratio is the mean of max(0, 1 - R). If one of them is 0, so is the utility.
+    The probability is ``probability`` of the sets that ``plain`` names, and ``probability_among_options`` of others.
+    The truth ratio is the mean of max(0, 1 - R). If one of them is 0, so is the utility.
     """
-    parts = utility_parts(scores.model, settings.kept, compat)
+    parts = utility_parts(scores.model, settings, compat)
     return {"model_utility": float(hmean(list(parts.values())))}
 
 
-def utility_parts(model: ModelScores, sets: tuple[str, ...], compat: Compat | None) -> Mapping[str, float]:
+def utility_parts(model: ModelScores, settings: ModelUtilitySettings, compat: Compat | None) -> Mapping[str, float]:
     """Return what model utility is the harmonic mean of, by set and measure, each 0 to 1."""
     parts: dict[str, float] = {}
-    for name in sets:
+    for name in settings.kept:
         own = model[name]
         assert own.truths is not None
         assert own.generations is not None
-        plain = name == "retain"
+        right_N = probabilities(own) if name in settings.plain else among_options(own, compat)
         parts |= {
-            f"{name}.probability": float((probabilities(own) if plain else among_options(own, compat)).mean()),
+            f"{name}.probability": float(right_N.mean()),
             f"{name}.rouge_l_recall": float(rouge_scores(own.truths, own.generations)[:, 1].mean()),
             f"{name}.truth_ratio": float(np.maximum(0, 1 - truth_ratios(own, compat)).mean()),
         }

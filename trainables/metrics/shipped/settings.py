@@ -96,6 +96,8 @@ class ModelUtilitySettings(GenerationSettings):
 
     kept: Annotated[tuple[str, ...], Field(min_length=1)] = ("retain", "real_authors", "world_facts")
     """The sets that are kept: ``retain``, and names of ``data.evaluation_sets``."""
+    plain: tuple[str, ...] = ("retain",)
+    """Those of them whose answers' own probability counts, and not that among wrong answers."""
 
     @property
     def sets(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from scipy.stats import kstwo
 from tests.trainables.metrics.shipped.scores_of import all_scores, rows
 from trainables.metrics import Scores, SetScores, compute
 from trainables.metrics.shipped.answers import utility_parts
+from trainables.metrics.shipped.settings import ModelUtilitySettings
 
 OPEN = {"compat": "open-unlearning"}
 
@@ -80,7 +81,7 @@ def test_forget_quality_is_the_test_of_two_samples():
 
 def test_model_utility_is_a_harmonic_mean_of_nine():
     scores = all_scores(seed=8)
-    parts = utility_parts(scores.model, ("retain", "real_authors", "world_facts"), None)
+    parts = utility_parts(scores.model, ModelUtilitySettings(), None)
     assert len(parts) == 9
     assert parts["retain.probability"] == pytest.approx(
         statistics.fmean(math.exp(-nll) for nll in mean_nll(scores.model["retain"]))
