@@ -67,23 +67,27 @@ class PluginFile:
             with _recording(self) as registered:
                 self._execute()
                 if not registered:
+                    del sys.modules[self._module]
                     raise UnlearningError(
                         f"plugin file {self.path}: it registers nothing; call "
                         f"trainables.objectives.register(name, objective) in it"
                     )
                 _RAN[self.sha256] = tuple(registered)
 
+    @property
+    def _module(self) -> str:
+        return f"unlearn_sweep_plugin_{self.sha256[:16]}"
+
     def _execute(self) -> None:
-        name = f"unlearn_sweep_plugin_{self.sha256[:16]}"
-        spec = spec_from_loader(name, _Loader(self))
+        spec = spec_from_loader(self._module, _Loader(self))
         assert spec is not None
         assert spec.loader is not None
         module = module_from_spec(spec)
-        sys.modules[name] = module  # where dataclasses and pydantic look up what annotations name
+        sys.modules[self._module] = module  # where dataclasses and pydantic look up what annotations name
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
-            del sys.modules[name]
+            del sys.modules[self._module]
             raise UnlearningError(f"plugin file {self._place(error)}: {_reason(error)}") from error
 
     def _place(self, error: BaseException) -> str:

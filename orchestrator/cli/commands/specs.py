@@ -29,6 +29,8 @@ def spec(
         raise SweepError(
             "spec: give --reference (Markdown, to read) or --schema (JSON Schema, for an editor), one of the two"
         )
+    if plugins and reference:
+        raise SweepError("spec: --plugin goes with --schema; the reference has what is shipped")
     if schema:
         load_plugins(plugins or ())
         print_json(spec_json_schema(with_plugins=True))
