@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+from tests.readme import ROOT, blocks
+
+(SHOWN,) = blocks(ROOT / "trainables" / "README.md", "py")
+"""The plugin file that the documents show; with its defaults it is gradient ascent."""
+
 OBJECTIVE = '''"""An objective of my own."""
 
 from trainables.objectives import Objective, ObjectiveSettings, register
