@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.integration.helpers import COMMAND, INLINE, TINY, rows, unlearn_sweep
+from tests.integration.helpers import COMMAND, INLINE, TINY, rows, unlearn_sweep, write_own_spec
 from tests.plugins import OBJECTIVE, PYPROJECT, REGISTER, SHOWN, write_plugin
 
 pytestmark = pytest.mark.slow
@@ -22,13 +21,7 @@ NAMES = {"trial_id", "objective", "settings", "setting_id", "config"}
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The tiny spec with one trial of each forget set."""
-    data = yaml.safe_load(TINY.read_text())
-    space = {"objective": {"choices": {"scaled_ascent": {"factor": 1.0}}}, "learning_rate": 0.05, "batch_size": 4}
-    data |= {"steps": [1, 2, 3], "search": {"sampler": "random", "trials": 1, "space": space}}
-    path = tmp_path_factory.mktemp("spec") / "own.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return str(path)
+    return str(write_own_spec(tmp_path_factory.mktemp("spec")))
 
 
 def numbers(sweep: Path, table: str) -> list[dict[str, Any]]:
