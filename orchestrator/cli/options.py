@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,6 +65,15 @@ EnvironmentOption = Annotated[
         metavar="NAME[=VALUE]",
         help="Set an environment variable for the driver and all workers; repeatable. Ray logs its value there and "
         "shows it on its dashboard, so do not pass keys: let the machines have their own (a role, ~/.aws, ~/.bashrc).",
+    ),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="Run this Python file, which registers objectives of your own; repeatable. It gets all of your "
+        "permissions, here and on all workers. A sweep does not keep it: give it again to resume.",
     ),
 ]
 TrustOption = Annotated[

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from orchestrator.cluster.jobs import Jobs
@@ -10,6 +11,7 @@ from orchestrator.cluster.package import SPEC_FILE, write_package
 from orchestrator.errors import SweepError
 from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.storage import require_plain_storage
+from trainables.plugins import PluginFile
 
 
 def submit_sweep(
@@ -26,7 +28,8 @@ def submit_sweep(
 
     Args:
         jobs: jobs of the cluster.
-        spec: spec, resolved here: the cluster looks up only the storage, and the data and models that it names.
+        spec: spec, resolved here: the cluster looks up only the storage, and the data and models that it names. Its
+            plugin files are sent along.
         storage: a URI, or a folder that all machines of the cluster share.
         options: options of ``unlearn-sweep run``.
         environment: variables for the driver and all workers. Everyone who sees the dashboard sees them.
@@ -39,7 +42,7 @@ def submit_sweep(
     require_reachable(storage)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as name:
         folder = Path(name)
-        write_package(folder, dump_spec(spec, every_default=False))
+        options = [*options, *write_package(folder, dump_spec(spec, every_default=False), spec.plugins)]
         environment = environment or {}
         if check:
             _require_healthy(jobs, folder, spec.name, storage=storage, options=options, environment=environment)
@@ -55,14 +58,15 @@ def submit_resume(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     retries: int = 0,
+    plugins: Sequence[PluginFile] = (),
 ) -> str:
     """Submit a job that runs ``unlearn-sweep resume`` of a sweep, and return its id; see ``submit_sweep``."""
     place, _, name = sweep.rstrip("/").rpartition("/")
     place = place or storage
     require_reachable(place)
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-submit-") as folder:
-        write_package(Path(folder), None)
-        arguments = [str(retries), "resume", f"{place.rstrip('/')}/{name}", *options]
+        given = write_package(Path(folder), None, plugins)
+        arguments = [str(retries), "resume", f"{place.rstrip('/')}/{name}", *options, *given]
         return _submit_supervised(jobs, arguments, Path(folder), environment or {}, sweep=name, storage=place)
 
 
@@ -89,9 +93,10 @@ def _require_healthy(
     """
     workers = options[options.index("--workers") : options.index("--workers") + 2] if "--workers" in options else []
     trust = [option for option in options if option == "--trust-remote-code"]
+    plugins = [word for option, file in pairwise(options) if option == "--plugin" for word in (option, file)]
     doctor = jobs.wait(
         jobs.submit(
-            ["-m", "orchestrator", "doctor", SPEC_FILE, "--storage", storage, *workers, *trust],
+            ["-m", "orchestrator", "doctor", SPEC_FILE, "--storage", storage, *workers, *trust, *plugins],
             folder=folder,
             environment=environment,
             sweep=f"doctor-{sweep}",

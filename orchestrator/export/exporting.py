@@ -18,6 +18,7 @@ from orchestrator.points import EvaluatedStep, Replay, StepEvaluator, prepare_re
 from orchestrator.spec import SweepSpec
 from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import load_model, merged, save_model
+from trainables.plugins import PluginFile
 
 DEFAULT_TOLERANCE = 1e-3
 """Largest difference of a metric from the ledger's: see ``verification``. Far above the rounding differences of one
@@ -42,6 +43,7 @@ def export_step(
     overwrite: bool = False,
     tolerance: float = DEFAULT_TOLERANCE,
     trust_remote_code: bool = False,
+    plugins: tuple[PluginFile, ...] = (),
     report: Callable[[str], None] = lambda _: None,
 ) -> Export:
     """Write the model of an evaluated step to a new folder, load it from there, and verify that it has the ledger's
@@ -55,13 +57,14 @@ def export_step(
         tolerance: see ``verification.Comparison.difference``. On CPUs, on the machine that the sweep ran on, 0 is
             enough.
         trust_remote_code: whether to run Python code that comes with the model.
+        plugins: plugin files that were given on the command line, and run.
         report: called with each task that takes time, before it starts.
 
     Raises:
         SweepError: ``to`` is taken; or the sweep's data, models or code are not what they were.
         RunStoppedError: a metric differs by more than ``tolerance``, and nothing was written.
     """
-    replay = prepare_replay(ledger, evaluated, trust_remote_code=trust_remote_code)
+    replay = prepare_replay(ledger, evaluated, trust_remote_code=trust_remote_code, plugins=plugins)
     with new_folder(to, overwrite=overwrite) as folder:
         evaluator, from_step = _write_model(replay, folder, report)
         report("measuring what was written")

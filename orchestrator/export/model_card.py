@@ -98,6 +98,7 @@ def write_provenance(
                 "packages": provenance.package_versions(),
                 "python": platform.python_version(),
                 "platform": platform.platform(),
+                "plugins": provenance.plugin_records(spec),
             }
         ),
         "files": {
@@ -156,6 +157,7 @@ def _versions(session: Row) -> dict[str, Any]:
         "packages": {name: packages[name] for name in _PACKAGES if name in packages},
         "python": session.get("python"),
         "platform": session.get("platform"),
+        **({"plugins": session["plugins"]} if session.get("plugins") else {}),
     }
 
 

@@ -126,11 +126,24 @@ class _Model(_Lenient):
     key: str
 
 
+class _PluginFile(_Lenient):
+    file: str
+    sha256: str
+    provides: dict[str, list[str]]
+
+
+class _PluginPackage(_Lenient):
+    package: str
+    version: str
+    provides: dict[str, list[str]]
+
+
 class _Session(_Lenient):
     started_at: _Time = ""
     packages: dict[str, str | None] = {}
     code: dict[str, Any] | None = None
     workers: list[_Worker] = []
+    plugins: list[_PluginFile | _PluginPackage] = []
 
 
 class _Manifest(_Session):

@@ -21,13 +21,21 @@ from orchestrator.identity import trial_key
 from orchestrator.ledger import Ledger, TrialWriter
 from orchestrator.points.evaluated_steps import EvaluatedStep
 from orchestrator.preparation import ModelCache, ModelTask, SweepInputs, build_workload, provenance, train_model
-from orchestrator.spec import SweepSpec, compare, day_of_creation, stored_spec
+from orchestrator.spec import (
+    SweepSpec,
+    compare,
+    day_of_creation,
+    last_plugins,
+    plugin_differences,
+    stored_spec_to_run,
+)
 from orchestrator.storage import open_storage
 from trainables.config import TrialConfig
 from trainables.data import Datasets, ForgetSet
 from trainables.distributed import share_model
 from trainables.metrics import EvaluationSets, evaluate
 from trainables.models import DamagedCheckpointError, saved_tokenizer
+from trainables.plugins import PluginFile
 from trainables.records import Trial
 from trainables.trial import DivergedError, Engine, Workload
 
@@ -97,19 +105,30 @@ class RebuiltModel:
     """Holds no reference to the model."""
 
 
-def prepare_replay(ledger: Ledger, evaluated: EvaluatedStep, *, trust_remote_code: bool = False) -> Replay:
+def prepare_replay(
+    ledger: Ledger,
+    evaluated: EvaluatedStep,
+    *,
+    trust_remote_code: bool = False,
+    plugins: tuple[PluginFile, ...] = (),
+) -> Replay:
     """Read a step's trial and the sweep's inputs, and check that the trial would be the same with them.
 
     Args:
         ledger: the ledger of the sweep.
         evaluated: the step.
         trust_remote_code: whether to run Python code that comes with the model.
+        plugins: plugin files that were given on the command line, and run.
 
     Raises:
-        SweepError: data, models, settings or code differ from those that the trial was run with.
+        SweepError: data, models, settings or code differ from those that the trial was run with; or a plugin is
+            missing.
     """
-    row, spec = evaluated.trial, stored_spec(ledger).trusting_remote_code(trust_remote_code)
+    row, spec = evaluated.trial, stored_spec_to_run(ledger, plugins).trusting_remote_code(trust_remote_code)
     spec.require_forget_sets(row["forget_set"])
+    recorded = last_plugins(ledger.manifest.read())
+    for difference in plugin_differences(recorded, provenance.plugin_records(spec)):
+        ledger.remark(f"{difference}; where it computes something else, the model is not the one that was evaluated")
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     try:
         config = TrialConfig.model_validate_json(row["config"])

@@ -7,7 +7,7 @@ refuse: what refuses is ``IDENTITY_VERSION``, which rises when the same settings
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,16 @@ def source_hash(root: Path | None = None) -> str:
     Args:
         root: the folder of the three packages; by default that of this module.
     """
-    codes = sorted(ast.unparse(_Bare().visit(tree)) for tree in _deciding_trees(root).values())
+    return _hash(_deciding_trees(root).values())
+
+
+def text_hash(texts: Iterable[bytes]) -> str:
+    """Return the SHA-256, in hex, of the code of some modules in whatever order, hashed as ours is."""
+    return _hash(map(ast.parse, texts))
+
+
+def _hash(trees: Iterable[ast.Module]) -> str:
+    codes = sorted(ast.unparse(_Bare().visit(tree)) for tree in trees)
     return hashlib.sha256("\0".join(codes).encode()).hexdigest()
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from orchestrator.identity import IDENTITY_VERSION, content_hash
 from orchestrator.ledger import SCHEMA_VERSION
-from orchestrator.preparation.code_fingerprint import source_hash
+from orchestrator.preparation.code_fingerprint import source_hash, text_hash
 from orchestrator.preparation.tasks import ModelTask
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import SweepSpec, registered_names
 from trainables.data import Datasets
+from trainables.plugins import PackageEntry
 
 
 def outline(spec: SweepSpec) -> dict[str, Any]:
@@ -45,12 +46,14 @@ def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, wor
     }
 
 
-def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the description of one run of this code: its time, machines and versions.
+def session(spec: SweepSpec, workers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the description of one run of this code: its time, machines, versions, and plugins if there are any.
 
     Args:
+        spec: of the sweep.
         workers: the ``hardware`` of every machine that trials may run on; empty while it is not known.
     """
+    plugins = plugin_records(spec)
     return {
         "started_at": datetime.now(UTC).isoformat(),
         "packages": package_versions(),
@@ -58,7 +61,32 @@ def session(workers: list[dict[str, Any]]) -> dict[str, Any]:
         "platform": platform.platform(),
         "code": code_state(),
         "workers": workers,
+        **({"plugins": plugins} if plugins else {}),
     }
+
+
+def plugin_records(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Return the plugin files of a spec, and the packages that it takes entries from, each with what it provides.
+
+    ``sources`` is the hash of what their code computes, as of ours: it is what tells whether one has changed. Of a
+    package, that is the module which its entry points name.
+    """
+    files: list[dict[str, Any]] = [
+        {"file": file.name, "sha256": file.sha256, "sources": text_hash([file.source]), "provides": file.provides}
+        for file in spec.plugins
+    ]
+    packages: dict[str, dict[str, Any]] = {}
+    sources: dict[str, set[bytes]] = {}
+    for registry, names in registered_names(spec):
+        for name in names:
+            registry[name]  # of a package, the origin is known once it is loaded
+            origin = registry.origin(name)
+            if isinstance(origin, PackageEntry):
+                record = {"package": origin.package, "version": origin.version, "provides": {}}
+                provides = packages.setdefault(origin.package, record)["provides"]
+                provides.setdefault(registry.kind, []).append(name)
+                sources.setdefault(origin.package, set()).add(origin.source() or b"")
+    return files + [{**record, "sources": text_hash(sources[name])} for name, record in packages.items()]
 
 
 @cache

@@ -117,6 +117,7 @@ def build_workload(
         threads=spec.resources.threads_per_trial,
         parallelism=spec.resources.parallelism,
         gradient_checkpointing=spec.model.gradient_checkpointing,
+        plugins=spec.plugins,
         use_gpu=spec.resources.gpus_per_trial > 0,
     )
     return workload, baselines

@@ -79,7 +79,7 @@ def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: b
 def write_down(spec: SweepSpec, ledger: Ledger, ready: Ready | None) -> None:
     """Write what the sweep is, and this session of it. None: its data is not read yet, and what the data settles is
     left open."""
-    session = provenance.session([])
+    session = provenance.session(spec, [])
     if ready is None:
         ledger.manifest.create(dump_spec(spec, every_default=False), provenance.outline(spec), session)
         return
@@ -111,8 +111,13 @@ def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
             LedgerWarning,
             stacklevel=2,
         )
-    present = {**inputs.manifest(), "code": provenance.code_state()}
-    return compare(stored_spec(ledger), inputs.spec, {**recorded, "code": last.get("code")}, present)
+    before = {**recorded, "code": last.get("code"), "plugins": last.get("plugins")}
+    present = {
+        **inputs.manifest(),
+        "code": provenance.code_state(),
+        "plugins": provenance.plugin_records(inputs.spec),
+    }
+    return compare(stored_spec(ledger), inputs.spec, before, present)
 
 
 def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExistsError:

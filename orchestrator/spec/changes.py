@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import LedgerWarning, SweepError
+from orchestrator.spec.plugin_use import by_name
 from orchestrator.spec.search_config import duration_s
 from orchestrator.spec.sweep_spec import SweepSpec
 
@@ -36,7 +37,7 @@ class Changes:
     additions: tuple[str, ...]
     breaking: tuple[str, ...]
     code: tuple[str, ...] = ()
-    """Other sources of the same identity version: most of their changes change no number."""
+    """Other sources of the same identity version, or of plugins: most of their changes change no number."""
 
     def __bool__(self) -> bool:
         return bool(self.free or self.additions or self.breaking or self.code)
@@ -81,6 +82,7 @@ def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], pres
         if path.startswith(_SAME_NUMBERS) and old != _MISSING:
             breaking.append(f"{path}{_MEANINGS.get(path, '')}: was {old}, is {new}")
     code = _code_difference(recorded.get("code") or {}, present.get("code") or {})
+    code += plugin_differences(recorded.get("plugins") or [], present.get("plugins") or [])
     return Changes(free=tuple(free), additions=tuple(additions), breaking=tuple(breaking), code=tuple(code))
 
 
@@ -92,6 +94,27 @@ def _code_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         for code in (before, now)
     )
     return [f"code of trials and search: was {was}, is {present}"]
+
+
+def plugin_differences(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+    """Return what is of another plugin than before, or of another code of it, one line each.
+
+    Args:
+        before, now: as ``provenance.plugin_records`` returns them.
+    """
+    old, new = by_name(before), by_name(now)
+    return [
+        f"{kind} '{name}': was of {_plugin(old[kind, name])}, is of {_plugin(new[kind, name])}"
+        for kind, name in sorted(old.keys() & new.keys())
+        if any(old[kind, name].get(key) != new[kind, name].get(key) for key in ("sources", "package", "version"))
+    ]
+
+
+def _plugin(record: Mapping[str, Any]) -> str:
+    sources = f"sources {str(record.get('sources'))[:12]}"
+    if "file" in record:
+        return f"the plugin file {record['file']}, SHA-256 {record['sha256'][:12]}, {sources}"
+    return f"the package {record['package']} {record['version']}, {sources}"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

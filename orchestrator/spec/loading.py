@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from orchestrator.errors import SweepError
 from orchestrator.ledger import SPEC, Ledger
 from orchestrator.spec.contradictions import require_no_contradiction
+from orchestrator.spec.plugin_use import require_plugins
 from orchestrator.spec.spec_paths import with_absolute_paths
-from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.sweep_spec import RECORDED, SweepSpec
 from orchestrator.storage import require_no_secret
 from orchestrator.yaml_text import parse_yaml, parse_yaml_value
 from search_spaces import shipped_specs
 from trainables.config import problems_in
+from trainables.plugins import PluginFile
 
 _NO_SECRETS = "a spec is kept with its sweep: give the secret by the environment (HF_TOKEN), or fetch the file first"
 
@@ -56,31 +58,53 @@ def amend_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
     data = spec.model_dump(mode="json")
     for override in overrides:
         _override(data, override)
-    return with_absolute_paths(
-        validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
-    )
+    amended = validate_spec(data, f"sweep '{spec.name}' with {', '.join(overrides) or 'its own spec'}")
+    return with_absolute_paths(amended).with_plugins(spec.plugins)
 
 
-def validate_spec(data: object, where: str) -> SweepSpec:
+def validate_spec(data: object, where: str, *, as_recorded: bool = False) -> SweepSpec:
     """Return the spec that plain data describes.
+
+    Args:
+        data: the spec.
+        where: it was read from.
+        as_recorded: whether it may name what only plugins provide, which is not looked up.
 
     Raises:
         SweepError: with every problem and its place.
     """
     try:
-        return SweepSpec.model_validate(data)
+        return SweepSpec.model_validate(data, context=RECORDED if as_recorded else None)
     except ValidationError as error:
         lines = "\n".join(f"  {problem}" for problem in problems_in(error.errors()))
         raise SweepError(f"{where}: not a valid sweep spec\n{lines}") from None
 
 
 def stored_spec(ledger: Ledger) -> SweepSpec:
-    """Return the resolved spec of a sweep, read from its ledger."""
+    """Return the resolved spec of a sweep, read from its ledger to show its results: it needs and runs no plugin."""
+    return _stored(ledger, as_recorded=True)
+
+
+def stored_spec_to_run(ledger: Ledger, plugins: tuple[PluginFile, ...] = ()) -> SweepSpec:
+    """Return the resolved spec of a sweep, read from its ledger to go on with it, or to rebuild a model of it.
+
+    Args:
+        ledger: of the sweep.
+        plugins: files that were given on the command line, and run.
+
+    Raises:
+        SweepError: it names what a plugin provides that was not given, or is not installed.
+    """
+    require_plugins(stored_spec(ledger), ledger)
+    return _stored(ledger, as_recorded=False).with_plugins(plugins)
+
+
+def _stored(ledger: Ledger, *, as_recorded: bool) -> SweepSpec:
     where = f"{ledger.storage.uri}/{SPEC}"
     data = parse_yaml(ledger.manifest.spec_text() or "", where)
     if isinstance(data, dict) and isinstance(data.get("search"), dict):
         data["search"].setdefault("across", "each")  # how sweeps were searched before there was the key
-    return validate_spec(data, where)
+    return validate_spec(data, where, as_recorded=as_recorded)
 
 
 def dump_spec(spec: SweepSpec, *, every_default: bool = True) -> str:

@@ -1,8 +1,8 @@
 """A whole sweep as one validated description, which everything else follows from."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from orchestrator.errors import SweepError
 from orchestrator.spec.resources_config import ResourcesConfig
@@ -25,7 +25,10 @@ from trainables.data import check_canary
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.metrics import chosen_metrics
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
+from trainables.plugins import PluginFile
 
+RECORDED = "recorded"
+"""Validation context of a spec that is read to show a sweep's results: it may name what only plugins provide."""
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 """Limits: combinations of choices in a space, and points of a space that is listed. A larger space is refused."""
 
@@ -57,6 +60,24 @@ class SweepSpec(Config):
     """How often a trial is saved, and what of it is kept."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a trial takes of the machines."""
+
+    _plugins: tuple[PluginFile, ...] = PrivateAttr(default=())
+    _is_recorded: bool = PrivateAttr(default=False)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take note of what the spec is read for, before it is checked."""
+        self._is_recorded = context == RECORDED
+
+    @property
+    def plugins(self) -> tuple[PluginFile, ...]:
+        """Plugin files that were given on the command line. They travel with the spec, and are not part of it."""
+        return self._plugins
+
+    def with_plugins(self, plugins: tuple[PluginFile, ...]) -> Self:
+        """Return this spec with the plugin files by which what it names is found in other processes."""
+        changed = self.model_copy()
+        changed._plugins = plugins
+        return changed
 
     def trusting_remote_code(self, trust: bool) -> Self:
         """Return this spec with or without permission to run Python code that comes with the model.
@@ -107,6 +128,8 @@ class SweepSpec(Config):
     @model_validator(mode="after")
     def _metrics_are_possible(self) -> Self:
         """Check the chosen metrics. The default ones have no value where there is nothing to compute it from."""
+        if self._is_recorded:
+            return self
         try:
             chosen = chosen_metrics(self.evaluation)
         except UnlearningError as error:
@@ -187,7 +210,9 @@ class SweepSpec(Config):
     @property
     def corner_configs(self) -> list[TrialConfig]:
         """Configurations at the ends of all ranges, and one inside, for every combination of choices."""
-        return [trial_config(settings(self.space, corner)) for corner in corners(self.space)]
+        return [
+            trial_config(settings(self.space, corner), as_recorded=self._is_recorded) for corner in corners(self.space)
+        ]
 
     @property
     def horizon(self) -> Horizon:

@@ -16,7 +16,8 @@ ORDERS = {
     """,
     "trainables": """
         tune > probes | trial > objectives | optim | preparation > metrics > encoding > models
-        > distributed | data > failures > records > config > errors + seeding + torch_seeding + deferred + paths
+        > distributed | data > failures > records > config > plugins
+        > errors + seeding + torch_seeding + deferred + paths
     """,
 }
 """``a > b``: a may import b and all that stands right of it. ``a | b``: neither imports the other. ``a + b``: side by

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import yaml
 
 from tests.limits import HANG_S
 
@@ -31,6 +32,16 @@ MODULES = "modules.json"
 
 NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
 """Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
+
+
+def write_own_spec(folder: Path) -> Path:
+    """Write the tiny spec with one trial of each forget set, by the objective of the plugin that the documents show."""
+    data = yaml.safe_load(TINY.read_text())
+    space = {"objective": {"choices": {"scaled_ascent": {"factor": 1.0}}}, "learning_rate": 0.05, "batch_size": 4}
+    data |= {"steps": [1, 2, 3], "search": {"sampler": "random", "trials": 1, "space": space}}
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
 
 
 def start(*arguments: str, cluster: bool = False, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:

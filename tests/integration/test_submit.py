@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.helpers import COMMAND, TINY, rows, wait_until
+from tests.integration.helpers import COMMAND, TINY, rows, wait_until, write_own_spec
 from tests.limits import HANG_S
+from tests.plugins import SHOWN, write_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +105,18 @@ def test_a_submitted_sweep_whose_driver_is_killed_goes_on_by_itself(
     code, out, err = ask(laptop, "logs", sweep.name, "--address", address)
     assert (code, "done: 8 trials" in out) == (0, True), err
     assert ask(laptop, "stop", sweep.name, *where)[0] == 0, "it has ended: there is nothing to do"
+
+
+def test_a_job_takes_a_plugin_file_along(address: str, laptop: Environment, storage: Path, tmp_path: Path) -> None:
+    sweep, plugin = storage / "submitted-own", write_plugin(tmp_path, SHOWN)
+    where = ("--storage", str(storage), "--address", address)
+    spec = str(write_own_spec(tmp_path))
+    code, out, err = ask(laptop, "submit", spec, "--name", sweep.name, *where, "--plugin", str(plugin), "--follow")
+    assert code == 0, err + out
+    assert {row["objective"] for row in rows(sweep, "evaluations")} == {"scaled_ascent"}
+    assert {row["status"] for row in rows(sweep, "trials")} == {"completed"}
+    (record,) = json.loads((sweep / "sweep.json").read_text())["plugins"]
+    assert record["file"] == plugin.name
 
 
 def test_what_the_cluster_can_never_run_is_refused_and_nothing_is_started(

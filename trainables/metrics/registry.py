@@ -11,9 +11,13 @@ from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.metrics.metric import COMPATS, Compat, Metric, MetricSettings
 from trainables.metrics.scores import Array, Scores
 from trainables.metrics.shipped.catalog import SHIPPED
+from trainables.plugins import Registry
 
-METRICS: dict[str, Metric] = dict(SHIPPED)
-"""All metrics by name. A ledger has the columns of shipped ones; the values of others are in its map columns."""
+METRICS = Registry("metric", Metric, group="unlearn_sweep.metrics", shipped=SHIPPED)
+"""Every metric: the shipped ones, those that plugin files register, and entry points of installed packages.
+
+A ledger has the columns of shipped ones; the values of others are in its map columns.
+"""
 
 DEFAULTS = (
     "exposure_tail",
@@ -39,15 +43,14 @@ def register(name: str, metric: Metric) -> None:
     Raises:
         UnlearningError: the name, or a column of it, is taken.
     """
-    if name in METRICS:
-        raise UnlearningError(f"metric '{name}' is registered already; choose another name")
-    for other, entry in METRICS.items():
+    others = {other: entry for other, entry in METRICS.items() if other != name}
+    for other, entry in others.items():
         shared = sorted(
             (metric.columns.keys() & entry.columns) | (metric.example_columns.keys() & entry.example_columns)
         )
         if shared:
             raise UnlearningError(f"metric '{name}': its column '{shared[0]}' is one of metric '{other}'; rename it")
-    METRICS[name] = metric
+    METRICS.register(name, metric)
 
 
 def check_metric(name: str, given: Mapping[str, Any]) -> MetricSettings:
@@ -57,7 +60,10 @@ def check_metric(name: str, given: Mapping[str, Any]) -> MetricSettings:
         UnlearningError: the metric, a setting or a value is unknown; the message names what is allowed.
     """
     if name not in METRICS:
-        raise UnlearningError(f"unknown metric '{name}'; {nearest_name_hint(name, METRICS)}")
+        raise UnlearningError(
+            f"unknown metric '{name}'; {nearest_name_hint(name, METRICS.names())}; one of your own comes with --plugin "
+            f"FILE.py or an installed package"
+        )
     others = {other: entry.settings for other, entry in METRICS.items()}
     return validated_settings(METRICS[name].settings, given, owner=f"metric '{name}'", others=others)
 

@@ -23,6 +23,7 @@ from trainables.objectives.settings import (
     UndialSettings,
     WGASettings,
 )
+from trainables.plugins import Registry
 
 _DECIDED_BY_COMPAT = frozenset({"reduction", "kl_positions", "length"})
 """Settings that a project's reductions leave no choice of."""
@@ -32,7 +33,7 @@ def _loss(module: str, name: str) -> Deferred:
     return Deferred(f"trainables.objectives.{module}", name)
 
 
-OBJECTIVES: dict[str, Objective] = {
+_SHIPPED: dict[str, Objective] = {
     "gradient_ascent": Objective(
         loss=_loss("ascents", "gradient_ascent"),
         source="Jang et al. 2023, arXiv 2210.01504, eq. 1: L = -NLL_f",
@@ -132,15 +133,17 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
+OBJECTIVES = Registry("objective", Objective, group="unlearn_sweep.objectives", shipped=_SHIPPED)
+"""Every objective: those above, those that plugin files register, and entry points of installed packages."""
+
+
 def register(name: str, objective: Objective) -> None:
     """Add an objective to the registry.
 
     Raises:
         UnlearningError: the name is taken.
     """
-    if name in OBJECTIVES:
-        raise UnlearningError(f"objective '{name}' is registered already; choose another name")
-    OBJECTIVES[name] = objective
+    OBJECTIVES.register(name, objective)
 
 
 def check_objective(name: str, given: Mapping[str, Setting], *, compat: str | None = None) -> ObjectiveSettings:
@@ -156,7 +159,10 @@ def check_objective(name: str, given: Mapping[str, Setting], *, compat: str | No
             message names what is allowed.
     """
     if name not in OBJECTIVES:
-        raise UnlearningError(f"unknown objective '{name}'; {nearest_name_hint(name, OBJECTIVES)}")
+        raise UnlearningError(
+            f"unknown objective '{name}'; {nearest_name_hint(name, OBJECTIVES.names())}; one of your own comes with "
+            f"--plugin FILE.py or an installed package"
+        )
     objective = OBJECTIVES[name]
     others = {other: entry.settings for other, entry in OBJECTIVES.items()}
     settings = validated_settings(objective.settings, given, owner=f"objective '{name}'", others=others)

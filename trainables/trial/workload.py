@@ -7,6 +7,7 @@ from trainables.config import CheckpointConfig, EvaluationConfig, Parallelism, P
 from trainables.encoding import BatchSource, EncodedSet
 from trainables.metrics import EvaluationSets
 from trainables.models import WeightsSnapshot
+from trainables.plugins import PluginFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,5 +33,7 @@ class Workload:
     """How several workers share a trial's model."""
     gradient_checkpointing: bool = False
     """Whether the backward pass computes activations again instead of keeping them."""
+    plugins: tuple[PluginFile, ...] = ()
+    """Files that register what trials name: a process that gets the workload knows of them."""
     use_gpu: bool = True
     """Whether a GPU is used where there is one. Where a trial asked for none, a GPU belongs to another trial."""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.console import out, print_json, require_whole, say
-from orchestrator.cli.options import JsonOption, StorageOption, SweepArgument, TrustOption
+from orchestrator.cli.options import JsonOption, PluginOption, StorageOption, SweepArgument, TrustOption
 from orchestrator.cli.terminal import PlainTable as Table
 from orchestrator.errors import SweepError
 from orchestrator.ledger import DEFAULT_STORAGE, open_sweep
 from orchestrator.safe_text import command
+from trainables.plugins import load_plugins
 
 if TYPE_CHECKING:
     from orchestrator.export import Export
@@ -46,6 +47,7 @@ def export(
         str | None, typer.Option(metavar="OWNER/NAME", help="Upload the model to the Hugging Face hub afterwards.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="With --push: let everyone read it.")] = False,
+    plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
@@ -53,6 +55,7 @@ def export(
     """Write the model of an evaluated step as a Hugging Face folder, and verify that it has the ledger's numbers."""
     from orchestrator.export import require_free
 
+    files = load_plugins(plugins or ())
     ledger = open_sweep(sweep, storage)
     evaluated = _chosen_step(ledger, trial, step, best, forget_set)
     to = to.resolve()
@@ -78,6 +81,7 @@ def export(
         overwrite=overwrite,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
         trust_remote_code=trust_remote_code,
+        plugins=files,
         report=lambda doing: say(f"{doing} ..."),
     )
     if not as_json:

@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     FollowOption,
     ForceOption,
     NameOption,
+    PluginOption,
     RetriesOption,
     RetryFailedOption,
     SetOption,
@@ -28,6 +29,7 @@ from orchestrator.errors import RunStoppedError, StorageError, SweepError
 from orchestrator.ledger import DEFAULT_STORAGE, PREPARATION, SPEC, open_sweep
 from orchestrator.safe_text import clean, command
 from orchestrator.storage import open_storage
+from trainables.plugins import load_plugins
 
 if TYPE_CHECKING:
     from orchestrator.cluster import Job, Jobs
@@ -47,6 +49,7 @@ def submit(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     retries: RetriesOption = 0,
     environment: EnvironmentOption = None,
@@ -56,7 +59,8 @@ def submit(
     from orchestrator.cluster import environment_of, require_reachable, submit_sweep
     from orchestrator.spec import load_spec
 
-    loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name)
+    files = load_plugins(plugins or ())
+    loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).with_plugins(files)
     require_reachable(storage)
     resume = resume or retry_failed
     if not resume:

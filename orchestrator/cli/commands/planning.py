@@ -8,6 +8,7 @@ import typer
 from orchestrator.cli.console import out, print_json, say, show_folded
 from orchestrator.cli.options import (
     JsonOption,
+    PluginOption,
     SetOption,
     SpecArgument,
     StorageOption,
@@ -15,6 +16,7 @@ from orchestrator.cli.options import (
     WorkersOption,
 )
 from orchestrator.ledger import DEFAULT_STORAGE
+from trainables.plugins import load_plugins
 
 _NOT_CHECKED = "texts, token lengths and the model were not checked (--no-estimate)"
 
@@ -27,6 +29,7 @@ def plan(
         bool,
         typer.Option(help="Check the texts and the model too, and time steps on this machine; or check sizes only."),
     ] = True,
+    plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,6 +38,7 @@ def plan(
     from orchestrator.plan import fits_here, plan_sweep
     from orchestrator.spec import load_spec
 
+    load_plugins(plugins or ())
     loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
     known = _look_and_time(loaded) if estimate else _look_at_sizes(loaded, _NOT_CHECKED)
     at_once = workers or loaded.resources.concurrent_limit or fits_here(loaded.resources)
@@ -79,15 +83,17 @@ def doctor(
     storage: StorageOption = DEFAULT_STORAGE,
     workers: WorkersOption = None,
     overrides: SetOption = None,
+    plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check whether a sweep could run on this machine, or on the cluster that RAY_ADDRESS names."""
     from orchestrator.spec import load_spec
 
-    loaded = None
+    files, loaded = load_plugins(plugins or ()), None
     if spec is not None:
         loaded = load_spec(spec, overrides=tuple(overrides or ())).trusting_remote_code(trust_remote_code)
+        loaded = loaded.with_plugins(files)
     from orchestrator.run import examine  # after the spec, so that a mistake in it is reported at once
 
     checks = []

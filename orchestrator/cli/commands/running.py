@@ -15,6 +15,7 @@ from orchestrator.cli.options import (
     ExecutorOption,
     ForceOption,
     NameOption,
+    PluginOption,
     RetriesOption,
     RetryFailedOption,
     SetOption,
@@ -29,6 +30,7 @@ from orchestrator.cli.run_to_end import run_and_show
 from orchestrator.errors import SweepError, SweepExistsError
 from orchestrator.ledger import DEFAULT_STORAGE, open_sweep
 from orchestrator.run import ExecutorName
+from trainables.plugins import PluginFile, load_plugins, read_plugins
 
 
 def run(
@@ -43,6 +45,7 @@ def run(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     executor: ExecutorOption = ExecutorName.RAY,
 ) -> None:
@@ -50,7 +53,9 @@ def run(
     from orchestrator.run import RunOptions
     from orchestrator.spec import load_spec
 
+    files = load_plugins(plugins or ())
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).trusting_remote_code(trust_remote_code)
+    loaded = loaded.with_plugins(files)
     resume = resume or retry_failed
     options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over, executor=executor)
     try:
@@ -76,6 +81,7 @@ def resume(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     executor: ExecutorOption = ExecutorName.RAY,
     address: ElsewhereOption = None,
@@ -84,7 +90,7 @@ def resume(
 ) -> None:
     """Resume an interrupted sweep from what its ledger holds, or extend a finished one."""
     from orchestrator.run import RunOptions
-    from orchestrator.spec import amend_spec, stored_spec
+    from orchestrator.spec import amend_spec, stored_spec_to_run
 
     if address is None and (retries or environment):
         raise SweepError(
@@ -111,15 +117,17 @@ def resume(
             ],
             environment=environment or (),
             retries=retries,
+            plugins=read_plugins(plugins or ()),
         )
         return
+    files = load_plugins(plugins or ())
     ledger = open_sweep(sweep, storage)
     parent, _, folder = ledger.storage.uri.rstrip("/").rpartition("/")
     if folder != ledger.sweep:
         raise SweepError(
             f"{ledger.storage.uri}: the folder was renamed, its sweep is '{ledger.sweep}'; rename it back to resume it"
         )
-    before = stored_spec(ledger)
+    before = stored_spec_to_run(ledger, files)
     changes = list(overrides or ())
     if trials is not None:
         changes.append(f"search.trials={trials}")
@@ -135,12 +143,21 @@ def resume(
 
 
 def _resume_there(
-    sweep: str, *, storage: str, address: str, options: list[str], environment: Sequence[str], retries: int
+    sweep: str,
+    *,
+    storage: str,
+    address: str,
+    options: list[str],
+    environment: Sequence[str],
+    retries: int,
+    plugins: Sequence[PluginFile],
 ) -> None:
     """Submit a job that resumes a sweep on a cluster."""
     from orchestrator.cluster import environment_of, submit_resume
 
     variables = environment_of(environment)
     jobs = connect(address)
-    job_id = submit_resume(jobs, sweep, storage=storage, options=options, environment=variables, retries=retries)
+    job_id = submit_resume(
+        jobs, sweep, storage=storage, options=options, environment=variables, retries=retries, plugins=plugins
+    )
     show_submitted(jobs, job_id, follow=False)

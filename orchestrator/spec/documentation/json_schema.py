@@ -41,8 +41,16 @@ _RANGE: Schema = {
 }
 
 
-def spec_json_schema() -> Schema:
-    """Return the JSON Schema (draft 2020-12) of a sweep's spec. Descriptions are Markdown."""
+def spec_json_schema(*, with_plugins: bool = False) -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a sweep's spec. Descriptions are Markdown.
+
+    Args:
+        with_plugins: whether it knows what plugin files and installed packages add; the packages are imported.
+
+    Raises:
+        UnlearningError: such a package cannot be loaded.
+    """
+    objectives = OBJECTIVES.load_all() if with_plugins else OBJECTIVES.shipped
     schema = SweepSpec.model_json_schema()
     definitions = schema["$defs"]
     space = definitions["SearchConfig"]["properties"]["space"]
@@ -51,27 +59,27 @@ def spec_json_schema() -> Schema:
         definitions["DataConfig"]["properties"][sets]["additionalProperties"] = False  # other than the pattern's
     canary = definitions["ForgetSetConfig"]["properties"]["canary"]
     canary["anyOf"] = [{"enum": list(CANARIES)}, {"type": "null"}]
-    definitions |= {"Space": _space(), "Range": _RANGE}
+    definitions |= {"Space": _space(objectives), "Range": _RANGE}
     body: Schema = in_markdown(schema)
     return {"$schema": DIALECT, **body, "title": "Spec of an unlearn-sweep sweep"}
 
 
-def _space() -> Schema:
+def _space(objectives: Mapping[str, Objective]) -> Schema:
     return {
         "type": "object",
         "description": "Settings of a trial by name, each fixed, or what varies.",
-        "properties": {name: _dimension(values) for name, values in _settings().items()},
+        "properties": {name: _dimension(values) for name, values in _settings(objectives).items()},
         "additionalProperties": False,
     }
 
 
-def _settings() -> dict[str, Schema]:
+def _settings(objectives: Mapping[str, Objective]) -> dict[str, Schema]:
     """Return the schema of the values of every setting that a space may name."""
     fields = TrialConfig.model_json_schema()["properties"]
     settings = {name: values for name, values in fields.items() if values.get("type") != "object"}
-    for name, known in (("objective", OBJECTIVES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+    for name, known in (("objective", objectives), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         settings[name] = {**settings[name], "enum": sorted(known)}
-    owned = {"objective": _own_settings(OBJECTIVES), "optimizer": _own_settings(OPTIMIZERS)}
+    owned = {"objective": _own_settings(objectives), "optimizer": _own_settings(OPTIMIZERS)}
     for name in sorted({name for names in owned.values() for name in names}):
         settings[name] = _any_of(values for names in owned.values() for values in names.get(name, ()))
     for owner, names in owned.items():
@@ -94,7 +102,8 @@ def _own_settings(registry: Mapping[str, Objective | OptimizerEntry]) -> dict[st
 def _any_of(schemas: Iterable[Schema]) -> Schema:
     """Return one schema of what any of several allows, described by all of them."""
     schemas = list(schemas)
-    description = " Or: ".join(dict.fromkeys(schema["description"] for schema in schemas))
+    said = (schema.get("description") for schema in schemas)  # a plugin's may have none
+    description = " Or: ".join(dict.fromkeys(text for text in said if text))
     kinds: list[Schema] = []
     for schema in schemas:
         kind = {key: value for key, value in schema.items() if key != "description"}

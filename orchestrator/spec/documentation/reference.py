@@ -114,7 +114,7 @@ def _objectives() -> Iterator[str]:
     yield "### Objectives, `search.space.objective`"
     having: dict[tuple[str, str], list[str]] = {}
     lines = []
-    for name, entry in OBJECTIVES.items():
+    for name, entry in OBJECTIVES.shipped.items():
         properties = in_markdown(entry.settings.model_json_schema())["properties"]
         defaults = ", ".join(f"`{key}` {code(values['default'])}" for key, values in properties.items())
         lines.append(f"**`{name}`**: {entry.source}. Settings: {defaults}.")
@@ -127,7 +127,7 @@ def _objectives() -> Iterator[str]:
 
 
 def _names(names: list[str]) -> str:
-    return "every objective" if len(names) == len(OBJECTIVES) else ", ".join(f"`{name}`" for name in names)
+    return "every objective" if len(names) == len(OBJECTIVES.shipped) else ", ".join(f"`{name}`" for name in names)
 
 
 def _optimizers() -> Iterator[str]:

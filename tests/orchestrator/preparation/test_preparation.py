@@ -1,6 +1,8 @@
 """What the tasks that prepare models look at first, and what they say; without Ray."""
 
+import pickle
 from dataclasses import replace
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -22,14 +24,16 @@ from orchestrator.preparation import (
 from orchestrator.preparation.dispatch import ONE_AFTER_ANOTHER_FLOPS
 from orchestrator.preparation.model_identity import model_tasks
 from orchestrator.preparation.workloads import measure_model
+from orchestrator.spec import dated
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
-from tests.support import tiny_model, tiny_tokenizer, tiny_workload
+from tests.support import tiny_architecture, tiny_model, tiny_tokenizer, tiny_workload
 from trainables.config import DEFAULT_ALTERNATE
 from trainables.data import build_datasets
 from trainables.encoding import Form
 from trainables.errors import UnlearningError
 from trainables.metrics import evaluate
+from trainables.plugins import PluginFile, plugin_files
 
 SPEC = make_spec()
 
@@ -121,6 +125,24 @@ def test_alternates_are_encoded_where_an_objective_may_need_them(objective, enco
         for index, example in enumerate(examples):
             text = tiny_tokenizer().decode(own.tokens[own.offsets[index] : own.offsets[index + 1]].tolist()[1:])
             assert text == f"{example.prompt}{DEFAULT_ALTERNATE}"
+
+
+def test_plugin_files_travel_with_what_trials_share(monkeypatch, tmp_path):
+    monkeypatch.setattr(plugin_files, "_WAITING", {})
+    file = PluginFile(name="mine.py", path="/mine.py", source=b"1 / 0")
+    sections = {"model": {"architecture": tiny_architecture()}, "preparation": {"epochs": 1, "references": 0}}
+    spec = make_spec(**sections).with_plugins((file,))
+    datasets, cache = build_datasets(spec.data), ModelCache(LocalStorage(tmp_path))
+    ledger, tasks = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny"), model_tasks(spec, datasets)
+    for task in tasks:
+        train_model(spec, datasets, task, cache, ledger)
+    sent = pickle.dumps(build_workload(spec, datasets, tasks, cache, ledger)[0])
+    assert plugin_files._WAITING == {}
+    assert pickle.loads(sent).plugins == (file,)
+    assert list(plugin_files._WAITING) == [file.sha256]
+    assert [pickle.loads(pickle.dumps(other)).plugins for other in (spec, dated(spec, date(2026, 1, 1)))] == [
+        (file,)
+    ] * 2
 
 
 def test_what_trials_share_is_made_again_however_often_its_machine_vanishes(monkeypatch, tmp_path, tasks):

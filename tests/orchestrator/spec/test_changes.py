@@ -19,6 +19,37 @@ def test_nothing_changed():
     assert not changes()
 
 
+FILE = {"file": "mine.py", "sha256": "a" * 64, "sources": "b" * 64, "provides": {"objective": ["mine"]}}
+PACKAGE = {"package": "my-package", "version": "0.1", "sources": "b" * 64, "provides": {"objective": ["mine"]}}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (FILE, FILE | {"sha256": "c" * 64, "file": "renamed.py"}, None),
+        (FILE, FILE | {"provides": {"objective": ["other"]}, "sources": "d" * 64}, None),
+        (
+            FILE,
+            FILE | {"sources": "d" * 64},
+            "was of the plugin file mine.py, SHA-256 aaaaaaaaaaaa, sources bbbbbbbbbb",
+        ),
+        (FILE, PACKAGE, "is of the package my-package 0.1"),
+        (PACKAGE, PACKAGE | {"version": "0.2"}, "is of the package my-package 0.2"),
+        (PACKAGE, PACKAGE | {"sources": "d" * 64}, "is of the package my-package 0.1, sources dddddddddddd"),
+    ],
+)
+def test_a_plugin_that_computes_something_else_warns_as_other_code_does(before, now, said):
+    spec = make_spec()
+    found = compare(spec, spec, {**MANIFEST, "plugins": [before]}, {**MANIFEST, "plugins": [now]})
+    assert found.breaking == ()
+    assert len(found.code) == (said is not None)
+    if said is not None:
+        assert f"objective 'mine': {'was' if 'was' in said else ''}" in found.code[0]
+        assert said in found.code[0]
+        with pytest.warns(LedgerWarning, match="new rows differ where it computes something else"):
+            found.require_allowed("sweep", force=False)
+
+
 @pytest.mark.parametrize(
     "override",
     [

@@ -79,10 +79,9 @@ def own_metric(column):
     )
 
 
-def test_an_own_metric_is_registered_once_and_computed_as_any(monkeypatch):
-    monkeypatch.setattr("trainables.metrics.registry.METRICS", METRICS | {})
-    monkeypatch.setattr("trainables.metrics.chosen.METRICS", METRICS | {})
+def test_an_own_metric_is_registered_once_and_computed_as_any(request):
     register("count", own_metric("how_many"))
+    request.addfinalizer(lambda: METRICS.pop("count"))
     assert compute("count", all_scores()) == {"how_many": 6.0}
     with pytest.raises(UnlearningError, match="'count' is registered already"):
         register("count", own_metric("other"))

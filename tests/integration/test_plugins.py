@@ -1,0 +1,175 @@
+"""A user's own objective in whole sweeps: by Ray and inline, from a file and from an installed package."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.helpers import COMMAND, INLINE, TINY, rows, unlearn_sweep, write_own_spec
+from tests.plugins import OBJECTIVE, PYPROJECT, REGISTER, SHOWN, write_plugin
+
+pytestmark = pytest.mark.slow
+
+NAMES = {"trial_id", "objective", "settings", "setting_id", "config"}
+"""Columns that differ with an objective's name."""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_own_spec(tmp_path_factory.mktemp("spec")))
+
+
+def numbers(sweep: Path, table: str) -> list[dict[str, Any]]:
+    found = [{name: value for name, value in row.items() if name not in NAMES} for row in rows(sweep, table)]
+    return sorted(found, key=lambda row: json.dumps(row, default=str, sort_keys=True))
+
+
+@pytest.fixture(scope="module")
+def ascended(spec: str, storage: Path) -> Path:
+    """The same sweep by the objective that is shipped, which the user's own with factor 1 repeats."""
+    sweep = storage / "ascended"
+    done = unlearn_sweep(
+        "run", spec, "--set", "search.space.objective=gradient_ascent", "--storage", str(storage), "--name", sweep.name,
+        *INLINE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return sweep
+
+
+@pytest.mark.parametrize("executor", [(), INLINE], ids=["ray", "inline"])
+def test_a_plugin_file_reaches_what_does_the_work(
+    executor: tuple[str, ...], spec: str, ascended: Path, storage: Path, tmp_path: Path
+) -> None:
+    """The file is the one that the documents show. Ray's tasks train models anew: the storage is another one."""
+    place = storage if executor else tmp_path / "sweeps"
+    plugin = write_plugin(tmp_path, SHOWN)
+    done = unlearn_sweep("run", spec, "--plugin", str(plugin), "--storage", str(place), "--name", "own", *executor)
+    assert done.returncode == 0, done.stderr
+    sweep = place / "own"
+    for table in ("evaluations", "examples"):
+        assert numbers(sweep, table) == numbers(ascended, table)
+    assert {row["objective"] for row in rows(sweep, "evaluations")} == {"scaled_ascent"}
+    (record,) = json.loads((sweep / "sweep.json").read_text())["plugins"]
+    sha256 = subprocess.run(["sha256sum", plugin], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert (record["file"], record["sha256"]) == ("my_objective.py", sha256)
+    assert record["provides"] == {"objective": ["scaled_ascent"]}
+    assert str(tmp_path) not in (sweep / "sweep.json").read_text() + (sweep / "spec.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def own(spec: str, storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of a plugin file, which is gone."""
+    plugin = write_plugin(tmp_path_factory.mktemp("plugin"))
+    done = unlearn_sweep("run", spec, "--plugin", str(plugin), "--storage", str(storage), "--name", "without", *INLINE)
+    assert done.returncode == 0, done.stderr
+    plugin.unlink()
+    return storage / "without"
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_results_are_read_without_the_plugin(own: Path, command: str) -> None:
+    done = unlearn_sweep(command, str(own))
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_runs_a_trial_says_which_plugin_is_missing(own: Path, tmp_path: Path) -> None:
+    trial = rows(own, "trials")[0]["trial_id"]
+    export = ("export", str(own), "--trial", trial, "--step", "2", "--to", str(tmp_path / "model"))
+    for arguments in (("resume", str(own), "--steps", "4", *INLINE), export):
+        done = unlearn_sweep(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert "objective 'scaled_ascent' is of the plugin file 'my_objective.py' (SHA-256 " in done.stderr
+        assert "add --plugin my_objective.py" in done.stderr
+        assert "Traceback" not in done.stderr
+    done = unlearn_sweep(*export, "--plugin", str(write_plugin(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "model" / "provenance.json").read_text())
+    assert facts["verification"]["largest_difference"] == 0
+    assert [plugin["file"] for plugin in facts["exported_with"]["plugins"]] == ["my_objective.py"]
+
+
+def test_a_sweep_from_elsewhere_names_no_plugin_that_is_run(own: Path, tmp_path: Path) -> None:
+    """Neither by what it says of plugins, nor by an objective's name, nor by what lies in its folder."""
+    sweep = tmp_path / "without"
+    shutil.copytree(own, sweep)
+    trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\n" + OBJECTIVE + REGISTER
+    for place in (sweep, sweep / "plugins", sweep / "plugin-files"):
+        place.mkdir(exist_ok=True)
+        write_plugin(place, trap)
+    manifest = json.loads((sweep / "sweep.json").read_text())
+    for record in manifest["plugins"]:
+        record |= {"file": str(sweep / "my_objective.py"), "path": str(sweep / "my_objective.py"), "source": trap}
+    (sweep / "sweep.json").write_text(json.dumps(manifest))
+    done = subprocess.run(
+        [*COMMAND, "resume", str(sweep), "--steps", "4", *INLINE], cwd=sweep, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "add --plugin" in done.stderr
+    for override in ("plugins=[my_objective.py]", "plugin=my_objective.py", "search.plugins=[my_objective.py]"):
+        done = unlearn_sweep("plan", str(TINY), "--set", override, "--no-estimate")
+        assert done.returncode == 2
+        assert "unknown key 'plugin" in done.stderr
+    named = unlearn_sweep(
+        "plan", str(TINY), "--set", f"search.space.objective={sweep}/my_objective.py", "--no-estimate"
+    )
+    assert named.returncode == 2
+    assert "unknown objective" in named.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_changed_plugin_warns_as_changed_code_does_and_a_comment_does_not(own: Path, tmp_path: Path) -> None:
+    def resumed(text: str, steps: str) -> str:
+        done = unlearn_sweep(
+            "resume", str(own), "--steps", steps, *INLINE, "--plugin", str(write_plugin(tmp_path, text))
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "my_objective.py" not in resumed("# a comment\n" + OBJECTIVE + REGISTER, "4")
+    changed = OBJECTIVE.replace("-settings.factor *", "-1.0 * settings.factor *")
+    assert changed != OBJECTIVE
+    assert "objective 'scaled_ascent': was of the plugin file my_objective.py, SHA-256 " in resumed(
+        changed + REGISTER, "5"
+    )
+    (*_, last) = json.loads((own / "sweep.json").read_text())["resumed"]
+    assert any("scaled_ascent" in line for line in last["changes"]["code"])
+
+
+def test_an_installed_package_needs_no_option(spec: str, ascended: Path, storage: Path, tmp_path: Path) -> None:
+    """A real package, built and installed by pip, into a folder of its own."""
+    project, site = tmp_path / "project", tmp_path / "site"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        PYPROJECT.format(
+            name="my-objective", version="0.3", module="own_objective", entries='scaled_ascent = "own_objective:SCALED"'
+        )
+    )
+    (project / "own_objective.py").write_text(OBJECTIVE)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", site, project], check=True)
+
+    def with_package(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(site)}
+        return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=environment)
+
+    sweep = storage / "packaged"
+    done = with_package("run", spec, "--storage", str(storage), "--name", sweep.name, *INLINE)
+    assert done.returncode == 0, done.stderr
+    assert numbers(sweep, "evaluations") == numbers(ascended, "evaluations")
+    (record,) = json.loads((sweep / "sweep.json").read_text())["plugins"]
+    assert (record["package"], record["version"], record["provides"]) == (
+        "my-objective", "0.3", {"objective": ["scaled_ascent"]},
+    )  # fmt: skip
+    missing = unlearn_sweep("resume", str(sweep), "--steps", "4", *INLINE)
+    assert missing.returncode == 2
+    assert "objective 'scaled_ascent' is of the package my-objective 0.3; install it" in missing.stderr
+    schema = json.loads(with_package("spec", "--schema").stdout)["$defs"]["Space"]["properties"]
+    assert "scaled_ascent" in json.dumps(schema["objective"])
+    assert "factor" in schema
+    reference = Path(__file__).parents[2] / "search_spaces" / "REFERENCE.md"
+    assert with_package("spec", "--reference").stdout == reference.read_text(), "which has what is shipped"
