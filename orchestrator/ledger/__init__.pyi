@@ -1,14 +1,16 @@
 from .baselines import Baselines
 from .driver_writer import DriverWriter
-from .layout import BASELINES_FILE, DECISIONS, PREPARATION, SPEC
+from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, SPEC
 from .ledger import Ledger
-from .repair import repair_ledger
+from .probe_writer import Measured, ProbeWriter
+from .repair import repair_ledger, repair_probes
 from .schema import (
     BASELINES,
     EVALUATIONS,
     EXAMPLES,
     MINIMISED,
     OWN_KIND,
+    PROBES,
     RELATIVE_TO_REFERENCES,
     SCHEMA_VERSION,
     VIEWS,
@@ -29,6 +31,8 @@ __all__ = [
     "MINIMISED",
     "OWN_KIND",
     "PREPARATION",
+    "PROBES",
+    "PROBING",
     "RELATIVE_TO_REFERENCES",
     "SCHEMA_VERSION",
     "SPEC",
@@ -36,10 +40,13 @@ __all__ = [
     "Baselines",
     "DriverWriter",
     "Ledger",
+    "Measured",
+    "ProbeWriter",
     "TrialWriter",
     "describe_columns",
     "open_sweep",
     "repair_ledger",
+    "repair_probes",
     "sweeps_in",
     "to_table",
     "unit",

@@ -57,8 +57,17 @@ def repair_ledger(ledger: Ledger) -> None:
                 trials[trial_id] = restored
             for named in file.rows["trial_id"].unique().to_pylist():
                 steps[name][named] = set(file.rows["step"].unique().to_pylist())
+    repair_probes(ledger)
     _quarantine_halves(ledger, files, steps["evaluations"], steps["examples"])
     _reopen_incomplete(ledger, list(trials.values()), steps["evaluations"])
+
+
+def repair_probes(ledger: Ledger) -> None:
+    """Rewrite the probes' files of older schema versions, and quarantine damaged ones."""
+    files = QuarantiningTableFiles(ledger.storage)
+    for file in files.open_all("probes", list(files.list("probes"))):
+        if file.is_outdated:
+            ledger.fenced.publish(file.path, encode(file.rows))
 
 
 def _quarantine_halves(

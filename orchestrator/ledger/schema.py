@@ -218,6 +218,47 @@ FORGET_EXAMPLES = _table(
 """The texts that are unlearned: ``references/forget_sets.parquet``."""
 
 
+def _probed(prefix: str, meaning: str) -> list[pa.Field]:
+    """Return every column that an evaluation measures, as it was before or after a probe."""
+    skip = {name for name, *_ in _WHO} | {"step", "tokens_seen", "elapsed_s"}
+    fields = []
+    for column in EVALUATIONS:
+        if column.name not in skip:
+            said = column.metadata[b"meaning"].decode()
+            fields.append(column.with_name(f"{prefix}{column.name}").with_metadata({
+                "unit": column.metadata[b"unit"].decode(), "meaning": f"{meaning}: {said}",
+            }))  # fmt: skip
+    return fields
+
+
+_OF_PROBED = ("batch_size", "settings", "setting_id")
+"""Columns of a trial that its probes do not repeat; ``trials`` has them."""
+PROBES = pa.schema(
+    [
+        *(EVALUATIONS.field(name) for name, *_ in _WHO if name not in _OF_PROBED),
+        *_table(
+            ("step", WHOLE, "steps", "the evaluated step that was probed; null: a model before any unlearning"),
+            ("role", TEXT, "", "unlearned: the model of a step; base, reference-0, ...: a control, of no trial"),
+            ("probe", TEXT, "", "name of the probe"),
+            ("variant", TEXT, "", "what the probe tried"),
+            ("amount", REAL, "", "how much of it: fine-tuning steps, bits, ...; null: it has no amount"),
+            ("probe_settings", TEXT, "JSON", "all settings of the probe"),
+        ),
+        *_probed("", "after the probe"),
+        *_probed("before_", "before the probe, on the same examples"),
+        *_table(
+            ("scores", pa.map_(TEXT, REAL), "", "what the probe measured beside, by name"),
+            ("elapsed_s", REAL, "seconds", "wall time of the measurement"),
+            ("host", TEXT, "", "machine that measured it"),
+            ("ended_at", _TIME, "UTC", "when it was published"),
+        ),
+    ],
+    metadata=EVALUATIONS.metadata,
+)
+"""What probes found, one row a measurement; a file for each model and probe. Null in the columns of an evaluation: the
+probe measures something else. Null in the columns of a trial, except the forget set: the row is of a control."""
+
+
 def _of_sweep(schema: pa.Schema) -> pa.Schema:
     return pa.schema([EVALUATIONS.field("sweep"), *schema], metadata=schema.metadata)
 
@@ -226,6 +267,7 @@ VIEWS: Mapping[str, pa.Schema] = {
     **TABLES,
     "baselines": _of_sweep(BASELINES),
     "forget_examples": _of_sweep(FORGET_EXAMPLES),
+    "probes": PROBES,
 }
 """The views of a query: the tables, and baselines and texts with the sweep that they belong to."""
 

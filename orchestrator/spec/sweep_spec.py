@@ -1,6 +1,6 @@
 """A whole sweep as one validated description, which everything else follows from."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +24,7 @@ from trainables.config import (
 from trainables.data import check_canary
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
+from trainables.probes import check_probe
 
 MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 """Limits: combinations of choices in a space, and points of a space that is listed. A larger space is refused."""
@@ -31,6 +32,8 @@ MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 
 class SweepSpec(Config):
     """A whole sweep. Strata (forget set x seed) are always fully crossed; ``search`` varies the rest."""
+
+    added_later = frozenset({"probes"})
 
     name: Name
     """Name of the sweep, and of its folder."""
@@ -56,6 +59,9 @@ class SweepSpec(Config):
     """How often a trial is saved, and what of it is kept."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a trial takes of the machines."""
+    probes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What ``unlearn-sweep probe`` tries on chosen points, by name, each with its settings (``{}``: its defaults). They
+    change no trial, and may change at any time."""
 
     def trusting_remote_code(self, trust: bool) -> Self:
         """Return this spec with or without permission to run Python code that comes with the model.
@@ -96,6 +102,24 @@ class SweepSpec(Config):
             except UnlearningError as error:
                 raise ValueError(f"forget_sets.{name}.{error}") from error
         return data
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _probe_without_settings(cls, probes: Any) -> Any:
+        """Read ``relearning:`` as ``relearning: {}``."""
+        if not isinstance(probes, dict):
+            return probes
+        return {name: {} if given is None else given for name, given in probes.items()}
+
+    @field_validator("probes")
+    @classmethod
+    def _known_probes(cls, probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, given in probes.items():
+            try:
+                check_probe(name, given)
+            except UnlearningError as error:
+                raise ValueError(str(error)) from error
+        return probes
 
     @model_validator(mode="after")
     def _search_is_possible(self) -> Self:

@@ -1,6 +1,8 @@
-"""The probes by name. Stub."""
+"""The probes by name, how one is added, how the settings of one are checked, and how one is run. It loads no PyTorch."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from trainables.config import Config, validated_settings
@@ -19,21 +21,86 @@ PROBES: dict[str, Probe] = {
     "rewording": Probe(
         run=Deferred("trainables.probes.trivial", "rewording"), source="stub", settings=RewordingSettings
     ),
+    "tasks": Probe(
+        run=Deferred("trainables.probes.trivial", "rewording"),
+        source="stub",
+        settings=RewordingSettings,
+        requires=("lm_eval", "tasks"),
+    ),
 }
 
 
-def check_probe(name: str, given: Mapping[str, Any]) -> Config:
-    """Return all settings of a probe.
+def register(name: str, probe: Probe) -> None:
+    """Add a probe to the registry.
 
     Raises:
-        UnlearningError: the probe or a setting is unknown.
+        UnlearningError: the name is taken.
     """
+    if name in PROBES:
+        raise UnlearningError(f"probe '{name}' is registered already; choose another name")
+    PROBES[name] = probe
+
+
+def check_probe(name: str, given: Mapping[str, Any]) -> Config:
+    """Return all settings of a probe, those that are not given at their defaults.
+
+    Raises:
+        UnlearningError: the probe, a setting or a value is unknown or not allowed; the message names what is allowed.
+    """
+    others = {other: entry.settings for other, entry in PROBES.items()}
+    return validated_settings(_probe(name).settings, given, owner=f"probe '{name}'", others=others)
+
+
+def run_probe(
+    name: str, settings: Config, probed: ProbedModel, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[ProbeRecord]:
+    """Return an iterator over the measurements of a probe, which takes each when its record is asked for.
+
+    Once it is exhausted or closed, the model is as it was, bit for bit.
+
+    Args:
+        name: of the probe.
+        settings: of the probe (``check_probe``).
+        probed: the model.
+        clock: a clock that never goes back, in seconds.
+
+    Raises:
+        UnlearningError: the probe is unknown, or a package that it needs is not installed; later, if the data do not
+            have what the probe needs.
+    """
+    probe = _probe(name)
+    if probe.requires is not None and find_spec(probe.requires[0]) is None:
+        package, extra = probe.requires
+        raise UnlearningError(
+            f"probe '{name}': the package '{package}' is not installed on this machine; install it where sweeps run "
+            f"(pip install 'unlearn-sweep[{extra}]'), or leave the probe out"
+        )
+    return _records(name, probe, settings, probed, clock)
+
+
+def _records(
+    name: str, probe: Probe, settings: Config, probed: ProbedModel, clock: Callable[[], float]
+) -> Iterator[ProbeRecord]:
+    was_training = probed.model.training
+    try:
+        started = clock()
+        for found in probe.run(probed, settings):
+            yield ProbeRecord(
+                probe=name,
+                role=probed.role,
+                variant=found.variant,
+                amount=found.amount,
+                before=found.before,
+                after=found.after,
+                scores=found.scores,
+                elapsed_s=clock() - started,
+            )
+            started = clock()
+    finally:
+        probed.model.train(was_training)
+
+
+def _probe(name: str) -> Probe:
     if name not in PROBES:
         raise UnlearningError(f"unknown probe '{name}'; {nearest_name_hint(name, PROBES)}")
-    others = {other: entry.settings for other, entry in PROBES.items()}
-    return validated_settings(PROBES[name].settings, given, owner=f"probe '{name}'", others=others)
-
-
-def run_probe(name: str, settings: Config, probed: ProbedModel) -> Iterator[ProbeRecord]:
-    """Yield what a probe finds."""
-    yield from PROBES[name].run(settings, probed)
+    return PROBES[name]
