@@ -157,7 +157,8 @@ def _evaluation(row: Mapping[str, Any], prefix: str) -> EvaluationRecord | None:
         return None
     names = [field.name for field in fields(EvaluationRecord)]
     own = {name: row[f"{prefix}{name}"] for name in names if name not in _NOT_KEPT and f"{prefix}{name}" in row}
-    return EvaluationRecord(**own, **dict.fromkeys(_NOT_KEPT, 0))
+    kept: dict[str, Any] = {**own, **dict.fromkeys(_NOT_KEPT, 0)}
+    return EvaluationRecord(**kept)
 
 
 def _meaningless(subject: Subject, inputs: SweepInputs) -> Sequence[str]:

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from orchestrator.driver import Interrupt, catch_signals, lease
 from orchestrator.errors import RunStoppedError, SweepError, TaskFailedError
 from orchestrator.ledger import PROBING, DriverWriter, Ledger, repair_probes
-from orchestrator.points import read_inputs, replay_with
 from orchestrator.probing.choice import Choice, choose_points
 from orchestrator.probing.subjects import Job, Settings, jobs_left, subjects_of
 from orchestrator.probing.work import Outcomes, Prober, Work
@@ -16,6 +15,9 @@ from orchestrator.spec import SweepSpec, amend_spec, stored_spec
 from orchestrator.storage import masked
 from trainables.deferred import Deferred
 from trainables.probes import PROBES, check_probe
+
+_read_inputs = Deferred("orchestrator.points", "read_inputs")  # loads PyTorch, as the next
+_replay_with = Deferred("orchestrator.points", "replay_with")
 
 DEFAULT_PROBES = ("relearning", "quantization", "rewording")
 """What is tried where neither the user nor the spec names a probe."""
@@ -93,9 +95,9 @@ def probe_sweep(
         if not jobs:
             return summary
         report("reading the data and the tokenizer")
-        inputs = read_inputs(ledger, trust_remote_code=trust_remote_code)
+        inputs = _read_inputs(ledger, trust_remote_code=trust_remote_code)
         for point in points:
-            replay_with(ledger, point, inputs)  # raises where its model cannot be made again
+            _replay_with(ledger, point, inputs)  # raises where its model cannot be made again
         interrupt.raise_if_set()
         work = Work(jobs=jobs, inputs=inputs, ledger=ledger)
         prober = PROBERS[executor](interrupt, report)

@@ -43,8 +43,8 @@ def probe_table(own: ProbedSet, names: Mapping[Point, str], points: Sequence[Pro
         heads.append(REFERENCES)
     return ProbeTable(
         title=(
-            f"{own.forget_set} ({DISTRIBUTION_NAMES[own.distribution]}): {MEASURE_NAMES[own.measure]} in bits (held-out "
-            f"NLL in nats/token) after each probe"
+            f"{own.forget_set} ({DISTRIBUTION_NAMES[own.distribution]}): {MEASURE_NAMES[own.measure]} in bits "
+            f"(held-out NLL in nats/token) after each probe"
         ),
         heads=heads,
         rows=list(_rows(own, columns)),
