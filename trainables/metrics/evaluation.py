@@ -4,6 +4,7 @@ Shape legend: N forget examples, S reference models. Formulas and sources are in
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,6 +58,33 @@ class EvaluationSets:
         other model can come.
         """
         return replace(self, reference_logp_SN=np.delete(self.reference_logp_SN, index, axis=0))
+
+    def with_forget(self, indices: Sequence[int]) -> "EvaluationSets":
+        """Return these sets with some of the forget examples only, in the order of ``indices``.
+
+        What base and reference models knew of the chosen examples goes with them. The population stays.
+        """
+        chosen = list(indices)
+        return replace(
+            self,
+            forget=self.forget.select(chosen),
+            base_logp_N=self.base_logp_N[chosen],
+            reference_logp_SN=self.reference_logp_SN[:, chosen],
+        )
+
+    def with_texts(self, *, forget: EncodedSet, population: EncodedSet) -> "EvaluationSets":
+        """Return these sets with other texts, of which neither base nor reference models have scores.
+
+        Without references, their evaluations have relative exposure, but no generalized exposure.
+
+        Args:
+            forget: what is scored in place of the forget set.
+            population: never-trained examples of the same kind.
+        """
+        unknown_N = np.full(len(forget), np.nan)
+        return replace(
+            self, forget=forget, population=population, base_logp_N=unknown_N, reference_logp_SN=unknown_N[np.newaxis][:0]
+        )
 
 
 class NonFiniteEvaluationError(ArithmeticError):

@@ -10,7 +10,7 @@ from .frozen_base import FrozenBase
 from .limits import ModelLimits, limits_of, structure_of
 from .task_vectors import negated
 from .weight_movement import movement_warning
-from .weights import WeightsSnapshot, require_kept, snapshot
+from .weights import WeightsSnapshot, named_tensors, require_kept, snapshot
 
 __all__ = [
     "DamagedCheckpointError",
@@ -29,6 +29,7 @@ __all__ = [
     "load_model",
     "merged",
     "movement_warning",
+    "named_tensors",
     "negated",
     "new_model",
     "pretrained_files",

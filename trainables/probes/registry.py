@@ -9,22 +9,31 @@ from trainables.config import Config, validated_settings
 from trainables.deferred import Deferred
 from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.probes.probe import Probe, ProbedModel, ProbeRecord
-from trainables.probes.settings import QuantizationSettings, RewordingSettings
+from trainables.probes.settings import QuantizationSettings, RelearningSettings, RewordingSettings, TasksSettings
 
 PROBES: dict[str, Probe] = {
     "relearning": Probe(
-        run=Deferred("trainables.probes.trivial", "quantization"), source="stub", settings=QuantizationSettings
+        run=Deferred("trainables.probes.relearning", "relearning"),
+        source=(
+            "Deeb & Roger 2024, arXiv 2410.08827: fine-tune on some of what was unlearned, measure the rest; Hu et al. "
+            "2024, arXiv 2406.13356; steps to recover: Lynch et al. 2024, arXiv 2402.16835"
+        ),
+        settings=RelearningSettings,
     ),
     "quantization": Probe(
-        run=Deferred("trainables.probes.trivial", "quantization"), source="stub", settings=QuantizationSettings
+        run=Deferred("trainables.probes.quantization", "quantization"),
+        source="Zhang et al. 2024, arXiv 2410.16454: low-precision weights bring back what was unlearned",
+        settings=QuantizationSettings,
     ),
     "rewording": Probe(
-        run=Deferred("trainables.probes.trivial", "rewording"), source="stub", settings=RewordingSettings
+        run=Deferred("trainables.probes.rewording", "rewording"),
+        source="Patil et al. 2023, arXiv 2309.17410; Lynch et al. 2024, arXiv 2402.16835: other prompts, same answer",
+        settings=RewordingSettings,
     ),
     "tasks": Probe(
-        run=Deferred("trainables.probes.trivial", "rewording"),
-        source="stub",
-        settings=RewordingSettings,
+        run=Deferred("trainables.probes.tasks", "tasks"),
+        source="lm-evaluation-harness (Gao et al. 2024, doi 10.5281/zenodo.12608602)",
+        settings=TasksSettings,
         requires=("lm_eval", "tasks"),
     ),
 }
