@@ -134,7 +134,11 @@ def test_where_references_are_known_by_means_only_the_score_is_the_exposure(swee
 )
 def test_a_probe_that_shows_nothing_is_refused(probed, probe, said):
     write_probe(
-        probed, trial_of(probed), 5, [measured("arc", None, before=None, after=None, scores={"acc": 1.0})], probe="tasks"
+        probed,
+        trial_of(probed),
+        5,
+        [measured("arc", None, before=None, after=None, scores={"acc": 1.0})],
+        probe="tasks",
     )
     with pytest.raises(SweepError, match=said):
         probed_after(probed, probe)

@@ -27,6 +27,7 @@ def test_nothing_changed():
         "checkpoint.every_steps=7",
         "resources.concurrent_trials=3",
         "resources.max_failures=0",
+        "probes.quantization.bits=[4]",
     ],
 )
 def test_what_changes_no_number_is_free(override):
