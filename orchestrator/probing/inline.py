@@ -32,7 +32,8 @@ class InlineProber:
 
     def run(self, work: Work, outcomes: Outcomes) -> None:
         """See ``Prober``. A signal is noticed between two measurements."""
-        start = prepare_start(work.ledger, work.inputs, work.forget_sets, report=self._reported)
+        with _explained("measuring base and reference models"):
+            start = prepare_start(work.ledger, work.inputs, work.forget_sets, report=self._reported)
         for phase in work.phases:
             for job in phase:
                 self._do(job, work, start, outcomes)
@@ -41,21 +42,35 @@ class InlineProber:
 
     def _do(self, job: Job, work: Work, start: StartingPoint, outcomes: Outcomes) -> None:
         try:
-            without = probe_model(
-                job,
-                inputs=work.inputs,
-                start=start,
-                ledger=work.ledger,
-                report=self._reported,
-                pause=self._interrupt.raise_if_set,
-            )
-        except (UserError, RunStoppedError, SweepInterruptedError):
-            raise
-        except Exception as error:
-            outcomes.failed(job, TaskFailedError(f"{job} failed: {first_line(error)}", traceback.format_exc()))
+            with _explained(str(job)):
+                without = probe_model(
+                    job,
+                    inputs=work.inputs,
+                    start=start,
+                    ledger=work.ledger,
+                    report=self._reported,
+                    pause=self._interrupt.raise_if_set,
+                )
+        except TaskFailedError as error:
+            outcomes.failed(job, error)
         else:
             outcomes.done(job, without)
 
     def _reported(self, doing: str) -> None:
         self._interrupt.raise_if_set()
         self._report(doing)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Make one message of an exception that does not explain itself, as of a task that failed elsewhere.
+
+    Raises:
+        TaskFailedError: with the traceback, for the sweep's log.
+    """
+    try:
+        yield
+    except (UserError, RunStoppedError, SweepInterruptedError):
+        raise
+    except Exception as error:
+        raise TaskFailedError(f"{what} failed: {first_line(error)}", traceback.format_exc()) from error

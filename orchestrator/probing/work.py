@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.errors import RunStoppedError
+from orchestrator.errors import TaskFailedError
 from orchestrator.ledger import Ledger
 from orchestrator.preparation import SweepInputs
 from orchestrator.probing.subjects import Job
@@ -37,7 +37,7 @@ class Outcomes:
 
     done: Callable[[Job, Sequence[str]], None]
     """Called with the probes of the job that found nothing to try."""
-    failed: Callable[[Job, RunStoppedError], None]
+    failed: Callable[[Job, TaskFailedError], None]
     """Called with the error of a job that failed, which is no mistake of the user's. The others of its phase go on, the
     next phase does not begin."""
     any_failed: Callable[[], bool]
