@@ -1,4 +1,4 @@
 from .choice import Choice
-from .probing import ProbeSummary, probe_sweep, probes_of
+from .probing import ProbeSummary, probe_sweep
 
-__all__ = ["Choice", "ProbeSummary", "probe_sweep", "probes_of"]
+__all__ = ["Choice", "ProbeSummary", "probe_sweep"]

@@ -12,7 +12,7 @@ from orchestrator.errors import RunStoppedError, TaskFailedError
 from orchestrator.points import models_of
 from orchestrator.preparation import remote_on_a_share, train_missing
 from orchestrator.probing.work import Outcomes, Work
-from orchestrator.resources import capacity, fetch, ray_session
+from orchestrator.resources import capacity, fetch, ray_session, require_shared
 from orchestrator.spec import ResourcesConfig
 from trainables.deferred import Deferred
 
@@ -37,7 +37,7 @@ class RayProber:
         """Start Ray, or connect to the cluster.
 
         Raises:
-            SweepError: the cluster never holds what a trial takes.
+            SweepError: the cluster never holds what a trial takes, or one of its machines does not see the storage.
         """
         resources = work.inputs.spec.resources
         self._report("starting Ray")
@@ -45,6 +45,8 @@ class RayProber:
         started = ray_session(resources, workers=None, on_loss=self._interrupt.stop, last_words=last_words)
         with started, catch_signals(self._interrupt):  # once more: ray.init puts a SIGTERM handler of its own in place
             self._interrupt.waits_for = "Ray to end, which takes seconds; a probe that is not finished is done again"
+            if len(ray.nodes()) > 1:
+                require_shared(work.ledger.storage)
             capacity().at_once(resources, asked=1)
             yield
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
 
@@ -52,6 +53,7 @@ def probe_model(
         UnlearningError: a probe cannot be done, as where an extra is missing.
         RunStoppedError: the storage failed, or the sweep was taken over.
     """
+    torch.set_num_threads(inputs.spec.resources.threads_per_trial)  # as for the trials: it decides how sums are rounded
     subject, writer, without = job.subject, ProbeWriter(ledger), []
     with _model_of(subject, inputs, start, ledger, report) as model:
         for name, given in job.probes.items():

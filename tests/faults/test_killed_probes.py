@@ -12,9 +12,12 @@ import duckdb
 import pytest
 import yaml
 
+from orchestrator.run import ExecutorName, RunOptions, run_sweep
+from orchestrator.spec.loading import validate_spec
 from tests.faults.prober import LOG
-from tests.integration.helpers import INLINE, TINY, unlearn_sweep
+from tests.integration.helpers import TINY
 from tests.limits import HANG_S
+from tests.orchestrator.helpers import SilentEvents
 
 NOT_DETERMINISTIC = ("elapsed_s", "host", "ended_at")
 KILLS = 8
@@ -31,9 +34,12 @@ def swept(tmp_path_factory) -> Path:
     del spec["data"]["forget_sets"]["personal_data"]
     spec["search"] |= {"sampler": "random", "trials": 2}
     del spec["search"]["startup_trials"]
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
-    done = unlearn_sweep("run", str(folder / "spec.yaml"), "--storage", str(folder / "sweeps"), *INLINE)
-    assert done.returncode == 0, done.stderr
+    run_sweep(
+        validate_spec(spec, "test"),
+        storage=str(folder / "sweeps"),
+        events=SilentEvents(),
+        options=RunOptions(executor=ExecutorName.INLINE),
+    )
     return folder / "sweeps"
 
 

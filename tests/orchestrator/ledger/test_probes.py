@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.driver import Interrupt, driven_s, lease
 from orchestrator.errors import LedgerWarning, RunStoppedError
-from orchestrator.ledger import EVALUATIONS, PROBES, SCHEMA_VERSION, Ledger, ProbeWriter, repair_ledger
-from orchestrator.ledger.schema import VERSION_KEY
+from orchestrator.ledger import EVALUATIONS, SCHEMA_VERSION, Ledger, ProbeWriter, repair_ledger
+from orchestrator.ledger.schema import PROBES, VERSION_KEY
 from orchestrator.ledger.tables.checked_rows import find_problem
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import evaluation_record, make_spec, measured, write_control, write_probe, write_sweep

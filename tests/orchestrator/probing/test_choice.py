@@ -6,9 +6,10 @@ from orchestrator.errors import SweepError
 from orchestrator.frontier import frontiers
 from orchestrator.ledger import Ledger
 from orchestrator.points import chosen_points, curve_points, names_of_points
-from orchestrator.probing import Choice, probes_of
+from orchestrator.probing import Choice
 from orchestrator.probing import probing as probing_module
 from orchestrator.probing.choice import choose_points
+from orchestrator.probing.probing import probes_of
 from orchestrator.probing.subjects import jobs_left, subjects_of
 from orchestrator.spec import stored_spec
 from orchestrator.storage import LocalStorage

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.driver import Interrupt, lease
-from orchestrator.ledger import PROBES, DriverWriter, Ledger
+from orchestrator.ledger import DriverWriter, Ledger
+from orchestrator.ledger.schema import PROBES
 from tests.orchestrator.helpers import make_spec, measured, write_control, write_probe, write_sweep
 from tests.readme import parse
 
