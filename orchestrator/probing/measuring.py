@@ -17,7 +17,7 @@ from orchestrator.points import StartingPoint, models_of, prepare_start, rebuild
 from orchestrator.preparation import SweepInputs
 from orchestrator.probing.subjects import REFERENCE, Job, Subject
 from trainables.metrics import EvaluationSets
-from trainables.models import load_model, merged
+from trainables.models import load_model
 from trainables.probes import ProbedModel, ProbeRecord, check_probe, run_probe
 from trainables.records import EvaluationRecord
 
@@ -96,8 +96,8 @@ def _model_of(
     if subject.evaluated is not None:
         replay = replay_with(ledger, subject.evaluated, inputs)
         with rebuild_model(replay, start=start, report=lambda doing: report(f"{subject}: {doing}")) as rebuilt:
-            # adapters are merged as they are for export, and the wrapper of mixed precision stays behind
-            yield extract_model_from_parallel(merged(rebuilt.model), keep_fp32_wrapper=False)
+            # without what mixed precision has put around its forward pass; adapters stay beside the weights
+            yield extract_model_from_parallel(rebuilt.model, keep_fp32_wrapper=False)
         return
     task = next(task for task in inputs.tasks if task.role == subject.role)
     device = PartialState(cpu=not start.workload.use_gpu).device

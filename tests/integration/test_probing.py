@@ -17,7 +17,7 @@ from orchestrator.probing import Choice, probe_sweep
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import INLINE, unlearn_sweep
 from trainables.config import Config
-from trainables.probes import PROBES, Finding, Probe, ProbedModel, run_probe
+from trainables.probes import PROBES, Finding, Probe, ProbedModel, check_probe, run_probe
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,8 @@ def copied(tiny_sweep: Path, tmp_path: Path) -> Path:
 
 def found(sweep: Path, columns: str = f"* exclude ({', '.join(NOT_DETERMINISTIC)})") -> list[dict[str, Any]]:
     rows = duckdb.sql(f"select {columns} from read_parquet('{sweep}/probes/*.parquet') order by all").to_arrow_table()
-    return rows.to_pylist()
+    result: list[dict[str, Any]] = rows.to_pylist()
+    return result
 
 
 def test_by_ray_and_in_this_process_the_same_is_found_and_nothing_is_done_twice(
@@ -80,7 +81,7 @@ def trying(copied: Path, monkeypatch: pytest.MonkeyPatch) -> Probing:
 
 def looking(probed: ProbedModel, _: Any) -> Iterator[Finding]:
     """Find what quantization measures before it."""
-    settings = PROBES["quantization"].settings(bits=(8,))
+    settings = check_probe("quantization", {"bits": [8]})
     (record,) = run_probe("quantization", settings, probed)
     yield Finding(variant="looked", before=record.before, after=record.before)
 
