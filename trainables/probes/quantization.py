@@ -7,13 +7,13 @@ Shape legend: O output channels, I inputs, G groups of an output channel.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from trainables.deferred import Deferred
 from trainables.errors import UnlearningError
 from trainables.models import has_adapters
 from trainables.probes.measuring import measure
@@ -22,7 +22,6 @@ from trainables.probes.settings import QuantizationSettings
 
 Layers = dict[str, Any]
 """Modules with a ``weight``, by name."""
-_quantize_by_torchao = Deferred("trainables.probes.torchao_weights", "quantize")
 
 
 def quantization(probed: ProbedModel, settings: QuantizationSettings) -> Iterator[Finding]:
@@ -41,15 +40,14 @@ def quantization(probed: ProbedModel, settings: QuantizationSettings) -> Iterato
     """
     before = measure(probed, probed.sets)
     layers = layers_to_quantize(probed.model, embeddings=settings.embeddings)
-    total = sum(parameter.numel() for parameter in probed.model.parameters())
+    quantized = _share_quantized(probed.model, layers)
     for bits in settings.bits:
         with replaceable_weights(probed.model, layers):
             originals = {name: layer.weight for name, layer in layers.items()}
             by_torchao = _quantize(layers, bits, settings)
-            distinct = {id(weight): weight.numel() for weight in originals.values()}  # some may be tied
             scores = {
                 "torchao": float(by_torchao),
-                "quantized": sum(distinct.values()) / total,
+                "quantized": quantized,
                 "error": _relative_error(originals, layers),
             }
             after = measure(probed, probed.sets)
@@ -125,7 +123,9 @@ def _quantize(layers: Layers, bits: int, settings: QuantizationSettings) -> bool
         try:
             if find_spec("torchao") is None:
                 raise ImportError("it is not installed (pip install 'unlearn-sweep[quantization]')")
-            _quantize_by_torchao(layers.values(), bits=bits, group_size=settings.group_size)
+            # imported here: it needs an optional package, whose import takes a second
+            by_torchao = import_module("trainables.probes.torchao_weights").quantize
+            by_torchao(layers.values(), bits=bits, group_size=settings.group_size)
             return True
         except Exception as error:  # whatever torchao raises, it does not serve for this model on this machine
             if settings.backend == "torchao":
@@ -166,6 +166,13 @@ def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) ->
         scale_O1 = torch.where(scale_O1 > 0, scale_O1, torch.ones_like(scale_O1))  # a group of zeros stays one
         parts.append((group_OG / scale_O1).round().clamp(-levels, levels) * scale_O1)
     return torch.cat(parts, dim=1).to(weight_OI.dtype)
+
+
+def _share_quantized(model: Any, layers: Layers) -> float:
+    """Return the share of the model's parameters that the layers' weights are, tied ones counted once, adapters never."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if "lora_" not in name]
+    chosen = {id(layer.weight) for layer in layers.values()}
+    return sum(p.numel() for _, p in named if id(p) in chosen) / sum(p.numel() for _, p in named)
 
 
 def _relative_error(originals: dict[str, torch.Tensor], layers: Layers) -> float:
