@@ -224,7 +224,7 @@ def test_torchao_quantizes_to_nearly_the_same_weights(kind, lora):
         assert (one.scores["torchao"], other.scores["torchao"]) == (0, 1)
         assert other.scores["error"] == pytest.approx(one.scores["error"], rel=0.15)  # int4 has 16 levels there, not 15
         assert other.scores["quantized"] == one.scores["quantized"]
-    assert by_torchao[0].after.forget_nll == pytest.approx(plain[0].after.forget_nll, abs=1e-3)
+    assert by_torchao[0].after.forget_nll == pytest.approx(plain[0].after.forget_nll, abs=0.02)
     assert same_state(state_of(probed.model), before)
     assert [r.scores["torchao"] for r in run(probed, backend="auto", group_size=5)] == [1, 0], "no channel is filled by 5"
 
