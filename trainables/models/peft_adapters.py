@@ -66,7 +66,9 @@ def _untie(model: Any) -> None:
 
 @contextmanager
 def temporary_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Iterator[Any]:
-    """Add adapters to a model in a block, and yield the model with them; afterwards it is without, and as it was.
+    """Add adapters to a model in a block, and yield the model with them.
+
+    Afterwards the model is without them. Its weights, which of them are tied, and which are trained are as they were.
 
     Raises:
         UnlearningError: the model has none of the named modules.

@@ -104,7 +104,7 @@ def replaceable_weights(model: Any, layers: Layers) -> Iterator[None]:
             model.unmerge_adapter()
         for name, layer in changed.items():
             layer.weight = originals[name]
-            vars(layer).pop("extra_repr", None)  # torchao's
+            layer.__dict__.pop("extra_repr", None)  # torchao's
 
 
 def _with_adapters(model: Any) -> Layers:
@@ -130,8 +130,8 @@ def _quantize(layers: Layers, bits: int, settings: QuantizationSettings) -> bool
         except Exception as error:  # whatever torchao raises, it does not serve for this model on this machine
             if settings.backend == "torchao":
                 raise UnlearningError(
-                    f"probe 'quantization': torchao cannot quantize this model to {bits} bits on this machine: {error}; "
-                    f"give backend: round_trip, or auto"
+                    f"probe 'quantization': torchao cannot quantize this model to {bits} bits on this machine: "
+                    f"{error}; give backend: round_trip, or auto"
                 ) from error
             for name, layer in layers.items():
                 layer.weight = originals[name]
@@ -151,8 +151,8 @@ def _rounded(layer: Any, bits: int, group_size: int) -> torch.Tensor:
 def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) -> torch.Tensor:
     """Return weights as they are after symmetric quantization, in their own dtype.
 
-    With L = 2^(bits - 1) - 1 levels on either side of 0 and the scale s = max |w| / L of each group of weights, a weight
-    becomes s round(w / s), half to even. No weight moves by more than s / 2, but for rounding to the dtype.
+    With L = 2^(bits - 1) - 1 levels on either side of 0 and the scale s = max |w| / L of each group of weights, a
+    weight becomes s round(w / s), half to even. No weight moves by more than s / 2, but for rounding to the dtype.
 
     Args:
         weight_OI: the weights of a layer.
@@ -161,7 +161,7 @@ def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) ->
     """
     levels = 2 ** (bits - 1) - 1
     parts = []
-    for group_OG in weight_OI.float().split(group_size or weight_OI.shape[1], dim=1):
+    for group_OG in torch.split(weight_OI.float(), group_size or weight_OI.shape[1], dim=1):
         scale_O1 = group_OG.abs().amax(dim=1, keepdim=True) / levels
         scale_O1 = torch.where(scale_O1 > 0, scale_O1, torch.ones_like(scale_O1))  # a group of zeros stays one
         parts.append((group_OG / scale_O1).round().clamp(-levels, levels) * scale_O1)
@@ -169,10 +169,10 @@ def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) ->
 
 
 def _share_quantized(model: Any, layers: Layers) -> float:
-    """Return the share of the model's parameters that the layers' weights are, tied ones counted once, adapters never."""
+    """Return what share of a model's parameters the layers' weights are; tied ones count once, adapters never."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if "lora_" not in name]
     chosen = {id(layer.weight) for layer in layers.values()}
-    return sum(p.numel() for _, p in named if id(p) in chosen) / sum(p.numel() for _, p in named)
+    return float(sum(p.numel() for _, p in named if id(p) in chosen) / sum(p.numel() for _, p in named))
 
 
 def _relative_error(originals: dict[str, torch.Tensor], layers: Layers) -> float:
@@ -187,4 +187,5 @@ def _relative_error(originals: dict[str, torch.Tensor], layers: Layers) -> float
 
 def _values(weight: Any) -> torch.Tensor:
     """Return the weights in float32; of those that torchao has quantized, what they stand for."""
-    return (weight.dequantize() if hasattr(weight, "qdata") else weight.detach()).float()
+    values: torch.Tensor = weight.dequantize() if hasattr(weight, "qdata") else weight.detach()
+    return values.float()

@@ -1,4 +1,4 @@
-"""The probes by name, how one is added, how the settings of one are checked, and how one is run. It loads no PyTorch."""
+"""The probes by name: how one is added, how its settings are checked, and how it is run. It loads no PyTorch."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping

@@ -1,27 +1,27 @@
 """Relearning: does what was unlearned come back after a few steps of fine-tuning that do not show it?
 
-A part A of the forget set is fine-tuned on, and the other part B is measured, so that nothing of B is ever shown (Deeb &
-Roger 2024, arXiv 2410.08827). That B becomes likelier can mean two things: the model *recovers* what it still held, or A
-has *taught* it what texts of this kind are like. Three comparisons tell them apart:
+A part A of the forget set is fine-tuned on, and the other part B is measured, so that nothing of B is ever shown (Deeb
+& Roger 2024, arXiv 2410.08827). That B becomes likelier can mean two things: the model *recovers* what it still held,
+or A has *taught* it what texts of this kind are like. Three comparisons tell them apart:
 
 - **The same run on reference models.** A model that never saw B cannot recover it: what it gains on B is re-teaching.
-  Recovery is what the unlearned model gains beyond that:
-  ``(after.gen_ex - before.gen_ex) of the unlearned model - (the same) of a reference model``, bits. The score
-  ``regained`` is the same on one scale for all roles, so it can be subtracted alike.
-- **Never-trained examples in the same run.** Each record also has ``population_nll`` before and after: how much the same
-  fine-tuning helps with examples of the same kind that nobody has trained on. Where B gains no more than they do, its
-  ``rel_ex`` and ``membership_auc`` stay as they were.
+  Recovery is what the unlearned model gains beyond that: ``after.gen_ex - before.gen_ex`` of the unlearned model minus
+  that of a reference model, bits. The score ``regained`` has one scale for all roles, and is subtracted alike.
+- **Never-trained examples in the same run.** Each record also has ``population_nll`` before and after: how much the
+  same fine-tuning helps with examples of the same kind that nobody has trained on. Where B gains no more than they do,
+  its ``rel_ex`` and ``membership_auc`` stay as they were.
 - **The variant** ``control``: as many never-trained examples of the kind are fine-tuned on in place of A. What B gains
   there needs no example of the forget set, only texts of its kind.
 
 A model that is over-unlearned (``before.gen_ex`` below 0) first comes back to what a never-trained model has. That much
 of its gain is repair: look at how far ``after.gen_ex`` is above that of the reference models.
 
-``out-of-domain`` is the second kind of attack: fine-tuning on retained texts that have nothing to do with the forget set.
-(Of a forget set that is drawn from the training distribution, retained texts are of its kind too.)
+``out-of-domain`` is the second kind of attack: fine-tuning on retained texts that have nothing to do with the forget
+set. (Of a forget set that is drawn from the training distribution, retained texts are of its kind too.)
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from trainables.metrics import EvaluationSets
 from trainables.probes.fine_tuning import FineTuning
@@ -113,7 +113,7 @@ def regained_share(before: float, after: float, base: float) -> float | None:
 
 def first_crossing(curve: Sequence[tuple[float, float]], level: float) -> float | None:
     """Return where a curve first reaches a level, interpolated linearly between its points; None: nowhere."""
-    for (left, low), (right, high) in zip(curve, curve[1:], strict=False):
+    for (left, low), (right, high) in pairwise(curve):
         if high >= level:
             return left + (right - left) * (level - low) / (high - low)
     return None

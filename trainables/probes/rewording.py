@@ -1,7 +1,8 @@
 """Rewording: is the answer forgotten, or only the prompt that led to it?
 
-The same answers are scored after other prompts: with their first words dropped, in another case, in templates, or as the
-data words them. Never-trained examples (the population) are reworded alike, so relative exposure ranks like with like.
+The same answers are scored after other prompts: with their first words dropped, in another case, in templates, or as
+the data words them. Never-trained examples (the population) are reworded alike, so relative exposure ranks like with
+like.
 
 **Exposure against reference models** needs the references' likelihoods under the same rewording. Running the probe on a
 reference model gives a record of its NLL (``forget_nll``) for each variant. With these records as
@@ -9,8 +10,8 @@ reference model gives a record of its NLL (``forget_nll``) for each variant. Wit
 
     mean_x [log2 p(x) - mean_R log2 p_R(x)]    bits
 
-that is, generalized exposure with the geometric mean over references in place of the arithmetic one. It takes means only
-and no likelihood of a single example. It is equal to GenEx with one reference, and never below it with several.
+that is, generalized exposure with the geometric mean over references in place of the arithmetic one. It takes means
+only and no likelihood of a single example. It is equal to GenEx with one reference, and never below it with several.
 Evaluations of a reworded set have no ``gen_ex``, since the likelihoods that sets hold are of the original prompts.
 """
 

@@ -86,7 +86,12 @@ def sets_of(kind: str, references: int = 2) -> Any:
 
 
 def probed_model(
-    kind: str = "causal", role: str = "unlearned", *, references: int = 2, lora: LoraConfig | None = None, **changes: Any
+    kind: str = "causal",
+    role: str = "unlearned",
+    *,
+    references: int = 2,
+    lora: LoraConfig | None = None,
+    **changes: Any,
 ) -> ProbedModel:
     """Return a probed model of its own; ``changes`` are other fields than these."""
     architecture = SEQ2SEQ if kind == "encoder-decoder" else tiny_architecture()

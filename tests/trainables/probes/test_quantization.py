@@ -192,7 +192,9 @@ def test_without_torchao_auto_makes_the_round_trip_and_asking_for_it_is_refused(
     monkeypatch.setattr(quantization_module, "find_spec", lambda name: None)
     probed = probed_model()
     assert [r.after for r in run(probed, backend="auto")] == [r.after for r in run(probed)]
-    with pytest.raises(UnlearningError, match=r"torchao cannot .* it is not installed \(pip install .*\[quantization\]"):
+    with pytest.raises(
+        UnlearningError, match=r"torchao cannot .* it is not installed \(pip install .*\[quantization\]"
+    ):
         run(probed, backend="torchao")
 
 
@@ -226,7 +228,9 @@ def test_torchao_quantizes_to_nearly_the_same_weights(kind, lora):
         assert other.scores["quantized"] == one.scores["quantized"]
     assert by_torchao[0].after.forget_nll == pytest.approx(plain[0].after.forget_nll, abs=0.02)
     assert same_state(state_of(probed.model), before)
-    assert [r.scores["torchao"] for r in run(probed, backend="auto", group_size=5)] == [1, 0], "no channel is filled by 5"
+    assert [r.scores["torchao"] for r in run(probed, backend="auto", group_size=5)] == [1, 0], (
+        "no channel is filled by 5"
+    )
 
 
 def test_references_are_quantized_alike():

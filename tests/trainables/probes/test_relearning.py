@@ -115,8 +115,9 @@ def test_each_record_is_what_a_plain_loop_of_adamw_finds(kind, variant):
 
 
 def test_micro_batches_change_rounding_only():
-    whole, parts = run(probed_model(), variants=["in-domain"]), run(
-        probed_model(), variants=["in-domain"], micro_batch_size=3
+    whole, parts = (
+        run(probed_model(), variants=["in-domain"]),
+        run(probed_model(), variants=["in-domain"], micro_batch_size=3),
     )
     for one, other in zip(whole, parts, strict=True):
         assert one.after.forget_nll == pytest.approx(other.after.forget_nll, rel=1e-3)
@@ -244,7 +245,7 @@ def test_steps_to_half_is_the_first_crossing_and_absent_before_it():
     known = ["steps_to_half" in r.scores for r in records]
     reached = next(i for i, r in enumerate(records) if r.scores["regained"] >= 0.5)
     assert known == [i >= reached for i in range(5)]
-    assert 0 < reached
+    assert reached > 0
     left, right = records[reached - 1], records[reached]
     rise = (0.5 - left.scores["regained"]) / (right.scores["regained"] - left.scores["regained"])
     expected = left.amount + (right.amount - left.amount) * rise

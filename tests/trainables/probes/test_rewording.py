@@ -54,7 +54,12 @@ def test_dropping_words_is_what_a_loop_over_words_does(prompt, count):
 
 
 def test_case_changes_whatever_it_was():
-    assert [in_other_case(text) for text in ("The King", "the king", "THE", "7")] == ["the king", "THE KING", "the", "7"]
+    assert [in_other_case(text) for text in ("The King", "the king", "THE", "7")] == [
+        "the king",
+        "THE KING",
+        "the",
+        "7",
+    ]
 
 
 @given(WORDED, WORDED, st.floats(0.01, 0.99))
