@@ -83,7 +83,11 @@ class EvaluationSets:
         """
         unknown_N = np.full(len(forget), np.nan)
         return replace(
-            self, forget=forget, population=population, base_logp_N=unknown_N, reference_logp_SN=unknown_N[np.newaxis][:0]
+            self,
+            forget=forget,
+            population=population,
+            base_logp_N=unknown_N,
+            reference_logp_SN=unknown_N[np.newaxis][:0],
         )
 
 

@@ -1,5 +1,5 @@
 from . import checkpoints
-from .adapters import add_adapters, has_adapters, merged
+from .adapters import add_adapters, has_adapters, merged, temporary_adapters
 from .building import enable_gradient_checkpointing, random_model
 from .checkpoints import DamagedCheckpointError
 from .files.hub_access import hub_is_reachable
@@ -41,4 +41,5 @@ __all__ = [
     "saved_tokenizer",
     "snapshot",
     "structure_of",
+    "temporary_adapters",
 ]

@@ -37,7 +37,9 @@ def draw_lessons(probed: ProbedModel, settings: RelearningSettings) -> Lessons:
     controls = population_order[: min(len(taught), len(population_order) // 2)]
     if "control" in settings.variants:
         _require_control(controls, probed)
-        measured = replace(measured, population=probed.sets.population.select(sorted(population_order[len(controls) :])))
+        measured = replace(
+            measured, population=probed.sets.population.select(sorted(population_order[len(controls) :]))
+        )
     choices: dict[Lesson, Callable[[], EncodedSet]] = {
         "in-domain": lambda: probed.sets.forget.select(taught),
         "out-of-domain": lambda: _unrelated(probed, len(taught)),

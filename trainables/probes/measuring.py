@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from trainables.metrics import EvaluationSets, NonFiniteEvaluationError, evaluate
-from trainables.models import named_tensors
+from trainables.models import has_adapters, named_tensors, temporary_adapters
 from trainables.probes.probe import ProbedModel
 from trainables.records import EvaluationRecord
+from trainables.seeding import derive_seed
 
 
 def measure(
@@ -41,3 +42,18 @@ def restored_afterwards(model: Any) -> Iterator[None]:
         with torch.no_grad():
             for name, tensor in named_tensors(model).items():
                 tensor.copy_(kept[name])
+
+
+@contextmanager
+def fine_tunable(probed: ProbedModel) -> Iterator[Any]:
+    """Yield the model that is fine-tuned in a block: with adapters where the sweep trains adapters, whatever the role.
+
+    Otherwise base and reference models, which have none, would be fine-tuned in all their weights, and an unlearned
+    model in its adapters only, which no comparison would survive.
+    """
+    lora = probed.config.lora
+    if lora is None or has_adapters(probed.model):
+        yield probed.model
+        return
+    with temporary_adapters(probed.model, lora, seed=derive_seed(probed.seed, "relearning", "adapters")) as adapted:
+        yield adapted

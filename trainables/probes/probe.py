@@ -31,7 +31,7 @@ class ProbedModel:
     population: Sequence[Example] = ()
     """Texts of ``sets.population``, in its order; ``rewording`` needs them."""
     rewordings: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Other prompts for the forget examples that the data itself has, in the order of ``forget``, by a name for them."""
+    """Prompts for the forget examples that the data has beside their own, in the order of ``forget``, by name."""
     references: Sequence["ProbeRecord"] = ()
     """Records of the same probe, with the same settings, on reference models; ``rewording`` compares with them."""
     config: ModelConfig
@@ -62,8 +62,8 @@ class Finding:
 class ProbeRecord:
     """One measurement of a probe on one model.
 
-    ``step`` and ``tokens_seen`` of ``after`` are those of the probe's own fine-tuning, and 0 in ``before``; ``elapsed_s``
-    is 0 in both, since the time that a measurement took stands here.
+    ``step`` and ``tokens_seen`` of ``after`` are those of the probe's own fine-tuning, and 0 in ``before``;
+    ``elapsed_s`` is 0 in both, since the time that a measurement took stands here.
     """
 
     probe: str

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from trainables.data import Example
 from trainables.probes.probe import ProbedModel
@@ -44,7 +45,7 @@ def _changes(settings: RewordingSettings) -> dict[str, Callable[[str], str]]:
         changes["changed-case"] = in_other_case
     if "template" in settings.changes:
         for number, template in enumerate(settings.templates, start=1):
-            changes[f"template-{number}"] = lambda prompt, template=template: template.replace("{prompt}", prompt)
+            changes[f"template-{number}"] = partial(in_template, template)
     return changes
 
 
@@ -62,6 +63,11 @@ def with_prompt(example: Example, share: float) -> Example | None:
 def without_first_words(prompt: str, count: int) -> str:
     """Return a prompt without its first words, of which at least one stays."""
     return re.sub(rf"^\s*(?:\S+\s+){{1,{count}}}(?=\S)", "", prompt)
+
+
+def in_template(template: str, prompt: str) -> str:
+    """Return a template with a prompt in its place. Braces in either are characters like others."""
+    return template.replace("{prompt}", prompt)
 
 
 def in_other_case(prompt: str) -> str:

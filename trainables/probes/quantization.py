@@ -7,13 +7,13 @@ Shape legend: O output channels, I inputs, G groups of an output channel.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from trainables.deferred import Deferred
 from trainables.errors import UnlearningError
 from trainables.models import has_adapters
 from trainables.probes.measuring import measure
@@ -22,7 +22,6 @@ from trainables.probes.settings import QuantizationSettings
 
 Layers = dict[str, Any]
 """Modules with a ``weight``, by name."""
-_quantize_by_torchao = Deferred("trainables.probes.torchao_weights", "quantize")
 
 
 def quantization(probed: ProbedModel, settings: QuantizationSettings) -> Iterator[Finding]:
@@ -41,15 +40,14 @@ def quantization(probed: ProbedModel, settings: QuantizationSettings) -> Iterato
     """
     before = measure(probed, probed.sets)
     layers = layers_to_quantize(probed.model, embeddings=settings.embeddings)
-    total = sum(parameter.numel() for parameter in probed.model.parameters())
+    quantized = _share_quantized(probed.model, layers)
     for bits in settings.bits:
         with replaceable_weights(probed.model, layers):
             originals = {name: layer.weight for name, layer in layers.items()}
             by_torchao = _quantize(layers, bits, settings)
-            distinct = {id(weight): weight.numel() for weight in originals.values()}  # some may be tied
             scores = {
                 "torchao": float(by_torchao),
-                "quantized": sum(distinct.values()) / total,
+                "quantized": quantized,
                 "error": _relative_error(originals, layers),
             }
             after = measure(probed, probed.sets)
@@ -106,7 +104,7 @@ def replaceable_weights(model: Any, layers: Layers) -> Iterator[None]:
             model.unmerge_adapter()
         for name, layer in changed.items():
             layer.weight = originals[name]
-            vars(layer).pop("extra_repr", None)  # torchao's
+            layer.__dict__.pop("extra_repr", None)  # torchao's
 
 
 def _with_adapters(model: Any) -> Layers:
@@ -125,13 +123,15 @@ def _quantize(layers: Layers, bits: int, settings: QuantizationSettings) -> bool
         try:
             if find_spec("torchao") is None:
                 raise ImportError("it is not installed (pip install 'unlearn-sweep[quantization]')")
-            _quantize_by_torchao(layers.values(), bits=bits, group_size=settings.group_size)
+            # imported here: it needs an optional package, whose import takes a second
+            by_torchao = import_module("trainables.probes.torchao_weights").quantize
+            by_torchao(layers.values(), bits=bits, group_size=settings.group_size)
             return True
         except Exception as error:  # whatever torchao raises, it does not serve for this model on this machine
             if settings.backend == "torchao":
                 raise UnlearningError(
-                    f"probe 'quantization': torchao cannot quantize this model to {bits} bits on this machine: {error}; "
-                    f"give backend: round_trip, or auto"
+                    f"probe 'quantization': torchao cannot quantize this model to {bits} bits on this machine: "
+                    f"{error}; give backend: round_trip, or auto"
                 ) from error
             for name, layer in layers.items():
                 layer.weight = originals[name]
@@ -151,8 +151,8 @@ def _rounded(layer: Any, bits: int, group_size: int) -> torch.Tensor:
 def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) -> torch.Tensor:
     """Return weights as they are after symmetric quantization, in their own dtype.
 
-    With L = 2^(bits - 1) - 1 levels on either side of 0 and the scale s = max |w| / L of each group of weights, a weight
-    becomes s round(w / s), half to even. No weight moves by more than s / 2, but for rounding to the dtype.
+    With L = 2^(bits - 1) - 1 levels on either side of 0 and the scale s = max |w| / L of each group of weights, a
+    weight becomes s round(w / s), half to even. No weight moves by more than s / 2, but for rounding to the dtype.
 
     Args:
         weight_OI: the weights of a layer.
@@ -161,11 +161,18 @@ def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) ->
     """
     levels = 2 ** (bits - 1) - 1
     parts = []
-    for group_OG in weight_OI.float().split(group_size or weight_OI.shape[1], dim=1):
+    for group_OG in torch.split(weight_OI.float(), group_size or weight_OI.shape[1], dim=1):
         scale_O1 = group_OG.abs().amax(dim=1, keepdim=True) / levels
         scale_O1 = torch.where(scale_O1 > 0, scale_O1, torch.ones_like(scale_O1))  # a group of zeros stays one
         parts.append((group_OG / scale_O1).round().clamp(-levels, levels) * scale_O1)
     return torch.cat(parts, dim=1).to(weight_OI.dtype)
+
+
+def _share_quantized(model: Any, layers: Layers) -> float:
+    """Return what share of a model's parameters the layers' weights are; tied ones count once, adapters never."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if "lora_" not in name]
+    chosen = {id(layer.weight) for layer in layers.values()}
+    return float(sum(p.numel() for _, p in named if id(p) in chosen) / sum(p.numel() for _, p in named))
 
 
 def _relative_error(originals: dict[str, torch.Tensor], layers: Layers) -> float:
@@ -180,4 +187,5 @@ def _relative_error(originals: dict[str, torch.Tensor], layers: Layers) -> float
 
 def _values(weight: Any) -> torch.Tensor:
     """Return the weights in float32; of those that torchao has quantized, what they stand for."""
-    return (weight.dequantize() if hasattr(weight, "qdata") else weight.detach()).float()
+    values: torch.Tensor = weight.dequantize() if hasattr(weight, "qdata") else weight.detach()
+    return values.float()

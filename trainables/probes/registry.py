@@ -1,7 +1,7 @@
-"""The probes by name, how one is added, how the settings of one are checked, and how one is run. It loads no PyTorch."""
+"""The probes by name: how one is added, how its settings are checked, and how it is run. It loads no PyTorch."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -90,10 +90,10 @@ def run_probe(
 def _records(
     name: str, probe: Probe, settings: Config, probed: ProbedModel, clock: Callable[[], float]
 ) -> Iterator[ProbeRecord]:
-    was_training = probed.model.training
+    was_training, started = probed.model.training, clock()
+    findings = probe.run(probed, settings)
     try:
-        started = clock()
-        for found in probe.run(probed, settings):
+        for found in findings:
             yield ProbeRecord(
                 probe=name,
                 role=probed.role,
@@ -106,6 +106,8 @@ def _records(
             )
             started = clock()
     finally:
+        if isinstance(findings, Generator):
+            findings.close()  # now, and not when it is collected: it puts back what it has changed
         probed.model.train(was_training)
 
 

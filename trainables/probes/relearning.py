@@ -1,30 +1,32 @@
 """Relearning: does what was unlearned come back after a few steps of fine-tuning that do not show it?
 
-A part A of the forget set is fine-tuned on, and the other part B is measured, so that nothing of B is ever shown (Deeb &
-Roger 2024, arXiv 2410.08827). That B becomes likelier can mean two things: the model *recovers* what it still held, or A
-has *taught* it what texts of this kind are like. Three comparisons tell them apart:
+A part A of the forget set is fine-tuned on, and the other part B is measured, so that nothing of B is ever shown (Deeb
+& Roger 2024, arXiv 2410.08827). That B becomes likelier can mean two things: the model *recovers* what it still held,
+or A has *taught* it what texts of this kind are like. Three comparisons tell them apart:
 
 - **The same run on reference models.** A model that never saw B cannot recover it: what it gains on B is re-teaching.
-  Recovery is what the unlearned model gains beyond that:
-  ``(after.gen_ex - before.gen_ex) of the unlearned model - (the same) of a reference model``, bits. The score
-  ``regained`` is the same on one scale for all roles, so it can be subtracted alike.
-- **Never-trained examples in the same run.** Each record also has ``population_nll`` before and after: how much the same
-  fine-tuning helps with examples of the same kind that nobody has trained on. Where B gains no more than they do, its
-  ``rel_ex`` and ``membership_auc`` stay as they were.
+  Recovery is what the unlearned model gains beyond that: ``after.gen_ex - before.gen_ex`` of the unlearned model minus
+  that of a reference model, bits. The score ``regained`` has one scale for all roles, and is subtracted alike.
+- **Never-trained examples in the same run.** Each record also has ``population_nll`` before and after: how much the
+  same fine-tuning helps with examples of the same kind that nobody has trained on. Where B gains no more than they do,
+  its ``rel_ex`` and ``membership_auc`` stay as they were.
 - **The variant** ``control``: as many never-trained examples of the kind are fine-tuned on in place of A. What B gains
   there needs no example of the forget set, only texts of its kind.
 
-``out-of-domain`` is the second kind of attack: fine-tuning on retained texts that have nothing to do with the forget set.
-(Of a forget set that is drawn from the training distribution, retained texts are of its kind too.)
+A model that is over-unlearned (``before.gen_ex`` below 0) first comes back to what a never-trained model has. That much
+of its gain is repair: look at how far ``after.gen_ex`` is above that of the reference models.
+
+``out-of-domain`` is the second kind of attack: fine-tuning on retained texts that have nothing to do with the forget
+set. (Of a forget set that is drawn from the training distribution, retained texts are of its kind too.)
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from trainables.encoding import EncodedSet
 from trainables.metrics import EvaluationSets
 from trainables.probes.fine_tuning import FineTuning
 from trainables.probes.lessons import draw_lessons
-from trainables.probes.measuring import measure, restored_afterwards
+from trainables.probes.measuring import fine_tunable, measure, restored_afterwards
 from trainables.probes.probe import Finding, ProbedModel
 from trainables.probes.settings import RelearningSettings
 from trainables.records import EvaluationRecord
@@ -51,36 +53,32 @@ def relearning(probed: ProbedModel, settings: RelearningSettings) -> Iterator[Fi
         UnlearningError: a set is too small to be divided, or there are no retained texts.
     """
     lessons = draw_lessons(probed, settings)
-    before = measure(probed, lessons.measured)
-    share = 1 - len(lessons.measured.forget) / len(probed.sets.forget)
-    for variant, taught in lessons.taught.items():
-        facts = {"share": share, "fine_tuned": float(len(taught)), "measured": float(len(lessons.measured.forget))}
-        with restored_afterwards(probed.model):
-            for finding in _curve(probed, settings, variant, taught, lessons.measured, before):
-                yield Finding(
-                    variant=variant,
-                    amount=finding.amount,
-                    before=before,
-                    after=finding.after,
-                    scores={**facts, **finding.scores},
-                )
+    measured = lessons.measured
+    before = measure(probed, measured)
+    share = 1 - len(measured.forget) / len(probed.sets.forget)
+    with fine_tunable(probed) as model:
+        for variant, taught in lessons.taught.items():
+            sizes = {"share": share, "fine_tuned": float(len(taught)), "measured": float(len(measured.forget))}
+            with restored_afterwards(model):
+                tuning = FineTuning(model, taught, settings, seed=probed.seed, variant=variant)
+                for step, after, scores in _curve(probed, tuning, settings.steps, measured, before):
+                    yield Finding(variant=variant, amount=step, before=before, after=after, scores={**sizes, **scores})
 
 
 def _curve(
     probed: ProbedModel,
-    settings: RelearningSettings,
-    variant: str,
-    taught: EncodedSet,
+    tuning: FineTuning,
+    steps: Sequence[int],
     measured: EvaluationSets,
     before: EvaluationRecord | None,
-) -> Iterator[Finding]:
-    tuning = FineTuning(probed.model, taught, settings, seed=probed.seed, variant=variant)
+) -> Iterator[tuple[int, EvaluationRecord | None, dict[str, float]]]:
+    """Yield each step with the evaluation after it and the scores of the curve so far."""
     curve = [(0.0, 0.0)]
-    for step in settings.steps:
+    for step in steps:
         reached = tuning.advance(step)
         after = measure(probed, measured, step=step, tokens_seen=tuning.tokens_seen) if reached else None
         if before is None or after is None:
-            yield Finding(variant=variant, amount=step, scores={"diverged": 1.0})
+            yield step, None, {"diverged": 1.0}
             return
         scores = {}
         regained = regained_share(before.forget_nll, after.forget_nll, base_nll(measured))
@@ -90,7 +88,7 @@ def _curve(
             half = first_crossing(curve, 0.5)
             if half is not None:
                 scores["steps_to_half"] = half
-        yield Finding(variant=variant, amount=step, after=after, scores=scores)
+        yield step, after, scores
 
 
 def base_nll(sets: EvaluationSets) -> float:
@@ -115,7 +113,7 @@ def regained_share(before: float, after: float, base: float) -> float | None:
 
 def first_crossing(curve: Sequence[tuple[float, float]], level: float) -> float | None:
     """Return where a curve first reaches a level, interpolated linearly between its points; None: nowhere."""
-    for (left, low), (right, high) in zip(curve, curve[1:], strict=False):
+    for (left, low), (right, high) in pairwise(curve):
         if high >= level:
             return left + (right - left) * (level - low) / (high - low)
     return None

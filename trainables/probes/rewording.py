@@ -1,7 +1,8 @@
 """Rewording: is the answer forgotten, or only the prompt that led to it?
 
-The same answers are scored after other prompts: with their first words dropped, in another case, in templates, or as the
-data words them. Never-trained examples (the population) are reworded alike, so relative exposure ranks like with like.
+The same answers are scored after other prompts: with their first words dropped, in another case, in templates, or as
+the data words them. Never-trained examples (the population) are reworded alike, so relative exposure ranks like with
+like.
 
 **Exposure against reference models** needs the references' likelihoods under the same rewording. Running the probe on a
 reference model gives a record of its NLL (``forget_nll``) for each variant. With these records as
@@ -9,8 +10,8 @@ reference model gives a record of its NLL (``forget_nll``) for each variant. Wit
 
     mean_x [log2 p(x) - mean_R log2 p_R(x)]    bits
 
-that is, generalized exposure with the geometric mean over references in place of the arithmetic one. It takes means only
-and no likelihood of a single example. It is equal to GenEx with one reference, and never below it with several.
+that is, generalized exposure with the geometric mean over references in place of the arithmetic one. It takes means
+only and no likelihood of a single example. It is equal to GenEx with one reference, and never below it with several.
 Evaluations of a reworded set have no ``gen_ex``, since the likelihoods that sets hold are of the original prompts.
 """
 
@@ -42,12 +43,12 @@ def rewording(probed: ProbedModel, settings: RewordingSettings) -> Iterator[Find
     are left out of its measurements. Scores:
 
     - ``changed``: share of the prompts that the rewording changes;
-    - ``measured``: number of examples;
+    - ``measured``: number of examples; 0: none can be measured, and there is neither ``before`` nor ``after``;
     - ``exposure``, ``exposure_before``: see the module; absent without records of reference models;
     - ``diverged``: 1 where a likelihood is not finite; then there is no ``after``.
 
     Raises:
-        UnlearningError: the population's texts are missing, or no example can be measured.
+        UnlearningError: the population's texts are missing.
     """
     if len(probed.population) != len(probed.sets.population):
         raise UnlearningError(
@@ -57,16 +58,20 @@ def rewording(probed: ProbedModel, settings: RewordingSettings) -> Iterator[Find
         )
     for reworded in rewordings(probed, settings):
         changed = sum(old.prompt != new.prompt for old, new in reworded.forget)
-        original, other = _encoded_sets(probed, reworded)
+        sets = _encoded_sets(probed, reworded)
+        if sets is None:
+            yield Finding(variant=reworded.variant, scores={"measured": 0.0})
+            continue
+        original, other = sets
         before, after = measure(probed, original), measure(probed, other)
         scores = {"changed": changed / len(reworded.forget), "measured": float(len(original.forget))}
-        for name, own, sets, theirs in (
+        for name, own, texts, theirs in (
             ("exposure_before", before, original, [r.before for r in _references(probed, reworded.variant)]),
             ("exposure", after, other, [r.after for r in _references(probed, reworded.variant)]),
         ):
             nlls = [record.forget_nll for record in theirs if record is not None]
             if own is not None and nlls:
-                scores[name] = exposure_bits(own, nlls, sets.forget)
+                scores[name] = exposure_bits(own, nlls, texts.forget)
         if after is None:
             scores["diverged"] = 1.0
         yield Finding(variant=reworded.variant, before=before, after=after, scores=scores)
@@ -86,14 +91,11 @@ def _references(probed: ProbedModel, variant: str) -> Iterator[ProbeRecord]:
             yield record
 
 
-def _encoded_sets(probed: ProbedModel, reworded: Rewording) -> tuple[EvaluationSets, EvaluationSets]:
-    """Return the sets with the original prompts and with the others, without what is too long in either."""
+def _encoded_sets(probed: ProbedModel, reworded: Rewording) -> tuple[EvaluationSets, EvaluationSets] | None:
+    """Return the sets with the original prompts and with the others; None: nothing is left of one of them."""
     forget, population = (_encoded(probed, pairs) for pairs in (reworded.forget, reworded.population))
     if forget is None or population is None:
-        raise UnlearningError(
-            f"probe 'rewording': with the variant '{reworded.variant}' no example has a prompt and an answer of at most "
-            f"data.max_tokens = {probed.max_tokens} tokens together; raise data.max_tokens, or leave the variant out"
-        )
+        return None
     original, other = (
         probed.sets.with_texts(forget=ours, population=theirs) for ours, theirs in zip(forget, population, strict=True)
     )

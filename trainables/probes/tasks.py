@@ -23,9 +23,9 @@ from trainables.torch_seeding import seeded_torch
 def tasks(probed: ProbedModel, settings: TasksSettings) -> Iterator[Finding]:
     """Yield the scores of each task, and of each group of tasks, as the harness names them.
 
-    The variant is the task. A score is named by its metric (``acc``), and by the harness's filter behind it, where it is
-    another than ``none`` (``exact_match,strict-match``). The harness tokenizes prompts and answers by its own rules, so
-    its likelihoods are not those of an evaluation.
+    The variant is the task. A score is named by its metric (``acc``), and by the harness's filter behind it, where it
+    is another than ``none`` (``exact_match,strict-match``). The harness tokenizes by its own rules, and puts nothing
+    before a text but what the tokenizer itself does, so its likelihoods are not those of an evaluation.
 
     Raises:
         UnlearningError: a task is unknown, its questions cannot be loaded, it runs code that only a person may allow,
@@ -92,13 +92,13 @@ def _seeds(seed: int) -> dict[str, int]:
 @contextmanager
 def _quietly_seeded(seed: int) -> Iterator[None]:
     """Keep the harness's seeds and progress bars inside a block: it seeds every generator of the process."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python, numpy = random.getstate(), np.random.get_state()
     try:
         with seeded_torch(seed, "tasks"), redirect_stderr(io.StringIO()):
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+        np.random.set_state(numpy)
 
 
 def _scores(values: dict[str, Any]) -> dict[str, float]:

@@ -7,6 +7,8 @@ import torch
 from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, quantize_
 from torchao.quantization.granularity import PerGroup
 
+int4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # PyTorch has it, its stubs do not
+
 
 def quantize(layers: Iterable[Any], *, bits: int, group_size: int) -> None:
     """Replace the weights of linear layers by torchao's quantized ones, and try each layer once.
@@ -29,6 +31,6 @@ def quantize(layers: Iterable[Any], *, bits: int, group_size: int) -> None:
         group = PerGroup(min(group_size, layer.in_features))
         per_channel = Int8WeightOnlyConfig(set_inductor_config=False)
         dtype, device = layer.weight.dtype, layer.weight.device
-        quantize_(layer, per_channel if bits == 8 else IntxWeightOnlyConfig(torch.int4, group))
+        quantize_(layer, per_channel if bits == 8 else IntxWeightOnlyConfig(int4, group))
         with torch.no_grad():
             layer(torch.zeros(1, layer.in_features, dtype=dtype, device=device))

@@ -86,15 +86,20 @@ def sets_of(kind: str, references: int = 2) -> Any:
 
 
 def probed_model(
-    kind: str = "causal", role: str = "unlearned", *, references: int = 2, lora: LoraConfig | None = None, **changes: Any
+    kind: str = "causal",
+    role: str = "unlearned",
+    *,
+    references: int = 2,
+    lora: LoraConfig | None = None,
+    **changes: Any,
 ) -> ProbedModel:
     """Return a probed model of its own; ``changes`` are other fields than these."""
     architecture = SEQ2SEQ if kind == "encoder-decoder" else tiny_architecture()
     sets, model = sets_of(kind, references), model_of(kind, role)
     if role.startswith("reference-") and references:
         sets = sets.without_reference(int(role.removeprefix("reference-")))
-    if lora is not None:
-        model = add_adapters(model, lora, seed=3)
+    if lora is not None and role == "unlearned":
+        model = add_adapters(model, lora, seed=3).eval()
     fields = {
         "model": model,
         "tokenizer": tiny_tokenizer(),
@@ -104,7 +109,7 @@ def probed_model(
         "heldout": TEXTS["heldout"],
         "retain": [*TEXTS["retain"], *TEXTS["distractors"]],
         "population": TEXTS["population"],
-        "config": ModelConfig(architecture=architecture, vocab_size=300, lora=None),
+        "config": ModelConfig(architecture=architecture, vocab_size=300, lora=lora),
         "evaluation": EvaluationConfig(batch_size=16),
         "max_tokens": MAX_TOKENS,
         "seed": 5,
