@@ -16,7 +16,7 @@ DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md
 
 HERE = {"status", "stop", "frontier", "report", "merge", "query", "track", "spec", "cluster"}
 """Commands that are run on an invented sweep, by tests/test_readme.py."""
-WHOLE = {"plan", "doctor", "run", "resume", "export"}
+WHOLE = {"plan", "doctor", "run", "resume", "probe", "export"}
 """Commands that are run on a real sweep, by tests/integration/test_readme_commands.py."""
 ELSEWHERE = {"submit", "logs"}
 """Commands that need a cluster: they are parsed."""

@@ -24,7 +24,7 @@ from orchestrator.spec.loading import validate_spec
 from orchestrator.spec.search_config import Sampler
 from search_spaces import shipped_specs
 from tests.demo_picture import PICTURE, shrink
-from tests.orchestrator.helpers import make_spec, write_sweep
+from tests.orchestrator.helpers import make_spec, measured, write_probe, write_sweep
 from tests.readme import (
     DOCUMENTS,
     ELSEWHERE,
@@ -239,7 +239,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sweeps that the documents name, of invented numbers, and what a checkout has."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("my-sweep", "demo"):
-        write_sweep(folder / "sweeps", make_spec(name=name))
+        ledger = write_sweep(folder / "sweeps", make_spec(name=name))
+        write_probe(ledger, next(row for row in ledger.trials() if row["last_step"] == 9), 5, [measured()])
     for path in ROOT.iterdir():
         if path.name in ("orchestrator", "search_spaces", "trainables", "README.md", "LICENSE") or path.suffix in (
             ".toml",

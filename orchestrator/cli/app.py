@@ -2,7 +2,7 @@
 
 import typer
 
-from orchestrator.cli.commands import clusters, exporting, jobs, monitoring, planning, results, running, specs
+from orchestrator.cli.commands import clusters, exporting, jobs, monitoring, planning, probing, results, running, specs
 from orchestrator.cli.console import print_whatever_the_locale
 from orchestrator.cli.exit_codes import run_to_exit_code, show_our_warnings
 
@@ -32,6 +32,7 @@ for function in (
     jobs.logs,
 ):
     app.command()(function)
+app.command(cls=probing.ProbeCommand)(probing.probe)
 app.add_typer(clusters.cluster_app, name="cluster")
 
 

@@ -105,6 +105,7 @@ def lease(
     interrupt: Interrupt,
     *,
     take_over: bool = False,
+    probing: bool = False,
     renew_every_s: float = RENEW_EVERY_S,
     watch_s: float = WATCH_S,
     now: Clock = lambda: datetime.now(UTC),
@@ -119,6 +120,7 @@ def lease(
         sweep: its name, for messages.
         interrupt: the reason to stop, which the run looks at while it waits.
         take_over: follow a driver that has not ended and is not known to be dead.
+        probing: whether this process only probes models, so that its time is not the search's.
         renew_every_s: seconds between two signs of life.
         watch_s: see ``WATCH_S``.
         now: returns the time, for the driver's file.
@@ -127,7 +129,7 @@ def lease(
     Raises:
         SweepError: another process drives the sweep; the message names it, and says how to take over.
     """
-    held = _acquire(storage, sweep, take_over=take_over, watch_s=watch_s, now=now, clock=clock)
+    held = _acquire(storage, sweep, take_over=take_over, probing=probing, watch_s=watch_s, now=now, clock=clock)
     done = threading.Event()
 
     def renew() -> None:
@@ -168,7 +170,14 @@ def _driven(storage: Storage, sweep: str, holder: Driver) -> SweepError:
 
 
 def _acquire(
-    storage: Storage, sweep: str, *, take_over: bool, watch_s: float, now: Clock, clock: Callable[[], float]
+    storage: Storage,
+    sweep: str,
+    *,
+    take_over: bool,
+    probing: bool,
+    watch_s: float,
+    now: Clock,
+    clock: Callable[[], float],
 ) -> Lease:
     while True:
         last, holder = last_driver(storage)
@@ -184,6 +193,7 @@ def _acquire(
             process_started=process_start(psutil.Process()),
             since=moment,
             renewed_at=moment,
+            probing=probing,
         )
         if storage.create(driver_path(last + 1), encode_driver(mine)):
             return Lease(storage, last + 1, mine, now, clock)

@@ -39,6 +39,8 @@ class Driver:
     ended_at: str | None = None
     driven_s: float | None = None
     """Seconds that it has driven the sweep, by its monotonic clock; None: written by an older version."""
+    probing: bool = False
+    """Whether it only probes models. Its time is not the search's."""
 
     def drives(self) -> bool:
         """Return whether it may still have the sweep: it has not ended, and is no dead process of this machine.
@@ -85,7 +87,9 @@ def last_driver(storage: Storage) -> tuple[int, Driver | None]:
 
 
 def driven_s(storage: Storage, *, before: int | None) -> float:
-    """Return how many seconds a sweep was driven, by all its drivers, each until its last sign of life.
+    """Return how many seconds a sweep was searched, by all its drivers, each until its last sign of life.
+
+    Drivers that only probed models do not count.
 
     Args:
         storage: the sweep's folder.
@@ -94,7 +98,7 @@ def driven_s(storage: Storage, *, before: int | None) -> float:
     total = 0.0
     for number, path in _driver_paths(storage).items():
         driver = _read_driver(storage, path) if before is None or number < before else None
-        if driver is not None:
+        if driver is not None and not driver.probing:
             total += _driven_s(driver)
     return total
 

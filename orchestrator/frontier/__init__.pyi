@@ -3,6 +3,7 @@ from .computing import frontiers
 from .crossings import PRICE_COLUMNS, UNEXPOSED
 from .frontier import CHOSEN_NOTE, OBJECTIVES, Frontier
 from .objectives import label_of
+from .probed import Point, ProbedOne, ProbedSet, exposure_of, probed_after, probed_sets
 from .setting_crossings import SettingCrossing
 from .setting_names import SettingNames
 from .spreads import Row, Spread, floor_of
@@ -15,17 +16,23 @@ __all__ = [
     "PRICE_COLUMNS",
     "UNEXPOSED",
     "Frontier",
+    "Point",
+    "ProbedOne",
+    "ProbedSet",
     "Row",
     "SettingCrossing",
     "SettingNames",
     "Spread",
     "Target",
     "comparison",
+    "exposure_of",
     "floor_of",
     "frontiers",
     "increase_over_base",
     "label_of",
     "method_of",
+    "probed_after",
+    "probed_sets",
     "settings_of",
     "summary",
 ]

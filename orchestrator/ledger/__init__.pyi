@@ -1,8 +1,9 @@
 from .baselines import Baselines
 from .driver_writer import DriverWriter
-from .layout import BASELINES_FILE, DECISIONS, PREPARATION, SPEC
+from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, SPEC
 from .ledger import Ledger
-from .repair import repair_ledger
+from .probe_writer import Measured, ProbeWriter
+from .repair import repair_ledger, repair_probes
 from .schema import (
     BASELINES,
     EVALUATIONS,
@@ -14,11 +15,10 @@ from .schema import (
     SCHEMA_VERSION,
     VIEWS,
     describe_columns,
-    metric_row,
-    to_table,
     unit,
 )
 from .sweeps import DEFAULT_STORAGE, open_sweep, sweeps_in
+from .tables.rows import metric_row, to_table
 from .trial_writer import TrialWriter
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "MINIMISED",
     "OWN_KIND",
     "PREPARATION",
+    "PROBING",
     "RELATIVE_TO_REFERENCES",
     "SCHEMA_VERSION",
     "SPEC",
@@ -39,11 +40,14 @@ __all__ = [
     "Baselines",
     "DriverWriter",
     "Ledger",
+    "Measured",
+    "ProbeWriter",
     "TrialWriter",
     "describe_columns",
     "metric_row",
     "open_sweep",
     "repair_ledger",
+    "repair_probes",
     "sweeps_in",
     "to_table",
     "unit",

@@ -11,9 +11,10 @@ from orchestrator.identity import canonical_json, stratum_name
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.row_changes import REOPENED, change_trial, replace_trial
-from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, TABLES, to_table
+from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, TABLES
 from orchestrator.ledger.tables import merged
 from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.rows import to_table
 from orchestrator.ledger.tables.table_files import QuarantiningTableFiles
 from orchestrator.ledger.trial_setting import setting_columns
 from trainables.config import Distribution

@@ -4,11 +4,13 @@ SPEC, MANIFEST = "spec.yaml", "sweep.json"
 BASELINES_FILE, FORGET_EXAMPLES_FILE = "references/baselines.parquet", "references/forget_sets.parquet"
 PREPARATION = "preparation"
 """Name of the log of errors in preparing base and reference models, beside the logs of trials."""
+PROBING = "probing"
+"""Name of the log of probes that failed, beside the logs of trials."""
 DECISIONS = "halving"
 """The folder of what was decided of settings at rungs."""
 FOLDERS = (
     "trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "logs", DECISIONS,
-    "quarantine",
+    "quarantine", "probes",
 )  # fmt: skip
 """The folders that a sweep writes into, beside ``drivers``."""
 
@@ -16,6 +18,11 @@ FOLDERS = (
 def trial_file(table: str, trial_id: str) -> str:
     """Return the path of the file that holds a trial's rows of a table."""
     return f"{table}/{trial_id}.parquet"
+
+
+def probe_file(model: str, probe: str) -> str:
+    """Return the path of the file of what a probe found on a model: see ``Measured``."""
+    return f"probes/{model}-{probe}.parquet"
 
 
 def checkpoint_file(trial_id: str) -> str:

@@ -22,9 +22,10 @@ from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
 from orchestrator.ledger.baselines import Baselines
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.manifest import Manifest
-from orchestrator.ledger.schema import FORGET_EXAMPLES, TABLES, metrics_in
+from orchestrator.ledger.schema import FORGET_EXAMPLES, PROBES, TABLES
 from orchestrator.ledger.tables import merged
 from orchestrator.ledger.tables.checked_rows import find_problem
+from orchestrator.ledger.tables.rows import metrics_in
 from orchestrator.ledger.tables.table_builder import TableBuilder
 from orchestrator.ledger.tables.table_files import TableFile, TableFiles
 from orchestrator.storage import Storage
@@ -155,6 +156,14 @@ class Ledger:
         """Read the texts that are unlearned; empty in a sweep that was written without them."""
         file = self.files.open("forget_sets", FORGET_EXAMPLES_FILE)
         return FORGET_EXAMPLES.empty_table() if file is None else file.rows
+
+    def probes(self) -> pa.Table:
+        """Read what probes found; empty where nothing was probed."""
+        found = TableBuilder()
+        found.add(PROBES.empty_table())
+        for file in self.files.open_all("probes", list(self.files.list("probes"))):
+            found.add(file.rows)
+        return found.table()
 
     def load_checkpoint(self, trial_id: str) -> bytes | None:
         """Read a trial's checkpoint; None where there is none."""

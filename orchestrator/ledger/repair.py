@@ -13,9 +13,10 @@ import pyarrow as pa
 from orchestrator.ledger.layout import BASELINES_FILE, FOLDERS, FORGET_EXAMPLES_FILE, checkpoint_file, trial_file
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.row_changes import REOPENED, change_trial
-from orchestrator.ledger.schema import TABLES, TRIALS, to_table
+from orchestrator.ledger.schema import TABLES, TRIALS
 from orchestrator.ledger.tables.checked_rows import find_problem
 from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.rows import to_table
 from orchestrator.ledger.tables.table_files import QuarantiningTableFiles, TableFile
 from orchestrator.ledger.tables.trial_files import proposed_trial
 from orchestrator.ledger.trial_setting import setting_of
@@ -57,8 +58,17 @@ def repair_ledger(ledger: Ledger) -> None:
                 trials[trial_id] = restored
             for named in file.rows["trial_id"].unique().to_pylist():
                 steps[name][named] = set(file.rows["step"].unique().to_pylist())
+    repair_probes(ledger)
     _quarantine_halves(ledger, files, steps["evaluations"], steps["examples"])
     _reopen_incomplete(ledger, list(trials.values()), steps["evaluations"])
+
+
+def repair_probes(ledger: Ledger) -> None:
+    """Rewrite the probes' files of older schema versions, and quarantine damaged ones."""
+    files = QuarantiningTableFiles(ledger.storage)
+    for file in files.open_all("probes", list(files.list("probes"))):
+        if file.is_outdated:
+            ledger.fenced.publish(file.path, encode(file.rows))
 
 
 def _quarantine_halves(

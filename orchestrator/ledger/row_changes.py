@@ -5,8 +5,9 @@ from typing import Any
 
 from orchestrator.ledger.layout import trial_file
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.schema import TRIALS, to_table
+from orchestrator.ledger.schema import TRIALS
 from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.rows import to_table
 from orchestrator.ledger.tables.table_files import TableFile
 
 REOPENED: Mapping[str, Any] = {"status": None, "message": None, "ended_at": None}

@@ -1,7 +1,7 @@
 """Arrow schemas of the ledger: column names, types, units and meanings, with a version (see ``migrations``)."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -168,21 +168,6 @@ REPEATED: Mapping[str, Sequence[str]] = {
 """Columns of the trial that its rows repeat. They never change, since the trial's id is a hash of their values."""
 
 
-def metric_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by column as a row of a table: those that it has no column for go into its map column."""
-    known = (BASELINES if name == "baselines" else TABLES[name]).names
-    row = {column: value for column, value in columns.items() if column in known}
-    others = {column: value for column, value in columns.items() if column not in known}
-    return row | ({OTHER_METRICS: others} if others else {})
-
-
-def metrics_in(name: str, row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the values of metrics in a row of ``evaluations`` or ``examples``, without those that are null."""
-    columns = METRIC_COLUMNS if name == "evaluations" else EXAMPLE_METRIC_COLUMNS
-    found = {column: row[column] for column in columns if row[column] is not None}
-    return found | dict(row[OTHER_METRICS] or ())
-
-
 SETTING = ("settings", "setting_id")
 """Columns that describe a trial's whole configuration."""
 OWN_KIND = ("population_nll", "distractor_nll")
@@ -198,15 +183,6 @@ def noted_trial(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}
-
-
-def to_table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Return an Arrow table of rows. A column that a row lacks is null; a name that the schema lacks is our bug."""
-    rows = list(rows)
-    known = set(schema.names)
-    for row in rows:
-        assert row.keys() <= known, f"not in the schema: {sorted(row.keys() - known)}"
-    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _metrics() -> list[pa.Field]:
@@ -251,6 +227,47 @@ FORGET_EXAMPLES = _table(
 """The texts that are unlearned: ``references/forget_sets.parquet``."""
 
 
+def _probed(prefix: str, meaning: str) -> list[pa.Field]:
+    """Return every column that an evaluation measures, as it was before or after a probe."""
+    skip = {name for name, *_ in _WHO} | {"step", "tokens_seen", "elapsed_s"}
+    fields = []
+    for column in EVALUATIONS:
+        if column.name not in skip:
+            said = column.metadata[b"meaning"].decode()
+            fields.append(column.with_name(f"{prefix}{column.name}").with_metadata({
+                "unit": column.metadata[b"unit"].decode(), "meaning": f"{meaning}: {said}",
+            }))  # fmt: skip
+    return fields
+
+
+_OF_PROBED = ("batch_size", "settings", "setting_id")
+"""Columns of a trial that its probes do not repeat; ``trials`` has them."""
+PROBES = pa.schema(
+    [
+        *(EVALUATIONS.field(name) for name, *_ in _WHO if name not in _OF_PROBED),
+        *_table(
+            ("step", WHOLE, "steps", "the evaluated step that was probed; null: a model before any unlearning"),
+            ("role", TEXT, "", "unlearned: the model of a step; base, reference-0, ...: a control, of no trial"),
+            ("probe", TEXT, "", "name of the probe"),
+            ("variant", TEXT, "", "what the probe tried"),
+            ("amount", REAL, "", "how much of it: fine-tuning steps, bits, ...; null: it has no amount"),
+            ("probe_settings", TEXT, "JSON", "all settings of the probe"),
+        ),
+        *_probed("", "after the probe"),
+        *_probed("before_", "before the probe, on the same examples"),
+        *_table(
+            ("scores", pa.map_(TEXT, REAL), "", "what the probe measured beside, by name"),
+            ("elapsed_s", REAL, "seconds", "wall time of the measurement"),
+            ("host", TEXT, "", "machine that measured it"),
+            ("ended_at", _TIME, "UTC", "when it was published"),
+        ),
+    ],
+    metadata=EVALUATIONS.metadata,
+)
+"""What probes found, one row a measurement; a file for each model and probe. Null in the columns of an evaluation: the
+probe measures something else. Null in the columns of a trial, except the forget set: the row is of a control."""
+
+
 def _of_sweep(schema: pa.Schema) -> pa.Schema:
     return pa.schema([EVALUATIONS.field("sweep"), *schema], metadata=schema.metadata)
 
@@ -259,6 +276,7 @@ VIEWS: Mapping[str, pa.Schema] = {
     **TABLES,
     "baselines": _of_sweep(BASELINES),
     "forget_examples": _of_sweep(FORGET_EXAMPLES),
+    "probes": PROBES,
 }
 """The views of a query: the tables, and baselines and texts with the sweep that they belong to."""
 

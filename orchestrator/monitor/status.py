@@ -25,9 +25,16 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
         "proposed": len(rows),
         "statuses": dict(Counter(row["status"] or "unfinished" for row in rows)),
         "evaluations": on_axis(spec, ledger.table("evaluations", ["trial_id", "step"])).num_rows,
+        "probes": dict(Counter(_probes_done(ledger))),
         "driver": asdict(driver) if driver is not None and driver.drives() else None,
         "skipped_files": sorted(ledger.skipped),
     }
+
+
+def _probes_done(ledger: Ledger) -> list[str]:
+    """Return the probes that were done, by name, once for each model."""
+    rows = ledger.probes().select(["probe", "role", "forget_set", "trial_id", "step"]).to_pylist()
+    return [probe for probe, *_ in dict.fromkeys(tuple(row.values()) for row in rows)]
 
 
 def status_text(status: dict[str, Any]) -> str:
@@ -40,7 +47,9 @@ def status_text(status: dict[str, Any]) -> str:
     drives = f"driven by {Driver(**driver)}" if driver is not None else "nobody drives it now"
     if driver is None and not status["proposed"]:
         drives += f"; it has not begun: {command('resume', status['uri'])}"
+    probes = ", ".join(f"{count} {name}" for name, count in sorted(status["probes"].items()))
+    probed = f", {sum(status['probes'].values())} probes ({probes})" if probes else ""
     return (
         f"{status['sweep']}: {status['proposed']} of {many} trials proposed ({endings}), "
-        f"{status['evaluations']} evaluations\n{status['uri']}\n{drives}"
+        f"{status['evaluations']} evaluations{probed}\n{status['uri']}\n{drives}"
     )

@@ -4,7 +4,7 @@ Everything runs in this process, without Ray. Nothing is written but models that
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -105,6 +105,14 @@ class RebuiltModel:
     """Holds no reference to the model."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartingPoint:
+    """What the ascents of a sweep start from, measured once for any number of replays. Picklable."""
+
+    workload: Workload
+    tokenizer: Any
+
+
 def prepare_replay(
     ledger: Ledger,
     evaluated: EvaluatedStep,
@@ -124,12 +132,34 @@ def prepare_replay(
         SweepError: data, models, settings or code differ from those that the trial was run with; or a plugin is
             missing.
     """
-    row, spec = evaluated.trial, stored_spec_to_run(ledger, plugins).trusting_remote_code(trust_remote_code)
-    spec.require_forget_sets(row["forget_set"])
+    return replay_with(ledger, evaluated, read_inputs(ledger, trust_remote_code=trust_remote_code, plugins=plugins))
+
+
+def read_inputs(
+    ledger: Ledger, *, trust_remote_code: bool = False, plugins: tuple[PluginFile, ...] = ()
+) -> SweepInputs:
+    """Read the inputs of a sweep again.
+
+    Args:
+        ledger: the ledger of the sweep.
+        trust_remote_code: whether to run Python code that comes with the model.
+        plugins: plugin files that were given on the command line, and run.
+
+    Raises:
+        SweepError: a plugin is missing.
+        UnlearningError: the data cannot be used any more.
+    """
+    spec = stored_spec_to_run(ledger, plugins).trusting_remote_code(trust_remote_code)
     recorded = last_plugins(ledger.manifest.read())
     for difference in plugin_differences(recorded, provenance.plugin_records(spec)):
         ledger.remark(f"{difference}; where it computes something else, the model is not the one that was evaluated")
-    inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
+    return SweepInputs.of(spec, chat_date=day_of_creation(ledger))
+
+
+def replay_with(ledger: Ledger, evaluated: EvaluatedStep, inputs: SweepInputs) -> Replay:
+    """Read a step's trial, and check that it would be the same with these inputs: see ``prepare_replay``."""
+    row = evaluated.trial
+    inputs.spec.require_forget_sets(row["forget_set"])
     try:
         config = TrialConfig.model_validate_json(row["config"])
     except ValidationError as error:
@@ -164,7 +194,9 @@ def _what_changed(ledger: Ledger, trial: Trial, inputs: SweepInputs) -> str:
 
 
 @contextmanager
-def rebuild_model(replay: Replay, *, report: Callable[[str], None] = lambda _: None) -> Iterator[RebuiltModel]:
+def rebuild_model(
+    replay: Replay, *, start: StartingPoint | None = None, report: Callable[[str], None] = lambda _: None
+) -> Iterator[RebuiltModel]:
     """Yield the model of an evaluated step. It is valid inside the block; the device's memory is freed afterwards.
 
     The ascent starts from the trial's checkpoint, unless that is missing, damaged or beyond the step; then from the
@@ -172,12 +204,14 @@ def rebuild_model(replay: Replay, *, report: Callable[[str], None] = lambda _: N
 
     Args:
         replay: the result of ``prepare_replay``.
+        start: what the ascent starts from; None: it is prepared first.
         report: called with each task that takes time, before it starts.
 
     Raises:
         RunStoppedError: the ascent diverges here, or a model that was trained anew could not be.
     """
-    workload, tokenizer = _build_workload(replay, report)
+    start = start or prepare_start(replay.ledger, replay.inputs, [replay.forget_set.name], report=report)
+    workload = start.workload
     report("ascending to the step")
     trial, engine = replay.trial, Engine(workload)
     (step,) = trial.steps
@@ -198,7 +232,7 @@ def rebuild_model(replay: Replay, *, report: Callable[[str], None] = lambda _: N
     with ascent.evaluated_model() as model:
         yield RebuiltModel(
             model=engine.accelerator.unwrap_model(model),
-            tokenizer=tokenizer,
+            tokenizer=start.tokenizer,
             generation_file=workload.base.generation_file,
             from_step=from_step,
             evaluator=StepEvaluator(
@@ -212,20 +246,30 @@ def rebuild_model(replay: Replay, *, report: Callable[[str], None] = lambda _: N
     engine.accelerator.free_memory()
 
 
-def _build_workload(replay: Replay, report: Callable[[str], None]) -> tuple[Workload, Any]:
-    """Return what the trial started from, with only its own forget set's evaluation sets, and the tokenizer."""
-    inputs, spec = replay.inputs, replay.spec
-    cache = ModelCache(open_storage(replay.ledger.storage.uri.rstrip("/").rpartition("/")[0]))
+def models_of(ledger: Ledger) -> ModelCache:
+    """Return the models of the storage that a sweep is in."""
+    return ModelCache(open_storage(ledger.storage.uri.rstrip("/").rpartition("/")[0]))
+
+
+def prepare_start(
+    ledger: Ledger, inputs: SweepInputs, forget_sets: Sequence[str], *, report: Callable[[str], None] = lambda _: None
+) -> StartingPoint:
+    """Return what the trials of some forget sets started from. Models that the storage has lost are trained anew.
+
+    Raises:
+        RunStoppedError: a model could not be trained.
+    """
+    cache, spec = models_of(ledger), inputs.dated
     for task in inputs.tasks:
         if not cache.holds(task.key):
             report(f"training model '{task.role}' anew: it is gone from the storage")
-            _train_apart(spec, inputs.datasets, task, cache, replay.ledger)
+            _train_apart(spec, inputs.datasets, task, cache, ledger)
     report("measuring base and reference models")
-    own = replace(inputs.datasets, forget_sets={replay.forget_set.name: replay.forget_set})
-    workload, _ = build_workload(spec, own, inputs.tasks, cache, replay.ledger)
+    own = replace(inputs.datasets, forget_sets={name: inputs.datasets.forget_sets[name] for name in forget_sets})
+    workload, _ = build_workload(spec, own, inputs.tasks, cache, ledger)
     with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
         tokenizer = saved_tokenizer(cache.fetch(inputs.tasks[0].key, Path(scratch) / "base"), spec.model)
-    return workload, tokenizer
+    return StartingPoint(workload=workload, tokenizer=tokenizer)
 
 
 def _train_apart(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ from .checking.memorization import Memorized, memorized_by_base, require_somethi
 from .checking.problems import CheckedInputs, require_no_problem
 from .checking.size_checks import check_sizes, count_sets
 from .code_fingerprint import source_hash
-from .dispatch import start_building, train_missing
+from .dispatch import remote_on_a_share, start_building, train_missing
 from .inputs import SweepInputs
 from .model_cache import ModelCache
 from .model_identity import datasets_of
@@ -30,6 +30,7 @@ __all__ = [
     "memorized_by_base",
     "provenance",
     "read_and_check",
+    "remote_on_a_share",
     "require_no_problem",
     "require_something_to_unlearn",
     "source_hash",

@@ -20,6 +20,8 @@ ROOTS = (
     ("trainables.trial", "TrialRun"),
 )
 """What decides numbers and proposals, by room and name."""
+_AFTERWARDS = "trainables.probes"
+"""The room whose work is done once a trial has its numbers: only what a spec is checked by counts of it."""
 
 
 def source_hash(root: Path | None = None) -> str:
@@ -94,11 +96,13 @@ class _Packages:
                     for alias in node.names:
                         yield from self.providing(module, alias.name)
                 case ast.Call(args=[ast.Constant(value=str(module)), ast.Constant(value=str(name))]):
-                    if module in self._modules:  # a Deferred
+                    if module in self._modules and not module.startswith(_AFTERWARDS):  # a Deferred
                         yield from self.providing(module, name)
                 case ast.Call(args=[ast.Constant(value=str(module)), _]) if module in self._modules:
                     yield self._modules[module]  # a Deferred of some name in it
                 case ast.JoinedStr(values=[ast.Constant(value=str(start)), *_]) if start.rstrip(".") in self._modules:
+                    if start.startswith(_AFTERWARDS):
+                        continue
                     yield from self._all_of(start.rstrip("."))  # one of them, which only running tells
 
     def providing(self, module: str, name: str) -> Iterator[Path]:

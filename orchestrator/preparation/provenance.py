@@ -25,7 +25,7 @@ def outline(spec: SweepSpec) -> dict[str, Any]:
         "sweep": spec.name,
         "schema_version": SCHEMA_VERSION,
         "identity_version": IDENTITY_VERSION,
-        "spec_hash": content_hash(spec.model_dump(mode="json")),
+        "spec_hash": content_hash(spec.identity()),
         "seeds": {
             "data": spec.data.seed,
             "preparation": spec.preparation.seed,

@@ -41,13 +41,19 @@ class Results:
         """Return the table with one row a (sweep, forget set, example): the texts that are unlearned."""
         return self.sql("from forget_examples")
 
+    def probes(self) -> duckdb.DuckDBPyRelation:
+        """Return the table with one row a measurement of a probe: what was tried on chosen points, and on base and
+        reference models."""
+        return self.sql("from probes")
+
     @property
     def skipped_files(self) -> list[str]:
         """The damaged files that reading has left out so far; each was warned of."""
         return self._views.skipped_files
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Run SQL over the views ``trials``, ``evaluations``, ``examples``, ``baselines`` and ``forget_examples``.
+        """Run SQL over the views ``trials``, ``evaluations``, ``examples``, ``baselines``, ``forget_examples`` and
+        ``probes``.
 
         Unlike the command ``query``, the SQL is not locked down: it can reach other files and the network.
         """
@@ -94,6 +100,8 @@ class Views:
         if name == "baselines":
             rows = [{"sweep": ledger.sweep, **row} for ledger in self._ledgers for row in ledger.baselines().rows]
             return to_table(VIEWS[name], rows)
+        if name == "probes":
+            return pa.concat_tables(ledger.probes() for ledger in self._ledgers)
         if name == "forget_examples":
             texts = [(ledger.sweep, ledger.forget_examples()) for ledger in self._ledgers]
             return pa.concat_tables(

@@ -9,7 +9,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.frontier import UNEXPOSED, Frontier, Row, frontiers, method_of, settings_of, summary
+from orchestrator.frontier import (
+    UNEXPOSED,
+    Frontier,
+    ProbedSet,
+    Row,
+    frontiers,
+    method_of,
+    probed_sets,
+    settings_of,
+    summary,
+)
 from orchestrator.ledger import EXAMPLES, Ledger, metric_row, to_table
 from orchestrator.safe_text import command, one_line, quoted_sql, sql_text
 from orchestrator.spec import of_present_spec, stored_spec
@@ -113,6 +123,8 @@ class ReportData:
     statuses: Mapping[str, int]
     endings: Sequence[Row]
     """Rows of the trials that ended with a message."""
+    probed: Sequence[ProbedSet]
+    """What probes found, of forget sets that were probed."""
     has_references: bool
     """Whether unlearning quality is of generalized exposure; without reference models it is of relative exposure."""
 
@@ -138,6 +150,7 @@ def read_report_data(ledger: Ledger) -> ReportData:
         examples=_examples(ledger, found, texts),
         statuses=dict(Counter(status or "unfinished" for status in trials["status"].to_pylist())),
         endings=trials.filter(pc.is_valid(trials["message"])).sort_by("trial_id").to_pylist(),
+        probed=probed_sets(ledger),
         has_references=pc.count(evaluations["gen_ex"]).as_py() > 0
         or any(f.base is not None and f.base["gen_ex"] is not None for f in found),
     )

@@ -10,6 +10,7 @@ import jinja2
 
 from orchestrator.frontier import CHOSEN_NOTE, comparison, settings_of, summary
 from orchestrator.ledger import Ledger
+from orchestrator.points import names_of_points
 from orchestrator.report.data import ReportData, look_up, read_report_data
 from orchestrator.report.figures import (
     examples_figure,
@@ -119,6 +120,9 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str,
         summary=summary,
         settings_of=settings_of,
         look_up=look_up,
+        probe_tables=[
+            (summary.probe_table(own, names_of_points(data.frontiers)), summary.probe_note(own)) for own in data.probed
+        ],
         extremes=EXTREMES_SHOWN,
         endings=ENDINGS_SHOWN,
         settings_shown=SETTINGS_SHOWN,

@@ -15,7 +15,7 @@ from orchestrator.spec.plugin_use import by_name
 from orchestrator.spec.search_config import duration_s
 from orchestrator.spec.sweep_spec import SweepSpec
 
-_FREE = ("description", "checkpoint.", "resources.", "search.budget.", "stop.")
+_FREE = ("description", "checkpoint.", "resources.", "search.budget.", "stop.", "probes.")
 """Sections and settings that change no number ..."""
 _NOT_FREE = (
     "resources.threads_per_trial", "resources.workers_per_trial", "resources.parallelism",

@@ -26,6 +26,7 @@ from trainables.errors import UnlearningError, nearest_name_hint
 from trainables.metrics import chosen_metrics
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 from trainables.plugins import PluginFile
+from trainables.probes import check_probe
 
 RECORDED = "recorded"
 """Validation context of a spec that is read to show a sweep's results: it may name what only plugins provide."""
@@ -35,6 +36,8 @@ MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 
 class SweepSpec(Config):
     """A whole sweep. Strata (forget set x seed) are always fully crossed; ``search`` varies the rest."""
+
+    added_later = frozenset({"probes"})
 
     name: Name
     """Name of the sweep, and of its folder."""
@@ -60,6 +63,9 @@ class SweepSpec(Config):
     """How often a trial is saved, and what of it is kept."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a trial takes of the machines."""
+    probes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What ``unlearn-sweep probe`` tries on chosen points, by name, each with its settings (``{}``: its defaults). They
+    change no trial, and may change at any time."""
 
     _plugins: tuple[PluginFile, ...] = PrivateAttr(default=())
     _is_recorded: bool = PrivateAttr(default=False)
@@ -124,6 +130,24 @@ class SweepSpec(Config):
             except UnlearningError as error:
                 raise ValueError(f"forget_sets.{name}.{error}") from error
         return data
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _probe_without_settings(cls, probes: Any) -> Any:
+        """Read ``relearning:`` as ``relearning: {}``."""
+        if not isinstance(probes, dict):
+            return probes
+        return {name: {} if given is None else given for name, given in probes.items()}
+
+    @field_validator("probes")
+    @classmethod
+    def _known_probes(cls, probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, given in probes.items():
+            try:
+                check_probe(name, given)
+            except UnlearningError as error:
+                raise ValueError(str(error)) from error
+        return probes
 
     @model_validator(mode="after")
     def _metrics_are_possible(self) -> Self:

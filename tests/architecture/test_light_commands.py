@@ -96,6 +96,9 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
         (["resume", "tiny", "--set", "steps=[3, 2]"], 2, "strictly increasing"),
         (["resume", "nosuch"], 2, "no sweep at"),
         (["status", "nosuch"], 2, "no sweep at"),
+        (["frontier", "tiny", "--after", "relearning"], 2, "no point was probed so"),
+        (["probe", "tiny", "--probe", "relearnin"], 2, "did you mean 'relearning'?"),
+        (["probe", "tiny", "--best", "exposure<=0"], 2, "none of"),
     ],
 )
 def test_a_command_that_reads_loads_no_library_that_takes_seconds(folder, arguments, code, said):
@@ -117,7 +120,9 @@ def test_a_file_whose_examples_are_counted_loads_no_model_library(folder, monkey
     assert "preparation.batch_size: 39, and an epoch has 38 examples" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["run", "spec.yaml", "--resume", "--name", "driven"], ["resume", "driven"]])
+@pytest.mark.parametrize(
+    "command", [["run", "spec.yaml", "--resume", "--name", "driven"], ["resume", "driven"], ["probe", "driven"]]
+)
 def test_a_second_driver_is_refused_before_anything_is_loaded(folder, command):
     with lease(LocalStorage(folder / "sweeps" / "driven"), "driven", Interrupt()):
         done, heavy = run(folder, *command)

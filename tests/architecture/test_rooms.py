@@ -10,7 +10,7 @@ from tests.architecture.sources import PACKAGES, REPOSITORY, is_ours, parsed
 
 ORDERS = {
     "orchestrator": """
-        __main__ > cli > run | export | cluster > plan | report | monitor > points > preparation
+        __main__ > cli > run | export | cluster | probing > plan | report | monitor > points > preparation
         > search | resources | frontier > spec | query > ledger > driver > storage
         > yaml_text > identity + errors + durations + pareto + safe_text
     """,
@@ -66,7 +66,7 @@ def test_every_room_has_its_place_in_the_order(package: str) -> None:
         for path in (REPOSITORY / package).iterdir()
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    assert there - {"__init__"} == ordered & (there | set(ordered) - {"probes"})
+    assert there - {"__init__"} == ordered
 
 
 def room_of(module: str) -> str:

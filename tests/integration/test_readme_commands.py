@@ -10,7 +10,7 @@ import yaml
 from tests.integration.helpers import TINY, unlearn_sweep
 from tests.readme import WHOLE, commands_by_name, options_of, own_commands
 
-ORDER = ("plan", "doctor", "run", "resume", "export")
+ORDER = ("plan", "doctor", "run", "resume", "probe", "export")
 TRIAL = "12ad78a2"
 """The trial that the documents export; here it is another."""
 

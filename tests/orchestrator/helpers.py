@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.driver import Interrupt
 from orchestrator.identity import trial_key
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, metric_row
+from orchestrator.ledger import DriverWriter, Ledger, Measured, ProbeWriter, TrialWriter, metric_row
 from orchestrator.run.executors.inline import InlineExecutor
 from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
@@ -378,3 +378,31 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
         ]
     )
     return ledger
+
+
+def measured(variant="int4", amount=4.0, *, gen_ex=3.0, was=1.0, performance=3.5, **others) -> Measured:
+    """Return a measurement of a probe: exposure goes from ``was`` to ``gen_ex``."""
+    return Measured(
+        **{
+            "variant": variant,
+            "amount": amount,
+            "before": evaluation_record(0, gen_ex=was, performance=3.2),
+            "after": evaluation_record(0, gen_ex=gen_ex, performance=performance),
+            "scores": {},
+            "elapsed_s": 0.5,
+        }
+        | others
+    )
+
+
+def write_probe(ledger: Ledger, row, step, found, *, probe="quantization", settings=None) -> None:
+    """Write what a probe found on a step of a trial, given by its row."""
+    ProbeWriter(ledger).publish(
+        f"{row['trial_id']}-{step}", probe, settings or {}, found, role="unlearned", of=row, step=step
+    )
+
+
+def write_control(ledger: Ledger, role, found, *, forget_set="verses", probe="quantization", settings=None) -> None:
+    """Write what a probe found on the base model or a reference model."""
+    of = {"forget_set": forget_set, "distribution": "in"}
+    ProbeWriter(ledger).publish(f"{role}-{forget_set}", probe, settings or {}, found, role=role, of=of, step=None)

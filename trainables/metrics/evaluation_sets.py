@@ -14,11 +14,14 @@ from trainables.encoding import AnswerSets, EncodedSet
 from trainables.metrics.chosen import ChosenMetric
 from trainables.metrics.generation import GenerationTask, generate, sample, truths
 from trainables.metrics.scores import Array, ModelScores, SetScores
-from trainables.metrics.scoring import gradient_norms, score_set
+from trainables.metrics.scoring import MOMENTS, gradient_norms, score_set
 from trainables.metrics.shipped.settings import GradientNormSettings, SampledLeakageSettings
 
 FIELDS_OF_TRIALS = frozenset({"gradient_norms_NP", "truths", "generations", "samples"})
 """Fields of scores that no metric compares with other models: they are scored of the model in question alone."""
+
+FIELDS_OF_TOKENS = frozenset({"logp_M", "is_top_M", *MOMENTS})
+"""Fields that any set of tokens has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,35 @@ class EvaluationSets:
             )
             changes["prompted"] = {**self.prompted, "forget": shorter}
         return replace(self, **changes)
+
+    def with_texts(self, *, forget: EncodedSet, population: EncodedSet) -> "EvaluationSets":
+        """Return these sets with other texts, of which neither base nor reference models have scores.
+
+        Without references, their evaluations have relative exposure, but no generalized exposure. Metrics that compare
+        with them, or that look at texts, have no values.
+
+        Args:
+            forget: what is scored in place of the forget set.
+            population: never-trained examples of the same kind.
+        """
+        metrics = tuple(
+            chosen
+            for chosen in self.metrics
+            if not chosen.metric.needs_references
+            and chosen.metric.reads <= FIELDS_OF_TOKENS
+            and set(chosen.settings.sets) <= {"forget", "population", "heldout"}
+        )
+        return replace(
+            self,
+            forget=forget,
+            population=population,
+            answers={},
+            texts={},
+            prompted={},
+            metrics=metrics,
+            base={},
+            references=(),
+        )
 
 
 def score_named(

@@ -1,5 +1,5 @@
 from . import checkpoints
-from .adapters import add_adapters, has_adapters, merged
+from .adapters import add_adapters, has_adapters, merged, temporary_adapters
 from .building import enable_gradient_checkpointing, random_model
 from .checkpoints import DamagedCheckpointError
 from .files.hub_access import hub_is_reachable
@@ -10,7 +10,7 @@ from .frozen_base import FrozenBase
 from .limits import ModelLimits, limits_of, structure_of
 from .task_vectors import negated
 from .weight_movement import movement_warning
-from .weights import WeightsSnapshot, require_kept, snapshot
+from .weights import WeightsSnapshot, named_tensors, require_kept, snapshot
 
 __all__ = [
     "DamagedCheckpointError",
@@ -29,6 +29,7 @@ __all__ = [
     "load_model",
     "merged",
     "movement_warning",
+    "named_tensors",
     "negated",
     "new_model",
     "pretrained_files",
@@ -40,4 +41,5 @@ __all__ = [
     "saved_tokenizer",
     "snapshot",
     "structure_of",
+    "temporary_adapters",
 ]

@@ -5,6 +5,7 @@ What needs PEFT is in ``peft_adapters``.
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ _FILE = "adapter_config.json"
 
 add_adapters: Callable[..., Any] = Deferred("trainables.models.peft_adapters", "add_adapters")
 """See ``peft_adapters.add_adapters``."""
+temporary_adapters: Callable[..., AbstractContextManager[Any]] = Deferred(
+    "trainables.models.peft_adapters", "temporary_adapters"
+)
+"""See ``peft_adapters.temporary_adapters``."""
 load: Callable[[Any, Path], Any] = Deferred("trainables.models.peft_adapters", "load")
 """See ``peft_adapters.load``."""
 _merged: Callable[[Any], Any] = Deferred("trainables.models.peft_adapters", "merged")

@@ -1,5 +1,7 @@
 """Adapters made, loaded and merged by PEFT. Importing it takes as long as PyTorch, so ``adapters`` imports it late."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from trainables.config import LoraConfig
 from trainables.errors import UnlearningError
-from trainables.models.tied_weights import shared_names, sync_tied_weights
+from trainables.models.tied_weights import shared_names, sync_tied_weights, tie_parameters_as
 from trainables.torch_seeding import seeded_torch
 
 
@@ -60,6 +62,28 @@ def _untie(model: Any) -> None:
             own = torch.nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
             setattr(base.get_submodule(module), attribute, own)
     sync_tied_weights(base)
+
+
+@contextmanager
+def temporary_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Iterator[Any]:
+    """Add adapters to a model in a block, and yield the model with them.
+
+    Afterwards the model is without them. Its weights, which of them are tied, and which are trained are as they were.
+
+    Raises:
+        UnlearningError: the model has none of the named modules.
+    """
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    ties = shared_names(model)
+    adapted = add_adapters(model, lora, seed=seed)
+    try:
+        yield adapted
+    finally:
+        adapted.unload()
+        vars(model).pop("peft_config", None)  # PEFT would take it for a model that has adapters still
+        tie_parameters_as(model, ties)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(trained[name])
 
 
 def merged(model: Any) -> Any:

@@ -26,7 +26,7 @@ from orchestrator.cli.options import (
     WorkersOption,
 )
 from orchestrator.errors import RunStoppedError, StorageError, SweepError
-from orchestrator.ledger import DEFAULT_STORAGE, PREPARATION, SPEC, open_sweep
+from orchestrator.ledger import DEFAULT_STORAGE, PREPARATION, PROBING, SPEC, open_sweep
 from orchestrator.safe_text import clean, command
 from orchestrator.storage import open_storage
 from trainables.plugins import load_plugins
@@ -126,8 +126,8 @@ def logs(
         str | None,
         typer.Option(
             metavar="ID",
-            help="Show instead what went wrong with a trial (its id or the beginning of it), or with the models "
-            "('preparation').",
+            help="Show instead what went wrong with a trial (its id or the beginning of it), with the models "
+            "('preparation'), or with probes ('probing').",
         ),
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
@@ -152,8 +152,9 @@ def _log_of(ledger: "Ledger", trial: str) -> str:
     """
     from orchestrator.points import find_trial
 
-    if trial == PREPARATION:
-        return (ledger.log(PREPARATION) or f"{ledger.storage.uri}: nothing went wrong with its models").rstrip()
+    if trial in (PREPARATION, PROBING):
+        what = "models" if trial == PREPARATION else "probes"
+        return (ledger.log(trial) or f"{ledger.storage.uri}: nothing went wrong with its {what}").rstrip()
     row = find_trial(ledger, trial)
     log = ledger.log(row["trial_id"])
     if log is not None:

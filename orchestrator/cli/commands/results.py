@@ -47,8 +47,8 @@ def query(
         float, typer.Option(metavar="SECONDS", help="The longest that the query may take; inf for no limit.")
     ] = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Run SQL (DuckDB) over the tables of one or more sweeps: trials, evaluations, examples, baselines and
-    forget_examples."""
+    """Run SQL (DuckDB) over the tables of one or more sweeps: trials, evaluations, examples, baselines,
+    forget_examples and probes."""
     from orchestrator.cli.tables import result_table
     from orchestrator.ledger import describe_columns
     from orchestrator.query import FORMATS
@@ -98,12 +98,20 @@ def frontier(
         float,
         typer.Option(metavar="Y", help="With --exposure-at-most: and stays within this performance (nats/token)."),
     ] = math.inf,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBE",
+            help="Show what this probe found on points that were probed, after its strongest variant, beside before.",
+        ),
+    ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
     """Show the Pareto frontier of unlearning against performance, for each forget set."""
     from orchestrator.cli.frontier_tables import frontier_report
-    from orchestrator.frontier import frontiers
+    from orchestrator.cli.probe_tables import after_tables
+    from orchestrator.frontier import frontiers, probed_after
 
     ledger = open_sweep(sweep, storage)
     result = frontiers(
@@ -113,8 +121,16 @@ def frontier(
         exposures_at_most=exposure_at_most or (),
         performance_at_most=performance_at_most,
     )
+    found = [] if after is None else probed_after(ledger, after, forget_set)
     if as_json:
-        print_json([{**f.as_json(), "skipped_files": sorted(ledger.skipped)} for f in result])
+        skipped = {"skipped_files": sorted(ledger.skipped)}
+        if after is None:
+            print_json([{**f.as_json(), **skipped} for f in result])
+        else:
+            probed = {own.forget_set: own.after_as_json(after) for own in found}
+            print_json([{**f.as_json(), **skipped, "after": probed.get(f.forget_set)} for f in result])
+    elif after is not None:
+        out().print(after_tables(found, result, after))
     elif not ledger.has_evaluations():
         show(f"nothing was evaluated yet; see its progress with: {command('status', ledger.storage.uri)}")
     else:

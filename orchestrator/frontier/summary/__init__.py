@@ -21,6 +21,7 @@ from orchestrator.frontier.summary.prices import (
     prices_of,
     setting_names,
 )
+from orchestrator.frontier.summary.probes import probe_note, probe_table
 from orchestrator.frontier.summary.texts import (
     DISTRIBUTION_NAMES,
     MEASURE_NAMES,
@@ -53,6 +54,8 @@ __all__ = [
     "price_note",
     "priced_measures",
     "prices_of",
+    "probe_note",
+    "probe_table",
     "quality_name",
     "reference_note",
     "setting_names",

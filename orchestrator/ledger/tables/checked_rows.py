@@ -43,6 +43,7 @@ class StoredSettings(BaseModel):
 
 _PROPOSALS = TypeAdapter(Annotated[list[StoredProposal], Field(min_length=1)])
 _SETTINGS = TypeAdapter(StoredSettings)
+_PROBE_SETTINGS = TypeAdapter(dict[str, Any])
 
 
 def _measured(record: type) -> tuple[str, ...]:
@@ -56,12 +57,25 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "examples": ("trial_id", *EXAMPLES_WHO, *_measured(ExampleRecord)),
     "baselines": ("model", "forget_set"),
     "forget_sets": ("forget_set", "example_id", "prompt", "completion"),
+    "probes": (
+        "sweep",
+        "forget_set",
+        "role",
+        "probe",
+        "variant",
+        "probe_settings",
+        "scores",
+        "elapsed_s",
+        "host",
+        "ended_at",
+    ),
 }
 """Columns that are never null, by table."""
 _COUNTS = ("number", "target_step", "last_step", "step", "tokens_seen", "num_tokens", "batch_size")
 """Columns that are never below 0."""
-_FINITE = ("learning_rate", "elapsed_s")
+_FINITE = ("learning_rate", "elapsed_s", "amount")
 _TIMES = ("started_at", "ended_at")
+_STATUSES = ("status", "before_status")
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 """The times that are accepted: Parquet can store later ones, which Python cannot."""
 
@@ -80,10 +94,11 @@ def find_problem(name: str, rows: pa.Table) -> str | None:
     for column in _TIMES:
         if column in rows.column_names and _beyond(rows[column]):
             return f"'{column}' is no time between {_FIRST.year} and {_LAST.year}"
-    if "status" in rows.column_names:
-        unknown = set(rows["status"].unique().to_pylist()) - {None, *Status}
-        if unknown:
-            return f"'status' is {', '.join(map(repr, sorted(unknown)))}; known are {', '.join(Status)}"
+    for column in _STATUSES:
+        if column in rows.column_names:
+            unknown = set(rows[column].unique().to_pylist()) - {None, *Status}
+            if unknown:
+                return f"'{column}' is {', '.join(map(repr, sorted(unknown)))}; known are {', '.join(Status)}"
     return _OF_TABLES[name](rows) if name in _OF_TABLES else None
 
 
@@ -108,6 +123,25 @@ def _of_examples(rows: pa.Table) -> str | None:
     return _repeated(rows, ("trial_id", "step", "example_id"))
 
 
+def _of_probes(rows: pa.Table) -> str | None:
+    """A point has its trial and its step, a control neither."""
+    unlearned = pc.equal(rows["role"], "unlearned")
+    for column in ("trial_id", "step"):
+        if rows[column].filter(unlearned).null_count:
+            return f"it has points without '{column}'"
+        if pc.any(pc.and_(pc.invert(unlearned), pc.is_valid(rows[column]))).as_py():
+            return f"it has models of no trial with '{column}'"
+    problems = (_settings_problem(text) for text in rows["probe_settings"].unique().to_pylist())
+    problem = next((problem for problem in problems if problem is not None), None)
+    key = ("trial_id", "step", "role", "forget_set", "probe", "variant", "amount")
+    return problem or _repeated(rows, key)
+
+
+def _settings_problem(text: str) -> str | None:
+    problem = _json_problem(text, _PROBE_SETTINGS)
+    return None if problem is None else f"'probe_settings' {problem}"
+
+
 def _of_baselines(rows: pa.Table) -> str | None:
     """Models have performance and exposure, unlike copied sources.
 
@@ -127,6 +161,7 @@ _OF_TABLES: Mapping[str, Callable[[pa.Table], str | None]] = {
     "evaluations": _of_evaluations,
     "examples": _of_examples,
     "baselines": _of_baselines,
+    "probes": _of_probes,
 }
 
 

@@ -15,8 +15,10 @@ from orchestrator.ledger.schema import (
     METRIC_COLUMNS,
     OTHER_METRICS,
     OWN_KIND,
+    PROBES,
     REAL,
     RELATIVE_TO_REFERENCES,
+    SCHEMA_VERSION,
     SETTING,
     TEXT,
     WHOLE,
@@ -37,6 +39,10 @@ def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) 
         version: that they were written in.
         find_trial: returns a trial's row by id; None where there is none.
     """
+    if name == "probes" and version < SCHEMA_VERSION:  # their columns follow from those of the evaluations
+        missing = [column for column in PROBES if column.name not in table.column_names]
+        table = _inserted(table, {column.name: pa.nulls(len(table), column.type) for column in missing}, after="scores")
+        return table.select(PROBES.names)
     if version < 2 and name == "examples":
         found = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
         for column in EXAMPLES_WHO:

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError, SweepError
 from orchestrator.ledger.layout import trial_file
-from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, SCHEMA_VERSION, TABLES
+from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, PROBES, SCHEMA_VERSION, TABLES
 from orchestrator.ledger.tables.checked_rows import find_problem
 from orchestrator.ledger.tables.parquet import UnreadableFileError, decode
 from orchestrator.storage import Storage
 
 FILES_AT_ONCE = 256
 """Files that are read and checked together."""
-_SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES}
+_SCHEMAS = {**TABLES, "baselines": BASELINES, "forget_sets": FORGET_EXAMPLES, "probes": PROBES}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.ledger.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, metric_row, noted_trial, to_table
+from orchestrator.ledger.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, noted_trial
 from orchestrator.ledger.tables.parquet import GrowingFile
+from orchestrator.ledger.tables.rows import metric_row, to_table
 
 _LATER = {"status", "last_step", "message", "elapsed_s", "started_at", "ended_at", "host"}
 _PROPOSED = [name for name in TRIALS.names if name not in _LATER]

@@ -13,6 +13,7 @@ from trainables.config import TrialConfig
 from trainables.data import CANARIES
 from trainables.objectives import OBJECTIVES, Objective
 from trainables.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
+from trainables.probes import PROBES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -60,6 +61,7 @@ def spec_json_schema(*, with_plugins: bool = False) -> Schema:
     canary = definitions["ForgetSetConfig"]["properties"]["canary"]
     canary["anyOf"] = [{"enum": list(CANARIES)}, {"type": "null"}]
     definitions |= {"Space": _space(objectives), "Range": _RANGE}
+    schema["properties"]["probes"] |= _probes()
     body: Schema = in_markdown(schema)
     return {"$schema": DIALECT, **body, "title": "Spec of an unlearn-sweep sweep"}
 
@@ -69,6 +71,15 @@ def _space(objectives: Mapping[str, Objective]) -> Schema:
         "type": "object",
         "description": "Settings of a trial by name, each fixed, or what varies.",
         "properties": {name: _dimension(values) for name, values in _settings(objectives).items()},
+        "additionalProperties": False,
+    }
+
+
+def _probes() -> Schema:
+    """Return the schema of the probes by name: the settings of each, or nothing for its defaults."""
+    settings = {name: probe.settings.model_json_schema() for name, probe in PROBES.items()}
+    return {
+        "properties": {name: {"anyOf": [own, {"type": "null"}]} for name, own in settings.items()},
         "additionalProperties": False,
     }
 

@@ -13,6 +13,7 @@ from orchestrator.spec.documentation.value_kinds import code, kind_of
 from trainables.config import TrialConfig
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
+from trainables.probes import PROBES
 
 WIDTH = 120
 """Characters of a line; headings and rows of tables may be longer."""
@@ -36,6 +37,7 @@ _TABLES = {
     "examples": "One row a (trial, step, forget example): `examples/*.parquet`.",
     "baselines": "What base and reference models know before unlearning: `references/baselines.parquet`.",
     "forget_examples": "The texts that are unlearned: `references/forget_sets.parquet`.",
+    "probes": "One row a measurement of a probe: `probes/*.parquet`.",
 }
 
 
@@ -53,7 +55,7 @@ def spec_reference() -> str:
             parts += [_wrapped(_SPACE), _keys({"properties": _values_alone(own)}, first)]
         else:
             parts.append(_keys(definition, first))
-    parts += [*_objectives(), *_optimizers(), *_schedules(), "## The columns of a ledger", *_columns()]
+    parts += [*_objectives(), *_optimizers(), *_schedules(), *_probes(), "## The columns of a ledger", *_columns()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -152,6 +154,19 @@ def _schedules() -> Iterator[str]:
         )
         for name, entry in SCHEDULES.items()
     )
+
+
+def _probes() -> Iterator[str]:
+    """Write each probe with its source and its settings."""
+    yield "### Probes, `probes`"
+    lines = []
+    for name, entry in PROBES.items():
+        schema = in_markdown(entry.settings.model_json_schema())
+        about = " ".join(schema["description"].split())
+        lines.append(_list([f"**`{name}`**: {entry.source}. {about}"]))
+        if schema.get("properties"):
+            lines.append(_keys(schema, {}, indent="  "))
+    yield "\n".join(lines)
 
 
 def _columns() -> Iterator[str]:

@@ -40,6 +40,11 @@ def test_what_shows_and_starts_does_not_count(names: set[str]) -> None:
     assert [name for name in names if name.startswith(tuple(f"orchestrator/{room}/" for room in rooms))] == []
 
 
+def test_of_probes_only_what_checks_a_spec_counts(names: set[str]) -> None:
+    assert "trainables/probes/registry.py" in names
+    assert "trainables/probes/relearning.py" not in names
+
+
 def test_all_that_is_loaded_to_run_a_trial_counts(names: set[str]) -> None:
     """The slow oracle: what Python itself imports for the roots."""
     code = (

@@ -58,6 +58,7 @@ def test_a_plugin_that_computes_something_else_warns_as_other_code_does(before, 
         "checkpoint.every_steps=7",
         "resources.concurrent_trials=3",
         "resources.max_failures=0",
+        "probes.quantization.bits=[4]",
     ],
 )
 def test_what_changes_no_number_is_free(override):

@@ -515,3 +515,28 @@ def test_a_sweeps_horizon_is_that_of_the_schedules_that_its_trials_may_have(sche
         assert spec.listed_trials == (len(schedule) if isinstance(schedule, list) else 1) * (
             2 if horizon is Horizon.FIXED else 1
         )
+
+
+@pytest.mark.parametrize(
+    ("probes", "said"),
+    [
+        ({"relearnin": {}}, "unknown probe 'relearnin'; did you mean 'relearning'?"),
+        ({"quantization": {"bitz": [4]}}, "probe 'quantization' has no 'bitz'; did you mean 'bits'?"),
+        ({"quantization": {"bits": [3]}}, "probe 'quantization': bits"),
+        ([1], "probes"),
+    ],
+)
+def test_a_probe_that_cannot_be_is_refused(probes, said):
+    assert said in refusal(spec_data(probes=probes))
+
+
+def test_a_probe_without_settings_has_its_defaults_and_survives_the_file():
+    spec = make_spec(probes={"rewording": None, "quantization": {"bits": [4]}})
+    assert spec.probes == {"rewording": {}, "quantization": {"bits": [4]}}
+    assert validate_spec(parse_yaml(dump_spec(spec), "dumped"), "dumped") == spec
+
+
+def test_probes_are_no_part_of_what_a_sweep_without_them_was():
+    assert "probes" not in make_spec().identity()
+    before = {name: value for name, value in make_spec().model_dump(mode="json").items() if name != "probes"}
+    assert make_spec().identity() == before

@@ -117,6 +117,38 @@ def test_a_reference_model_is_measured_against_the_others(sets):
         assert absolute > run(model, all_references)[0].gen_ex_abs, "a mean that contains the model is nearer to it"
 
 
+def test_some_forget_examples_are_measured_as_they_are_among_all(sets):
+    model = tiny_model(seed=9).eval()
+    _, everything = run(model, sets)
+    for chosen in ([4, 1], [0]):
+        evaluation, examples = run(model, sets.with_forget(chosen))
+        expected = [everything[i] for i in chosen]
+        assert [e.example_id for e in examples] == [e.example_id for e in expected]
+        for found, wanted in zip(examples, expected, strict=True):
+            assert (found.num_tokens, found.rel_ex, found.extracted) == (
+                wanted.num_tokens,
+                wanted.rel_ex,
+                wanted.extracted,
+            )
+            for name in ("nll", "gen_ex", "memorization", "difficulty"):
+                assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-5, abs=1e-6)
+        assert evaluation.gen_ex == pytest.approx(sum(e.gen_ex for e in expected) / len(expected), rel=1e-5)
+        assert evaluation.heldout_nll == run(model, sets)[0].heldout_nll
+
+
+def test_other_texts_have_relative_exposure_and_nothing_that_takes_other_models(sets):
+    model = tiny_model(seed=9).eval()
+    forget, population = tiny_encoded(3, seed=40), tiny_encoded(5, seed=41)
+    evaluation, examples = run(model, sets.with_texts(forget=forget, population=population))
+    own, theirs = (score_set(model, encoded, batch_size=3) for encoded in (forget, population))
+    rel_ex = exposure.relative_exposure(own.nll_per_token_N, theirs.nll_per_token_N)
+    assert (evaluation.forget_nll, evaluation.population_nll) == (own.nll_per_token, theirs.nll_per_token)
+    assert evaluation.rel_ex == rel_ex.mean()
+    assert evaluation.gen_ex is evaluation.gen_ex_abs is None
+    assert all(e.gen_ex is e.memorization is e.difficulty is None for e in examples)
+    assert evaluation.unlearning_quality == pytest.approx(np.abs(rel_ex - math.log2(math.e)).mean())
+
+
 def test_the_batch_size_changes_rounding_only(sets):
     model = tiny_model(seed=9)
     one, many = (run(model, sets, batch_size=size)[0].columns() for size in (1, 64))

@@ -16,11 +16,11 @@ from tests.support import (
     tiny_texts,
     tiny_tokenizer,
 )
-from trainables.config import ModelConfig
+from trainables.config import LoraConfig, ModelConfig
 from trainables.encoding import load_tokenizer, train_tokenizer
 from trainables.encoding.tokenization import BOS
 from trainables.errors import UnlearningError
-from trainables.models import load_model, new_model, save_model, snapshot
+from trainables.models import load_model, new_model, save_model, snapshot, temporary_adapters
 from trainables.models.weights import named_tensors
 
 
@@ -147,3 +147,25 @@ def test_the_tokenizer_gives_any_text_back(text):
 def test_training_a_tokenizer_is_deterministic():
     texts = tiny_texts(30, seed=2)
     assert train_tokenizer(texts, 290).get_vocab() == train_tokenizer(texts, 290).get_vocab()
+
+
+@pytest.mark.parametrize("modules", ["all-linear", ("q_proj", "lm_head")])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.filterwarnings("error:You are trying to modify a model with PEFT for a second time")
+def test_temporary_adapters_leave_weights_ties_and_what_is_trained_as_they_were(modules, tied):
+    model = tiny_model(tied=tied)
+    model.model.norm.weight.requires_grad_(False)
+    before, expected = state_of(model), logits(model)
+    trained = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
+    for seed in (1, 1, 2):
+        with temporary_adapters(model, LoraConfig(target_modules=modules), seed=seed) as adapted, torch.no_grad():
+            for name, parameter in adapted.named_parameters():
+                assert parameter.requires_grad == ("lora_" in name)
+                if "lora_B" in name:
+                    parameter.fill_(1.0)
+            changed = logits(model)
+        assert not np.array_equal(changed, expected)
+        assert np.array_equal(logits(model), expected)
+        assert same_state(state_of(model), before)
+        assert {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)} == trained
+        assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied

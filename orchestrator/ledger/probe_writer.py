@@ -1,0 +1,99 @@
+"""What probes write: one file for each model and probe, published whole."""
+
+import socket
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.identity import canonical_json
+from orchestrator.ledger.layout import probe_file
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.schema import PROBES
+from orchestrator.ledger.tables.parquet import encode
+from orchestrator.ledger.tables.rows import metric_row, to_table
+from trainables.records import EvaluationRecord
+
+_OF_TRIAL = (
+    "trial_id", "stratum", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate",
+)  # fmt: skip
+"""Columns that the rows of a point repeat from its trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One measurement of a probe, as the ledger keeps it."""
+
+    variant: str
+    amount: float | None
+    before: EvaluationRecord | None
+    after: EvaluationRecord | None
+    scores: Mapping[str, float]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class ProbeWriter:
+    """Publishes what probes found. Picklable."""
+
+    ledger: Ledger
+
+    def publish(
+        self,
+        model: str,
+        probe: str,
+        settings: Mapping[str, Any],
+        found: Iterable[Measured],
+        *,
+        role: str,
+        of: Mapping[str, Any],
+        step: int | None,
+        left_out: Collection[str] = (),
+    ) -> None:
+        """Publish all that a probe found on a model, in place of what it found there before.
+
+        Args:
+            model: the model's part of the file's name.
+            probe: name of the probe.
+            settings: all settings of the probe.
+            found: its measurements.
+            role: of the model.
+            of: the row of the model's trial; of a control its forget set and distribution.
+            step: the step of the trial; None: the model is a control.
+            left_out: columns of evaluations that mean nothing for this model.
+        """
+        same = {
+            "sweep": self.ledger.sweep,
+            **{name: of.get(name) for name in _OF_TRIAL},
+            "step": step,
+            "role": role,
+            "probe": probe,
+            "probe_settings": canonical_json(settings),
+            "host": socket.gethostname(),
+            "ended_at": self.ledger.now(),
+        }
+        rows = [
+            {
+                **same,
+                "variant": one.variant,
+                "amount": one.amount,
+                **_measured(one.after, "", left_out),
+                **_measured(one.before, "before_", left_out),
+                "scores": list(one.scores.items()),
+                "elapsed_s": one.elapsed_s,
+            }
+            for one in found
+        ]
+        path = probe_file(model, probe)
+        before = self.ledger.storage.read(path)
+        self.ledger.fenced.publish(path, encode(to_table(PROBES, rows), after=before))
+
+
+def _measured(evaluation: EvaluationRecord | None, prefix: str, left_out: Collection[str]) -> dict[str, Any]:
+    """Return what an evaluation measured, by column of the probes; what they have no column for is left out."""
+    own = {} if evaluation is None else metric_row("evaluations", evaluation.columns())
+    names = [name for name in own if name not in left_out]
+    return {column: own[name] for name in names if (column := f"{prefix}{name}") in _MEASURED}
+
+
+_MEASURED = frozenset(PROBES.names) - {"sweep", *_OF_TRIAL, "step", "elapsed_s", "scores"}
+"""Names of an evaluation's values that have a column, before and after the probe."""

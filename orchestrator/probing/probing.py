@@ -1,0 +1,182 @@
+"""Probe a sweep: from the user's choice of points and probes to what is left of it, done and committed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+
+from orchestrator.driver import Interrupt, catch_signals, lease
+from orchestrator.errors import RunStoppedError, SweepError, TaskFailedError
+from orchestrator.ledger import PROBING, DriverWriter, Ledger, repair_probes
+from orchestrator.probing.choice import Choice, choose_points
+from orchestrator.probing.subjects import Job, Settings, jobs_left, subjects_of
+from orchestrator.probing.work import Outcomes, Prober, Work
+from orchestrator.safe_text import command
+from orchestrator.spec import SweepSpec, amend_spec, stored_spec
+from orchestrator.storage import masked
+from trainables.deferred import Deferred
+from trainables.probes import PROBES, check_probe
+
+_read_inputs = Deferred("orchestrator.points", "read_inputs")  # loads PyTorch, as the next
+_replay_with = Deferred("orchestrator.points", "replay_with")
+
+DEFAULT_PROBES = ("relearning", "quantization", "rewording")
+"""What is tried where neither the user nor the spec names a probe."""
+PROBERS: dict[str, Callable[[Interrupt, Callable[[str], None]], Prober]] = {
+    "ray": Deferred("orchestrator.probing.by_ray", "RayProber"),
+    "inline": Deferred("orchestrator.probing.inline", "InlineProber"),
+}
+"""What does the work, by name of the executor. Ray is loaded by its own alone."""
+
+
+@dataclass(kw_only=True)
+class ProbeSummary:
+    """How a run of probes ended."""
+
+    sweep: str
+    uri: str
+    points: list[tuple[str, int]]
+    """The trials and steps that were chosen."""
+    probes: list[str]
+    done_before: int = 0
+    """Probes of a model that had been done already."""
+    done: int = 0
+    """Probes of a model that were done now."""
+    without: list[str] = field(default_factory=list)
+    """Probes that found nothing to try, one line each."""
+    failed: list[str] = field(default_factory=list)
+    """What failed, one line each."""
+
+
+def probe_sweep(
+    ledger: Ledger,
+    choice: Choice,
+    *,
+    probes: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    executor: str = "ray",
+    take_over: bool = False,
+    trust_remote_code: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> ProbeSummary:
+    """Try probes on chosen points of a sweep, and on its base and reference models, as far as that is not done yet.
+
+    Args:
+        ledger: the ledger of the sweep.
+        choice: the points.
+        probes: names of the probes; empty: those of the spec, or else ``DEFAULT_PROBES``.
+        overrides: settings of the spec below ``probes``, each ``probes.NAME.KEY=value``; they are not kept.
+        executor: one of ``PROBERS``.
+        take_over: follow another driver that has not ended and is not known to be dead.
+        trust_remote_code: whether to run Python code that comes with the model.
+        report: called with what is done, before it is done.
+
+    Raises:
+        SweepError, UnlearningError: there is no such point or probe; the sweep's data, models or code are not what they
+            were; another process drives the sweep; or an extra is missing.
+        RunStoppedError: the storage failed, or the sweep was taken over; what was committed stands.
+        SweepInterruptedError: a signal came; what was committed stands.
+    """
+    settings = probes_of(_amended(stored_spec(ledger), overrides), probes)
+    points = choose_points(ledger, choice)
+    subjects = subjects_of(ledger, stored_spec(ledger), points)
+    summary = ProbeSummary(
+        sweep=ledger.sweep,
+        uri=ledger.storage.uri,
+        points=[(point.trial_id, point.step) for point in points],
+        probes=list(settings),
+    )
+    interrupt = Interrupt()
+    held_lease = lease(ledger.storage, ledger.sweep, interrupt, take_over=take_over, probing=True)
+    with catch_signals(interrupt), held_lease as held:
+        ledger = replace(ledger, driver=held.number)
+        repair_probes(ledger)
+        jobs = jobs_left(ledger, subjects, settings)
+        summary.done_before = len(subjects) * len(settings) - sum(len(job.probes) for job in jobs)
+        if not jobs:
+            return summary
+        report("reading the data and the tokenizer")
+        inputs = _read_inputs(ledger, trust_remote_code=trust_remote_code)
+        for point in points:
+            _replay_with(ledger, point, inputs)  # raises where its model cannot be made again
+        interrupt.raise_if_set()
+        work = Work(jobs=jobs, inputs=inputs, ledger=ledger)
+        prober = PROBERS[executor](interrupt, report)
+        last_words = f"stopped; go on with the same command: {command('probe', summary.uri)}"
+        with _failed_tasks_logged(ledger), prober.session(work, last_words=last_words):
+            prober.run(work, _outcomes(work, summary, report))
+        interrupt.raise_if_set()
+    return summary
+
+
+def probes_of(spec: SweepSpec, names: Sequence[str]) -> Mapping[str, Settings]:
+    """Return all settings of the probes that are asked for, by name.
+
+    Raises:
+        UnlearningError: a probe is unknown.
+        SweepError: a package that it needs is missing.
+    """
+    chosen = dict.fromkeys(names or spec.probes or DEFAULT_PROBES)
+    settings = {name: check_probe(name, spec.probes.get(name, {})).model_dump(mode="json") for name in chosen}
+    for name in chosen:
+        requires = PROBES[name].requires
+        if requires is not None and find_spec(requires[0]) is None:
+            raise SweepError(
+                f"probe '{name}': the package '{requires[0]}' is not installed; install it here, and wherever sweeps "
+                f"run: pip install 'unlearn-sweep[{requires[1]}]'; or leave the probe out"
+            )
+    return settings
+
+
+def _amended(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
+    """Return the spec with other settings of probes.
+
+    Raises:
+        SweepError: a setting is wrong, or is none of a probe's.
+    """
+    for override in overrides:
+        if not override.startswith("probes."):
+            raise SweepError(
+                f"--set '{override}': a probe changes no trial, so only settings below 'probes' can be given here, "
+                f"such as --set probes.quantization.bits=[4]"
+            )
+    return amend_spec(spec, overrides) if overrides else spec
+
+
+@contextmanager
+def _failed_tasks_logged(ledger: Ledger) -> Iterator[None]:
+    """Keep in the sweep what a failed task has said before any model was probed.
+
+    Raises:
+        RunStoppedError: in place of the task's error; with where its log is.
+    """
+    try:
+        yield
+    except TaskFailedError as error:
+        _log(ledger, error)
+        where = command("logs", ledger.storage.uri, "--trial", PROBING)
+        raise RunStoppedError(f"{masked(str(error))}\nthe whole of it: {where}") from None
+
+
+def _log(ledger: Ledger, error: TaskFailedError) -> None:
+    moment = ledger.now().isoformat(timespec="seconds")
+    DriverWriter(ledger).add_to_log(PROBING, masked(f"{moment}\n{error}\n\n{error.details.rstrip()}\n"))
+
+
+def _outcomes(work: Work, summary: ProbeSummary, report: Callable[[str], None]) -> Outcomes:
+    """Return what notes how each job ended."""
+    ended: list[Job] = []
+
+    def done(job: Job, without: Sequence[str]) -> None:
+        summary.done += len(job.probes) - len(without)
+        summary.without += [f"{job.subject}: {name}" for name in without]
+        ended.append(job)
+        report(f"{len(ended)} of {len(work.jobs)} models done: {job.subject}")
+
+    def failed(job: Job, error: TaskFailedError) -> None:
+        _log(work.ledger, error)
+        ended.append(job)
+        summary.failed.append(masked(str(error)))
+        report(f"{len(ended)} of {len(work.jobs)} models ended: {summary.failed[-1]}")
+
+    return Outcomes(done=done, failed=failed, any_failed=lambda: bool(summary.failed))

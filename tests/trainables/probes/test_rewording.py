@@ -1,0 +1,200 @@
+"""Rewording: the prompts that are made, what is scored after them, and exposure against reference models."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import PROPERTY, deterministic, same_state, state_of
+from tests.trainables.probes.probed import KINDS, TEXTS, encoded, probed_model
+from trainables.data import Example
+from trainables.errors import UnlearningError
+from trainables.metrics import evaluate, score_set
+from trainables.metrics.exposure import generalized_exposure
+from trainables.probes import check_probe, run_probe
+from trainables.probes.prompts import in_other_case, with_prompt, without_first_words
+
+WORDED = st.text(st.sampled_from("ab A\n\t.{}"), max_size=20)
+
+
+def run(probed, **given):
+    return list(run_probe("rewording", check_probe("rewording", given), probed))
+
+
+def reworded(examples, change):
+    return [dataclasses.replace(e, prompt=change(e.prompt)) for e in examples]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count", "left"),
+    [
+        ("one two three", 1, "two three"),
+        ("one two three", 2, "three"),
+        ("one two three", 9, "three"),
+        ("  one two ", 1, "two "),
+        ("one", 1, "one"),
+        ("one ", 1, "one "),
+        ("one\n\ntwo  three", 1, "two  three"),
+    ],
+)
+def test_first_words_are_dropped_and_at_least_one_stays(prompt, count, left):
+    assert without_first_words(prompt, count) == left
+
+
+@given(WORDED, st.integers(1, 5))
+@PROPERTY
+def test_dropping_words_is_what_a_loop_over_words_does(prompt, count):
+    dropped = without_first_words(prompt, count)
+    words = prompt.split()
+    assert prompt.endswith(dropped)
+    assert dropped.split() == words[min(count, max(0, len(words) - 1)) :]
+
+
+def test_case_changes_whatever_it_was():
+    assert [in_other_case(text) for text in ("The King", "the king", "THE", "7")] == [
+        "the king",
+        "THE KING",
+        "the",
+        "7",
+    ]
+
+
+@given(WORDED, WORDED, st.floats(0.01, 0.99))
+@PROPERTY
+def test_a_text_without_a_prompt_is_divided_between_words_and_nothing_is_lost(prompt, completion, share):
+    example = Example(example_id="x", prompt=prompt, completion=completion)
+    divided = with_prompt(example, share)
+    words = completion.split()
+    if prompt:
+        assert divided == example
+    elif len(words) < 2:
+        assert divided is None
+    else:
+        assert divided.text == completion
+        given_words = divided.prompt.split()
+        assert given_words == words[: min(max(1, round(share * len(words))), len(words) - 1)]
+        assert re.fullmatch(r"\s+\S.*", divided.completion, re.DOTALL)
+
+
+VARIANTS = {
+    "dropped-words": lambda prompt: prompt.split(maxsplit=2)[2],
+    "changed-case": str.lower,
+    "template-1": lambda prompt: f"Q {prompt}",
+    "template-2": lambda prompt: f"{prompt} {{}}",
+}
+TEMPLATES = ["Q {prompt}", "{prompt} {}"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_rewording_is_scored_as_texts_with_these_prompts(kind):
+    probed = probed_model(kind)
+    records = run(probed, templates=TEMPLATES)
+    assert [r.variant for r in records] == list(VARIANTS)
+    original, _ = evaluate(probed.model, probed.sets, batch_size=16, step=0, tokens_seen=0, elapsed_s=0.0)
+    for record in records:
+        ours, theirs = (
+            encoded(kind, reworded(TEXTS[name], VARIANTS[record.variant])) for name in ("forget", "population")
+        )
+        sets = dataclasses.replace(probed.sets, forget=ours, population=theirs)
+        expected, _ = evaluate(probed.model, sets, batch_size=16, step=0, tokens_seen=0, elapsed_s=0.0)
+        for found, wanted in ((record.before, original), (record.after, expected)):
+            assert found.gen_ex is None, "the references' scores are of the original prompts"
+            for name in ("forget_nll", "rel_ex", "membership_auc", "population_nll", "heldout_nll", "extraction_rate"):
+                assert getattr(found, name) == getattr(wanted, name)
+        assert record.after.forget_nll != record.before.forget_nll
+        assert record.amount is None
+        assert record.scores == {"changed": 1.0, "measured": 8.0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("references", [1, 2])
+def test_exposure_against_reference_models_is_generalized_exposure_or_above_it(kind, references):
+    theirs = [
+        record for i in range(references) for record in run(probed_model(kind, f"reference-{i}", references=references))
+    ]
+    probed = dataclasses.replace(probed_model(kind, references=references), references=theirs)
+    records = run(probed)
+    models = [probed_model(kind, role).model for role in ("unlearned", *(f"reference-{i}" for i in range(references)))]
+    for record in records:
+        change = {
+            **VARIANTS,
+            "template-1": lambda prompt: f"Question: {prompt}",
+            "template-2": lambda prompt: f"Complete the following. {prompt}",
+        }[record.variant]
+        for score, texts in (("exposure_before", TEXTS["forget"]), ("exposure", reworded(TEXTS["forget"], change))):
+            own, *others = (score_set(model, encoded(kind, texts), batch_size=16).logp_N for model in models)
+            by_hand = np.mean((own - np.mean(others, axis=0)) / np.log(2))
+            assert record.scores[score] == pytest.approx(by_hand)
+            gen_ex = generalized_exposure(own[np.newaxis], np.array(others)).mean()
+            if references == 1:
+                assert record.scores[score] == pytest.approx(gen_ex)
+            else:
+                assert record.scores[score] > gen_ex
+
+
+def test_a_reference_model_is_compared_with_the_others_only():
+    theirs = [record for role in ("reference-0", "reference-1") for record in run(probed_model(role=role))]
+    own, other = (
+        run(dataclasses.replace(probed_model(role="reference-0"), references=given))
+        for given in (theirs, [r for r in theirs if r.role == "reference-1"])
+    )
+    assert [r.scores for r in own] == [r.scores for r in other]
+    assert all("exposure" in r.scores for r in own)
+
+
+def test_a_text_without_a_prompt_is_scored_after_its_first_words():
+    plain = {
+        name: [Example(example_id=e.example_id, prompt="", completion=e.completion) for e in TEXTS[name]]
+        for name in ("forget", "population")
+    }
+    plain["forget"][3] = Example(example_id="forget-3", prompt="", completion=" single")
+    probed = probed_model(**plain)
+    (record,) = run(probed, changes=["changed-case"], prefix=0.4)
+    divided = [with_prompt(e, 0.4) for e in plain["forget"]]
+    assert record.scores["measured"] == 7
+    for found, change in ((record.before, str), (record.after, in_other_case)):
+        own = encoded("causal", reworded([e for e in divided if e is not None], change))
+        assert found.forget_nll == score_set(probed.model, own, batch_size=16).nll_per_token
+
+
+def test_examples_that_a_template_makes_too_long_are_left_out_before_and_after():
+    new = np.diff(encoded("causal", reworded(TEXTS["forget"], "xyz {}".format)).offsets)
+    limit = sorted(new.tolist())[4]
+    kept = np.flatnonzero(new <= limit).tolist()
+    assert 0 < len(kept) < 8
+    probed = probed_model(max_tokens=limit)
+    (record,) = run(probed, changes=["template"], templates=["xyz {prompt}"])
+    assert record.scores["measured"] == len(kept)
+    own = encoded("causal", [TEXTS["forget"][i] for i in kept])
+    assert record.before.forget_nll == score_set(probed.model, own, batch_size=16).nll_per_token
+    nothing = run(dataclasses.replace(probed, max_tokens=8), changes=["template", "changed-case"])
+    assert [r.variant for r in nothing] == ["changed-case", "template-1", "template-2"]
+    assert {(r.before, r.after, r.scores["measured"]) for r in nothing} == {(None, None, 0.0)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_of_the_data_are_tried_with_a_population_as_it_is(kind):
+    prompts = [f"Say {i} now" if i else e.prompt for i, e in enumerate(TEXTS["forget"])]
+    probed = probed_model(kind, rewordings={"asked": prompts})
+    (record,) = run(probed, changes=[])
+    own = encoded(kind, [dataclasses.replace(e, prompt=p) for e, p in zip(TEXTS["forget"], prompts, strict=True)])
+    assert record.variant == "asked"
+    assert record.scores["changed"] == 7 / 8
+    assert record.after.forget_nll == score_set(probed.model, own, batch_size=16).nll_per_token
+    assert record.after.population_nll == record.before.population_nll
+
+
+def test_nothing_is_drawn_and_the_model_is_as_it_was():
+    probed = probed_model()
+    before = state_of(probed.model)
+    once, again = (run(dataclasses.replace(probed, seed=seed)) for seed in (1, 2))
+    assert deterministic([r.after for r in once]) == deterministic([r.after for r in again])
+    assert same_state(state_of(probed.model), before)
+
+
+def test_a_population_without_its_texts_is_refused():
+    with pytest.raises(UnlearningError, match="0 texts are given of a population of 12 examples"):
+        run(probed_model(population=[]))
