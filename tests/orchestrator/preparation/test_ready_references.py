@@ -73,8 +73,10 @@ def test_a_model_without_them_has_the_identity_that_it_had():
     assert "references" not in ModelConfig(pretrained="gpt2").identity()
 
 
-def test_exposure_is_measured_against_them(models, tmp_path):
-    spec = spec_of(models, "one", "two")
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["all weights", "adapters"])
+def test_exposure_is_measured_against_them(models, tmp_path, lora):
+    """With adapters, those of a model are kept in place of its weights, and belong to its own weights."""
+    spec = spec_of(models, "one", "two", lora=lora)
     datasets, tasks = build_datasets(spec.data), tasks_of(spec)
     given = (ModelCache(LocalStorage(tmp_path)), Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny"))
     for task in tasks:

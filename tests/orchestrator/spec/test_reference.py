@@ -23,7 +23,7 @@ from trainables.config import Config, TrialConfig
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES
 
-FREE = {("model", "architecture"), ("data", "forget_sets")}
+FREE = {("model", "architecture"), ("data", "forget_sets"), ("data", "evaluation_sets")}
 """Mappings whose keys are the user's."""
 
 
