@@ -125,13 +125,17 @@ print("torch" in sys.modules)
 """
 
 
+LOOKING = "from trainables.objectives import OBJECTIVES\nassert 'other' not in OBJECTIVES\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (OBJECTIVE + REGISTER, "reduction='token' factor=3.0 objective"),
+        (LOOKING + OBJECTIVE + REGISTER, "reduction='token' factor=3.0 objective"),
         ("import os\nassert os.getpid() == {pid}\n" + OBJECTIVE + REGISTER, "my_objective.py, line 2: AssertionError"),
     ],
-    ids=["sound", "broken there"],
+    ids=["sound", "looks a name up", "broken there"],
 )
 def test_another_process_that_gets_a_file_runs_it_once_its_name_is_looked_up(
     tmp_path: Path, text: str, said: str
