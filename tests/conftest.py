@@ -1,5 +1,6 @@
 """Which tests share a process where two run at once; limits; a real S3 server and a whole sweep, each started once."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.integration.helpers import MODULES, TELLING_MODULES, TINY, unlearn_sweep
+from tests.integration.helpers import INLINE, MODULES, TELLING_MODULES, TINY, call, unlearn_sweep
 from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
@@ -41,6 +42,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG_HANG_S))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _frozen() -> None:
+    """Keep the garbage collector from what was imported: Accelerate collects before every trial, for half a second."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what is not collected at the end of a process, some libraries report as leaked
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with serve_s3(tmp_path_factory.mktemp("s3")) as server:
@@ -62,7 +74,16 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_sweep(storage: Path) -> Path:
-    """The tiny sweep, run to its end without interruption."""
+    """The tiny sweep, run to its end without interruption, in this process."""
+    done = call("run", str(TINY), "--storage", str(storage), *INLINE)
+    assert done.returncode == 0, done.stderr
+    return storage / "tiny"
+
+
+@pytest.fixture(scope="session")
+def ray_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny sweep by Ray, with models of its own, in a process that told what it had imported at its end."""
+    storage = tmp_path_factory.mktemp("by-ray")
     command = [sys.executable, "-c", TELLING_MODULES, str(storage / MODULES)]
     done = unlearn_sweep("run", str(TINY), "--storage", str(storage), command=command)
     assert done.returncode == 0, done.stderr
