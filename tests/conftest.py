@@ -34,7 +34,7 @@ MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """Let tests write to memory, where there is room: a sweep waits for the disk hundreds of times, which shows nothing.
+    """Let tests write to memory, where there is room: a sweep waits for a disk hundreds of times, which shows nothing.
 
     Whoever names a place, by ``--basetemp`` or this variable, has it.
     """

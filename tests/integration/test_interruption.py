@@ -1,4 +1,4 @@
-"""Signals, dying drivers and dying workers, by Ray: what was committed stands, and going on ends as an unbroken run would."""
+"""Signals, dying drivers and workers, by Ray: what was committed stands, and going on ends as an unbroken run would."""
 
 import json
 import signal
