@@ -22,7 +22,10 @@ BY_RAY = (
 )  # fmt: skip
 CLUSTERS = ("tests/e2e/", *(f"tests/integration/test_{name}.py" for name in BY_RAY))
 """Their tests start Ray, and take every core for themselves; tests/architecture/test_limits.py knows which do."""
-LONG = ("tests/faults/", "tests/integration/", "tests/orchestrator/report/", "tests/trainables/trial/")
+LONG = (
+    "tests/faults/", "tests/integration/", "tests/orchestrator/report/", "tests/orchestrator/search/",
+    "tests/trainables/trial/",
+)  # fmt: skip
 """What takes longest of all else: it begins first, so that at the end only short files are left to share."""
 
 settings.register_profile("suite", PROPERTY, max_examples=100)
