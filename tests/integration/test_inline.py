@@ -49,3 +49,8 @@ def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alon
     assert "taken over" in err
     for table in TABLES:
         assert rows(sweep, table) == rows(tiny_sweep, table)
+
+
+def test_a_command_that_a_test_calls_starts_no_ray(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="in a process of its own"):
+        call("run", str(TINY), "--storage", str(tmp_path))
