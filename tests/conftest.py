@@ -1,5 +1,8 @@
 """Which tests share a process where two run at once; limits; a real S3 server and a whole sweep, each started once."""
 
+import gc
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,22 +12,48 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.integration.helpers import MODULES, TELLING_MODULES, TINY, unlearn_sweep
+from tests.integration.helpers import INLINE, MODULES, TELLING_MODULES, TINY, call, unlearn_sweep
 from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
-CLUSTERS = ("tests/e2e/", "tests/integration/")
-"""Their tests start Ray, and take every core for themselves."""
+BY_RAY = (
+    "failures_of_ray", "interruption", "narrow", "own_data", "preparation", "private_session", "several_at_once",
+    "submit", "sweep", "wide",
+)  # fmt: skip
+CLUSTERS = ("tests/e2e/", *(f"tests/integration/test_{name}.py" for name in BY_RAY))
+"""Their tests start Ray, and take every core for themselves; tests/architecture/test_limits.py knows which do."""
+LONG = (
+    "tests/faults/", "tests/integration/", "tests/orchestrator/report/", "tests/orchestrator/search/",
+    "tests/trainables/trial/",
+)  # fmt: skip
+"""What takes longest of all else: it begins first, so that at the end only short files are left to share."""
 
 settings.register_profile("suite", PROPERTY, max_examples=100)
 settings.load_profile("suite")
+
+
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 2**30
+"""A file system in memory, and what it has to have free to hold what tests write."""
+
+
+def pytest_configure() -> None:
+    """Let tests write to memory, where there is room: a sweep waits for a disk hundreds of times, which shows nothing.
+
+    Whoever names a place, by ``--basetemp`` or this variable, has it.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what is not collected at the end of a process, some libraries report as leaked
 
 
 class ByFile(LoadScopeScheduling):
     """Keeps a file's tests together, for its fixtures, and all that start a cluster, for their speed.
 
     Of two clusters at once each waits for the other's processes. So one process has them all, one after another, from
-    the beginning (e2e comes early in the order of names), and with one tiny sweep; another does the rest meanwhile.
+    the beginning, and another does the rest meanwhile; whoever is ready first takes the next file.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -35,10 +64,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(CLUSTERS):
+        if item.nodeid.startswith(("tests/e2e/", "tests/integration/")):
             item.add_marker(pytest.mark.timeout(LONG_HANG_S))
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: (not item.nodeid.startswith(CLUSTERS), not item.nodeid.startswith(LONG)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen() -> None:
+    """Keep the garbage collector from what was imported: Accelerate collects before every trial, for half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +100,16 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_sweep(storage: Path) -> Path:
-    """The tiny sweep, run to its end without interruption."""
+    """The tiny sweep, run to its end without interruption, in this process."""
+    done = call("run", str(TINY), "--storage", str(storage), *INLINE)
+    assert done.returncode == 0, done.stderr
+    return storage / "tiny"
+
+
+@pytest.fixture(scope="session")
+def ray_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny sweep by Ray, with models of its own, in a process that told what it had imported at its end."""
+    storage = tmp_path_factory.mktemp("by-ray")
     command = [sys.executable, "-c", TELLING_MODULES, str(storage / MODULES)]
     done = unlearn_sweep("run", str(TINY), "--storage", str(storage), command=command)
     assert done.returncode == 0, done.stderr

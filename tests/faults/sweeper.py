@@ -7,6 +7,7 @@ log that survives it.
     python -m tests.faults.sweeper    # reads requests, writes answers, a line of JSON each
 """
 
+import gc
 import json
 import os
 import signal
@@ -85,6 +86,7 @@ def main() -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     workload = tiny_workload(every_s=1e9, every_steps=CHECKPOINT_STEPS, dropout=0.1)
+    gc.freeze()  # as in tests/conftest.py: every trial begins with a collection
     for line in sys.stdin:
         request = Request(**json.loads(line))
         child = os.fork()

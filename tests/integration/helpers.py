@@ -1,5 +1,11 @@
-"""Run the command as a user would, and read a ledger as an outsider would."""
+"""Run the command as a user would, and read a ledger as an outsider would.
 
+A process of its own takes seconds to import what it needs: it is for what a process alone shows, as signals, standard
+streams and Ray. Everything else calls the command in the process of the test.
+"""
+
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -7,10 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import yaml
 
+from orchestrator.cli import main
 from tests.limits import HANG_S
 
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -18,6 +26,8 @@ COMMAND = [sys.executable, "-c", "from orchestrator.cli.app import main; main()"
 
 INLINE = ("--executor", "inline")
 """Options of a run that does without Ray: of all tests but those of what Ray alone does."""
+NO_RAY = "orchestrator.run.executors.ray_executor.ray_session"
+"""What ``call`` takes away."""
 
 TELLING_MODULES = """
 import atexit, json, sys
@@ -42,6 +52,30 @@ def write_own_spec(folder: Path) -> Path:
     path = folder / "own.yaml"
     path.write_text(yaml.safe_dump(data))
     return path
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process; it fails where it would start Ray."""
+    code: Any = 0
+    printed = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+    out, err = printed
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["unlearn-sweep", *arguments]),
+        mock.patch(NO_RAY, side_effect=AssertionError("a test that starts Ray does so in a process of its own")),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+    said = [stream.buffer.getvalue().decode() for stream in printed]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(["unlearn-sweep", *arguments], code, *said)
+
+
+def start_inline(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
+    """Start a run, or a resume, in a process of its own, without Ray."""
+    return start(*arguments, *INLINE, command=command)
 
 
 def start(*arguments: str, cluster: bool = False, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Sweeps whose trials halve, to their end: on a budget, and, through Ray, across seeds with several at once."""
+"""A sweep whose trials halve, to its end, on a budget; ``test_several_at_once`` has one by Ray."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.pareto import hypervolume
-from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, call, rows
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def areas(sweep: Path, stratum: str, rung: int) -> dict[str, float]:
 
 def test_halving_spends_a_budget_on_the_better_trials_and_a_larger_one_goes_on(storage: Path) -> None:
     overrides = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
-    done = unlearn_sweep("run", str(TINY), "--storage", str(storage), "--name", "halved", *INLINE, *overrides)
+    done = call("run", str(TINY), "--storage", str(storage), "--name", "halved", *INLINE, *overrides)
     assert done.returncode == 0, done.stderr
     sweep = storage / "halved"
     trials: list[dict[str, Any]] = rows(sweep, "trials")
@@ -64,22 +64,7 @@ def test_halving_spends_a_budget_on_the_better_trials_and_a_larger_one_goes_on(s
                 rank = 1 + sum(other > area for other in list(found.values())[: number - 1])
                 assert (ended[trial_id] > rung) == (rank <= max(1, number // REDUCTION)), (stratum, rung, number)
 
-    again = unlearn_sweep("resume", str(sweep))
+    again = call("resume", str(sweep))
     assert again.returncode == 0
     assert f"nothing left to do: {len(trials)} trials" in again.stdout
     assert "the budget is spent: search.budget.max_steps_total" in again.stderr
-
-
-def test_the_seeds_of_a_setting_end_together_with_several_at_once(storage: Path) -> None:
-    settings = {"seeds": "[0, 1]", "search.trials": 3, "stop.halving": "{rungs: [2, 8], reduction: 2}"}
-    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    done = unlearn_sweep("run", str(TINY), "--storage", str(storage), "--name", "both", "--workers", "2", *overrides)
-    assert done.returncode == 0, done.stderr
-    ends: dict[tuple[str, str], list[int]] = {}
-    for trial in rows(storage / "both", "trials"):
-        ends.setdefault((trial["forget_set"], trial["setting_id"]), []).append(trial["last_step"])
-    assert len(ends) == 2 * 3
-    assert all(len(steps) == 2 and len(set(steps)) == 1 for steps in ends.values()), ends
-    assert {steps[0] for steps in ends.values()} & {2, 8}, "the check would be empty"
-    reasons = {trial["message"] for trial in rows(storage / "both", "trials") if trial["last_step"] < 30}
-    assert all("stop.halving" in reason for reason in reasons)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disks import mounted
-from tests.integration.helpers import INLINE, TINY, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import INLINE, TINY, call, rows, start_inline, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ def disk(tiny_sweep: Path, tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_stops_a_sweep_that_goes_on_once_there_is_room(disk: Path, tiny_sweep: Path) -> None:
     sweep, filler = disk / "tiny", disk / "filler"
-    process = start("run", str(TINY), "--storage", str(disk), *INLINE)
+    process = start_inline("run", str(TINY), "--storage", str(disk))
     wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), process)
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until there is no room
         while True:
@@ -37,7 +37,7 @@ def test_a_full_disk_stops_a_sweep_that_goes_on_once_there_is_room(disk: Path, t
     assert {trial["status"] for trial in rows(sweep, "trials")} <= {None, "completed", "stopped"}
 
     filler.unlink()
-    done = unlearn_sweep("resume", str(sweep), *INLINE)
+    done = call("resume", str(sweep), *INLINE)
     assert done.returncode == 0, done.stderr
     for table in ("trials", "evaluations", "examples"):
         assert rows(sweep, table) == rows(tiny_sweep, table)

@@ -1,13 +1,11 @@
-"""A sweep without Ray: the command in one process, from spec to report."""
+"""A sweep without Ray, in one process, which a signal stops, or which hangs while another takes over."""
 
-import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.helpers import INLINE, TELLING_MODULES, TINY, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import INLINE, TINY, call, rows, start_inline, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -15,26 +13,9 @@ pytestmark = pytest.mark.slow
 TABLES = ("trials", "evaluations", "examples")
 
 
-def test_a_sweep_by_each_executor_is_the_same_bit_for_bit_and_inline_loads_no_ray(
-    tiny_sweep: Path, tmp_path: Path
-) -> None:
-    """Models are trained anew, too: the storage is another one."""
-    command = [sys.executable, "-c", TELLING_MODULES, str(tmp_path / "modules.json")]
-    done = unlearn_sweep("run", str(TINY), "--storage", str(tmp_path), *INLINE, command=command)
-    assert done.returncode == 0, done.stderr
-    modules = json.loads((tmp_path / "modules.json").read_text())
-    assert {"orchestrator.run.executors.inline", "torch"} <= set(modules)
-    assert "ray" not in modules
-    for table in TABLES:
-        assert rows(tmp_path / "tiny", table) == rows(tiny_sweep, table)
-    for name in ("baselines", "forget_sets"):
-        file = f"references/{name}.parquet"
-        assert (tmp_path / "tiny" / file).read_bytes() == (tiny_sweep / file).read_bytes()
-
-
 def test_a_signal_stops_it_in_good_order_and_a_resume_ends_as_an_unbroken_one(tiny_sweep: Path, storage: Path) -> None:
     sweep = storage / "inline-stopped"
-    process = start("run", str(TINY), "--name", sweep.name, "--storage", str(storage), *INLINE)
+    process = start_inline("run", str(TINY), "--name", sweep.name, "--storage", str(storage))
     wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=HANG_S)
@@ -44,7 +25,32 @@ def test_a_signal_stops_it_in_good_order_and_a_resume_ends_as_an_unbroken_one(ti
     stopped = {trial["trial_id"] for trial in rows(sweep, "trials") if trial["status"] == "stopped"}
     assert len(stopped) == 1, "a trial was under way"
     assert stopped <= {path.stem for path in sweep.glob("checkpoints/*")}
-    done = unlearn_sweep("resume", str(sweep), *INLINE)
+    done = call("resume", str(sweep), *INLINE)
     assert done.returncode == 0, done.stderr
     for table in TABLES:
         assert rows(sweep, table) == rows(tiny_sweep, table)
+
+
+def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alone(tiny_sweep: Path) -> None:
+    storage = tiny_sweep.parent
+    sweep = storage / "driven"
+    first = start_inline("run", str(TINY), "--name", sweep.name, "--storage", str(storage))
+    wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), first)
+    first.send_signal(signal.SIGSTOP)  # it hangs
+    refused = call("resume", sweep.name, "--storage", str(storage))
+    assert refused.returncode == 2
+    assert f"process {first.pid}" in refused.stderr
+    assert "--take-over" in refused.stderr
+    done = call("resume", sweep.name, "--storage", str(storage), "--take-over", *INLINE)
+    assert done.returncode == 0, done.stderr
+    first.send_signal(signal.SIGCONT)
+    _, err = first.communicate(timeout=HANG_S)
+    assert first.returncode == 1, err
+    assert "taken over" in err
+    for table in TABLES:
+        assert rows(sweep, table) == rows(tiny_sweep, table)
+
+
+def test_a_command_that_a_test_calls_starts_no_ray(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="in a process of its own"):
+        call("run", str(TINY), "--storage", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Signals, dying drivers and dying workers: what was committed stands, and going on ends as an unbroken run would."""
+"""Signals, dying drivers and workers, by Ray: what was committed stands, and going on ends as an unbroken run would."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.helpers import INLINE, TINY, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import TINY, call, rows, start, unlearn_sweep, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -53,27 +53,8 @@ def test_stopped_by_each_signal_and_killed_a_sweep_goes_on_and_ends_as_an_unbrok
     assert done.returncode == 0, done.stderr
     assert_same_rows(sweep, tiny_sweep)
     assert not list(sweep.rglob(".*.tmp"))
-    status = json.loads(unlearn_sweep("status", str(sweep), "--json").stdout)
+    status = json.loads(call("status", str(sweep), "--json").stdout)
     assert (status["statuses"], status["evaluations"], status["driver"]) == ({"completed": 8}, 64, None)
-
-
-def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alone(tiny_sweep: Path) -> None:
-    storage = tiny_sweep.parent
-    sweep = storage / "driven"
-    first = start("run", str(TINY), "--name", sweep.name, "--storage", str(storage), *INLINE)
-    wait_until(lambda: committed(sweep), first)
-    first.send_signal(signal.SIGSTOP)  # it hangs
-    refused = unlearn_sweep("resume", sweep.name, "--storage", str(storage))
-    assert refused.returncode == 2
-    assert f"process {first.pid}" in refused.stderr
-    assert "--take-over" in refused.stderr
-    done = unlearn_sweep("resume", sweep.name, "--storage", str(storage), "--take-over", *INLINE)
-    assert done.returncode == 0, done.stderr
-    first.send_signal(signal.SIGCONT)
-    code, _, err = finish(first)
-    assert code == 1, err
-    assert "taken over" in err
-    assert_same_rows(sweep, tiny_sweep)
 
 
 @pytest.mark.parametrize(("max_failures", "statuses"), [(1, {"completed"}), (0, {"completed", "failed"})])

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 import yaml
 
-from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, call, rows, unlearn_sweep
 from trainables.config import CorpusConfig
 from trainables.data.corpora import load_corpus
 
@@ -80,7 +80,7 @@ def spec_of(files: Path) -> dict[str, object]:
 @pytest.mark.slow
 def test_own_files_and_an_encoder_decoder_go_all_the_way(files: Path, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec_of(files)))
-    done = unlearn_sweep("run", str(tmp_path / "spec.yaml"), "--storage", str(tmp_path), *INLINE)
+    done = call("run", str(tmp_path / "spec.yaml"), "--storage", str(tmp_path), *INLINE)
     assert done.returncode == 0, done.stderr
     sweep = tmp_path / "rewriting"
     evaluations = rows(sweep, "evaluations")
@@ -97,7 +97,7 @@ def test_own_files_and_an_encoder_decoder_go_all_the_way(files: Path, tmp_path: 
 
     last = max((row for row in evaluations if row["objective"] == "task_vector"), key=lambda row: row["step"])
     folder = tmp_path / "model"
-    written = unlearn_sweep(
+    written = call(
         "export", str(sweep), "--trial", last["trial_id"][:8], "--step", "2", "--to", str(folder), "--tolerance", "0"
     )
     assert written.returncode == 0, written.stderr
@@ -146,7 +146,7 @@ def test_relative_paths_hold_in_trials_and_in_a_resume_from_elsewhere(
     assert stored["retain_source"]["path"] == str(here / "retain.parquet")
     assert {row["step"] for row in rows(sweep, "evaluations")} >= {1, 2}
     monkeypatch.chdir(elsewhere)
-    more = unlearn_sweep("resume", str(sweep), "--trials", "2")
+    more = call("resume", str(sweep), "--trials", "2", *INLINE)
     assert more.returncode == 0, more.stderr
     assert [row["status"] for row in rows(sweep, "trials")] == ["completed", "completed"]
 

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 import yaml
 
-from tests.integration.helpers import TINY, unlearn_sweep
+from tests.integration.helpers import TINY, call
 from tests.readme import WHOLE, commands_by_name, options_of, own_commands
 
 ORDER = ("plan", "doctor", "run", "resume", "probe", "export")
@@ -49,7 +49,7 @@ def test_the_commands_that_are_shown_run(tmp_path: Path, monkeypatch: pytest.Mon
     write_spec(tmp_path)
     monkeypatch.chdir(tmp_path)
     for index, arguments in enumerate(shown):
-        done = unlearn_sweep(*as_typed(arguments, index))
+        done = call(*as_typed(arguments, index))
         assert done.returncode == 0, (arguments, done.stderr)
     steps = duckdb.sql("select max(step), count(distinct trial_id) from 'sweeps/my-sweep/evaluations/*.parquet'")
     assert steps.fetchall() == [(100, 12)]

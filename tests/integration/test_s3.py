@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.integration.helpers import INLINE, TINY, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, TINY, call, rows
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +14,7 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tiny_sweep, s3_server, s3_bucket):
     place = f"{storage}/tiny"
 
     def succeed(*arguments):
-        done = unlearn_sweep(*arguments)
+        done = call(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.helpers import INLINE, TINY, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import INLINE, TINY, call, rows, start, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def command(sweep: Path, *settings: str) -> list[str]:
 
 def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narrow_one(storage: Path) -> None:
     narrow, wide = storage / "one-worker", storage / "two-workers"
-    done = unlearn_sweep(*command(narrow), *INLINE)
+    done = call(*command(narrow), *INLINE)
     assert done.returncode == 0, done.stderr
 
     process = start(*command(wide, "resources.workers_per_trial=2", "stop.halving={rungs: [2]}"))
@@ -50,7 +50,7 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
     assert len(list(wide.glob("halving/*.json"))) == 1, "it was judged at its rung, and went on"
 
     alone = ("--set", "resources.workers_per_trial=1", "--force")
-    done = unlearn_sweep("resume", str(wide), *alone, *INLINE)
+    done = call("resume", str(wide), *alone, *INLINE)
     assert done.returncode == 0, done.stderr
     assert [trial["status"] for trial in rows(wide, "trials")] == ["completed"]
     for table in ("evaluations", "examples"):

@@ -1,7 +1,5 @@
 """All tests of the science layer use one thread, since the number of threads changes rounding."""
 
-import gc
-
 import pytest
 import torch
 
@@ -9,7 +7,3 @@ import torch
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
-    gc.collect()
-    gc.freeze()  # Accelerate collects garbage before every trial; let it not walk through every imported module
-    yield
-    gc.unfreeze()

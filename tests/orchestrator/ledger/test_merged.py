@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, open_sweep
 from orchestrator.ledger.schema import TABLES
 from orchestrator.ledger.tables import merged
 from orchestrator.ledger.tables.table_files import TableFiles
@@ -29,9 +29,16 @@ from tests.orchestrator.helpers import (
 )
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A sweep, written once; tests copy it."""
+    return write_sweep(tmp_path_factory.mktemp("written"), make_spec(search={"trials": 6}))
+
+
 @pytest.fixture
-def ledger(tmp_path):
-    return write_sweep(tmp_path, make_spec(search={"trials": 6}))
+def ledger(written, tmp_path):
+    shutil.copytree(written.storage.uri, tmp_path / written.sweep)
+    return open_sweep(str(tmp_path / written.sweep))
 
 
 def rows(ledger, name):

@@ -1,6 +1,5 @@
 """The page's JavaScript, packed by another process while a run goes on."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -16,13 +15,17 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "unlearn-sweep"
 
 
-@pytest.fixture
-def expected(cache, monkeypatch):
-    """The script; this process packs it no more, and it is not kept."""
-    script = javascript()
-    shutil.rmtree(cache)
-    monkeypatch.setattr(page_script, "_pack", None)
-    return script
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A folder whose cache has what another process packed there, this process could not, and the script it gave."""
+    folder = tmp_path_factory.mktemp("packed")
+    (folder / "vl_convert.py").write_text("raise RuntimeError('taken for a library')\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(page_script, "_pack", None)
+        patch.chdir(folder)
+        with packed_ahead() as script:
+            return folder, script()
 
 
 def packers(monkeypatch):
@@ -32,20 +35,20 @@ def packers(monkeypatch):
     return started
 
 
-def test_another_process_packs_the_same_script(expected):
-    with packed_ahead() as script:
-        assert script() == expected
+def test_another_process_packs_the_same_script_and_does_not_import_from_the_current_folder(packed):
+    assert packed[1] == javascript()
 
 
-def test_the_script_is_packed_once(expected, cache, monkeypatch):
-    with packed_ahead() as script:
-        script()
+def test_the_script_is_packed_once(packed, monkeypatch):
+    folder, expected = packed
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr(page_script, "_pack", None)
     started = packers(monkeypatch)
     with packed_ahead() as script:
         assert script() == expected
     assert javascript() == expected
     assert started == []
-    assert [file.suffix for file in cache.iterdir()] == [".js"]
+    assert [file.suffix for file in (folder / "cache" / "unlearn-sweep").iterdir()] == [".js"]
 
 
 @pytest.mark.parametrize("content", [b"not a script </script>", b"\xff"])
@@ -94,10 +97,3 @@ def test_no_packer_outlives_the_run(monkeypatch, error):
         with pytest.raises(error):
             run()
     assert [process.returncode is not None for process in started] == [True]
-
-
-def test_a_packer_does_not_import_from_the_current_folder(expected, monkeypatch, tmp_path):
-    (tmp_path / "vl_convert.py").write_text("raise RuntimeError('taken for a library')\n")
-    monkeypatch.chdir(tmp_path)
-    with packed_ahead() as script:
-        assert script() == expected
