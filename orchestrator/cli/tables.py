@@ -47,6 +47,10 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.saving is not None:
         times = f"({plan.saving:.1f} times as many)"
         table.add_row("the same as separate runs", f"{plan.separate_run_ascent_steps}  {times}")
+    costly = [metric for metric in plan.metrics if metric.cost]
+    table.add_row("metrics", f"{len(plan.metrics)}, {len(costly) or 'none'} of which take more than likelihoods")
+    for metric in costly:
+        table.add_row(f"  {metric.metric}", f"in each evaluation {metric.cost}")
     estimates = (
         ("estimated start-up", plan.estimated_start_s),
         ("estimated preparation", plan.estimated_preparation_s),
@@ -62,6 +66,11 @@ def plan_table(plan: "Plan") -> RenderableType:
         if plan.estimated_gpu_hours:
             table.add_row("estimated GPU-hours, at most", f"{plan.estimated_gpu_hours:.3g}")
         table.add_row("estimated CPU-hours", f"{plan.estimated_cpu_hours:.3g}")
+    return Group(*([_sets_table(plan)] if plan.sets else []), table, *_plan_notes(plan))
+
+
+def _plan_notes(plan: "Plan") -> list[Text]:
+    """Return what is to be known of a plan's numbers."""
     notes = []
     if plan.schedule_depends_on_total:
         names = ", ".join(plan.schedules_that_depend_on_total)
@@ -82,13 +91,14 @@ def plan_table(plan: "Plan") -> RenderableType:
                 style="dim",
             )
         )
-    if plan.timed_in_part:
-        notes.append(
-            Text(
-                "Whole steps take too long to be timed here: parts of them were timed, and the rest calculated.", "dim"
-            )
-        )
-    return Group(*([_sets_table(plan)] if plan.sets else []), table, *notes)
+    untimed = plan.estimated_sweep_s is not None and any(metric.cost for metric in plan.metrics)
+    for is_so, note in (
+        (untimed, "Gradients, other answers and generated texts of metrics are not in these times."),
+        (plan.timed_in_part, "Whole steps take too long to be timed here: parts were timed, and the rest calculated."),
+    ):
+        if is_so:
+            notes.append(Text(note, "dim"))
+    return notes
 
 
 def _sets_table(plan: "Plan") -> RenderableType:

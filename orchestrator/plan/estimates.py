@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.plan.metric_costs import MetricCost, metric_costs
 from orchestrator.plan.overheads import NO_OVERHEADS, Overheads
 from orchestrator.plan.set_summaries import SetSummary, summaries_of
 from orchestrator.preparation import count_sets
@@ -51,6 +52,8 @@ class Plan:
     budget: dict[str, int | float | str]
     """Limits of the spec by name: ``max_steps_total``, ``max_gpu_hours``, ``max_wall``."""
     concurrent_trials: int | None
+    metrics: tuple[MetricCost, ...]
+    """The chosen metrics, with what each adds to an evaluation. Texts and gradients are not in the estimated times."""
     sets: tuple[SetSummary, ...]
     """Sizes of the sets and lengths of their examples; empty: not known."""
     timed_on: str | None
@@ -144,6 +147,7 @@ def plan_sweep(
         schedule_depends_on_total=spec.horizon is not Horizon.FREE,
         budget=spec.search.budget.model_dump(exclude_none=True),
         concurrent_trials=concurrent_trials,
+        metrics=metric_costs(spec, sizes),
         sets=summaries_of(sizes, inputs) if sizes is not None else (),
         timed_on=times.device if times is not None else None,
         timed_in_part=times.cut_short if times is not None else None,

@@ -13,7 +13,7 @@ from orchestrator.plan.timing import BudgetedTimer, StepWork, cost_of
 from orchestrator.spec import SweepSpec
 from trainables.data import Sizes
 from trainables.encoding import EncodedSet, collate
-from trainables.metrics import score_batch, score_set
+from trainables.metrics import chosen_metrics, score_batch, score_set
 from trainables.models import add_adapters, enable_gradient_checkpointing, is_encoder_decoder, random_model
 from trainables.objectives import OBJECTIVES
 
@@ -83,6 +83,7 @@ class _Probe:
         self._model = model.to(self._device)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-9)
         self._timer = BudgetedTimer(clock, synchronize=self._synchronize)
+        self._reads = frozenset().union(*(chosen.metric.reads for chosen in chosen_metrics(spec.evaluation)))
 
     def times(self) -> StepTimes:
         """Return the times of all kinds of steps."""
@@ -144,7 +145,12 @@ class _Probe:
 
     def _evaluate(self, tokens: int, examples: int) -> None:
         self._model.eval()
-        score_set(self._model, self._random_set(examples, tokens), batch_size=self._spec.evaluation.batch_size)
+        score_set(
+            self._model,
+            self._random_set(examples, tokens),
+            batch_size=self._spec.evaluation.batch_size,
+            reads=self._reads,
+        )
 
     def _random_set(self, examples: int, typical_tokens: int) -> EncodedSet:
         length = max(2, min(typical_tokens, self._spec.data.max_tokens))

@@ -1,4 +1,4 @@
-from .chosen import ChosenMetric, chosen_metrics
+from .chosen import DEFAULT_METRICS, ChosenMetric, chosen_metrics
 from .evaluation import NonFiniteEvaluationError, evaluate
 from .evaluation_sets import FIELDS_OF_TRIALS, EvaluationSets, score_named
 from .generation import GenerationTask, bleu_and_chrf
@@ -21,10 +21,11 @@ from .registry import METRICS, compute, register
 from .scores import Array, ModelScores, Scores, SetScores
 from .scoring import score_set
 from .shipped.catalog import SHIPPED
-from .shipped.settings import GenerationSettings
+from .shipped.settings import GenerationSettings, SampledLeakageSettings
 from .untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 __all__ = [
+    "DEFAULT_METRICS",
     "EXPECTED_RELATIVE_EXPOSURE_BITS",
     "FIELDS_OF_TRIALS",
     "METRICS",
@@ -41,6 +42,7 @@ __all__ = [
     "NonFiniteEvaluationError",
     "Predictions",
     "Reduction",
+    "SampledLeakageSettings",
     "Scores",
     "SetScores",
     "StepCounts",

@@ -11,7 +11,7 @@ from trainables.metrics.metric import Compat, Metric, MetricSettings, Values
 from trainables.metrics.registry import METRICS, check_metric
 from trainables.metrics.scores import Scores
 
-DEFAULTS = (
+DEFAULT_METRICS = (
     "exposure_tail",
     "mia_loss",
     "mia_zlib",
@@ -57,7 +57,7 @@ def chosen_metrics(evaluation: EvaluationConfig) -> tuple[ChosenMetric, ...]:
     Raises:
         UnlearningError: a metric, a setting or a value is unknown; the message begins with the key.
     """
-    given = evaluation.metrics if evaluation.metrics is not None else {name: {} for name in DEFAULTS}
+    given = evaluation.metrics if evaluation.metrics is not None else {name: {} for name in DEFAULT_METRICS}
     found = []
     for name, settings in given.items():
         chosen = ChosenMetric(name=name, given=settings, compat=evaluation.compat)

@@ -11,6 +11,7 @@ from orchestrator.ledger import describe_columns
 from orchestrator.spec.documentation.json_schema import Schema, in_markdown, spec_json_schema
 from orchestrator.spec.documentation.value_kinds import code, kind_of
 from trainables.config import TrialConfig
+from trainables.metrics import DEFAULT_METRICS, SHIPPED
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 from trainables.probes import PROBES
@@ -55,7 +56,15 @@ def spec_reference() -> str:
             parts += [_wrapped(_SPACE), _keys({"properties": _values_alone(own)}, first)]
         else:
             parts.append(_keys(definition, first))
-    parts += [*_objectives(), *_optimizers(), *_schedules(), *_probes(), "## The columns of a ledger", *_columns()]
+    parts += [
+        *_objectives(),
+        *_optimizers(),
+        *_schedules(),
+        *_metrics(),
+        *_probes(),
+        "## The columns of a ledger",
+        *_columns(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -154,6 +163,24 @@ def _schedules() -> Iterator[str]:
         )
         for name, entry in SCHEDULES.items()
     )
+
+
+def _metrics() -> Iterator[str]:
+    """Write each metric with its source, what it needs, what it fills, and its settings."""
+    yield "### Metrics, `evaluation.metrics`"
+    yield _wrapped(f"The default ones are {', '.join(f'`{name}`' for name in DEFAULT_METRICS)}.")
+    lines = []
+    for name, entry in SHIPPED.items():
+        schema = in_markdown(entry.settings.model_json_schema())
+        needs = ["reference models"] * entry.needs_references
+        needs += ["wrong answers (column `perturbed`)"] * ("perturbed" in entry.reads)
+        needs += ["generated texts"] * bool({"generations", "samples"} & entry.reads)
+        facts = f"Columns: {', '.join(f'`{column}`' for column in entry.columns)}."
+        facts += f" Needs {', '.join(needs)}." if needs else ""
+        lines.append(_list([f"**`{name}`**: {entry.source}. {facts}"]))
+        if schema.get("properties"):
+            lines.append(_keys(schema, {}, indent="  "))
+    yield "\n".join(lines)
 
 
 def _probes() -> Iterator[str]:

@@ -9,7 +9,7 @@ from tests.trainables.metrics.shipped.scores_of import all_scores
 from trainables.config import EvaluationConfig
 from trainables.errors import UnlearningError
 from trainables.metrics import METRICS, SHIPPED, Column, Metric, Scores, SetScores, chosen_metrics, compute, register
-from trainables.metrics.chosen import DEFAULTS
+from trainables.metrics.chosen import DEFAULT_METRICS
 from trainables.metrics.registry import OPTIONAL
 
 
@@ -93,7 +93,7 @@ def test_a_spec_chooses_by_name_or_with_settings():
     def names(metrics):
         return {one.name: dict(one.given) for one in chosen_metrics(EvaluationConfig(metrics=metrics))}
 
-    assert list(names(None)) == list(DEFAULTS)
+    assert list(names(None)) == list(DEFAULT_METRICS)
     assert names([]) == {}
     assert names(["mia_loss", {"mia_min_k": {"k": 0.4}}]) == {"mia_loss": {}, "mia_min_k": {"k": 0.4}}
     assert names({"mia_loss": None, "rouge": {"max_new_tokens": 5}}) == {"mia_loss": {}, "rouge": {"max_new_tokens": 5}}
@@ -104,7 +104,7 @@ def test_a_spec_chooses_by_name_or_with_settings():
 
 
 def test_the_default_metrics_need_nothing_but_likelihoods_and_texts():
-    for name in DEFAULTS:
+    for name in DEFAULT_METRICS:
         assert SHIPPED[name].reads <= {"logp_M", "is_top_M", "texts"}, name
 
 
