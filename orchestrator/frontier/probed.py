@@ -154,6 +154,31 @@ def probed_sets(
     return found
 
 
+def measured_set(ledger: Ledger, forget_set: str, points: Iterable[Point]) -> ProbedSet:
+    """Return points of a forget set on which nothing was tried, beside the base and reference models."""
+    models = [("unlearned", trial_id, step) for trial_id, step in points]
+    controls = [(row["model"], None, None) for row in ledger.baselines().of(forget_set) if row["model"] != "copy"]
+    found = [
+        ProbedOne(
+            role=role,
+            trial_id=trial_id,
+            step=step,
+            measured=_measured(ledger, role, trial_id, step, forget_set),
+            found=(),
+        )
+        for role, trial_id, step in (*models, *controls)
+    ]
+    references = any(one.role.startswith("reference-") for one in found)
+    measure = "gen_ex" if references else "rel_ex"
+    return ProbedSet(
+        forget_set=forget_set,
+        distribution=stored_spec(ledger).data.forget_sets[forget_set].distribution,
+        measure=measure,
+        points=sorted((one for one in found if one.point is not None), key=lambda one: _exposure(one, measure)),
+        controls=[one for one in found if one.point is None],
+    )
+
+
 def probed_after(ledger: Ledger, probe: str, forget_set: str | None = None) -> list[ProbedSet]:
     """Return what one probe found, of forget sets that have a point where it measured exposure.
 
@@ -199,7 +224,7 @@ def _measured(ledger: Ledger, role: str, trial_id: str | None, step: int | None,
     if trial_id is None:
         rows: Iterable[Row] = ledger.baselines().of(forget_set)
         return next((row for row in rows if row["model"] == role), None)
-    return next((vars(row) for row in ledger.published(trial_id)[0] if row.step == step), None)
+    return next((row.columns() for row in ledger.published(trial_id)[0] if row.step == step), None)
 
 
 def _exposure(one: ProbedOne, measure: str) -> float:

@@ -15,12 +15,14 @@ from orchestrator.frontier import (
     ProbedSet,
     Row,
     frontiers,
+    measured_set,
     method_of,
     probed_sets,
     settings_of,
     summary,
 )
 from orchestrator.ledger import EXAMPLES, Ledger, metric_row, to_table
+from orchestrator.points import chosen_points
 from orchestrator.safe_text import command, one_line, quoted_sql, sql_text
 from orchestrator.spec import of_present_spec, stored_spec
 
@@ -124,7 +126,7 @@ class ReportData:
     endings: Sequence[Row]
     """Rows of the trials that ended with a message."""
     probed: Sequence[ProbedSet]
-    """What probes found, of forget sets that were probed."""
+    """What probes found; of a forget set that was not probed, what evaluations tell of the points to choose from."""
     has_references: bool
     """Whether unlearning quality is of generalized exposure; without reference models it is of relative exposure."""
 
@@ -150,7 +152,7 @@ def read_report_data(ledger: Ledger) -> ReportData:
         examples=_examples(ledger, found, texts),
         statuses=dict(Counter(status or "unfinished" for status in trials["status"].to_pylist())),
         endings=trials.filter(pc.is_valid(trials["message"])).sort_by("trial_id").to_pylist(),
-        probed=probed_sets(ledger),
+        probed=_probed(ledger, found),
         has_references=pc.count(evaluations["gen_ex"]).as_py() > 0
         or any(f.base is not None and f.base["gen_ex"] is not None for f in found),
     )
@@ -179,6 +181,19 @@ def step_after_unlearning(frontier: Frontier) -> tuple[str, int, str] | None:
         point = frontier.points[0]
         return point["trial_id"], point["step"], "no trial ends the exposure: the least exposed point of the frontier"
     return None
+
+
+def _probed(ledger: Ledger, found: Sequence[Frontier]) -> list[ProbedSet]:
+    """Return what probes found; of a forget set that was not probed, the points that a user would choose."""
+    probed = {own.forget_set: own for own in probed_sets(ledger)}
+    result = []
+    for frontier in found:
+        points = {(row["trial_id"], row["step"]) for row in chosen_points(frontier).values()}
+        if frontier.forget_set in probed:
+            result.append(probed[frontier.forget_set])
+        elif points:
+            result.append(measured_set(ledger, frontier.forget_set, points))
+    return result
 
 
 def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> list[Examples]:

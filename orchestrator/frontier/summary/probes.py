@@ -13,6 +13,18 @@ SAME_SHARE = 1e-3
 """Share of a mean by which that of a part of the forget set differs, at least."""
 STEPS_TO_HALF = "steps_to_half"
 """Score of a probe that brings something back step by step: steps until half of it is back."""
+_EITHER = (
+    ("membership by Min-K%, AUC", "mia_min_k_auc", 3),
+    ("membership against the references, AUC", "mia_reference_auc", 3),
+    ("PrivLeak, %", "privleak", 1),
+    ("extraction strength", "extraction_strength", 3),
+)
+_OF_EVALUATION = {
+    "gen_ex": (("worst example, bits", "gen_ex_max", 2), ("95th percentile, bits", "gen_ex_p95", 2), *_EITHER),
+    "rel_ex": (("worst example, bits", "rel_ex_max", 2), ("95th percentile, bits", "rel_ex_p95", 2), *_EITHER),
+}
+"""Rows of what evaluations measure beside the mean, by the measure of exposure: label, column and digits. Those that no
+model has are left out."""
 _Cells = tuple[str, Sequence[str]]
 
 
@@ -44,7 +56,7 @@ def probe_table(own: ProbedSet, names: Mapping[Point, str], points: Sequence[Pro
     return ProbeTable(
         title=(
             f"{own.forget_set} ({DISTRIBUTION_NAMES[own.distribution]}): {MEASURE_NAMES[own.measure]} in bits "
-            f"(held-out NLL in nats/token) after each probe"
+            f"(held-out NLL in nats/token){' after each probe' if own.tried else ''}"
         ),
         heads=heads,
         rows=list(_rows(own, columns)),
@@ -53,11 +65,13 @@ def probe_table(own: ProbedSet, names: Mapping[Point, str], points: Sequence[Pro
 
 def probe_note(own: ProbedSet) -> str:
     """Return a note on what values mean."""
+    untried = "" if own.tried else "; nothing was tried on these models yet (unlearn-sweep probe)"
     if not own.references:
-        return "without reference models, nothing tells what a model that never saw the data would show after a probe"
+        return f"without reference models, nothing tells what a model that never saw the data would show{untried}"
     return (
         f"a point that is as never trained shows in each row what the reference models show there, which never saw the "
-        f"data; where it shows more {MEASURE_NAMES[own.measure]}, it was hidden rather than gone"
+        f"data; where it shows more {MEASURE_NAMES[own.measure]}, it was hidden rather than gone, and "
+        f"a membership AUC far below theirs shows the data too{untried}"
     )
 
 
@@ -67,6 +81,10 @@ def _rows(own: ProbedSet, columns: Sequence[Sequence[ProbedOne]]) -> Iterator[_C
         "as the sweep measured it",
         [_mean_text([_measured(one, own.measure) for one in column]) for column in columns],
     )
+    for name, column_name, digits in _OF_EVALUATION[own.measure]:
+        values = [[None if one.measured is None else one.measured.get(column_name) for one in c] for c in columns]
+        if any(value is not None for own_values in values for value in own_values):
+            yield name, [_mean(own_values, digits=digits) for own_values in values]
     for probe, of_probe in groupby(own.tried, key=lambda tried: tried.probe):
         tried = list(of_probe)
         if _is_of_a_part(own, tried[0]):
