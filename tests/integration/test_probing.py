@@ -1,7 +1,9 @@
 """Probes on a real sweep: by Ray as in this process, resumed, and with what fails kept apart from the rest."""
 
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +13,9 @@ import duckdb
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.errors import SweepError
+from orchestrator.errors import RunStoppedError, SweepError, SweepInterruptedError
 from orchestrator.ledger import Ledger
-from orchestrator.probing import Choice, probe_sweep
+from orchestrator.probing import Choice, inline, probe_sweep
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import INLINE, unlearn_sweep
 from trainables.config import Config
@@ -145,6 +147,31 @@ def test_points_are_not_compared_with_references_that_failed(trying: Probing) ->
     summary = trying(failing)
     assert (summary.done, len(summary.failed)) == (1, 1)
     assert trying(looking).done == 3
+
+
+def test_a_signal_ends_it_between_two_measurements_and_it_goes_on(trying: Probing) -> None:
+    def signalled(probed: ProbedModel, settings: Any) -> Iterator[Finding]:
+        if probed.role == "base":
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield from looking(probed, settings)
+
+    with pytest.raises(SweepInterruptedError):
+        trying(signalled)
+    again = trying(looking)
+    assert (again.done_before, again.done) == (2, 2)
+
+
+def test_what_fails_before_any_model_is_probed_is_logged(
+    copied: Path, trying: Probing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlucky(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(inline, "prepare_start", unlucky)
+    with pytest.raises(RunStoppedError, match="measuring base and reference models failed: RuntimeError: out of luck"):
+        trying(looking)
+    log = Ledger(storage=LocalStorage(copied), sweep="tiny").log("probing")
+    assert log is not None and "Traceback" in log
 
 
 def test_a_probe_that_finds_nothing_to_try_is_named(copied: Path, trying: Probing) -> None:

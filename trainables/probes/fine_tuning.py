@@ -77,7 +77,7 @@ class FineTuning:
         return True
 
     def _estimate_curvature(self, number: int, batch: EncodedSet, parts: list[Any], num_targets: int) -> None:
-        """Give the optimizer the gradients from which it estimates the curvature (``trainables.optim.curvature``)."""
+        """Compute the gradients from which the optimizer estimates the curvature (``trainables.optim.curvature``)."""
         assert isinstance(self._optimizer, curvature.TakesCurvature)
         with seeded_torch(self._seed, "curvature", number):
             for part in parts:
