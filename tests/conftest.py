@@ -17,8 +17,8 @@ from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
 BY_RAY = (
-    "failures_of_ray", "interruption", "narrow", "own_data", "preparation", "private_session", "several_at_once",
-    "submit", "sweep", "wide",
+    "failures_of_ray", "interruption", "narrow", "own_data", "plugins", "preparation", "private_session", "probing",
+    "several_at_once", "submit", "sweep", "wide",
 )  # fmt: skip
 CLUSTERS = ("tests/e2e/", *(f"tests/integration/test_{name}.py" for name in BY_RAY))
 """Their tests start Ray, and take every core for themselves; tests/architecture/test_limits.py knows which do."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tests.readme import ROOT, blocks
 
-(SHOWN,) = blocks(ROOT / "trainables" / "README.md", "py")
-"""The plugin file that the documents show; with its defaults it is gradient ascent."""
+SHOWN, SHOWN_METRIC = blocks(ROOT / "trainables" / "README.md", "py")
+"""The plugin files that the documents show: an objective, which with its defaults is gradient ascent, and a metric."""
 
 OBJECTIVE = '''"""An objective of my own."""
 

@@ -72,7 +72,7 @@ PluginOption = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE.py",
-        help="Run this Python file, which registers objectives of your own; repeatable. It gets all of your "
+        help="Run this Python file, which registers objectives or metrics of your own; repeatable. It gets all of your "
         "permissions, here and on all workers. A sweep does not keep it: give it again to resume.",
     ),
 ]

@@ -15,6 +15,7 @@ from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec, amend_spec, stored_spec
 from orchestrator.storage import masked
 from trainables.deferred import Deferred
+from trainables.plugins import PluginFile
 from trainables.probes import PROBES, check_probe
 
 _read_inputs = Deferred("orchestrator.points", "read_inputs")  # loads PyTorch, as the next
@@ -57,6 +58,7 @@ def probe_sweep(
     executor: str = "ray",
     take_over: bool = False,
     trust_remote_code: bool = False,
+    plugins: tuple[PluginFile, ...] = (),
     report: Callable[[str], None] = lambda _: None,
 ) -> ProbeSummary:
     """Try probes on chosen points of a sweep, and on its base and reference models, as far as that is not done yet.
@@ -69,6 +71,7 @@ def probe_sweep(
         executor: one of ``PROBERS``.
         take_over: follow another driver that has not ended and is not known to be dead.
         trust_remote_code: whether to run Python code that comes with the model.
+        plugins: plugin files that were given on the command line, and run.
         report: called with what is done, before it is done.
 
     Raises:
@@ -96,7 +99,7 @@ def probe_sweep(
         if not jobs:
             return summary
         report("reading the data and the tokenizer")
-        inputs = _read_inputs(ledger, trust_remote_code=trust_remote_code)
+        inputs = _read_inputs(ledger, trust_remote_code=trust_remote_code, plugins=plugins)
         for point in points:
             _replay_with(ledger, point, inputs)  # raises where its model cannot be made again
         interrupt.raise_if_set()

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import search_spaces
 from orchestrator.spec import load_spec
-from tests.integration.helpers import INLINE, rows, unlearn_sweep
+from tests.integration.helpers import INLINE, call, rows
 from tests.support import tiny_architecture, tiny_texts
 from trainables.config import ModelConfig
 from trainables.data import build_datasets
@@ -142,13 +142,13 @@ def written(spec: dict[str, Any], place: Path, folder: Path) -> Path:
 @pytest.mark.slow
 def test_tofu_is_planned_and_run_with_models_that_are_trained_already(place: Path, tmp_path: Path) -> None:
     path = written(shipped(), place, tmp_path)
-    planned = unlearn_sweep("plan", str(path), "--no-estimate", "--json")
+    planned = call("plan", str(path), "--no-estimate", "--json")
     assert planned.returncode == 0, planned.stderr
     assert {one["part"]: one["examples"] for one in json.loads(planned.stdout)["sets"]} == {
         "forget": 8, "population": 10, "retain": 24, "heldout": 10, "retained": 5, "real_authors": 5, "world_facts": 5
     }  # fmt: skip
 
-    done = unlearn_sweep("run", str(path), "--storage", str(tmp_path), *INLINE)
+    done = call("run", str(path), "--storage", str(tmp_path), *INLINE)
     assert done.returncode == 0, done.stderr
     evaluations = rows(tmp_path / "tofu", "evaluations")
     assert {row["step"] for row in evaluations} == {0, 1, 2}
@@ -159,7 +159,7 @@ def test_tofu_is_planned_and_run_with_models_that_are_trained_already(place: Pat
     }
     assert nll == pytest.approx(expected, rel=1e-5)
     assert abs(nll["base"] - nll["reference-0"]) > 1e-3, "two models"
-    again = unlearn_sweep("resume", str(tmp_path / "tofu"), *INLINE)
+    again = call("resume", str(tmp_path / "tofu"), *INLINE)
     assert again.returncode == 0, again.stderr
     assert rows(tmp_path / "tofu", "evaluations") == evaluations
 
@@ -183,7 +183,7 @@ def heldout_nll(spec: Path, folder: Path) -> float:
 @pytest.mark.parametrize("benchmark", ["muse-bench", "cais/wmdp"])
 def test_what_the_readme_says_of_other_benchmarks_runs(place: Path, tmp_path: Path, benchmark: str) -> None:
     path = written(described(benchmark), place, tmp_path)
-    done = unlearn_sweep("run", str(path), "--storage", str(tmp_path), *INLINE)
+    done = call("run", str(path), "--storage", str(tmp_path), *INLINE)
     assert done.returncode == 0, done.stderr
     evaluations = rows(tmp_path / "described", "evaluations")
     assert {row["step"] for row in evaluations} == {0, 1, 2}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.helpers import COMMAND, INLINE, TINY, rows, unlearn_sweep, write_own_spec
-from tests.plugins import OBJECTIVE, PYPROJECT, REGISTER, SHOWN, write_plugin
+from tests.integration.helpers import COMMAND, INLINE, TINY, call, rows, unlearn_sweep, write_own_spec
+from tests.plugins import OBJECTIVE, PYPROJECT, REGISTER, SHOWN, SHOWN_METRIC, write_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def own(spec: str, storage: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("command", ["status", "report"])
 def test_results_are_read_without_the_plugin(own: Path, command: str) -> None:
-    done = unlearn_sweep(command, str(own))
+    done = call(command, str(own))
     assert done.returncode == 0, done.stderr
 
 
@@ -111,7 +111,7 @@ def test_a_sweep_from_elsewhere_names_no_plugin_that_is_run(own: Path, tmp_path:
     assert done.returncode == 2
     assert "add --plugin" in done.stderr
     for override in ("plugins=[my_objective.py]", "plugin=my_objective.py", "search.plugins=[my_objective.py]"):
-        done = unlearn_sweep("plan", str(TINY), "--set", override, "--no-estimate")
+        done = call("plan", str(TINY), "--set", override, "--no-estimate")
         assert done.returncode == 2
         assert "unknown key 'plugin" in done.stderr
     named = unlearn_sweep(
@@ -173,3 +173,34 @@ def test_an_installed_package_needs_no_option(spec: str, ascended: Path, storage
     assert "factor" in schema
     reference = Path(__file__).parents[2] / "search_spaces" / "REFERENCE.md"
     assert with_package("spec", "--reference").stdout == reference.read_text(), "which has what is shipped"
+
+
+def test_a_metric_of_a_plugin_file_fills_the_map_columns(spec: str, storage: Path, tmp_path: Path) -> None:
+    """The file is the one that the documents show."""
+    plugin = write_plugin(tmp_path, SHOWN_METRIC, "my_metric.py")
+    chosen = ("--set", "search.space.objective=gradient_ascent", "--set", "evaluation.metrics=[surprise, mia_loss]")
+    where = ("--storage", str(storage), "--name", "surprised", *INLINE)
+    refused = unlearn_sweep("run", spec, *chosen, *where)
+    assert refused.returncode == 2
+    assert "evaluation.metrics: unknown metric 'surprise'" in refused.stderr
+    assert "one of your own comes with --plugin FILE.py" in refused.stderr
+    done = unlearn_sweep("run", spec, *chosen, "--plugin", str(plugin), *where)
+    assert done.returncode == 0, done.stderr
+    sweep = storage / "surprised"
+    examples: dict[tuple[str, int], list[float]] = {}
+    for row in rows(sweep, "examples"):
+        assert row["other_metrics"] == [("surprise", row["nll"])]
+        assert row["mia_loss"] == row["nll"]
+        assert row["mia_zlib"] is None, "not chosen"
+        examples.setdefault((row["trial_id"], row["step"]), []).append(row["nll"])
+    evaluations = rows(sweep, "evaluations")
+    for row in evaluations:
+        assert row["other_metrics"] == [("surprise_max", max(examples[row["trial_id"], row["step"]]))]
+    assert evaluations[0]["mia_loss_auc"] == evaluations[0]["membership_auc"]
+    query = "select max(other_metrics['surprise_max']) as most from evaluations"
+    asked = call("query", str(sweep), query, "--format", "json")
+    assert json.loads(asked.stdout) == [{"most": max(row["other_metrics"][0][1] for row in evaluations)}]
+    assert call("frontier", str(sweep)).returncode == 0, "results are read without the plugin"
+    again = unlearn_sweep("resume", str(sweep), "--steps", "4", *INLINE)
+    assert again.returncode == 2
+    assert "metric 'surprise' is of the plugin file 'my_metric.py'" in again.stderr

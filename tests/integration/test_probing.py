@@ -17,7 +17,7 @@ from orchestrator.errors import RunStoppedError, SweepError, SweepInterruptedErr
 from orchestrator.ledger import Ledger
 from orchestrator.probing import Choice, inline, probe_sweep
 from orchestrator.storage import LocalStorage
-from tests.integration.helpers import INLINE, unlearn_sweep
+from tests.integration.helpers import INLINE, call, unlearn_sweep
 from trainables.config import Config
 from trainables.probes import PROBES, Finding, Probe, ProbedModel, check_probe, run_probe
 
@@ -50,7 +50,7 @@ def test_by_ray_and_in_this_process_the_same_is_found_and_nothing_is_done_twice(
     other = tmp_path / "other"
     for name in (".models", "tiny"):
         shutil.copytree(tiny_sweep.parent / name, other / name)
-    inline = unlearn_sweep("probe", str(other / "tiny"), *WHERE, *INLINE)
+    inline = call("probe", str(other / "tiny"), *WHERE, *INLINE)
     assert inline.returncode == 0, inline.stderr
     assert found(copied) == found(other / "tiny")
     before = {path: path.read_bytes() for path in copied.glob("probes/*")}

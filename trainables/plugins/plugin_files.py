@@ -70,7 +70,8 @@ class PluginFile:
                     del sys.modules[self._module]
                     raise UnlearningError(
                         f"plugin file {self.path}: it registers nothing; call "
-                        f"trainables.objectives.register(name, objective) in it"
+                        f"trainables.objectives.register(name, objective) or "
+                        f"trainables.metrics.register(name, metric) in it"
                     )
                 _RAN[self.sha256] = tuple(registered)
 

@@ -10,6 +10,7 @@ from orchestrator.cli.console import print_json, require_whole, say, show
 from orchestrator.cli.options import (
     ExecutorOption,
     JsonOption,
+    PluginOption,
     StorageOption,
     SweepArgument,
     TakeOverOption,
@@ -19,6 +20,7 @@ from orchestrator.errors import RunStoppedError, SweepError, SweepInterruptedErr
 from orchestrator.ledger import DEFAULT_STORAGE, PROBING, open_sweep
 from orchestrator.run import ExecutorName
 from orchestrator.safe_text import command
+from trainables.plugins import load_plugins
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -70,6 +72,7 @@ def probe(
     ] = None,
     take_over: TakeOverOption = False,
     trust_remote_code: TrustOption = False,
+    plugins: PluginOption = None,
     executor: ExecutorOption = ExecutorName.RAY,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
@@ -79,6 +82,7 @@ def probe(
     from orchestrator.driver import require_undriven
     from orchestrator.probing import Choice, probe_sweep
 
+    files = load_plugins(plugins or ())
     ledger = open_sweep(sweep, storage)
     choice = Choice(
         on_frontier=frontier is not None,
@@ -98,6 +102,7 @@ def probe(
             executor=executor.value,
             take_over=take_over,
             trust_remote_code=trust_remote_code,
+            plugins=files,
             report=say,
         )
     except SweepInterruptedError as error:

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from orchestrator.cli.probe_tables import after_tables, probe_tables
 from orchestrator.errors import SweepError
-from orchestrator.frontier import exposure_of, frontiers, probed_after, probed_sets, summary
+from orchestrator.frontier import exposure_of, frontiers, measured_set, probed_after, probed_sets, summary
 from tests.orchestrator.helpers import make_spec, measured, write_control, write_probe, write_sweep
 
 
@@ -19,7 +19,7 @@ def trial_of(ledger, forget_set="verses"):
 
 
 def evaluation_of(ledger, trial, step):
-    return next(vars(row) for row in ledger.published(trial["trial_id"])[0] if row.step == step)
+    return next(row.columns() for row in ledger.published(trial["trial_id"])[0] if row.step == step)
 
 
 @pytest.fixture
@@ -95,6 +95,26 @@ def test_the_table_has_means_of_references_and_what_was_before_on_other_examples
     ]  # fmt: skip
     assert rows["quantization, int4"][base] == "10.00 (4.00)"
     assert rows["quantization, int4"][references] == "-0.25 (4.00)"
+
+
+def test_the_tail_and_membership_stand_beside_the_references(probed):
+    (own,) = probed_sets(probed)
+    rows = dict(summary.probe_table(own, {}).rows)
+    assert rows["95th percentile, bits"] == ["4.50"] * 4, "two points, the base model, the references"
+    assert "worst example, bits" not in rows, "no model has it"
+    assert "membership AUC far below theirs" in summary.probe_note(own)
+
+
+def test_points_that_were_not_probed_show_what_evaluations_measured(sweep):
+    trial = trial_of(sweep)
+    own = measured_set(sweep, "verses", [(trial["trial_id"], 9), (trial["trial_id"], 5)])
+    quality = [evaluation_of(sweep, trial, one.step)["unlearning_quality"] for one in own.points]
+    assert quality == sorted(quality)
+    assert [one.role for one in own.controls] == ["base", "reference-0", "reference-1"]
+    table = summary.probe_table(own, {})
+    assert "after each probe" not in table.title
+    assert [name for name, _ in table.rows] == ["as the sweep measured it", "95th percentile, bits"]
+    assert summary.probe_note(own).endswith("nothing was tried on these models yet (unlearn-sweep probe)")
 
 
 def test_scores_are_shown_where_nothing_else_is_and_steps_to_half_beside(sweep):

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.frontier import frontiers
 from orchestrator.frontier.summary import is_same, points_shown
-from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, open_sweep
+from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, metric_row, open_sweep
 from orchestrator.report import write_report
 from orchestrator.report.data import read_report_data
 from orchestrator.report.page import EXTREMES_SHOWN
@@ -26,6 +26,7 @@ from tests.orchestrator.helpers import (
     make_search,
     make_spec,
     make_trial,
+    of_model,
     outcome,
     write_sweep,
 )
@@ -261,13 +262,9 @@ def test_without_reference_models_no_column_is_empty_and_no_price_is_of_nothing(
     for name in spec.data.forget_sets:
         records = [evaluation_record(s, rel_ex=3.0 - s / 2, quality=abs(1.56 - s / 2)) for s in (0, 2, 5)]
         publish(ledger, records, forget_set=name)
-    base = evaluation_record(rel_ex=3.0).columns()
-    skip = ("step", "status", "tokens_seen", "elapsed_s")
+    base = of_model(evaluation_record(rel_ex=3.0))
     DriverWriter(ledger).publish_baselines(
-        [
-            {"model": "base", "forget_set": name, **{k: v for k, v in base.items() if k not in skip}}
-            for name in spec.data.forget_sets
-        ]
+        [metric_row("baselines", {"model": "base", "forget_set": name, **base}) for name in spec.data.forget_sets]
     )
     page = page_of(ledger, images=False)
     said = page.text.partition("Exposure and performance along")[0] + page.text.split("Best points")[-1]

@@ -6,11 +6,11 @@ import random
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.ledger import DriverWriter
+from orchestrator.ledger import DriverWriter, metric_row
 from orchestrator.search.sampling import gaussian_process
 from orchestrator.search.sampling.constraints import total_violation, violations
 from orchestrator.spec import ConstraintsConfig
-from tests.orchestrator.helpers import Driver, evaluation_record, make_search, make_spec, memory_ledger
+from tests.orchestrator.helpers import Driver, evaluation_record, make_search, make_spec, memory_ledger, of_model
 from tests.orchestrator.search.test_samplers import LOST, study_of
 from trainables.config import TrialConfig
 
@@ -20,11 +20,9 @@ BASE = 3.0
 
 def ledger_with_baselines(performance=BASE):
     ledger = memory_ledger()
-    skip = ("step", "status", "tokens_seen", "elapsed_s")
-    base = evaluation_record(0, quality=10.0, performance=performance, gen_ex=10.0).columns()
-    metrics = {name: value for name, value in base.items() if name not in skip}
+    base = of_model(evaluation_record(0, quality=10.0, performance=performance, gen_ex=10.0))
     DriverWriter(ledger).publish_baselines(
-        [{"model": "base", "forget_set": name, **metrics} for name in ("verses", "people")]
+        [metric_row("baselines", {"model": "base", "forget_set": name, **base}) for name in ("verses", "people")]
     )
     return ledger
 
