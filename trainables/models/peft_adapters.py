@@ -80,7 +80,6 @@ def temporary_adapters(model: Any, lora: LoraConfig, *, seed: int) -> Iterator[A
         yield adapted
     finally:
         adapted.unload()
-        vars(model).pop("peft_config", None)  # PEFT would take it for a model that has adapters still
         tie_parameters_as(model, ties)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name])

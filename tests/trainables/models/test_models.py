@@ -151,7 +151,6 @@ def test_training_a_tokenizer_is_deterministic():
 
 @pytest.mark.parametrize("modules", ["all-linear", ("q_proj", "lm_head")])
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.filterwarnings("error:You are trying to modify a model with PEFT for a second time")
 def test_temporary_adapters_leave_weights_ties_and_what_is_trained_as_they_were(modules, tied):
     model = tiny_model(tied=tied)
     model.model.norm.weight.requires_grad_(False)
@@ -169,3 +168,4 @@ def test_temporary_adapters_leave_weights_ties_and_what_is_trained_as_they_were(
         assert same_state(state_of(model), before)
         assert {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)} == trained
         assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+        assert not hasattr(model, "peft_config"), "PEFT takes it for a model with adapters"

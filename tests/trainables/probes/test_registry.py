@@ -105,6 +105,27 @@ def test_a_probe_that_is_left_early_leaves_the_models_mode(own_probe: FakeClock)
     assert not probed.model.training
 
 
+def test_a_probe_that_is_left_early_puts_back_what_it_has_changed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, held = list[str](), []  # a probe that something still holds is not collected
+
+    def changing(*_: object):
+        try:
+            yield Finding(variant="own")
+        finally:
+            done.append("put back")
+
+    def run(*_: object):
+        held.append(changing())
+        return held[-1]
+
+    monkeypatch.setitem(PROBES, "own", Probe(run=run, source="a test", settings=OwnSettings))
+    running = run_probe("own", check_probe("own", {}), probed_model())
+    next(running)
+    assert done == []
+    running.close()  # type: ignore[attr-defined]
+    assert done == ["put back"]
+
+
 def test_a_probe_whose_package_is_missing_says_so_before_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "find_spec", lambda name: None)
     with pytest.raises(UnlearningError, match=r"'lm_eval' is not installed .*pip install 'unlearn-sweep\[tasks\]'"):

@@ -1,5 +1,6 @@
 """Tasks: a local task by lm-evaluation-harness, against scores computed by hand, and what is refused."""
 
+import copy
 import json
 import random
 
@@ -142,6 +143,13 @@ def test_model_tokenizer_and_generators_are_as_they_were(folder, kind, lora, cap
     assert dict(tiny_tokenizer().special_tokens_map) == vocabulary
     assert not probed.model.training
     assert capsys.readouterr().err == "", "progress bars"
+
+
+def test_a_tokenizer_without_a_padding_token_gets_none(folder):
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.pad_token = None
+    run(probed_model(tokenizer=tokenizer), folder, limit=1)
+    assert tokenizer.pad_token is None
 
 
 def test_tasks_of_ones_own_can_run_code_and_need_trust(folder):
