@@ -201,13 +201,13 @@ def test_a_users_mistake_ends_it_with_exit_code_2(
 def test_a_sweep_whose_data_changed_is_refused(copied: Path) -> None:
     spec = (copied / "spec.yaml").read_text()
     (copied / "spec.yaml").write_text(spec.replace("heldout: 16", "heldout: 15"))
-    done = unlearn_sweep("probe", str(copied), *WHERE, *INLINE)
+    done = call("probe", str(copied), *WHERE, *INLINE)
     assert done.returncode == 2
     assert "was made with other settings, data, models or code" in done.stderr
 
 
 def test_after_probes_a_sweep_is_resumed_as_before(copied: Path, trying: Probing) -> None:
     trying(looking)
-    done = unlearn_sweep("resume", str(copied), "--set", "probes.quantization.bits=[4]", *INLINE)
+    done = call("resume", str(copied), "--set", "probes.quantization.bits=[4]", *INLINE)
     assert done.returncode == 0, done.stderr
     assert "nothing left to do" in done.stdout
