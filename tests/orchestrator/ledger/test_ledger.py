@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -643,6 +644,47 @@ def test_a_sweep_of_version_4_is_read_reported_and_goes_on(version_4):
         assert plain.equals(rows[name].replace_schema_metadata(plain.schema.metadata))
         files = Path(version_4.storage.uri, name).glob("*.parquet")
         assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
+
+
+@pytest.fixture
+def version_5(tmp_path):
+    """A sweep that was written when the schema had version 5, before metrics were chosen."""
+    folder = tmp_path / "version-5"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "version-5", folder)
+    return Ledger(storage=LocalStorage(folder), sweep="version-5")
+
+
+def test_rows_of_version_5_have_no_values_of_metrics(version_5):
+    folder = Path(version_5.storage.uri)
+    tables = {name: version_5.table(name) for name in TABLES}
+    tables["baselines"] = pa.Table.from_pylist(version_5.baselines().rows, schema=BASELINES)
+    for name, table in tables.items():
+        stored = pq.read_table(folder / ("references/baselines.parquet" if name == "baselines" else name))
+        assert table.select(stored.column_names).to_pylist() == stored.to_pylist()
+        new = set(table.column_names) - set(stored.column_names)
+        assert ("other_metrics" in new) == (name != "trials")
+        assert all(table[column].null_count == len(table) for column in new)
+
+
+def test_a_sweep_of_version_5_is_read_reported_and_goes_on(version_5):
+    assert [frontier.evaluations for frontier in frontiers(version_5)] == [14, 15]
+    write_report(version_5, images=False)
+    rows = query([version_5], "select count(gen_ex_p95) as known, count(*) as rows from evaluations").to_pylist()
+    assert rows[0]["known"] == 0
+    (lost, *_) = [row["trial_id"] for row in version_5.trials()]
+    evaluations, examples = version_5.published(lost)
+    assert {len(one.metrics) for one in (*evaluations, *examples)} == {0}
+    repair_ledger(version_5)
+    spec = validate_spec(parse_yaml(version_5.manifest.spec_text(), "spec"), "spec")
+    assert make_search(spec, version_5).is_exhausted(), "its trials are known by their ids"
+    for name in TABLES:
+        files = Path(version_5.storage.uri, name).glob("*.parquet")
+        assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
+    later = replace(evaluations[-1], step=99, metrics={"gen_ex_p95": 1.5, "own": 2.0})
+    TrialWriter(version_5).publish(lost, [*evaluations, later], examples, None)
+    known = [row for row in version_5.table("evaluations").to_pylist() if row["gen_ex_p95"] is not None]
+    assert [(row["step"], row["gen_ex_p95"], row["other_metrics"]) for row in known] == [(99, 1.5, [("own", 2.0)])]
+    assert version_5.published(lost)[0][-1] == later
 
 
 def test_a_killed_writer_leaves_only_whole_files(tmp_path):
