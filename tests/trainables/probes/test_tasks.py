@@ -21,6 +21,7 @@ TASK = """
 task: {name}
 dataset_path: json
 dataset_kwargs:
+  cache_dir: {cache}
   data_files:
     test: {file}
 test_split: test
@@ -40,21 +41,13 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_network(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     file = folder / "questions.jsonl"
     file.write_text("".join(f"{json.dumps(question)}\n" for question in QUESTIONS))
     for name in ("animals", "kings"):
-        (folder / f"{name}.yaml").write_text(TASK.format(name=name, file=file))
+        (folder / f"{name}.yaml").write_text(TASK.format(name=name, file=file, cache=folder / "cache"))
     (folder / "group.yaml").write_text(
         "group: both\ntask: [animals, kings]\naggregate_metric_list:\n  - metric: acc\n    weight_by_size: true\n"
     )
@@ -167,7 +160,7 @@ def test_tasks_of_ones_own_can_run_code_and_need_trust(folder):
     ],
 )
 def test_what_cannot_be_run_is_refused_with_what_to_do(folder, given, message):
-    (folder / "lost.yaml").write_text(TASK.format(name="lost", file="/nowhere/nowhere.jsonl"))
+    (folder / "lost.yaml").write_text(TASK.format(name="lost", file="/nowhere/nowhere.jsonl", cache=folder / "cache"))
     with pytest.raises(UnlearningError, match=message):
         run(probed_model(), folder, **given)
 
