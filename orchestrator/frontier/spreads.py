@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.ledger import METRIC_COLUMNS, MINIMISED
+
 Row = Mapping[str, Any]
 """A row of the evaluations table, or of the baselines."""
 
 MEASURES = (
     "unlearning_quality", "gen_ex", "gen_ex_abs", "gen_ex_per_token", "rel_ex", "rel_ex_skew_normal",
-    "extraction_rate", "membership_auc", "forget_nll",
+    "extraction_rate", "membership_auc", "forget_nll", *(name for name in METRIC_COLUMNS if name in MINIMISED),
 )  # fmt: skip
 """Measures of exposure: columns for which the reference models have a floor."""
 

@@ -87,27 +87,35 @@ class EvaluationSets:
         """
         return replace(self, references=(*self.references[:index], *self.references[index + 1 :]))
 
-    def with_forget(self, indices: Sequence[int]) -> "EvaluationSets":
-        """Return these sets with some of the forget examples only, in the order of ``indices``."""
+    def with_examples(
+        self, *, forget: Sequence[int] | None = None, population: Sequence[int] | None = None
+    ) -> "EvaluationSets":
+        """Return these sets with some of their examples only; what other models scored of them goes with them.
+
+        Args:
+            forget: indices of the forget examples, in the order that is wanted; None: all.
+            population: indices of the population's examples; None: all.
+        """
+        given = {"forget": forget, "population": population}
+        chosen = {name: list(indices) for name, indices in given.items() if indices is not None}
 
         def cut(scores: ModelScores) -> ModelScores:
-            return {**scores, "forget": scores["forget"].select(indices)} if "forget" in scores else scores
+            return {name: own.select(chosen[name]) if name in chosen else own for name, own in scores.items()}
 
-        changes: dict[str, Any] = {"forget": self.forget.select(indices), "base": cut(self.base)}
-        changes["references"] = tuple(map(cut, self.references))
-        if "forget" in self.answers:
-            changes["answers"] = {**self.answers, "forget": self.answers["forget"].select(indices)}
-        if "forget" in self.texts:
-            changes["texts"] = {**self.texts, "forget": tuple(self.texts["forget"][i] for i in indices)}
-        if "forget" in self.prompted:
-            task = self.prompted["forget"]
-            shorter = replace(
-                task,
-                encoded=task.encoded.select(indices),
-                references=tuple(task.references[i] for i in indices),
-            )
-            changes["prompted"] = {**self.prompted, "forget": shorter}
-        return replace(self, **changes)
+        changes: dict[str, Any] = {name: self.encoded(name).select(indices) for name, indices in chosen.items()}
+        return replace(
+            self,
+            **changes,
+            base=cut(self.base),
+            references=tuple(map(cut, self.references)),
+            answers={name: own.select(chosen[name]) if name in chosen else own for name, own in self.answers.items()},
+            texts={
+                name: tuple(own[i] for i in chosen[name]) if name in chosen else own for name, own in self.texts.items()
+            },
+            prompted={
+                name: task.select(chosen[name]) if name in chosen else task for name, task in self.prompted.items()
+            },
+        )
 
     def with_texts(self, *, forget: EncodedSet, population: EncodedSet) -> "EvaluationSets":
         """Return these sets with other texts, of which neither base nor reference models have scores.

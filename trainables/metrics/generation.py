@@ -5,7 +5,7 @@ Shape legend: N examples of a set, B batch, T tokens.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,12 @@ class GenerationTask:
     """The model's tokenizer, with a padding token."""
     longest: int | None = None
     """The longest text that is generated, in tokens; None: the longest target's length."""
+
+    def select(self, indices: Sequence[int]) -> "GenerationTask":
+        """Return the task with some of its prompts, in the order of ``indices``."""
+        return replace(
+            self, encoded=self.encoded.select(indices), references=tuple(self.references[i] for i in indices)
+        )
 
     @property
     def max_new_tokens(self) -> int:

@@ -1,7 +1,7 @@
 """What ``relearning`` fine-tunes on, and what it measures: the examples of every variant, drawn by seed."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trainables.data import Example
 from trainables.encoding import EncodedSet, encode
@@ -32,14 +32,12 @@ def draw_lessons(probed: ProbedModel, settings: RelearningSettings) -> Lessons:
         UnlearningError: a set is too small to be divided, or there are no retained texts.
     """
     taught, kept = _divided(probed, settings.share)
-    measured = probed.sets.with_forget(kept)
+    measured = probed.sets.with_examples(forget=kept)
     population_order = _shuffled(probed, "population", len(probed.sets.population))
     controls = population_order[: min(len(taught), len(population_order) // 2)]
     if "control" in settings.variants:
         _require_control(controls, probed)
-        measured = replace(
-            measured, population=probed.sets.population.select(sorted(population_order[len(controls) :]))
-        )
+        measured = measured.with_examples(population=sorted(population_order[len(controls) :]))
     choices: dict[Lesson, Callable[[], EncodedSet]] = {
         "in-domain": lambda: probed.sets.forget.select(taught),
         "out-of-domain": lambda: _unrelated(probed, len(taught)),

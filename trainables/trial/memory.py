@@ -114,7 +114,7 @@ def heaviest(workload: Workload, config: TrialConfig) -> Workload:
     ascended = [own.forget.longest] * min(config.batch_size, len(own.forget))
     population = max(scored, key=lambda part: (_padded_tokens(part, workload.evaluation.batch_size), len(part)))
     probe = replace(
-        own.with_forget(ascended),
+        own.with_examples(forget=ascended),
         population=population,
         texts={
             "forget": ("",) * len(ascended),

@@ -121,7 +121,7 @@ def test_some_forget_examples_are_measured_as_they_are_among_all(sets):
     model = tiny_model(seed=9).eval()
     _, everything = run(model, sets)
     for chosen in ([4, 1], [0]):
-        evaluation, examples = run(model, sets.with_forget(chosen))
+        evaluation, examples = run(model, sets.with_examples(forget=chosen))
         expected = [everything[i] for i in chosen]
         assert [e.example_id for e in examples] == [e.example_id for e in expected]
         for found, wanted in zip(examples, expected, strict=True):

@@ -8,7 +8,7 @@ import torch
 
 from tests.support import tiny_encoded, tiny_model, tiny_seq2seq_model, tiny_tokenizer, tiny_workload
 from trainables.encoding import collate
-from trainables.metrics import GenerationTask, SetScores, score_batch, score_set
+from trainables.metrics import GenerationTask, SetScores, evaluate, score_batch, score_set
 from trainables.metrics.generation import generate, sample, truths
 from trainables.metrics.likelihood import predict
 from trainables.metrics.scoring import MOMENTS, gradient_norms
@@ -111,12 +111,22 @@ def test_samples_differ_and_are_the_same_again():
     assert [own[0] for own in cold] == generate(model, task, batch_size=4), "so cold that the likeliest token is drawn"
 
 
-def test_sets_with_some_forget_examples_are_cut_alike():
-    sets = tiny_workload(metrics=["mia_loss", "mia_zlib", "rouge", "exposure_tail"]).evaluation_sets["forget"]
-    cut = sets.with_forget([3, 1])
+def test_sets_with_some_examples_are_cut_alike():
+    metrics = ["mia_loss", "mia_zlib", "mia_reference", "privleak", "rouge", "exposure_tail"]
+    sets = tiny_workload(metrics=metrics).evaluation_sets["forget"]
+    cut = sets.with_examples(forget=[3, 1])
     assert cut.forget.example_ids == tuple(sets.forget.example_ids[i] for i in (3, 1))
     np.testing.assert_array_equal(cut.base_logp_N, sets.base_logp_N[[3, 1]])
     np.testing.assert_array_equal(cut.reference_logp_SN, sets.reference_logp_SN[:, [3, 1]])
     assert cut.texts["forget"] == tuple(sets.texts["forget"][i] for i in (3, 1))
     assert cut.prompted["forget"].encoded.example_ids == cut.forget.example_ids
-    assert cut.population is sets.population
+    assert cut.texts["population"] == sets.texts["population"]
+    fewer = cut.with_examples(population=[0, 2, 5, 7])
+    assert fewer.forget is cut.forget
+    assert fewer.population.example_ids == tuple(sets.population.example_ids[i] for i in (0, 2, 5, 7))
+    for ours, theirs in zip((fewer.base, *fewer.references), (sets.base, *sets.references), strict=True):
+        np.testing.assert_array_equal(ours["population"].logp_N, theirs["population"].logp_N[[0, 2, 5, 7]])
+        np.testing.assert_array_equal(ours["forget"].logp_N, theirs["forget"].logp_N[[3, 1]])
+    evaluation, examples = evaluate(tiny_model(), fewer, batch_size=4, step=0, tokens_seen=0, elapsed_s=0.0)
+    assert {"privleak", "mia_reference_auc", "mia_zlib_auc", "rouge_l_f1"} <= evaluation.metrics.keys()
+    assert len(examples) == 2

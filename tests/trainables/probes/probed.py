@@ -9,7 +9,7 @@ from tests.support import tiny_architecture, tiny_examples, tiny_model, tiny_seq
 from trainables.config import EvaluationConfig, LoraConfig, ModelConfig
 from trainables.data import Example
 from trainables.encoding import Form, collate, encode
-from trainables.metrics import score_batch
+from trainables.metrics import chosen_metrics, score_batch
 from trainables.models import add_adapters
 from trainables.preparation import evaluation_sets
 from trainables.probes import ProbedModel
@@ -82,7 +82,14 @@ def sets_of(kind: str, references: int = 2) -> Any:
     own["retain"] = own["retain"].select(range(4))
     roles = ["base", *(f"reference-{i}" for i in range(references))]
     models = [model_of(kind, role) for role in roles]
-    return evaluation_sets({"forget": own}, models=models, batch_size=16, max_increase=3.0)["forget"]
+    return evaluation_sets(
+        {"forget": own},
+        models=models,
+        batch_size=16,
+        max_increase=3.0,
+        metrics=chosen_metrics(EvaluationConfig()),
+        examples={"forget": TEXTS},
+    )["forget"]
 
 
 def probed_model(

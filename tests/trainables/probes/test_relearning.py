@@ -290,7 +290,7 @@ def test_divergence_ends_a_variant_with_a_record_and_the_model_is_as_it_was():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: {"sets": p.sets.with_forget([0])}, "the forget set has 1 example, and it takes two"),
+        (lambda p: {"sets": p.sets.with_examples(forget=[0])}, "the forget set has 1 example, and it takes two"),
         (lambda p: {"retain": []}, "no retained texts .* leave 'out-of-domain' out of variants"),
         (lambda p: {"retain": texts(3, "distractors", 5)}, "no retained texts"),
         (
