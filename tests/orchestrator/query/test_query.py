@@ -226,8 +226,8 @@ def test_an_error_points_at_the_place(sweep, sql, line, place, hint):
     if hint != "Could not convert":  # there DuckDB marks the cast
         assert carets.index("^") == shown.index(place, len("LINE 1: "))
     assert (
-        "tables: trials, evaluations, examples, baselines, forget_examples; their columns: unlearn-sweep query --schema"
-        in message
+        "tables: trials, evaluations, examples, baselines, forget_examples, probes; their columns: "
+        "unlearn-sweep query --schema" in message
     )
 
 

