@@ -65,11 +65,16 @@ def _endpoint(process: subprocess.Popen[str]) -> str:
 
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Set up S3 as a user would, by the environment."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
+    forget_settings(monkeypatch)
     for name, value in variables(endpoint).items():
         monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()  # one that another test left has other keys, or none
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what environment and process know of S3: a client that another test left has other keys, or none."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def variables(endpoint: str) -> dict[str, str]:

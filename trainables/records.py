@@ -67,7 +67,7 @@ class EvaluationRecord:
     """NLL of retained examples of its kind. None: the set has no distractors, or the row is of an older version."""
     tokens_seen: int
     elapsed_s: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     """What the chosen metrics found (``evaluation.metrics``), by column. One without a finite value is left out."""
 
     def columns(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class ExampleRecord:
     extracted: bool
     memorization: float | None
     difficulty: float | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     """What the chosen metrics found of this example, by column. One without a finite value is left out."""
 
     def columns(self) -> dict[str, Any]:

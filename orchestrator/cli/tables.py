@@ -94,7 +94,10 @@ def _plan_notes(plan: "Plan") -> list[Text]:
     untimed = plan.estimated_sweep_s is not None and any(metric.cost for metric in plan.metrics)
     for is_so, note in (
         (untimed, "Gradients, other answers and generated texts of metrics are not in these times."),
-        (plan.timed_in_part, "Whole steps take too long to be timed here: parts were timed, and the rest calculated."),
+        (
+            plan.timed_in_part,
+            "Whole steps take too long to be timed here: parts of them were timed, and the rest calculated.",
+        ),
     ):
         if is_so:
             notes.append(Text(note, "dim"))

@@ -64,12 +64,13 @@ class Registry(dict[str, Entry]):
             self._origins.pop(name, None)
 
     def load_all(self) -> dict[str, Entry]:
-        """Return every entry by name. Every package that has one is imported.
+        """Return every entry by name, those of this project first. Every package that has one is imported.
 
         Raises:
             UnlearningError: one cannot be loaded, or several claim a name.
         """
-        return {name: self[name] for name in self.names()}
+        added = [name for name in self.names() if name not in self.shipped]
+        return {name: self[name] for name in (*self.shipped, *added)}
 
     def __contains__(self, name: object) -> bool:
         if dict.__contains__(self, name) or name in self._of_packages:

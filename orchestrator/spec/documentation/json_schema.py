@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.spec.sweep_spec import SweepSpec
 from trainables.config import TrialConfig
 from trainables.data import CANARIES
+from trainables.metrics import METRICS, Metric
 from trainables.objectives import OBJECTIVES, Objective
 from trainables.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
 from trainables.probes import PROBES
@@ -62,6 +63,8 @@ def spec_json_schema(*, with_plugins: bool = False) -> Schema:
     canary["anyOf"] = [{"enum": list(CANARIES)}, {"type": "null"}]
     definitions |= {"Space": _space(objectives), "Range": _RANGE}
     schema["properties"]["probes"] |= _probes()
+    metrics = definitions["EvaluationConfig"]["properties"]["metrics"]
+    metrics["anyOf"] = _metrics(METRICS.load_all() if with_plugins else METRICS.shipped)
     body: Schema = in_markdown(schema)
     return {"$schema": DIALECT, **body, "title": "Spec of an unlearn-sweep sweep"}
 
@@ -73,6 +76,21 @@ def _space(objectives: Mapping[str, Objective]) -> Schema:
         "properties": {name: _dimension(values) for name, values in _settings(objectives).items()},
         "additionalProperties": False,
     }
+
+
+def _metrics(metrics: Mapping[str, Metric]) -> list[Schema]:
+    """Return what the choice of metrics may be: names, some with settings; settings by name; nothing."""
+    settings = {name: metric.settings.model_json_schema() for name, metric in metrics.items()}
+    by_name: Schema = {
+        "type": "object",
+        "properties": {name: {"anyOf": [own, {"type": "null"}]} for name, own in settings.items()},
+        "additionalProperties": False,
+    }
+    return [
+        {"type": "array", "items": {"anyOf": [{"enum": list(metrics)}, by_name]}},
+        by_name,
+        {"type": "null"},
+    ]
 
 
 def _probes() -> Schema:

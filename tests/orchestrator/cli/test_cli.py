@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from orchestrator.cli import main
-from orchestrator.ledger import VIEWS
+from orchestrator.ledger import EVALUATIONS, VIEWS
 from tests.orchestrator.helpers import spec_data
 from tests.support import tiny_architecture
 
@@ -186,7 +186,7 @@ def test_a_table_shows_the_columns_that_fit(call, monkeypatch):
     assert code == 0
     assert max(map(len, text.splitlines())) <= 80
     assert "trial_id" in text
-    assert "3 rows, 6 of 33 columns: select fewer, or --format for all" in text
+    assert f"3 rows, 6 of {len(EVALUATIONS)} columns: select fewer, or --format for all" in text
     assert b"2 rows" in call("query", "first", SQL)[1]
 
 

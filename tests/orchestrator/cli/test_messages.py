@@ -15,6 +15,7 @@ import yaml
 from orchestrator.cli import main
 from orchestrator.errors import SweepError
 from tests.orchestrator.helpers import spec_data
+from tests.s3 import forget_settings
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.models import save_model
@@ -220,8 +221,7 @@ def answer(files, written_sweeps, monkeypatch, capsys):
     monkeypatch.setattr("trainables.models.files.hub_access.constants.ENDPOINT", f"http://127.0.0.1:{nowhere}")
     monkeypatch.setattr("trainables.models.files.hub_access.is_offline_mode", lambda: False)
     monkeypatch.setattr("trainables.models.files.hub_access.getproxies", dict)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    forget_settings(monkeypatch)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(files / "no-such-file"))

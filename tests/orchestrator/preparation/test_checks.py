@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
@@ -184,7 +185,7 @@ UNREAD = "texts, token lengths and the model were not checked (--no-estimate)"
 
 def sized(sections, folder):
     """Return a tiny spec with some sections, and write the file that it may draw from."""
-    data = spec_data(**{"model": {"architecture": tiny_architecture()}, **sections})
+    data = deepcopy(spec_data(**{"model": {"architecture": tiny_architecture()}, **sections}))
     (folder / "own.jsonl").write_text("".join(f'{{"text": "text {i}"}}\n' for i in range(6)))
     for drawing in (data["data"], *data["data"]["forget_sets"].values()):
         for key in ("source", "retain_source"):

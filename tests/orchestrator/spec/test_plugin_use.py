@@ -53,7 +53,10 @@ def test_results_are_read_without_the_plugin_and_it_is_not_looked_up(write, monk
     assert {found["slope"] for found in settings} == {1.0, 2.0}
     assert spec.listed_trials == 3
     assert asked == {"npo"}
-    assert [(registry.kind, names) for registry, names in registered_names(spec)] == [("objective", ["mine", "npo"])]
+    assert [(registry.kind, names) for registry, names in registered_names(spec)] == [
+        ("objective", ["mine", "npo"]),
+        ("metric", []),
+    ]
 
 
 def test_what_is_missing_to_run_it_is_named_as_the_last_session_had_it(write, monkeypatch):

@@ -168,8 +168,10 @@ def test_the_report_has_the_table_of_probes_only_where_there_are_any(call, probe
     for ledger, there in ((probed, True), (other, False)):
         assert call("report", ledger.sweep)[0] == 0
         page = ledger.storage.read("report/index.html").decode()
-        assert ("Is it really gone?" in page) == there
-        assert ('href="#probes"' in page) == there
+        assert "Is it really gone?" in page, "of points that were not probed, what evaluations tell"
+        assert ("after each probe" in page) == there
+        assert "nothing was tried on these models yet" in page, "of the people, in either"
+        assert 'href="#probes"' in page
         if there:
             assert "quantization, int4" in page
             assert "3.00 (3.50)" in page
