@@ -135,7 +135,8 @@ def probed_sets(
     found = []
     for name in spec.require_forget_sets(forget_set):
         own = [row for row in rows if row["forget_set"] == name]
-        points = [one for one in _models(ledger, own) if one.point is not None and (only is None or one.point in only)]
+        models = _models(ledger, own)
+        points = [one for one in models if one.point is not None and (only is None or one.point in only)]
         if not points:
             continue
         measure = "gen_ex" if any(row["gen_ex"] is not None for row in own) else "rel_ex"
@@ -146,7 +147,7 @@ def probed_sets(
                 measure=measure,
                 points=sorted(points, key=lambda one: _exposure(one, measure)),
                 controls=sorted(
-                    (one for one in _models(ledger, own) if one.point is None),
+                    (one for one in models if one.point is None),
                     key=lambda one: (one.role != "base", one.role),
                 ),
             )

@@ -1,5 +1,6 @@
 from .baselines import Baselines
 from .driver_writer import DriverWriter
+from .failed_tasks import add_failed_task, failed_tasks_logged
 from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, SPEC
 from .ledger import Ledger
 from .probe_writer import Measured, ProbeWriter
@@ -43,7 +44,9 @@ __all__ = [
     "Measured",
     "ProbeWriter",
     "TrialWriter",
+    "add_failed_task",
     "describe_columns",
+    "failed_tasks_logged",
     "metric_row",
     "open_sweep",
     "repair_ledger",

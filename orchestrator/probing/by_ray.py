@@ -1,6 +1,5 @@
 """Probes as Ray tasks, one a model, on this machine or on a cluster, with what a trial of the sweep takes."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from orchestrator.errors import RunStoppedError, TaskFailedError
 from orchestrator.points import models_of
 from orchestrator.preparation import remote_on_a_share, train_missing
 from orchestrator.probing.work import Outcomes, Work
-from orchestrator.resources import capacity, fetch, ray_session, require_shared
+from orchestrator.resources import capacity, fetch, first_done, ray_session, require_shared
 from orchestrator.spec import ResourcesConfig
 from trainables.deferred import Deferred
 
@@ -21,8 +20,6 @@ _probe_model = Deferred("orchestrator.probing.measuring", "probe_model")
 
 _FRESH_PROCESS = {"env_vars": {"UNLEARN_SWEEP_TASK": "probe"}}
 """Ray gives tasks of another environment processes of their own: those that trained models have another precision."""
-LOOK_EVERY_S = 0.5
-"""Seconds between two looks whether the run is to stop."""
 
 
 class RayProber:
@@ -94,12 +91,9 @@ class RayProber:
             RunStoppedError: it took longer than ``resources.training_limit_s``.
         """
         limit_s = resources.training_limit_s
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            self._interrupt.raise_if_set()
-            done, _ = ray.wait(references, timeout=LOOK_EVERY_S)
-            if done:
-                return done[0]
+        done = first_done(references, self._interrupt, limit_s=limit_s)
+        if done is not None:
+            return done
         raise RunStoppedError(
             f"waited {limit_s:.0f} s (resources.training_limit_s) for a model to be measured or probed; see whether "
             f"the cluster has a worker for it ('ray status'), and raise the limit if that takes longer"

@@ -1,19 +1,17 @@
 """Probes in this process, one model after another, without Ray."""
 
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from transformers.utils.logging import disable_progress_bar
 
 from orchestrator.driver import Interrupt
-from orchestrator.errors import RunStoppedError, SweepInterruptedError, TaskFailedError
+from orchestrator.errors import TaskFailedError
 from orchestrator.points import StartingPoint, prepare_start
 from orchestrator.probing.measuring import probe_model
 from orchestrator.probing.subjects import Job
 from orchestrator.probing.work import Outcomes, Work
-from trainables.errors import UserError
-from trainables.failures import first_line
+from orchestrator.resources import explained
 
 
 class InlineProber:
@@ -32,7 +30,7 @@ class InlineProber:
 
     def run(self, work: Work, outcomes: Outcomes) -> None:
         """See ``Prober``. A signal is noticed between two measurements."""
-        with _explained("measuring base and reference models"):
+        with explained("measuring base and reference models"):
             start = prepare_start(work.ledger, work.inputs, work.forget_sets, report=self._reported)
         for phase in work.phases:
             for job in phase:
@@ -42,7 +40,7 @@ class InlineProber:
 
     def _do(self, job: Job, work: Work, start: StartingPoint, outcomes: Outcomes) -> None:
         try:
-            with _explained(str(job)):
+            with explained(str(job)):
                 without = probe_model(
                     job,
                     inputs=work.inputs,
@@ -59,18 +57,3 @@ class InlineProber:
     def _reported(self, doing: str) -> None:
         self._interrupt.raise_if_set()
         self._report(doing)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Make one message of an exception that does not explain itself, as of a task that failed elsewhere.
-
-    Raises:
-        TaskFailedError: with the traceback, for the sweep's log.
-    """
-    try:
-        yield
-    except (UserError, RunStoppedError, SweepInterruptedError):
-        raise
-    except Exception as error:
-        raise TaskFailedError(f"{what} failed: {first_line(error)}", traceback.format_exc()) from error

@@ -1,13 +1,12 @@
 """Probe a sweep: from the user's choice of points and probes to what is left of it, done and committed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 from orchestrator.driver import Interrupt, catch_signals, lease
-from orchestrator.errors import RunStoppedError, SweepError, TaskFailedError
-from orchestrator.ledger import PROBING, DriverWriter, Ledger, repair_probes
+from orchestrator.errors import SweepError, TaskFailedError
+from orchestrator.ledger import PROBING, Ledger, add_failed_task, failed_tasks_logged, repair_probes
 from orchestrator.probing.choice import Choice, choose_points
 from orchestrator.probing.subjects import Job, Settings, jobs_left, subjects_of
 from orchestrator.probing.work import Outcomes, Prober, Work
@@ -106,7 +105,7 @@ def probe_sweep(
         work = Work(jobs=jobs, inputs=inputs, ledger=ledger)
         prober = PROBERS[executor](interrupt, report)
         last_words = f"stopped; go on with the same command: {command('probe', summary.uri)}"
-        with _failed_tasks_logged(ledger), prober.session(work, last_words=last_words):
+        with failed_tasks_logged(ledger, PROBING), prober.session(work, last_words=last_words):
             prober.run(work, _outcomes(work, summary, report))
         interrupt.raise_if_set()
     return summary
@@ -146,26 +145,6 @@ def _amended(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
     return amend_spec(spec, overrides) if overrides else spec
 
 
-@contextmanager
-def _failed_tasks_logged(ledger: Ledger) -> Iterator[None]:
-    """Keep in the sweep what a failed task has said before any model was probed.
-
-    Raises:
-        RunStoppedError: in place of the task's error; with where its log is.
-    """
-    try:
-        yield
-    except TaskFailedError as error:
-        _log(ledger, error)
-        where = command("logs", ledger.storage.uri, "--trial", PROBING)
-        raise RunStoppedError(f"{masked(str(error))}\nthe whole of it: {where}") from None
-
-
-def _log(ledger: Ledger, error: TaskFailedError) -> None:
-    moment = ledger.now().isoformat(timespec="seconds")
-    DriverWriter(ledger).add_to_log(PROBING, masked(f"{moment}\n{error}\n\n{error.details.rstrip()}\n"))
-
-
 def _outcomes(work: Work, summary: ProbeSummary, report: Callable[[str], None]) -> Outcomes:
     """Return what notes how each job ended."""
     ended: list[Job] = []
@@ -177,7 +156,7 @@ def _outcomes(work: Work, summary: ProbeSummary, report: Callable[[str], None]) 
         report(f"{len(ended)} of {len(work.jobs)} models done: {job.subject}")
 
     def failed(job: Job, error: TaskFailedError) -> None:
-        _log(work.ledger, error)
+        add_failed_task(work.ledger, error, PROBING)
         ended.append(job)
         summary.failed.append(masked(str(error)))
         report(f"{len(ended)} of {len(work.jobs)} models ended: {summary.failed[-1]}")

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.driver import Interrupt
 from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError, TaskFailedError
 from orchestrator.resources.cluster_capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.resources.hardware import describe_machine
@@ -118,6 +120,31 @@ def _connect(address: str) -> None:
             f"RAY_ADDRESS={address}: cannot connect to a cluster there ({said}); "
             f"start one ('ray start --head', 'ray up cluster.yaml'), or unset RAY_ADDRESS to use this machine"
         ) from error
+
+
+LOOK_EVERY_S = 0.5
+"""Seconds between two looks at tasks that run."""
+
+
+def first_done(
+    references: list[Any], interrupt: Interrupt, *, limit_s: float, look: Callable[[], None] = lambda: None
+) -> Any:
+    """Wait for the first of some tasks to end. Return its reference; None: none ended in time.
+
+    Args:
+        references: of the tasks.
+        interrupt: what ends the wait, by raising its reason.
+        limit_s: the longest wait, seconds.
+        look: called every ``LOOK_EVERY_S`` seconds.
+    """
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        interrupt.raise_if_set()
+        look()
+        done, _ = ray.wait(references, timeout=LOOK_EVERY_S)
+        if done:
+            return done[0]
+    return None
 
 
 def fetch(reference: Any, what: str) -> Any:

@@ -1,14 +1,12 @@
 """Run a sweep, or go on with one: from its spec to a summary of how its trials ended."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
 from orchestrator.driver import Interrupt, catch_signals, lease
-from orchestrator.errors import RunStoppedError, TaskFailedError
-from orchestrator.ledger import PREPARATION, SPEC, DriverWriter, Ledger
+from orchestrator.ledger import PREPARATION, SPEC, DriverWriter, Ledger, failed_tasks_logged
 from orchestrator.run.events import Events, PartialEvents
 from orchestrator.run.executors.protocol import Executor
 from orchestrator.run.options import ExecutorName, RunOptions
@@ -17,7 +15,7 @@ from orchestrator.run.starting import read_by, read_here, write_down
 from orchestrator.safe_text import command
 from orchestrator.search import SweepSearch
 from orchestrator.spec import SweepSpec, keep_chat_date
-from orchestrator.storage import masked, open_storage
+from orchestrator.storage import open_storage
 from trainables.deferred import Deferred
 
 EXECUTORS: dict[ExecutorName, Callable[[Interrupt], Executor]] = {
@@ -87,7 +85,7 @@ def run_sweep(
         write_down(spec, ledger, ready)  # whatever becomes of the executor
         last_words = f"stopped; go on with: {command('resume', ledger.storage.uri)}"
         started = executor.session(spec.resources, workers=workers, last_words=last_words, doing=events.doing)
-        with _failed_tasks_logged(ledger), started:
+        with failed_tasks_logged(ledger, PREPARATION), started:
             if ready is None:
                 events.doing("reading the data and the tokenizer")
                 ready = read_by(executor, spec, ledger, withdraws=not is_written)
@@ -109,32 +107,6 @@ def run_sweep(
         DriverWriter(ledger).merge()
         raise_if_stopped(interrupt)
     return _summary(ready.search, ledger, was_finished=False)
-
-
-@contextmanager
-def _failed_tasks_logged(ledger: Ledger) -> Iterator[None]:
-    """Keep in the sweep what a failed task has said.
-
-    Raises:
-        RunStoppedError: in place of the task's error; with where its log is.
-    """
-    try:
-        yield
-    except TaskFailedError as error:
-        raise log_failed_task(ledger, error) from None
-
-
-def log_failed_task(ledger: Ledger, error: TaskFailedError) -> RunStoppedError:
-    """Keep in the sweep what a failed task has said; return an error that says where."""
-    try:
-        DriverWriter(ledger).add_to_log(
-            PREPARATION, masked(f"{ledger.now().isoformat(timespec='seconds')}\n{error}\n\n{error.details}\n")
-        )
-    except RunStoppedError:  # the storage may be why it failed
-        return RunStoppedError(masked(f"{error}\n{error.details}"))
-    return RunStoppedError(
-        f"{masked(str(error))}\nthe whole of it: {command('logs', ledger.storage.uri, '--trial', PREPARATION)}"
-    )
 
 
 def _summary(search: SweepSearch, ledger: Ledger, *, was_finished: bool) -> RunSummary:

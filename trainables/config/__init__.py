@@ -4,9 +4,10 @@ They are frozen, keyword-only, validated at construction and without unknown key
 sweep; everything else is fixed for the whole sweep. No default depends on the environment.
 """
 
-from trainables.config.base import Config, Distribution, Name, Parallelism, PositiveInt, Precision
+from trainables.config.base import COMPATS, Compat, Config, Distribution, Name, Parallelism, PositiveInt, Precision
 from trainables.config.data import (
     DEFAULT_ALTERNATE,
+    OWN_NAMES,
     CorpusConfig,
     DataConfig,
     EvaluationSetConfig,
@@ -17,13 +18,16 @@ from trainables.config.data import (
     TemplateConfig,
 )
 from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, ReadyModelConfig, train_steps
-from trainables.config.own_settings import validated_settings
+from trainables.config.own_settings import require_compat, validated_settings
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 from trainables.config.validation import problems_in
 
 __all__ = [
+    "COMPATS",
     "DEFAULT_ALTERNATE",
+    "OWN_NAMES",
     "CheckpointConfig",
+    "Compat",
     "Config",
     "CorpusConfig",
     "DataConfig",
@@ -47,6 +51,7 @@ __all__ = [
     "TemplateConfig",
     "TrialConfig",
     "problems_in",
+    "require_compat",
     "train_steps",
     "validated_settings",
 ]

@@ -1,6 +1,6 @@
 """The base class of every configuration, and types that configurations share."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,9 @@ LearningRate = Annotated[float, Field(gt=0, le=1e6)]
 Precision = Literal["fp32", "bf16"]
 Parallelism = Literal["ddp", "fsdp"]
 Distribution = Literal["in", "out"]
+Compat = Literal["open-unlearning"]
+"""Projects whose conventions ``compat`` gives, of objectives and of metrics."""
+COMPATS: tuple[Compat, ...] = get_args(Compat)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 """A name that is safe as a file name on every storage."""
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from trainables.config.base import Config
+from trainables.config.base import COMPATS, Config
 from trainables.config.validation import problems_in
 from trainables.errors import UnlearningError, nearest_name_hint
 
@@ -37,3 +37,22 @@ def validated_settings(
         return settings(**given)
     except ValidationError as error:
         raise UnlearningError(f"{owner}: {'; '.join(problems_in(error.errors()))}") from None
+
+
+def require_compat(compat: str, name: str, *, kind: str, having: Mapping[str, frozenset[str]]) -> None:
+    """Require that a project whose conventions are asked for is known, and has an entry.
+
+    Args:
+        compat: the project.
+        name: of the entry.
+        kind: what an entry is, as messages call it: ``objective``.
+        having: the projects that have each entry, by its name.
+
+    Raises:
+        UnlearningError: the project is unknown, or has no such entry; the message names those that it has.
+    """
+    if compat not in COMPATS:
+        raise UnlearningError(f"compat: unknown project '{compat}'; {nearest_name_hint(compat, COMPATS)}")
+    if compat not in having[name]:
+        others = ", ".join(sorted(other for other, projects in having.items() if compat in projects))
+        raise UnlearningError(f"compat: {compat} has no {kind} '{name}'; it has {others}")

@@ -1,10 +1,10 @@
 """Configurations of trials: what varies between them, when they end, how they are evaluated and checkpointed."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from trainables.config.base import Config, LearningRate, PositiveInt
+from trainables.config.base import Compat, Config, LearningRate, PositiveInt
 
 
 class TrialConfig(Config):
@@ -21,7 +21,7 @@ class TrialConfig(Config):
         default_factory=dict, alias="objective_weights"
     )
     """The objective's own settings, for example ``retain_weight``; others have the objective's defaults."""
-    compat: Literal["open-unlearning"] | None = None
+    compat: Compat | None = None
     """A project whose way of averaging losses the objective reproduces exactly: over each micro-batch, then over the
     micro-batches. Then ``micro_batch_size`` and the number of workers change the objective."""
     optimizer: str = "adamw"
@@ -107,7 +107,7 @@ class EvaluationConfig(Config):
     metrics: dict[str, dict[str, Any]] | None = None
     """The metrics that are computed beside exposure and performance: a list of names, or a mapping of names to their
     settings. Left out: those that need nothing but likelihoods that are computed anyway."""
-    compat: Literal["open-unlearning"] | None = None
+    compat: Compat | None = None
     """A project whose conventions metrics follow, where it has them. None: those of the papers."""
 
     @field_validator("metrics", mode="before")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainables.config import EvaluationConfig
+from trainables.config import Compat, EvaluationConfig
 from trainables.errors import UnlearningError
-from trainables.metrics.metric import Compat, Metric, MetricSettings, Values
+from trainables.metrics.metric import Metric, MetricSettings, Values
 from trainables.metrics.registry import METRICS, check_metric
 from trainables.metrics.scores import Scores
 

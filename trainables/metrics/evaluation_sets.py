@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.config import OWN_NAMES
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import AnswerSets, EncodedSet
 from trainables.metrics.chosen import ChosenMetric
@@ -72,7 +73,7 @@ class EvaluationSets:
 
     def encoded(self, name: str) -> EncodedSet:
         """Return the set of a name."""
-        own = getattr(self, name) if name in ("forget", "population", "heldout", "retain", "distractors") else None
+        own = getattr(self, name) if name in OWN_NAMES else None
         return own if own is not None else self.answers[name].original
 
     def reads(self, name: str) -> frozenset[str]:

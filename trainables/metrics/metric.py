@@ -4,12 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainables.config import Config
+from trainables.config import Compat, Config
 from trainables.metrics.scores import Array, Scores
-
-Compat = Literal["open-unlearning"]
-COMPATS: tuple[Compat, ...] = ("open-unlearning",)
-"""Projects whose values ``compat`` gives."""
 
 Values = Mapping[str, float | Array | None]
 """Numbers by column of ``evaluations``. A name that ends in ``_N`` has an array instead, of one number for each forget

@@ -6,9 +6,9 @@ What every evaluation measures beside them (exposure, NLL of every set, extracti
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainables.config import validated_settings
+from trainables.config import Compat, require_compat, validated_settings
 from trainables.errors import UnlearningError, nearest_name_hint
-from trainables.metrics.metric import COMPATS, Compat, Metric, MetricSettings
+from trainables.metrics.metric import Metric, MetricSettings
 from trainables.metrics.scores import Array, Scores
 from trainables.metrics.shipped.catalog import SHIPPED
 from trainables.plugins import Registry
@@ -18,20 +18,6 @@ METRICS = Registry("metric", Metric, group="unlearn_sweep.metrics", shipped=SHIP
 
 A ledger has the columns of shipped ones; the values of others are in its map columns.
 """
-
-DEFAULTS = (
-    "exposure_tail",
-    "mia_loss",
-    "mia_zlib",
-    "mia_min_k",
-    "mia_reference",
-    "privleak",
-    "exact_memorization",
-    "extraction_strength",
-    "probability",
-)
-"""Metrics that an evaluation computes where none are chosen: they look at nothing but likelihoods that are there."""
-
 
 OPTIONAL = frozenset({"paraphrase"})
 """Fields that a metric reads where they are: without a reworded answer the answer itself is the right one."""
@@ -97,11 +83,8 @@ def compute(
     """
     chosen = check_metric(name, settings)
     metric = METRICS[name]
-    if compat is not None and compat not in COMPATS:
-        raise UnlearningError(f"compat: unknown project '{compat}'; {nearest_name_hint(compat, COMPATS)}")
-    if compat is not None and compat not in metric.compats:
-        having = ", ".join(sorted(other for other, entry in METRICS.items() if compat in entry.compats))
-        raise UnlearningError(f"compat: {compat} has no metric '{name}'; it has {having}")
+    if compat is not None:
+        require_compat(compat, name, kind="metric", having={other: entry.compats for other, entry in METRICS.items()})
     for where, what in _missing(metric, scores, chosen):
         raise UnlearningError(f"metric '{name}': {where} has no {what}; see what compute() needs of the scores")
     return dict(metric.compute(scores, chosen, compat))

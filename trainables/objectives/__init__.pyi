@@ -1,11 +1,10 @@
 from .computing import compute
 from .inputs import ObjectiveInputs
-from .objective import COMPATS, Objective
+from .objective import Objective
 from .registry import OBJECTIVES, check_objective, register
 from .settings import KLRetainSettings, ObjectiveSettings, RetainSettings, TaskVectorSettings
 
 __all__ = [
-    "COMPATS",
     "OBJECTIVES",
     "KLRetainSettings",
     "Objective",

@@ -15,9 +15,6 @@ Setting = float | str
 Loss = Callable[["ObjectiveInputs", Any], "torch.Tensor"]
 """A function of the inputs and of an instance of the objective's settings class."""
 
-COMPATS = ("open-unlearning",)
-"""Projects whose reductions ``compat`` gives: each micro-batch is averaged by itself, then the micro-batches are."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:

@@ -6,10 +6,10 @@ batch (r); S(x) is the NLL of an example's target, summed over its tokens, and S
 
 from collections.abc import Mapping
 
-from trainables.config import validated_settings
+from trainables.config import COMPATS, require_compat, validated_settings
 from trainables.deferred import Deferred
 from trainables.errors import UnlearningError, nearest_name_hint
-from trainables.objectives.objective import COMPATS, Objective, Setting
+from trainables.objectives.objective import Objective, Setting
 from trainables.objectives.settings import (
     BoundedAscentSettings,
     CEUSettings,
@@ -167,16 +167,13 @@ def check_objective(name: str, given: Mapping[str, Setting], *, compat: str | No
     others = {other: entry.settings for other, entry in OBJECTIVES.items()}
     settings = validated_settings(objective.settings, given, owner=f"objective '{name}'", others=others)
     if compat is not None:
-        _check_compat(name, objective, given, compat)
+        _check_compat(name, given, compat)
     return settings
 
 
-def _check_compat(name: str, objective: Objective, given: Mapping[str, Setting], compat: str) -> None:
-    if compat not in COMPATS:
-        raise UnlearningError(f"compat: unknown project '{compat}'; {nearest_name_hint(compat, COMPATS)}")
-    if compat not in objective.compats:
-        having = [other for other, entry in OBJECTIVES.items() if compat in entry.compats]
-        raise UnlearningError(f"compat: {compat} has no objective '{name}'; it has {', '.join(sorted(having))}")
+def _check_compat(name: str, given: Mapping[str, Setting], compat: str) -> None:
+    having = {other: entry.compats for other, entry in OBJECTIVES.items()}
+    require_compat(compat, name, kind="objective", having=having)
     for setting in sorted(_DECIDED_BY_COMPAT & given.keys()):
         raise UnlearningError(
             f"objective '{name}': compat: {compat} decides '{setting}'; leave '{setting}' out, or leave compat out"

@@ -49,9 +49,9 @@ def encode_answers(
         )
 
     shared = {name: answers(examples, encoded(examples)) for name, examples in datasets.evaluation.items()}
+    retained = datasets.retain_sample(data.retain_evaluation)
     found = {}
     for name, own in datasets.forget_sets.items():
-        retained = datasets.retain_sample(data.retain_evaluation)
         if "retain" not in shared and _have_answers(retained):
             shared["retain"] = answers(retained, sets[name]["retain"])  # of all forget sets
         forget = {"forget": answers(own.forget, sets[name]["forget"])} if _have_answers(own.forget) else {}

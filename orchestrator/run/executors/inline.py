@@ -3,7 +3,6 @@
 No Ray is loaded. The rows are bit for bit those of the other executor: the code that makes numbers is the same.
 """
 
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +13,16 @@ from orchestrator.errors import (
     LedgerWarning,
     RunStoppedError,
     SweepError,
-    SweepInterruptedError,
-    TaskFailedError,
 )
 from orchestrator.preparation import Baseline, CheckedInputs, ModelCache
-from orchestrator.resources import describe_machine
+from orchestrator.resources import describe_machine, explained
 from orchestrator.run.executors.protocol import ModelEvents, Models
 from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Assignment
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
 from trainables.deferred import Deferred
-from trainables.errors import UserError
-from trainables.failures import TrialFailedError, first_line
+from trainables.failures import TrialFailedError
 from trainables.preparation import TrainingState
 from trainables.records import Trial
 from trainables.trial import TrialSink, TrialWorker, is_last
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
 _build_workload = Deferred("orchestrator.preparation", "build_workload")
 _read_and_check = Deferred("orchestrator.preparation", "read_and_check")
 _train_model = Deferred("orchestrator.preparation", "train_model")
-
-_EXPLAIN_THEMSELVES = (UserError, RunStoppedError, SweepInterruptedError)
 
 
 class Worker(Protocol):
@@ -146,7 +140,7 @@ class InlineExecutor:
                 models.cache.tidy(task.key)
             else:
                 cache = _WatchedCache(models.root, task.role, events, self._interrupt)
-                with _explained(f"training model '{task.role}'"):
+                with explained(f"training model '{task.role}'"):
                     warning = _train_model(
                         models.spec, models.datasets, task, cache, models.ledger, tokens=models.tokens
                     )
@@ -158,7 +152,7 @@ class InlineExecutor:
         """Measure the models; return the workload itself."""
         self._interrupt.raise_if_set()
         self._interrupt.waits_for = "the models to be measured"
-        with _explained("measuring what the models know"):
+        with explained("measuring what the models know"):
             workload, baselines = _build_workload(
                 models.spec, models.datasets, models.tasks, models.cache, models.ledger, tokens=models.tokens
             )
@@ -226,18 +220,3 @@ class _WatchedCache(ModelCache):
         super().record_training_state(key, state)
         self._events.training({self._role: state})
         self._interrupt.raise_if_set()
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Make one message of an exception that does not explain itself, as of a task that failed elsewhere.
-
-    Raises:
-        TaskFailedError: with the traceback, for the sweep's log.
-    """
-    try:
-        yield
-    except _EXPLAIN_THEMSELVES:
-        raise
-    except Exception as error:
-        raise TaskFailedError(f"{what} failed: {first_line(error)}", traceback.format_exc()) from error

@@ -14,6 +14,7 @@ from orchestrator.preparation import Baseline, CheckedInputs, ModelTask, start_b
 from orchestrator.resources import (
     capacity,
     fetch,
+    first_done,
     measure,
     offered_gpus,
     ray_session,
@@ -151,13 +152,9 @@ class RayExecutor:
         Raises:
             RunStoppedError: it took longer than ``resources.training_limit_s``.
         """
-        deadline = time.monotonic() + self._limit_s
-        while time.monotonic() < deadline:
-            self._interrupt.raise_if_set()
-            look()
-            done, _ = ray.wait(references, timeout=0.5)
-            if done:
-                return done[0]
+        done = first_done(references, self._interrupt, limit_s=self._limit_s, look=look)
+        if done is not None:
+            return done
         raise RunStoppedError(
             f"waited {self._limit_s:.0f} s (resources.training_limit_s) for {what}; see whether the cluster has a "
             f"worker for them ('ray status'), and raise the limit if they need longer"

@@ -14,7 +14,7 @@ from trainables.data import CANARIES
 from trainables.metrics import METRICS, Metric
 from trainables.objectives import OBJECTIVES, Objective
 from trainables.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
-from trainables.probes import PROBES
+from trainables.probes import PROBES, Probe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -62,7 +62,7 @@ def spec_json_schema(*, with_plugins: bool = False) -> Schema:
     canary = definitions["ForgetSetConfig"]["properties"]["canary"]
     canary["anyOf"] = [{"enum": list(CANARIES)}, {"type": "null"}]
     definitions |= {"Space": _space(objectives), "Range": _RANGE}
-    schema["properties"]["probes"] |= _probes()
+    schema["properties"]["probes"] |= _by_name(PROBES)
     metrics = definitions["EvaluationConfig"]["properties"]["metrics"]
     metrics["anyOf"] = _metrics(METRICS.load_all() if with_plugins else METRICS.shipped)
     body: Schema = in_markdown(schema)
@@ -80,12 +80,7 @@ def _space(objectives: Mapping[str, Objective]) -> Schema:
 
 def _metrics(metrics: Mapping[str, Metric]) -> list[Schema]:
     """Return what the choice of metrics may be: names, some with settings; settings by name; nothing."""
-    settings = {name: metric.settings.model_json_schema() for name, metric in metrics.items()}
-    by_name: Schema = {
-        "type": "object",
-        "properties": {name: {"anyOf": [own, {"type": "null"}]} for name, own in settings.items()},
-        "additionalProperties": False,
-    }
+    by_name: Schema = {"type": "object", **_by_name(metrics)}
     return [
         {"type": "array", "items": {"anyOf": [{"enum": list(metrics)}, by_name]}},
         by_name,
@@ -93,9 +88,9 @@ def _metrics(metrics: Mapping[str, Metric]) -> list[Schema]:
     ]
 
 
-def _probes() -> Schema:
-    """Return the schema of the probes by name: the settings of each, or nothing for its defaults."""
-    settings = {name: probe.settings.model_json_schema() for name, probe in PROBES.items()}
+def _by_name(entries: Mapping[str, Metric] | Mapping[str, Probe]) -> Schema:
+    """Return the schema of a choice of entries by name: the settings of each, or nothing for its defaults."""
+    settings = {name: entry.settings.model_json_schema() for name, entry in entries.items()}
     return {
         "properties": {name: {"anyOf": [own, {"type": "null"}]} for name, own in settings.items()},
         "additionalProperties": False,

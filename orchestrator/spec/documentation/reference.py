@@ -148,8 +148,13 @@ def _optimizers() -> Iterator[str]:
         schema = in_markdown(entry.settings.model_json_schema())
         about = " ".join(schema["description"].split())
         note = "" if entry.works_on_shards else " It is refused under `parallelism: fsdp`."
-        lines += [_list([f"**`{name}`**: {entry.source}. {about}{note}"]), _keys(schema, {}, indent="  ")]
+        lines += _with_settings(f"**`{name}`**: {entry.source}. {about}{note}", schema)
     yield "\n".join(lines)
+
+
+def _with_settings(entry: str, schema: Schema) -> list[str]:
+    """Write an entry of a list, and its settings below it, where it has any."""
+    return [_list([entry]), *([_keys(schema, {}, indent="  ")] if schema.get("properties") else [])]
 
 
 def _schedules() -> Iterator[str]:
@@ -177,9 +182,7 @@ def _metrics() -> Iterator[str]:
         needs += ["generated texts"] * bool({"generations", "samples"} & entry.reads)
         facts = f"Columns: {', '.join(f'`{column}`' for column in entry.columns)}."
         facts += f" Needs {', '.join(needs)}." if needs else ""
-        lines.append(_list([f"**`{name}`**: {entry.source}. {facts}"]))
-        if schema.get("properties"):
-            lines.append(_keys(schema, {}, indent="  "))
+        lines += _with_settings(f"**`{name}`**: {entry.source}. {facts}", schema)
     yield "\n".join(lines)
 
 
@@ -190,9 +193,7 @@ def _probes() -> Iterator[str]:
     for name, entry in PROBES.items():
         schema = in_markdown(entry.settings.model_json_schema())
         about = " ".join(schema["description"].split())
-        lines.append(_list([f"**`{name}`**: {entry.source}. {about}"]))
-        if schema.get("properties"):
-            lines.append(_keys(schema, {}, indent="  "))
+        lines += _with_settings(f"**`{name}`**: {entry.source}. {about}", schema)
     yield "\n".join(lines)
 
 

@@ -10,11 +10,11 @@ import ray
 from orchestrator.cli import app as cli
 from orchestrator.driver import Interrupt
 from orchestrator.errors import TaskFailedError, TrialsFailAlikeError
-from orchestrator.ledger import DriverWriter
+from orchestrator.ledger import PREPARATION, DriverWriter
+from orchestrator.ledger.failed_tasks import log_failed_task
 from orchestrator.resources import fetch
 from orchestrator.run import failures_described
 from orchestrator.run.failures import ALIKE, WORKER_DIED, Failures, dead_worker
-from orchestrator.run.runner import log_failed_task
 from orchestrator.run.trial_loop import TrialLoop
 from tests.orchestrator.helpers import evaluation_record, make_search, make_spec, memory_ledger, told, write_sweep
 from trainables.failures import Failure
@@ -134,7 +134,7 @@ def test_what_a_task_of_the_preparation_raised_is_one_line_and_the_rest_is_in_th
     error = TaskFailedError(
         "training model 'base' failed: OSError: s3://AKIA:wJalr@b/a", "Traceback\n  of Ray's worker"
     )
-    said = str(log_failed_task(ledger, error))
+    said = str(log_failed_task(ledger, error, PREPARATION))
     assert said.splitlines() == [
         "training model 'base' failed: OSError: s3://***@b/a",
         f"the whole of it: unlearn-sweep logs {ledger.storage.uri} --trial preparation",

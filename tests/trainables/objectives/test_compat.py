@@ -9,8 +9,9 @@ import torch
 
 from tests.support import tiny_encoded, tiny_model, tiny_trial, tiny_workload
 from tests.trainables.oracles import all_settings, cross_entropy, kl, led_away, nll, preference, total
+from trainables.config import COMPATS
 from trainables.encoding import IGNORE, collate
-from trainables.objectives import COMPATS, OBJECTIVES, compute
+from trainables.objectives import OBJECTIVES, compute
 from trainables.trial import Engine
 
 COMPAT = "open-unlearning"

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import hmean, ks_2samp
 
-from trainables.metrics.metric import Compat, MetricSettings, Values
+from trainables.config import Compat
+from trainables.metrics.metric import MetricSettings, Values
 from trainables.metrics.scores import Array, ModelScores, Scores, SetScores
 from trainables.metrics.shipped.generated import rouge_scores
 from trainables.metrics.shipped.settings import ModelUtilitySettings, TruthRatioSettings

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from trainables.config import Compat
 from trainables.metrics.exposure import generalized_exposure, relative_exposure
-from trainables.metrics.metric import Compat, Values
+from trainables.metrics.metric import Values
 from trainables.metrics.scores import Scores
 from trainables.metrics.shipped.settings import ExposureTailSettings
 

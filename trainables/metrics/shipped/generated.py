@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.metrics.metric import Compat, Values
+from trainables.config import Compat
+from trainables.metrics.metric import Values
 from trainables.metrics.scores import Array, Scores
 from trainables.metrics.shipped.settings import GenerationSettings, SampledLeakageSettings
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trainables.config import Compat
 from trainables.metrics.exposure import membership_auc
-from trainables.metrics.metric import Compat, Values
+from trainables.metrics.metric import Values
 from trainables.metrics.scores import Array, ModelScores, Scores, SetScores
 from trainables.metrics.shipped.settings import (
     AttackSettings,

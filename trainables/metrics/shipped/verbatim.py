@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from trainables.metrics.metric import Compat, MetricSettings, Values
+from trainables.config import Compat
+from trainables.metrics.metric import MetricSettings, Values
 from trainables.metrics.scores import Array, Scores
 
 
