@@ -3,7 +3,7 @@ from .driver_writer import DriverWriter
 from .failed_tasks import add_failed_task, failed_tasks_logged
 from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, SPEC
 from .ledger import Ledger
-from .probe_writer import Measured, ProbeWriter
+from .probe_writer import ProbeWriter
 from .repair import repair_ledger, repair_probes
 from .schema import (
     BASELINES,
@@ -41,7 +41,6 @@ __all__ = [
     "Baselines",
     "DriverWriter",
     "Ledger",
-    "Measured",
     "ProbeWriter",
     "TrialWriter",
     "add_failed_task",

@@ -21,7 +21,7 @@ def trial_file(table: str, trial_id: str) -> str:
 
 
 def probe_file(model: str, probe: str) -> str:
-    """Return the path of the file of what a probe found on a model: see ``Measured``."""
+    """Return the path of the file of what a probe found on a model: see ``ProbeRecord``."""
     return f"probes/{model}-{probe}.parquet"
 
 

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.identity import canonical_json
 from orchestrator.ledger.layout import probe_file
@@ -13,22 +13,13 @@ from orchestrator.ledger.tables.parquet import encode
 from orchestrator.ledger.tables.rows import metric_row, to_table
 from trainables.records import EvaluationRecord
 
+if TYPE_CHECKING:
+    from trainables.probes import ProbeRecord
+
 _OF_TRIAL = (
     "trial_id", "stratum", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate",
 )  # fmt: skip
 """Columns that the rows of a point repeat from its trial."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One measurement of a probe, as the ledger keeps it."""
-
-    variant: str
-    amount: float | None
-    before: EvaluationRecord | None
-    after: EvaluationRecord | None
-    scores: Mapping[str, float]
-    elapsed_s: float
 
 
 @dataclass(frozen=True)
@@ -42,9 +33,8 @@ class ProbeWriter:
         model: str,
         probe: str,
         settings: Mapping[str, Any],
-        found: Iterable[Measured],
+        found: "Iterable[ProbeRecord]",
         *,
-        role: str,
         of: Mapping[str, Any],
         step: int | None,
         left_out: Collection[str] = (),
@@ -56,7 +46,6 @@ class ProbeWriter:
             probe: name of the probe.
             settings: all settings of the probe.
             found: its measurements.
-            role: of the model.
             of: the row of the model's trial; of a control its forget set and distribution.
             step: the step of the trial; None: the model is a control.
             left_out: columns of evaluations that mean nothing for this model.
@@ -65,8 +54,6 @@ class ProbeWriter:
             "sweep": self.ledger.sweep,
             **{name: of.get(name) for name in _OF_TRIAL},
             "step": step,
-            "role": role,
-            "probe": probe,
             "probe_settings": canonical_json(settings),
             "host": socket.gethostname(),
             "ended_at": self.ledger.now(),
@@ -74,6 +61,8 @@ class ProbeWriter:
         rows = [
             {
                 **same,
+                "role": one.role,
+                "probe": one.probe,
                 "variant": one.variant,
                 "amount": one.amount,
                 **_measured(one.after, "", left_out),

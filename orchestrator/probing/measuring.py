@@ -12,7 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
 
 from orchestrator.identity import canonical_json
-from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger, Measured, ProbeWriter
+from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger, ProbeWriter
 from orchestrator.points import StartingPoint, models_of, prepare_start, rebuild_model, replay_with
 from orchestrator.preparation import SweepInputs
 from orchestrator.probing.subjects import REFERENCE, Job, Subject
@@ -61,16 +61,7 @@ def probe_model(
             probed = _probed_model(subject, model, inputs, start, records_of_references(ledger, subject, name, given))
             found = []
             for record in run_probe(name, check_probe(name, given), probed):
-                found.append(
-                    Measured(
-                        variant=record.variant,
-                        amount=record.amount,
-                        before=record.before,
-                        after=record.after,
-                        scores=record.scores,
-                        elapsed_s=record.elapsed_s,
-                    )
-                )
+                found.append(record)
                 pause()
             if not found:
                 without.append(name)
@@ -80,7 +71,6 @@ def probe_model(
                 name,
                 given,
                 found,
-                role=subject.role,
                 of=subject.columns,
                 step=subject.step,
                 left_out=_meaningless(subject, inputs),

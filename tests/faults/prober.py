@@ -8,7 +8,6 @@ just before or after a change of the storage. What it did is in a log that survi
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from orchestrator.ledger import open_sweep
 from orchestrator.probing import Choice, probe_sweep
-from orchestrator.storage import LocalStorage
+from tests.faults.dying import events_of, note_changes
 from trainables.config import Config
 from trainables.metrics import evaluate
 from trainables.probes import Finding, Probe, ProbedModel, register
@@ -52,15 +51,7 @@ def main() -> None:
 
 
 def _probe(sweep: str, die_at: int | None) -> None:
-    descriptor = os.open(Path(sweep).parent / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    count = 0
-
-    def event(*what: object) -> None:
-        nonlocal count
-        os.write(descriptor, (" ".join(map(str, what)) + "\n").encode())
-        count += 1
-        if count == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    event = events_of(Path(sweep).parent / LOG, die_at)
 
     def shrinking(probed: ProbedModel, settings: ShrinkingSettings) -> Iterator[Finding]:
         before = _evaluated(probed)
@@ -75,8 +66,7 @@ def _probe(sweep: str, die_at: int | None) -> None:
             for name, weights in probed.model.named_parameters():
                 weights.copy_(kept[name])
 
-    for name in ("publish", "create", "remove", "move"):
-        setattr(LocalStorage, name, _noting(getattr(LocalStorage, name), event))
+    note_changes(("publish", "create", "remove", "move"), event)
     for name in ("shrinking", "again"):
         register(name, Probe(run=shrinking, source="test", settings=ShrinkingSettings))
     summary = probe_sweep(open_sweep(sweep), Choice(), probes=["shrinking", "again"], executor="inline")
@@ -86,16 +76,6 @@ def _probe(sweep: str, die_at: int | None) -> None:
 def _evaluated(probed: ProbedModel) -> Any:
     size = probed.evaluation.batch_size
     return evaluate(probed.model, probed.sets, batch_size=size, step=0, tokens_seen=0, elapsed_s=0.0)[0]
-
-
-def _noting(real: Any, event: Any) -> Any:
-    def change(self: LocalStorage, path: str, *args: Any) -> Any:
-        event(f"before-{real.__name__}", path)
-        result = real(self, path, *args)
-        event(f"after-{real.__name__}", path)
-        return result
-
-    return change
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.yaml_text import parse_yaml
+from tests.faults.dying import events_of, note_changes
 from tests.limits import HANG_S
 from tests.orchestrator.helpers import SilentEvents
 from tests.support import tiny_workload
@@ -130,18 +131,8 @@ def _drive(request: Request, workload: Any) -> None:
 
 def _watch(log: Path, die_at: int | None) -> None:
     """Note every event in the log, and die at one of them."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    count = 0
-
-    def event(*what: object) -> None:
-        nonlocal count
-        os.write(descriptor, (" ".join(map(str, what)) + "\n").encode())
-        count += 1
-        if count == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    for name in CHANGES:
-        setattr(LocalStorage, name, _noting(getattr(LocalStorage, name), event))
+    event = events_of(log, die_at)
+    note_changes(CHANGES, event, "change")
 
     real_run, real_advance, real_evaluate = TrialRun.__init__, Ascent.advance, engine_module.evaluate
 
@@ -161,16 +152,6 @@ def _watch(log: Path, die_at: int | None) -> None:
     TrialRun.__init__ = init  # type: ignore[method-assign]
     Ascent.advance = advance  # type: ignore[method-assign]
     engine_module.evaluate = evaluate
-
-
-def _noting(real: Any, event: Any) -> Any:
-    def change(self: LocalStorage, path: str, *args: Any) -> Any:
-        event("change", f"before-{real.__name__}", path)
-        result = real(self, path, *args)
-        event("change", f"after-{real.__name__}", path)
-        return result
-
-    return change
 
 
 if __name__ == "__main__":

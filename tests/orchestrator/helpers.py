@@ -3,11 +3,11 @@
 import copy
 import math
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.driver import Interrupt
 from orchestrator.identity import trial_key
-from orchestrator.ledger import DriverWriter, Ledger, Measured, ProbeWriter, TrialWriter, metric_row
+from orchestrator.ledger import DriverWriter, Ledger, ProbeWriter, TrialWriter, metric_row
 from orchestrator.run.executors.inline import InlineExecutor
 from orchestrator.run.failures import Failures
 from orchestrator.run.trial_loop import TrialLoop
@@ -17,6 +17,7 @@ from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.storage.object_store import ObjectStorage
 from trainables.config import TrialConfig
+from trainables.probes import ProbeRecord
 from trainables.records import EvaluationRecord, ExampleRecord, Observation, Outcome, Status, Trial
 from trainables.trial import EVALUATION, OUTCOME, RUNG, is_last
 
@@ -380,10 +381,12 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
     return ledger
 
 
-def measured(variant="int4", amount=4.0, *, gen_ex=3.0, was=1.0, performance=3.5, **others) -> Measured:
+def measured(variant="int4", amount=4.0, *, gen_ex=3.0, was=1.0, performance=3.5, **others) -> ProbeRecord:
     """Return a measurement of a probe: exposure goes from ``was`` to ``gen_ex``."""
-    return Measured(
+    return ProbeRecord(
         **{
+            "probe": "quantization",
+            "role": "unlearned",
             "variant": variant,
             "amount": amount,
             "before": evaluation_record(0, gen_ex=was, performance=3.2),
@@ -397,12 +400,12 @@ def measured(variant="int4", amount=4.0, *, gen_ex=3.0, was=1.0, performance=3.5
 
 def write_probe(ledger: Ledger, row, step, found, *, probe="quantization", settings=None) -> None:
     """Write what a probe found on a step of a trial, given by its row."""
-    ProbeWriter(ledger).publish(
-        f"{row['trial_id']}-{step}", probe, settings or {}, found, role="unlearned", of=row, step=step
-    )
+    found = [replace(one, probe=probe, role="unlearned") for one in found]
+    ProbeWriter(ledger).publish(f"{row['trial_id']}-{step}", probe, settings or {}, found, of=row, step=step)
 
 
 def write_control(ledger: Ledger, role, found, *, forget_set="verses", probe="quantization", settings=None) -> None:
     """Write what a probe found on the base model or a reference model."""
     of = {"forget_set": forget_set, "distribution": "in"}
-    ProbeWriter(ledger).publish(f"{role}-{forget_set}", probe, settings or {}, found, role=role, of=of, step=None)
+    found = [replace(one, probe=probe, role=role) for one in found]
+    ProbeWriter(ledger).publish(f"{role}-{forget_set}", probe, settings or {}, found, of=of, step=None)

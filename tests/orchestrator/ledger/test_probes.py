@@ -67,7 +67,7 @@ def test_a_control_has_a_forget_set_and_no_trial(sweep):
 def test_columns_that_mean_nothing_are_left_out(sweep):
     of = {"forget_set": "verses", "distribution": "in"}
     ProbeWriter(sweep).publish(
-        "reference-0-verses", "quantization", {}, [measured()], role="reference-0", of=of, step=None,
+        "reference-0-verses", "quantization", {}, [measured(role="reference-0")], of=of, step=None,
         left_out=("gen_ex", "unlearning_quality"),
     )  # fmt: skip
     (row,) = sweep.probes().to_pylist()
