@@ -17,7 +17,7 @@ from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
 BY_RAY = (
-    "failures_of_ray", "interruption", "narrow", "own_data", "plugins", "preparation", "private_session", "probing",
+    "failures_of_ray", "interruption", "narrow", "own_data", "preparation", "private_session",
     "several_at_once", "submit", "sweep", "wide",
 )  # fmt: skip
 CLUSTERS = ("tests/e2e/", *(f"tests/integration/test_{name}.py" for name in BY_RAY))
@@ -43,6 +43,17 @@ def pytest_configure() -> None:
     """
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to start Ray in a test of which the list above does not know."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a test that starts Ray stands in a file of CLUSTERS")
+
+    if not request.node.nodeid.startswith(CLUSTERS):
+        monkeypatch.setattr("ray.init", refuse)
 
 
 def pytest_unconfigure() -> None:

@@ -1,8 +1,14 @@
 """A user's own objective, as a plugin file and as a package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 from tests.readme import ROOT, blocks
+from trainables.metrics import METRICS
+from trainables.objectives import OBJECTIVES
+from trainables.plugins import plugin_files
 
 SHOWN, SHOWN_METRIC = blocks(ROOT / "trainables" / "README.md", "py")
 """The plugin files that the documents show: an objective, which with its defaults is gradient ascent, and a metric."""
@@ -44,6 +50,16 @@ version = "{version}"
 [tool.setuptools]
 py-modules = ["{module}"]
 """
+
+
+@contextmanager
+def fresh_registries() -> Iterator[None]:
+    """Have no plugin, as a new process has none, and leave none behind."""
+    with mock.patch.multiple(plugin_files, _RAN={}, _WAITING={}):
+        yield
+    for registry in (OBJECTIVES, METRICS):
+        for name in set(registry) - set(registry.shipped):
+            del registry[name]
 
 
 def write_plugin(folder: Path, text: str = OBJECTIVE + REGISTER, name: str = "my_objective.py") -> Path:

@@ -6,6 +6,7 @@ streams and Ray. Everything else calls the command in the process of the test.
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,9 @@ MODULES = "modules.json"
 
 NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
 """Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
+
+OF_OBJECTIVE = {"trial_id", "objective", "settings", "setting_id", "config"}
+"""Columns that differ with an objective's name."""
 
 
 def write_own_spec(folder: Path) -> Path:
@@ -92,10 +96,26 @@ def unlearn_sweep(*arguments: str, command: Sequence[str] = COMMAND) -> subproce
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def apart(
+    *arguments: str, command: Sequence[str] = COMMAND, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, where it would find no Ray."""
+    environment = os.environ | {"RAY_ADDRESS": "nowhere.invalid:1"} | variables
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=HANG_S
+    )
+
+
 def rows(sweep: Path, table: str) -> list[dict[str, Any]]:
     """Read a table with nothing of ours, deterministic columns only, in a fixed order."""
     result = duckdb.sql(f"select * from read_parquet('{sweep}/{table}/*.parquet') order by all").to_arrow_table()
     return [{k: v for k, v in row.items() if k not in NOT_DETERMINISTIC} for row in result.to_pylist()]
+
+
+def own_numbers(sweep: Path, table: str) -> list[dict[str, Any]]:
+    """Read a table without what differs with an objective's name, in an order that does not depend on it."""
+    found = [{name: value for name, value in row.items() if name not in OF_OBJECTIVE} for row in rows(sweep, table)]
+    return sorted(found, key=lambda row: json.dumps(row, default=str, sort_keys=True))
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], limit_s: float = HANG_S) -> Any:

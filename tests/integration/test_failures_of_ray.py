@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.resources.reaper import marked
 from tests.integration import failing
-from tests.integration.helpers import TINY, call, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import INLINE, TINY, call, rows, start, wait_until
 from tests.integration.test_wide import SETTINGS
 from tests.limits import HANG_S
 
@@ -57,7 +57,7 @@ def test_a_driver_that_is_killed_while_ray_starts_leaves_no_process_and_a_sweep_
     status = call("status", str(sweep))
     assert "0 of 8 trials proposed" in status.stdout
     if name == "raylet":
-        done = unlearn_sweep("resume", str(sweep))
+        done = call("resume", str(sweep), *INLINE)
         assert done.returncode == 0, done.stderr
         assert {trial["status"] for trial in rows(sweep, "trials")} == {"completed"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.helpers import TINY, call, rows, start, unlearn_sweep, wait_until
+from tests.integration.helpers import INLINE, TINY, call, rows, start, start_inline, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -30,12 +30,17 @@ def assert_same_rows(sweep: Path, whole: Path) -> None:
 
 
 def test_stopped_by_each_signal_and_killed_a_sweep_goes_on_and_ends_as_an_unbroken_one(tiny_sweep: Path) -> None:
+    """By Ray, and in one process; whichever goes on with what the other left."""
     storage = tiny_sweep.parent
     sweep = storage / "interrupted"
     command = ["run", str(TINY), "--name", sweep.name, "--storage", str(storage)]
-    for number, exit_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+    for number, exit_code, begin in (
+        (signal.SIGINT, 130, start),
+        (signal.SIGTERM, 143, start_inline),
+        (signal.SIGKILL, -9, start),
+    ):
         before = committed(sweep)
-        process = start(*command)
+        process = begin(*command)
         wait_until(lambda before=before: committed(sweep) > before, process)
         process.send_signal(number)
         code, _, err = finish(process)
@@ -49,7 +54,7 @@ def test_stopped_by_each_signal_and_killed_a_sweep_goes_on_and_ends_as_an_unbrok
             assert stopped <= {path.stem for path in sweep.glob("checkpoints/*")}
         command = ["resume", sweep.name, "--storage", str(storage)]
 
-    done = unlearn_sweep(*command)
+    done = call(*command, *INLINE)
     assert done.returncode == 0, done.stderr
     assert_same_rows(sweep, tiny_sweep)
     assert not list(sweep.rglob(".*.tmp"))
@@ -63,8 +68,11 @@ def test_a_killed_worker_restarts_its_trial_or_fails_it_and_the_sweep_goes_on(
 ) -> None:
     name = f"killed-{max_failures}"
     sweep = tiny_sweep.parent / name
-    setting = f"resources.max_failures={max_failures}"
-    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent), "--set", setting)
+    settings = [f"resources.max_failures={max_failures}"]
+    if not max_failures:
+        settings.append("search.trials=2")
+    sets = [part for setting in settings for part in ("--set", setting)]
+    process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent), *sets)
     wait_until(lambda: committed(sweep), process)
     workers = wait_until(lambda: trial_workers(process.pid), process)
     workers[0].kill()

@@ -1,22 +1,23 @@
-"""A user's own objective in whole sweeps: by Ray and inline, from a file and from an installed package."""
+"""A user's own objective in whole sweeps, from a file and from an installed package."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.helpers import COMMAND, INLINE, TINY, call, rows, unlearn_sweep, write_own_spec
-from tests.plugins import OBJECTIVE, PYPROJECT, REGISTER, SHOWN, SHOWN_METRIC, write_plugin
+from tests.integration.helpers import INLINE, TINY, apart, call, own_numbers, rows, write_own_spec
+from tests.plugins import OBJECTIVE, PYPROJECT, REGISTER, SHOWN, SHOWN_METRIC, fresh_registries, write_plugin
 
 pytestmark = pytest.mark.slow
 
-NAMES = {"trial_id", "objective", "settings", "setting_id", "config"}
-"""Columns that differ with an objective's name."""
+
+def fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a new process would, with no plugin but those that it loads."""
+    with fresh_registries():
+        return call(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +25,11 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_own_spec(tmp_path_factory.mktemp("spec")))
 
 
-def numbers(sweep: Path, table: str) -> list[dict[str, Any]]:
-    found = [{name: value for name, value in row.items() if name not in NAMES} for row in rows(sweep, table)]
-    return sorted(found, key=lambda row: json.dumps(row, default=str, sort_keys=True))
-
-
 @pytest.fixture(scope="module")
 def ascended(spec: str, storage: Path) -> Path:
     """The same sweep by the objective that is shipped, which the user's own with factor 1 repeats."""
     sweep = storage / "ascended"
-    done = unlearn_sweep(
+    done = fresh(
         "run", spec, "--set", "search.space.objective=gradient_ascent", "--storage", str(storage), "--name", sweep.name,
         *INLINE,
     )  # fmt: skip
@@ -41,18 +37,14 @@ def ascended(spec: str, storage: Path) -> Path:
     return sweep
 
 
-@pytest.mark.parametrize("executor", [(), INLINE], ids=["ray", "inline"])
-def test_a_plugin_file_reaches_what_does_the_work(
-    executor: tuple[str, ...], spec: str, ascended: Path, storage: Path, tmp_path: Path
-) -> None:
-    """The file is the one that the documents show. Ray's tasks train models anew: the storage is another one."""
-    place = storage if executor else tmp_path / "sweeps"
+def test_a_plugin_file_reaches_what_does_the_work(spec: str, ascended: Path, storage: Path, tmp_path: Path) -> None:
+    """The file is the one that the documents show; test_submit.py has it reach the workers of Ray."""
     plugin = write_plugin(tmp_path, SHOWN)
-    done = unlearn_sweep("run", spec, "--plugin", str(plugin), "--storage", str(place), "--name", "own", *executor)
+    done = fresh("run", spec, "--plugin", str(plugin), "--storage", str(storage), "--name", "own", *INLINE)
     assert done.returncode == 0, done.stderr
-    sweep = place / "own"
+    sweep = storage / "own"
     for table in ("evaluations", "examples"):
-        assert numbers(sweep, table) == numbers(ascended, table)
+        assert own_numbers(sweep, table) == own_numbers(ascended, table)
     assert {row["objective"] for row in rows(sweep, "evaluations")} == {"scaled_ascent"}
     (record,) = json.loads((sweep / "sweep.json").read_text())["plugins"]
     sha256 = subprocess.run(["sha256sum", plugin], capture_output=True, text=True, check=True).stdout.split()[0]
@@ -65,7 +57,7 @@ def test_a_plugin_file_reaches_what_does_the_work(
 def own(spec: str, storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of a plugin file, which is gone."""
     plugin = write_plugin(tmp_path_factory.mktemp("plugin"))
-    done = unlearn_sweep("run", spec, "--plugin", str(plugin), "--storage", str(storage), "--name", "without", *INLINE)
+    done = fresh("run", spec, "--plugin", str(plugin), "--storage", str(storage), "--name", "without", *INLINE)
     assert done.returncode == 0, done.stderr
     plugin.unlink()
     return storage / "without"
@@ -81,12 +73,12 @@ def test_what_runs_a_trial_says_which_plugin_is_missing(own: Path, tmp_path: Pat
     trial = rows(own, "trials")[0]["trial_id"]
     export = ("export", str(own), "--trial", trial, "--step", "2", "--to", str(tmp_path / "model"))
     for arguments in (("resume", str(own), "--steps", "4", *INLINE), export):
-        done = unlearn_sweep(*arguments)
+        done = fresh(*arguments)
         assert done.returncode == 2, done.stderr
         assert "objective 'scaled_ascent' is of the plugin file 'my_objective.py' (SHA-256 " in done.stderr
         assert "add --plugin my_objective.py" in done.stderr
         assert "Traceback" not in done.stderr
-    done = unlearn_sweep(*export, "--plugin", str(write_plugin(tmp_path)))
+    done = fresh(*export, "--plugin", str(write_plugin(tmp_path)))
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "model" / "provenance.json").read_text())
     assert facts["verification"]["largest_difference"] == 0
@@ -105,18 +97,14 @@ def test_a_sweep_from_elsewhere_names_no_plugin_that_is_run(own: Path, tmp_path:
     for record in manifest["plugins"]:
         record |= {"file": str(sweep / "my_objective.py"), "path": str(sweep / "my_objective.py"), "source": trap}
     (sweep / "sweep.json").write_text(json.dumps(manifest))
-    done = subprocess.run(
-        [*COMMAND, "resume", str(sweep), "--steps", "4", *INLINE], cwd=sweep, capture_output=True, text=True
-    )
+    done = apart("resume", str(sweep), "--steps", "4", *INLINE, cwd=sweep)
     assert done.returncode == 2
     assert "add --plugin" in done.stderr
     for override in ("plugins=[my_objective.py]", "plugin=my_objective.py", "search.plugins=[my_objective.py]"):
         done = call("plan", str(TINY), "--set", override, "--no-estimate")
         assert done.returncode == 2
         assert "unknown key 'plugin" in done.stderr
-    named = unlearn_sweep(
-        "plan", str(TINY), "--set", f"search.space.objective={sweep}/my_objective.py", "--no-estimate"
-    )
+    named = fresh("plan", str(TINY), "--set", f"search.space.objective={sweep}/my_objective.py", "--no-estimate")
     assert named.returncode == 2
     assert "unknown objective" in named.stderr
     assert not (tmp_path / "sprung").exists()
@@ -124,9 +112,7 @@ def test_a_sweep_from_elsewhere_names_no_plugin_that_is_run(own: Path, tmp_path:
 
 def test_a_changed_plugin_warns_as_changed_code_does_and_a_comment_does_not(own: Path, tmp_path: Path) -> None:
     def resumed(text: str, steps: str) -> str:
-        done = unlearn_sweep(
-            "resume", str(own), "--steps", steps, *INLINE, "--plugin", str(write_plugin(tmp_path, text))
-        )
+        done = fresh("resume", str(own), "--steps", steps, *INLINE, "--plugin", str(write_plugin(tmp_path, text)))
         assert done.returncode == 0, done.stderr
         return done.stderr
 
@@ -154,18 +140,17 @@ def test_an_installed_package_needs_no_option(spec: str, ascended: Path, storage
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", site, project], check=True)
 
     def with_package(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(site)}
-        return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=environment)
+        return apart(*arguments, PYTHONPATH=str(site))
 
     sweep = storage / "packaged"
     done = with_package("run", spec, "--storage", str(storage), "--name", sweep.name, *INLINE)
     assert done.returncode == 0, done.stderr
-    assert numbers(sweep, "evaluations") == numbers(ascended, "evaluations")
+    assert own_numbers(sweep, "evaluations") == own_numbers(ascended, "evaluations")
     (record,) = json.loads((sweep / "sweep.json").read_text())["plugins"]
     assert (record["package"], record["version"], record["provides"]) == (
         "my-objective", "0.3", {"objective": ["scaled_ascent"]},
     )  # fmt: skip
-    missing = unlearn_sweep("resume", str(sweep), "--steps", "4", *INLINE)
+    missing = apart("resume", str(sweep), "--steps", "4", *INLINE)
     assert missing.returncode == 2
     assert "objective 'scaled_ascent' is of the package my-objective 0.3; install it" in missing.stderr
     schema = json.loads(with_package("spec", "--schema").stdout)["$defs"]["Space"]["properties"]
@@ -180,11 +165,11 @@ def test_a_metric_of_a_plugin_file_fills_the_map_columns(spec: str, storage: Pat
     plugin = write_plugin(tmp_path, SHOWN_METRIC, "my_metric.py")
     chosen = ("--set", "search.space.objective=gradient_ascent", "--set", "evaluation.metrics=[surprise, mia_loss]")
     where = ("--storage", str(storage), "--name", "surprised", *INLINE)
-    refused = unlearn_sweep("run", spec, *chosen, *where)
+    refused = fresh("run", spec, *chosen, *where)
     assert refused.returncode == 2
     assert "evaluation.metrics: unknown metric 'surprise'" in refused.stderr
     assert "one of your own comes with --plugin FILE.py" in refused.stderr
-    done = unlearn_sweep("run", spec, *chosen, "--plugin", str(plugin), *where)
+    done = fresh("run", spec, *chosen, "--plugin", str(plugin), *where)
     assert done.returncode == 0, done.stderr
     sweep = storage / "surprised"
     examples: dict[tuple[str, int], list[float]] = {}
@@ -201,6 +186,6 @@ def test_a_metric_of_a_plugin_file_fills_the_map_columns(spec: str, storage: Pat
     asked = call("query", str(sweep), query, "--format", "json")
     assert json.loads(asked.stdout) == [{"most": max(row["other_metrics"][0][1] for row in evaluations)}]
     assert call("frontier", str(sweep)).returncode == 0, "results are read without the plugin"
-    again = unlearn_sweep("resume", str(sweep), "--steps", "4", *INLINE)
+    again = fresh("resume", str(sweep), "--steps", "4", *INLINE)
     assert again.returncode == 2
     assert "metric 'surprise' is of the plugin file 'my_metric.py'" in again.stderr

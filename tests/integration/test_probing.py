@@ -1,4 +1,4 @@
-"""Probes on a real sweep: by Ray as in this process, resumed, and with what fails kept apart from the rest."""
+"""Probes on a real sweep: resumed, and with what fails kept apart from the rest; test_sweep.py has them by Ray."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from orchestrator.errors import RunStoppedError, SweepError, SweepInterruptedErr
 from orchestrator.ledger import Ledger
 from orchestrator.probing import Choice, inline, probe_sweep
 from orchestrator.storage import LocalStorage
-from tests.integration.helpers import INLINE, call, unlearn_sweep
+from tests.integration.helpers import INLINE, call
 from trainables.config import Config
 from trainables.probes import PROBES, Finding, Probe, ProbedModel, check_probe, run_probe
 
@@ -40,23 +40,13 @@ def found(sweep: Path, columns: str = f"* exclude ({', '.join(NOT_DETERMINISTIC)
     return result
 
 
-def test_by_ray_and_in_this_process_the_same_is_found_and_nothing_is_done_twice(
-    copied: Path, tiny_sweep: Path, tmp_path: Path
-) -> None:
-    done = unlearn_sweep("probe", str(copied), *WHERE, "--json")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert (said["done"], said["done_before"], said["failed"]) == (5, 0, [])
-    other = tmp_path / "other"
-    for name in (".models", "tiny"):
-        shutil.copytree(tiny_sweep.parent / name, other / name)
-    inline = call("probe", str(other / "tiny"), *WHERE, *INLINE)
-    assert inline.returncode == 0, inline.stderr
-    assert found(copied) == found(other / "tiny")
-    before = {path: path.read_bytes() for path in copied.glob("probes/*")}
-    again = unlearn_sweep("probe", str(copied), *WHERE, "--json")
-    assert again.returncode == 0, again.stderr
-    assert [json.loads(again.stdout)[name] for name in ("done", "done_before")] == [0, 5]
+def test_nothing_is_probed_twice(copied: Path) -> None:
+    for expected in ([5, 0], [0, 5]):
+        before = {path: path.read_bytes() for path in copied.glob("probes/*")}
+        done = call("probe", str(copied), *WHERE, "--json", *INLINE)
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert ([said["done"], said["done_before"]], said["failed"]) == (expected, [])
     assert {path: path.read_bytes() for path in copied.glob("probes/*")} == before
 
 

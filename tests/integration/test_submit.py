@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.helpers import COMMAND, TINY, rows, wait_until, write_own_spec
+from tests.integration.helpers import COMMAND, INLINE, TINY, call, own_numbers, rows, wait_until, write_own_spec
 from tests.limits import HANG_S
 from tests.plugins import SHOWN, write_plugin
 
@@ -114,7 +114,10 @@ def test_a_job_takes_a_plugin_file_along(address: str, laptop: Environment, stor
     code, out, err = ask(laptop, "submit", spec, "--name", sweep.name, *where, "--plugin", str(plugin), "--follow")
     assert code == 0, err + out
     assert {row["objective"] for row in rows(sweep, "evaluations")} == {"scaled_ascent"}
-    assert {row["status"] for row in rows(sweep, "trials")} == {"completed"}
+    shipped = ("--name", "shipped", "--storage", str(storage), "--set", "search.space.objective=gradient_ascent")
+    assert call("run", spec, *shipped, *INLINE).returncode == 0
+    for table in ("evaluations", "examples"):
+        assert own_numbers(sweep, table) == own_numbers(storage / "shipped", table), "with factor 1 it repeats ascent"
     (record,) = json.loads((sweep / "sweep.json").read_text())["plugins"]
     assert record["file"] == plugin.name
 

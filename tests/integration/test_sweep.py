@@ -1,6 +1,7 @@
 """A sweep from spec to frontier, through Ray, Optuna and Accelerate, on real files."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -202,3 +203,17 @@ def test_the_ledger_rebuilds_a_search_with_nothing_pending(ray_sweep: Path) -> N
     observed = sum(len(stratum.study.get_trials()) for stratum in search.studies.values())
     assert observed == len([row for row in rows(ray_sweep, "evaluations") if row["step"] > 0])
     assert all(t.state.is_finished() for s in search.studies.values() for t in s.study.get_trials())
+
+
+def test_probes_by_ray_find_what_they_find_in_this_process(ray_sweep: Path, tmp_path: Path) -> None:
+    chosen = ("--forget-set", "verses", "--frontier", "2", "--probe", "quantization", "--json")
+    for name, run, options in (("ray", unlearn_sweep, ()), ("inline", call, INLINE)):
+        for folder in (".models", "tiny"):
+            shutil.copytree(ray_sweep.parent / folder, tmp_path / name / folder)
+        done = run("probe", str(tmp_path / name / "tiny"), *chosen, *options)
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert (said["done"], said["done_before"], said["failed"]) == (5, 0, [])
+    found = rows(tmp_path / "ray" / "tiny", "probes")
+    assert len(found) > 5
+    assert found == rows(tmp_path / "inline" / "tiny", "probes")

@@ -113,7 +113,7 @@ def test_a_search_cut_off_anywhere_goes_on_as_an_unbroken_one(sampler):
     spec = across(sampler, seeds=[0, 1], trials=4)
     live, ledger, order = ran(spec)
     events = len(order) + sum(row["step"] in spec.steps for row in rows(ledger))
-    for cut in range(1, events, 7):  # at every event of a trial, of which it has five or fewer
+    for cut in range(1, events, 11):  # at every event of a trial, of which it has five or fewer
         other = memory_ledger()
         driver = Driver(make_search(spec, other), other, crash_after=cut)
         with pytest.raises(Crash):
@@ -248,7 +248,7 @@ def spent():
     return spec, ran(spec)[1]
 
 
-@pytest.mark.parametrize("cut", range(1, 90, 11))
+@pytest.mark.parametrize("cut", range(1, 90, 17))
 def test_a_budget_that_was_cut_off_anywhere_is_spent_as_an_unbroken_one(cut, spent):
     spec, ledger = spent
     other = memory_ledger()

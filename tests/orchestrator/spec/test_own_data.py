@@ -131,7 +131,7 @@ def test_a_spec_with_files_reads_back_equal(sections):
     assert amend_spec(spec, ["data.retain_source.split=train"]).data.retain_source.split == "train"
 
 
-@pytest.mark.parametrize("command", [["plan"], ["doctor"], ["run"]])
+@pytest.mark.parametrize("command", [["plan"], ["doctor"], ["run", "--executor", "inline"]])
 def test_a_mistake_in_a_file_is_one_message(sections, tmp_path, monkeypatch, capsys, command):
     (tmp_path / "forget.jsonl").write_bytes(b'{"prompt": "p", "completion": "c"}\n{"prompt"\n')
     spec = tmp_path / "spec.yaml"

@@ -11,20 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import OBJECTIVE, REGISTER, write_plugin
+from tests.plugins import OBJECTIVE, REGISTER, fresh_registries, write_plugin
 from trainables.errors import UnlearningError
 from trainables.objectives import OBJECTIVES, check_objective
 from trainables.plugins import load_plugins, plugin_files, read_plugins
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _fresh() -> Iterator[None]:
     """Each test has a process's state for itself."""
-    monkeypatch.setattr(plugin_files, "_RAN", {})
-    monkeypatch.setattr(plugin_files, "_WAITING", {})
-    yield
-    for name in set(OBJECTIVES) - set(OBJECTIVES.shipped):
-        del OBJECTIVES[name]
+    with fresh_registries():
+        yield
 
 
 def test_a_file_registers_an_objective_whose_settings_are_validated_and_described(tmp_path: Path) -> None:
