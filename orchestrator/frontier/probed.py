@@ -139,7 +139,7 @@ def probed_sets(
         points = [one for one in models if one.point is not None and (only is None or one.point in only)]
         if not points:
             continue
-        measure = "gen_ex" if any(row["gen_ex"] is not None for row in own) else "rel_ex"
+        measure = _measure(models)
         found.append(
             ProbedSet(
                 forget_set=name,
@@ -169,8 +169,7 @@ def measured_set(ledger: Ledger, forget_set: str, points: Iterable[Point]) -> Pr
         )
         for role, trial_id, step in (*models, *controls)
     ]
-    references = any(one.role.startswith("reference-") for one in found)
-    measure = "gen_ex" if references else "rel_ex"
+    measure = _measure(found)
     return ProbedSet(
         forget_set=forget_set,
         distribution=stored_spec(ledger).data.forget_sets[forget_set].distribution,
@@ -219,6 +218,12 @@ def _models(ledger: Ledger, rows: Iterable[Row]) -> list[ProbedOne]:
         )
         for (role, trial_id, step, forget_set), found in by_model.items()
     ]
+
+
+def _measure(models: Sequence[ProbedOne]) -> str:
+    """Return the measure of exposure that the points have: generalized exposure needs reference models."""
+    values = [one.measured["gen_ex"] for one in models if one.point is not None and one.measured is not None]
+    return "rel_ex" if values and all(value is None for value in values) else "gen_ex"
 
 
 def _measured(ledger: Ledger, role: str, trial_id: str | None, step: int | None, forget_set: str) -> Row | None:

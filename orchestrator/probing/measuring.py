@@ -55,7 +55,13 @@ def probe_model(
     """
     torch.set_num_threads(inputs.spec.resources.threads_per_trial)  # as for the trials: it decides how sums are rounded
     subject, writer, without = job.subject, ProbeWriter(ledger), []
-    with _model_of(subject, inputs, start, ledger, report) as model:
+    reduced = (
+        inputs.spec.model.precision == "bf16"
+    )  # measured and fine-tuned in the sweep's precision, as in its trials
+    with (
+        _model_of(subject, inputs, start, ledger, report) as model,
+        torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=reduced),
+    ):
         for name, given in job.probes.items():
             report(f"{subject}: {name}")
             probed = _probed_model(subject, model, inputs, start, records_of_references(ledger, subject, name, given))

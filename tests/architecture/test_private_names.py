@@ -21,6 +21,10 @@ NEEDED = {
     ("orchestrator.resources.local_ray", "ray._private"): "ray_constants: how long ray.init waits for its processes",
     ("orchestrator.resources.ray_environment", "ray._private"): "worker: the printer of log lines that ray.init starts",
     ("orchestrator.resources.ray_environment", "ray.air._internal"): "usage: trackers would be imported to be counted",
+    (
+        "trainables.distributed.parallel",
+        "_reset_state",
+    ): "of Accelerate: nothing else gives a process another precision",
 }
 """Underscore names of other people's code, by the module that needs them, and why."""
 

@@ -51,6 +51,32 @@ def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alon
         assert rows(sweep, table) == rows(tiny_sweep, table)
 
 
+def test_models_are_trained_in_fp32_and_adapters_unlearn_in_bf16_and_are_probed_in_one_process(tmp_path: Path) -> None:
+    settings = {
+        "model.precision": "bf16", "model.lora": "{rank: 2}", "preparation.references": 1, "search.trials": 1,
+        "steps": "[1, 2]", "data.forget_sets": "{verses: {distribution: in, size: 8, population: 16}}",
+        "search.space": "{batch_size: 4, learning_rate: 1.0e-3}", "search.sampler": "random",
+        "probes.relearning.steps": "[1, 2]",
+    }  # fmt: skip
+    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    done = call("run", str(TINY), "--storage", str(tmp_path), *sets, *INLINE)
+    assert done.returncode == 0, done.stderr
+    sweep = tmp_path / "tiny"
+    assert {trial["status"] for trial in rows(sweep, "trials")} == {"completed"}
+    probes = ("relearning", "quantization", "rewording")
+    done = call("probe", str(sweep), *(part for name in probes for part in ("--probe", name)), *INLINE)
+    assert done.returncode == 0, done.stderr
+    found = rows(sweep, "probes")
+    assert {(row["probe"], row["role"]) for row in found} >= {
+        (name, role) for name in probes for role in ("unlearned", "base", "reference-0")
+    }
+    measured = [row for row in found if row["role"] == "unlearned" and row["probe"] == "quantization"]
+    evaluated = {(row["trial_id"], row["step"]): row["gen_ex"] for row in rows(sweep, "evaluations")}
+    assert measured
+    for row in measured:
+        assert row["before_gen_ex"] == evaluated[row["trial_id"], row["step"]], "the model that the sweep measured"
+
+
 def test_a_command_that_a_test_calls_starts_no_ray(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="in a process of its own"):
         call("run", str(TINY), "--storage", str(tmp_path))

@@ -8,7 +8,17 @@ from trainables.config.base import Config, Distribution, Name, PositiveInt
 
 SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
 Role = Literal[
-    "prompt", "completion", "source", "target", "text", "alternate", "paraphrase", "perturbed", "choices", "correct"
+    "prompt",
+    "completion",
+    "source",
+    "target",
+    "text",
+    "alternate",
+    "paraphrase",
+    "perturbed",
+    "choices",
+    "correct",
+    "other_prompts",
 ]
 """The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
@@ -42,14 +52,15 @@ class SourceConfig(Config):
     columns: dict[Role, str] = Field(default_factory=dict)
     """Names of columns by role: ``prompt`` and ``completion``, or ``source`` and ``target`` (which mean the same), or
     ``text`` (a completion without a prompt); and ``alternate``, ``paraphrase`` (the completion in other words) and
-    ``perturbed`` (a list of wrong answers; in CSV, JSON text of one). Left out: columns of these names. Where all rows
+    ``perturbed`` (a list of wrong answers; in CSV, JSON text of one), and ``other_prompts`` (the prompt in other words,
+    a text or a list, which the probe ``rewording`` tries). Left out: columns of these names. Where all rows
     have a ``paraphrase`` it is scored, and so are ``perturbed`` answers, equally many in every row. ``choices`` and
     ``correct`` are read only if named, in place of a completion: a list of answers, and the number of the right one,
     counted from 0; the others are ``perturbed``. Prompt and completion are joined as they are: a space between them is
     the first character of the completion (``completion_format``)."""
     prompt_format: str = "{}"
-    """Text around each prompt, which ``{}`` stands for, such as ``Question: {} Answer:``. An example without a prompt
-    gets none of it."""
+    """Text around each prompt, the other ones too, which ``{}`` stands for, such as ``Question: {} Answer:``. An
+    example without a prompt gets none of it."""
     completion_format: str = "{}"
     """Text around each completion, which ``{}`` stands for: ``" {}"`` puts a space between prompt and completion. Other
     answers (alternate, paraphrased, perturbed, choices) get the same."""

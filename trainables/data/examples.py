@@ -25,6 +25,8 @@ class Example:
     """The completion in other words, for metrics that compare right answers with wrong ones."""
     perturbed: tuple[str, ...] = ()
     """Wrong answers to the prompt, for the same metrics. All examples of a set have equally many."""
+    other_prompts: tuple[str, ...] = ()
+    """The prompt in other words, for the probe ``rewording``."""
 
     @property
     def text(self) -> str:
@@ -43,8 +45,12 @@ def trained_fields(example: Example) -> dict[str, str]:
 
 
 def scored_fields(example: Example) -> dict[str, Any]:
-    """Return, as plain data, the fields that scores of the example depend on, without other answers that it lacks."""
-    others: dict[str, Any] = {"paraphrase": example.paraphrase, "perturbed": list(example.perturbed)}
+    """Return, as plain data, the fields that scores of the example depend on, without the texts that it lacks."""
+    others: dict[str, Any] = {
+        "paraphrase": example.paraphrase,
+        "perturbed": list(example.perturbed),
+        "other_prompts": list(example.other_prompts),
+    }
     return trained_fields(example) | {name: found for name, found in others.items() if found}
 
 

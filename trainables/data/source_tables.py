@@ -26,7 +26,7 @@ from trainables.data.reading.table_rows import open_dataset
 from trainables.data.reading.text_rows import Row
 from trainables.errors import UnlearningError
 
-_VERSION = 3
+_VERSION = 4
 """Version of the table. A change makes cached tables invalid."""
 _COLUMNS = Features(
     {
@@ -36,6 +36,7 @@ _COLUMNS = Features(
         "alternate": Value("string"),
         "paraphrase": Value("string"),
         "perturbed": List(Value("string")),
+        "other_prompts": List(Value("string")),
         "problem": Value("string"),
         "text_key": Value("int64"),
         "content_key": Value("int64"),
@@ -120,6 +121,8 @@ def _record(row: Row, columns: Columns, source: SourceConfig, *, needs_prompt: b
     content = [row.number, texts.prompt, texts.completion, texts.alternate]
     if texts.paraphrase is not None or texts.perturbed is not None:  # older contents had neither
         content += [texts.paraphrase, texts.perturbed]
+    if texts.other_prompts:
+        content += ["other_prompts", *texts.other_prompts]
     return {
         **found,
         "number": row.number,

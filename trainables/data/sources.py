@@ -97,6 +97,7 @@ class SourceExamples(SelectableExamples):
             alternate=row["alternate"],
             paraphrase=row["paraphrase"],
             perturbed=tuple(row["perturbed"] or ()),
+            other_prompts=tuple(row["other_prompts"] or ()),
         )
 
     def identity(self) -> dict[str, Any]:
@@ -175,8 +176,10 @@ def _find_columns(source: SourceConfig) -> Columns:
 
 def _others(given: Mapping[Role, str], prompt: Role | None, *more: Role) -> Columns:
     """Return the columns, by role, that rows may have besides the completion."""
-    names: dict[Role, Role | None] = {"prompt": prompt, "alternate": "alternate", "paraphrase": "paraphrase"}
-    names |= {role: role for role in more}
+    own: list[Role] = ["alternate", "paraphrase", *more]
+    if prompt is not None:
+        own.append("other_prompts")
+    names: dict[Role, Role | None] = {"prompt": prompt, **{role: role for role in own}}
     return {role: given.get(name, name) for role, name in names.items() if name is not None}
 
 

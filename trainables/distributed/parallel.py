@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import (
     DistributedType,
     FullyShardedDataParallelPlugin,
@@ -21,8 +22,14 @@ _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16"}
 
 
 def build_accelerator(precision: Precision, parallelism: Parallelism, *, use_gpu: bool) -> Accelerator:
-    """Set up Accelerate, once in a process: precision, parallelism and device hold for the whole process."""
+    """Set up Accelerate: precision, parallelism and device hold for the whole process.
+
+    A process that works alone may first train models in fp32 and then run trials in bf16: what was set up before is
+    forgotten. So is the precision of an accelerator that it made before, which is not to be used again.
+    """
     if not dist.is_initialized():
+        if is_initialized() and AcceleratorState().mixed_precision != _MIXED_PRECISION[precision]:
+            AcceleratorState._reset_state()
         return Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=not use_gpu)
     sharding = _sharding_plugin(precision) if parallelism == "fsdp" else None
     accelerator = Accelerator(

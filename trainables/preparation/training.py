@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from trainables.config import ModelConfig, PreparationConfig, train_steps
 from trainables.data import Example
+from trainables.distributed import build_accelerator
 from trainables.encoding import BatchOrder, StreamedSet, collate, encode_or_stream
 from trainables.errors import UnlearningError
 from trainables.metrics import score_batch
@@ -62,7 +62,7 @@ class Training:
         torch.set_num_threads(threads)
         self._preparation = preparation
         self._seed = seed
-        self._accelerator = Accelerator(mixed_precision="no", cpu=not use_gpu)
+        self._accelerator = build_accelerator("fp32", "ddp", use_gpu=use_gpu)
         network = new_model(model, tokenizer=tokenizer, seed=seed)
         self._encoded = encode_or_stream(
             tokenizer, examples, max_tokens=max_tokens, form=form_of(model), chat_date=model.chat_date

@@ -30,8 +30,6 @@ class ProbedModel:
     """Retained texts; more of them than ``sets.retain`` has, where there are more."""
     population: Sequence[Example] = ()
     """Texts of ``sets.population``, in its order; ``rewording`` needs them."""
-    rewordings: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Prompts for the forget examples that the data has beside their own, in the order of ``forget``, by name."""
     references: Sequence["ProbeRecord"] = ()
     """Records of the same probe, with the same settings, on reference models; ``rewording`` compares with them."""
     config: ModelConfig

@@ -20,9 +20,9 @@ class Rewording:
 
 
 def rewordings(probed: ProbedModel, settings: RewordingSettings) -> Iterator[Rewording]:
-    """Yield every rewording that the settings ask for, then those that the data has.
+    """Yield every rewording that the settings ask for, then those that the data has (``other_prompts``).
 
-    The data has other prompts for the forget set only; there, the population keeps its own.
+    Of the data's, the k-th is of the examples that have so many. A population that has none keeps its own prompts.
     """
     forget, population = (
         [divided for text in texts if (divided := with_prompt(text, settings.prefix)) is not None]
@@ -31,9 +31,13 @@ def rewordings(probed: ProbedModel, settings: RewordingSettings) -> Iterator[Rew
     for variant, reword in _changes(settings).items():
         ours, theirs = ([(e, replace(e, prompt=reword(e.prompt))) for e in texts] for texts in (forget, population))
         yield Rewording(variant=variant, forget=ours, population=theirs)
-    for variant, prompts in probed.rewordings.items():
-        pairs = [(e, replace(e, prompt=prompt)) for e, prompt in zip(probed.forget, prompts, strict=True)]
-        yield Rewording(variant=variant, forget=pairs, population=[(e, e) for e in probed.population])
+    for number in range(max((len(example.other_prompts) for example in probed.forget), default=0)):
+        ours, theirs = (
+            [(e, replace(e, prompt=e.other_prompts[number])) for e in texts if number < len(e.other_prompts)]
+            for texts in (probed.forget, probed.population)
+        )
+        unchanged = [(e, e) for e in probed.population]
+        yield Rewording(variant=f"other-prompt-{number + 1}", forget=ours, population=theirs or unchanged)
 
 
 def _changes(settings: RewordingSettings) -> dict[str, Callable[[str], str]]:

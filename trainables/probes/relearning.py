@@ -34,6 +34,9 @@ from trainables.records import EvaluationRecord
 _LEAST_REMOVED = 1e-3
 """Nats per token: where less of the base model's likelihood is gone, a share of it that comes back means nothing."""
 
+_LEAST_SHARE_REMOVED = 0.05
+"""Nor where less is gone than this share of what the base model has beyond the reference models."""
+
 
 def relearning(probed: ProbedModel, settings: RelearningSettings) -> Iterator[Finding]:
     """Yield for each variant the measurements after each number of steps, until the model diverges, if it does.
@@ -44,7 +47,8 @@ def relearning(probed: ProbedModel, settings: RelearningSettings) -> Iterator[Fi
     - ``fine_tuned``, ``measured``: number of examples;
     - ``regained``: the share of what the model lacks of the base model's exposure that has come back,
       ``(nll before - nll after) / (nll before - nll under the base model)`` of part B. 0: none, 1: all of it. As the
-      references' likelihoods cancel, it is the same for GenEx in bits. Absent where the model lacks nothing;
+      references' likelihoods cancel, it is the same for GenEx in bits. Absent where hardly anything is gone: less than
+      5 % of the base model's mean GenEx, or, without reference models, less than 0.001 nats per token;
     - ``steps_to_half``: steps until ``regained`` is 0.5, interpolated linearly between measurements. Absent up to the
       record that passes it, and in all of them where half does not come back within the steps (censored);
     - ``diverged``: 1 in the last record of a variant whose loss is not finite; it has no ``after``.
@@ -81,7 +85,7 @@ def _curve(
             yield step, None, {"diverged": 1.0}
             return
         scores = {}
-        regained = regained_share(before.forget_nll, after.forget_nll, base_nll(measured))
+        regained = regained_share(before.forget_nll, after.forget_nll, base_nll(measured), never_trained_nll(measured))
         if regained is not None:
             curve.append((float(step), regained))
             scores["regained"] = regained
@@ -96,7 +100,14 @@ def base_nll(sets: EvaluationSets) -> float:
     return float(-sets.base_logp_N.sum() / sets.forget.num_targets_N.sum())
 
 
-def regained_share(before: float, after: float, base: float) -> float | None:
+def never_trained_nll(sets: EvaluationSets) -> float | None:
+    """Return the mean NLL of the forget examples under the reference models, nats per token; None: there are none."""
+    if not sets.references:
+        return None
+    return float(-sets.reference_logp_SN.mean(0).sum() / sets.forget.num_targets_N.sum())
+
+
+def regained_share(before: float, after: float, base: float, never_trained: float | None = None) -> float | None:
     """Return what share of the gap between two NLLs a third one has closed; None: there is hardly a gap.
 
     All are token-weighted NLLs of the same examples, in nats per token. Times their number of tokens they are sums of
@@ -106,9 +117,11 @@ def regained_share(before: float, after: float, base: float) -> float | None:
         before: under the probed model.
         after: under the same model after fine-tuning.
         base: under the base model.
+        never_trained: under the reference models; None: there are none.
     """
     removed = before - base
-    return (before - after) / removed if removed > _LEAST_REMOVED else None
+    least = 0.0 if never_trained is None else _LEAST_SHARE_REMOVED * (never_trained - base)
+    return (before - after) / removed if removed > max(_LEAST_REMOVED, least) else None
 
 
 def first_crossing(curve: Sequence[tuple[float, float]], level: float) -> float | None:

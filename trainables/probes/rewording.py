@@ -36,7 +36,8 @@ _ANY_LENGTH = 2**31
 
 
 def rewording(probed: ProbedModel, settings: RewordingSettings) -> Iterator[Finding]:
-    """Yield a measurement for each rewording: ``dropped-words``, ``changed-case``, ``template-1``, ..., the data's own.
+    """Yield a measurement for each rewording: ``dropped-words``, ``changed-case``, ``template-1``, ...,
+    ``other-prompt-1``, ... of the data.
 
     ``before`` is of the same examples with their original prompts. An example without a prompt is divided: its first
     words are the prompt, the others the answer. Examples that a rewording makes too long, or that are a single word,

@@ -19,6 +19,9 @@ from trainables.probes.settings import TasksSettings
 from trainables.seeding import derive_seed
 from trainables.torch_seeding import seeded_torch
 
+_NO_METRIC = frozenset({"sample_len", "sample_count"})
+"""What the harness reports of a task beside its metrics: how many questions were asked."""
+
 
 def tasks(probed: ProbedModel, settings: TasksSettings) -> Iterator[Finding]:
     """Yield the scores of each task, and of each group of tasks, as the harness names them.
@@ -102,9 +105,9 @@ def _quietly_seeded(seed: int) -> Iterator[None]:
 
 
 def _scores(values: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers among a task's results; a standard error that was not computed is a text."""
+    """Return the metrics among a task's results; a standard error that was not computed is a text."""
     return {
         key.removesuffix(",none"): float(value)
         for key, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, int | float) and not isinstance(value, bool) and key not in _NO_METRIC
     }

@@ -132,7 +132,23 @@ def _cell(column: Sequence[ProbedOne], tried: Tried, measure: str, prefix: str) 
         return _mean([dict(row["scores"]).get(tried.score) for row in rows], digits=3)
     if rows and not prefix and all(dict(row["scores"]).get("diverged") for row in rows):
         return "diverged"
-    return _mean_text([_values(row, measure, prefix) for row in rows])
+    values = [_values(row, measure, prefix) for row in rows]
+    if _is_each_against_the_others(rows) and not any(exposure is not None for exposure, _ in values):
+        values = [(0.0, performance) for _, performance in values]
+    return _mean_text(values)
+
+
+def _is_each_against_the_others(rows: Sequence[Row]) -> bool:
+    """Return whether rows are of several reference models whose likelihoods are known as means only (``exposure``).
+
+    Each is measured against the mean of the others, so that over all of them the mean is 0 by definition.
+    """
+    roles = {row["role"] for row in rows}
+    return (
+        len(roles) > 1
+        and all(role.startswith("reference-") for role in roles)
+        and all(row["forget_nll"] is not None for row in rows)
+    )
 
 
 def _values(row: Row, measure: str, prefix: str) -> tuple[float | None, float | None]:

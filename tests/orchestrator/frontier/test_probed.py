@@ -144,6 +144,26 @@ def test_where_references_are_known_by_means_only_the_score_is_the_exposure(swee
     assert own.points[0].strongest("rewording", "gen_ex")["variant"] == "template-1"
 
 
+def test_exposure_is_generalized_where_a_probe_measures_something_else(sweep):
+    write_probe(
+        sweep, trial_of(sweep), 5, [measured("arc", None, before=None, after=None, scores={"acc": 0.25})], probe="tasks"
+    )
+    (own,) = probed_sets(sweep)
+    assert own.measure == "gen_ex"
+
+
+def test_references_that_are_each_measured_against_the_others_have_none_on_average(sweep):
+    found = measured("template-1", None, gen_ex=None, was=None, scores={"exposure": 2.25, "exposure_before": 1.25})
+    write_probe(sweep, trial_of(sweep), 5, [found], probe="rewording")
+    for role in ("base", "reference-0", "reference-1"):
+        alone = measured("template-1", None, gen_ex=None, was=None, performance=4.0)
+        write_control(sweep, role, [alone], probe="rewording")
+    write_probe(sweep, trial_of(sweep), 5, [measured()])
+    (own,) = probed_sets(sweep)
+    (cells,) = [cells for name, cells in summary.probe_table(own, {}).rows if name == "rewording, template-1"]
+    assert cells == ["2.25 (3.50)", "- (4.00)", "0.00 (4.00)"]
+
+
 @pytest.mark.parametrize(
     ("probe", "said"),
     [

@@ -16,9 +16,14 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def answered(count, label="x", wrong=3):
-    """Return rows with a paraphrase and wrong answers."""
+    """Return rows with a paraphrase, wrong answers and another prompt."""
     return [
-        {**row, "paraphrase": f" {label} in other words {i}", "perturbed": [f" wrong {i}-{k}" for k in range(wrong)]}
+        {
+            **row,
+            "paraphrase": f" {label} in other words {i}",
+            "perturbed": [f" wrong {i}-{k}" for k in range(wrong)],
+            "other_prompts": [f"{row['prompt']} {i}?"],
+        }
         for i, row in enumerate(pairs(count, label))
     ]
 
@@ -123,9 +128,33 @@ class TestColumns:
         (example,) = opened(path, prompt_format="Q: {}\nA:", completion_format=" {}.")
         assert (example.prompt, example.completion) == ("Q: who {x}?\nA:", " me.")
         assert (example.alternate, example.paraphrase, example.perturbed) == (" no.", " I.", (" you.",))
+        (asked,) = opened(
+            write_rows(tmp_path / "c.jsonl", [{**rows[0], "other_prompts": ["y?"]}]), prompt_format="Q: {}"
+        )
+        assert asked.other_prompts == ("Q: y?",)
         (bare,) = opened(write_rows(tmp_path / "b.jsonl", [{"text": "x"}]), prompt_format="Q: {}")
         assert bare.prompt == ""
         assert opened(path)[0].completion == "me"  # another format is another table
+
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [
+            ("And who?", ("And who?",)),
+            (["a?", "b?"], ("a?", "b?")),
+            ('["a?", "b?"]', ("a?", "b?")),
+            (None, ()),
+            ("", ()),
+        ],
+    )
+    def test_other_prompts_are_a_text_or_a_list_and_as_many_as_there_are(self, tmp_path, given, found):
+        rows = [{"prompt": "who?", "completion": "me", "other_prompts": given}, {"prompt": "where?", "completion": "x"}]
+        examples = opened(write_rows(tmp_path / "a.jsonl", rows))
+        assert [example.other_prompts for example in examples] == [found, ()]
+
+    def test_other_prompts_of_a_wrong_type_are_named_with_their_line(self, tmp_path):
+        rows = [{"prompt": "who?", "completion": "me", "other_prompts": 3}]
+        (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]))
+        assert "a.jsonl:1: 'other_prompts' is no list of texts, but int: 3" in refusal(tmp_path / "a.jsonl")
 
     @pytest.mark.parametrize("text", ["no place", "{} and {}"])
     def test_a_format_has_one_place_for_the_text(self, text):
@@ -257,7 +286,7 @@ class TestIdentity:
         assert build_datasets(config(files)).content_hash() == expected
 
     @pytest.mark.parametrize("part", ["forget", "retain", "authors"])
-    @pytest.mark.parametrize("column", ["paraphrase", "perturbed"])
+    @pytest.mark.parametrize("column", ["paraphrase", "perturbed", "other_prompts"])
     def test_other_answers_are_part_of_the_hash(self, files, part, column):
         sizes = {"forget": 6, "retain": 30, "authors": 7}
         sets = {"authors": {"source": {"path": files["authors"]}}}
@@ -268,6 +297,6 @@ class TestIdentity:
             write_rows(Path(files[part]), [{name: row[name] for name in kept} for row in rows])
             return build_datasets(config(files, evaluation_sets=sets)).content_hash()
 
-        changed = {"paraphrase": " else", "perturbed": [" a", " b", " c"]}[column]
+        changed = {"paraphrase": " else", "perturbed": [" a", " b", " c"], "other_prompts": ["else?"]}[column]
         assert len({hashed(), hashed(column), hashed(column, **{column: changed})}) == 3
         assert hashed(column) == hashed(column)

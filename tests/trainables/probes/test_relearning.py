@@ -234,6 +234,9 @@ def test_nothing_comes_back_to_a_model_that_lacks_nothing():
     assert regained_share(1.0, 0.5, 1.5) is None
     assert regained_share(2.0, 1.5, 1.0) == 0.5
     assert regained_share(2.0, 2.5, 1.0) == -0.5
+    assert regained_share(1.04, 0.5, 1.0, never_trained=2.0) is None, "a twentieth of what is memorized is noise"
+    assert regained_share(1.06, 1.03, 1.0, never_trained=2.0) == pytest.approx(0.5)
+    assert regained_share(1.06, 1.03, 1.0, never_trained=0.9) == pytest.approx(0.5), "nothing was memorized"
 
 
 def test_steps_to_half_is_the_first_crossing_and_absent_before_it():

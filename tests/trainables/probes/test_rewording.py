@@ -178,13 +178,24 @@ def test_examples_that_a_template_makes_too_long_are_left_out_before_and_after()
 @pytest.mark.parametrize("kind", KINDS)
 def test_prompts_of_the_data_are_tried_with_a_population_as_it_is(kind):
     prompts = [f"Say {i} now" if i else e.prompt for i, e in enumerate(TEXTS["forget"])]
-    probed = probed_model(kind, rewordings={"asked": prompts})
-    (record,) = run(probed, changes=[])
+    asked = [dataclasses.replace(e, other_prompts=(p,)) for e, p in zip(TEXTS["forget"], prompts, strict=True)]
+    asked[3] = dataclasses.replace(asked[3], other_prompts=(prompts[3], "Or say 3"))
+    first, second = run(probed_model(kind, forget=asked), changes=[])
     own = encoded(kind, [dataclasses.replace(e, prompt=p) for e, p in zip(TEXTS["forget"], prompts, strict=True)])
-    assert record.variant == "asked"
-    assert record.scores["changed"] == 7 / 8
-    assert record.after.forget_nll == score_set(probed.model, own, batch_size=16).nll_per_token
-    assert record.after.population_nll == record.before.population_nll
+    assert first.variant == "other-prompt-1"
+    assert (first.scores["changed"], first.scores["measured"]) == (7 / 8, 8)
+    assert first.after.forget_nll == score_set(probed_model(kind).model, own, batch_size=16).nll_per_token
+    assert first.after.population_nll == first.before.population_nll
+    assert (second.variant, second.scores["measured"]) == ("other-prompt-2", 1), "of those that have a second"
+
+
+def test_a_population_with_prompts_of_its_own_is_reworded_too():
+    forget, population = (
+        [dataclasses.replace(e, other_prompts=(f"And {e.prompt}",)) for e in TEXTS[name]]
+        for name in ("forget", "population")
+    )
+    (record,) = run(probed_model(forget=forget, population=population), changes=[])
+    assert record.after.population_nll != record.before.population_nll
 
 
 def test_nothing_is_drawn_and_the_model_is_as_it_was():

@@ -94,6 +94,7 @@ def test_a_local_task_is_scored_by_the_likelihood_of_its_choices(folder, role):
     assert (record.probe, record.role, record.variant) == ("tasks", role, "animals")
     assert record.before is record.after is record.amount is None
     assert record.scores["acc"] == pytest.approx(accuracy_by_hand(probed))
+    assert set(record.scores) == {"acc"}, "without how many questions were asked"
 
 
 def test_an_encoder_decoder_answers_too(folder):

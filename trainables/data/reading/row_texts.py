@@ -26,6 +26,8 @@ class RowTexts:
     paraphrase: str | None
     perturbed: tuple[str, ...] | None
     """Wrong answers; None: the row has none."""
+    other_prompts: tuple[str, ...]
+    """The prompt in other words."""
 
 
 def texts_of(row: Row, columns: Columns, source: SourceConfig, *, needs_prompt: bool) -> RowTexts:
@@ -57,12 +59,16 @@ def texts_of(row: Row, columns: Columns, source: SourceConfig, *, needs_prompt: 
     def answer(text: str) -> str:
         return source.completion_format.replace("{}", text)
 
+    def asked(text: str) -> str:
+        return source.prompt_format.replace("{}", text)
+
     return RowTexts(
-        prompt=source.prompt_format.replace("{}", prompt) if prompt else "",
+        prompt=asked(prompt) if prompt else "",
         completion=answer(completion),
         alternate=answer(texts["alternate"]) if texts.get("alternate") else None,
         paraphrase=answer(texts["paraphrase"]) if texts.get("paraphrase", "").strip() else None,
         perturbed=None if perturbed is None else tuple(map(answer, perturbed)),
+        other_prompts=tuple(map(asked, _other_prompts(row, columns))),
     )
 
 
@@ -104,6 +110,16 @@ def _list(row: Row, column: str, *, required: bool = False) -> tuple[str, ...] |
         if not _checked(text, f"text {number} of '{column}'").strip():
             raise UnusableRowError(f"text {number} of '{column}' is empty")
     return tuple(value)
+
+
+def _other_prompts(row: Row, columns: Columns) -> tuple[str, ...]:
+    """Return the other prompts of a row: those of a list, or the one text that the field holds."""
+    if "other_prompts" not in columns:
+        return ()
+    value = _value(row, columns["other_prompts"], required=False)
+    if isinstance(value, str) and value.strip() and not value.lstrip().startswith("["):
+        return (_checked(value, f"'{columns['other_prompts']}'"),)
+    return _list(row, columns["other_prompts"]) or ()
 
 
 def _parsed(text: str, column: str) -> Any:
