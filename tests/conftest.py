@@ -17,7 +17,7 @@ from tests.limits import LONG_HANG_S, PROPERTY
 from tests.s3 import S3Server, serve_s3, use_endpoint
 
 BY_RAY = (
-    "failures_of_ray", "interruption", "narrow", "own_data", "preparation", "private_session",
+    "failures_of_ray", "interruption", "narrow", "own_data", "preparation", "private_session", "readme_commands",
     "several_at_once", "submit", "sweep", "wide",
 )  # fmt: skip
 CLUSTERS = ("tests/e2e/", *(f"tests/integration/test_{name}.py" for name in BY_RAY))
@@ -37,10 +37,12 @@ MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """Let tests write to memory, where there is room: a sweep waits for a disk hundreds of times, which shows nothing.
+    """Set what processes of tests inherit, unless it is set: where files go, and how urgent Ray's workers are.
 
-    Whoever names a place, by ``--basetemp`` or this variable, has it.
+    A sweep waits for a disk hundreds of times, which shows nothing, so files are in memory where there is room. Ray's
+    workers are as urgent as the tests beside them; as Ray has it, they would get only what those leave.
     """
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 

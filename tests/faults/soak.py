@@ -260,7 +260,7 @@ def main() -> None:
         ("kills", "kills"),
         ("sweeps", "rounds"),
         ("committed evaluations lost", "lost"),
-        ("evaluations run again", "repeated_evaluations"),
+        ("evaluations run again that a kill had kept from being committed", "repeated_evaluations"),
         ("ascent steps repeated", "repeated_steps"),
         ("rows seen twice", "duplicates"),
         ("trials too many", "trials_too_many"),
