@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import duckdb
+import psutil
 import yaml
 
 from orchestrator.cli import main
@@ -116,6 +117,16 @@ def own_numbers(sweep: Path, table: str) -> list[dict[str, Any]]:
     """Read a table without what differs with an objective's name, in an order that does not depend on it."""
     found = [{name: value for name, value in row.items() if name not in OF_OBJECTIVE} for row in rows(sweep, table)]
     return sorted(found, key=lambda row: json.dumps(row, default=str, sort_keys=True))
+
+
+def actors(driver: int, *names: str) -> list[psutil.Process]:
+    """Find the processes under a driver that run actors of these classes; Ray puts the class into the title."""
+    found = []
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if any(name in part for part in process.cmdline()[:1] for name in names):
+                found.append(process)
+    return found
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], limit_s: float = HANG_S) -> Any:

@@ -5,10 +5,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.integration.helpers import INLINE, TINY, call, rows, start, start_inline, wait_until
+from tests.integration.helpers import INLINE, TINY, actors, call, rows, start, start_inline, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -74,7 +73,7 @@ def test_a_killed_worker_restarts_its_trial_or_fails_it_and_the_sweep_goes_on(
     sets = [part for setting in settings for part in ("--set", setting)]
     process = start("run", str(TINY), "--name", name, "--storage", str(tiny_sweep.parent), *sets)
     wait_until(lambda: committed(sweep), process)
-    workers = wait_until(lambda: trial_workers(process.pid), process)
+    workers = wait_until(lambda: actors(process.pid, "AscentTrainable", "_Inner"), process)
     workers[0].kill()
     code, out, err = finish(process)
     assert code == 0, err + out
@@ -84,12 +83,3 @@ def test_a_killed_worker_restarts_its_trial_or_fails_it_and_the_sweep_goes_on(
         assert rows(sweep, "evaluations") == rows(tiny_sweep, "evaluations")
     else:
         assert [t["message"] for t in rows(sweep, "trials") if t["status"] == "failed"] != [None]
-
-
-def trial_workers(driver: int) -> list[psutil.Process]:
-    """Find the Ray actors of trials under a driver."""
-    return [
-        process
-        for process in psutil.Process(driver).children(recursive=True)
-        if any("AscentTrainable" in part or "_Inner" in part for part in process.cmdline()[:1])
-    ]

@@ -86,24 +86,26 @@ def test_a_submitted_sweep_whose_driver_is_killed_goes_on_by_itself(
 ) -> None:
     storage, sweep = tiny_sweep.parent, tiny_sweep.parent / "submitted"
     where = ("--storage", str(storage), "--address", address)
-    process = start(laptop, "submit", str(TINY), "--name", sweep.name, *where, "--retries", "1", "--follow")
+    spec = (str(TINY), "--set", "search.trials=2")
+    process = start(laptop, "submit", *spec, "--name", sweep.name, *where, "--retries", "1", "--follow")
     wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), process)
     driver = json.loads((sweep / "drivers" / "000001.json").read_text())
     os.kill(driver["pid"], signal.SIGKILL)
     out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err + out
+    assert call("run", *spec, "--name", "unbroken", "--storage", str(storage), *INLINE).returncode == 0
     for table in ("trials", "evaluations", "examples"):
-        assert rows(sweep, table) == rows(tiny_sweep, table)
+        assert rows(sweep, table) == rows(storage / "unbroken", table)
     assert "ended by SIGKILL" in out
     assert "SUCCEEDED" in err
 
     code, out, err = ask(laptop, "status", sweep.name, *where, "--json")
     assert code == 0, err
     status = json.loads(out)
-    assert (status["proposed"], status["job"]["status"], status["job"]["exit_code"]) == (8, "SUCCEEDED", 0)
+    assert (status["proposed"], status["job"]["status"], status["job"]["exit_code"]) == (4, "SUCCEEDED", 0)
     assert sweep.name in ask(laptop, "status", *where)[1]
     code, out, err = ask(laptop, "logs", sweep.name, "--address", address)
-    assert (code, "done: 8 trials" in out) == (0, True), err
+    assert (code, "done: 4 trials" in out) == (0, True), err
     assert ask(laptop, "stop", sweep.name, *where)[0] == 0, "it has ended: there is nothing to do"
 
 

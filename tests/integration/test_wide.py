@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.helpers import INLINE, TINY, call, rows, start, wait_until
+from tests.integration.helpers import INLINE, TINY, actors, call, rows, start, wait_until
 from tests.limits import HANG_S
 
 pytestmark = pytest.mark.slow
@@ -35,12 +35,12 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
     process = start(*command(wide, "resources.workers_per_trial=2", "stop.halving={rungs: [2]}"))
     wait_until(lambda: saved_at(wide), process)
     before = saved_at(wide)
-    workers = wide_workers(process.pid)
+    workers = actors(process.pid, "RayTrainWorker")
     assert len(workers) == 2
     workers[0].kill()
     gone = psutil.wait_procs(workers, timeout=HANG_S)
     assert gone[1] == [], "the other worker does not wait for ever"
-    wait_until(lambda: saved_at(wide) > before and wide_workers(process.pid), process)
+    wait_until(lambda: saved_at(wide) > before and actors(process.pid, "RayTrainWorker"), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, err
@@ -65,9 +65,3 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
 def saved_at(sweep: Path) -> list[int]:
     """When the checkpoint of each trial was written."""
     return [path.stat().st_mtime_ns for path in sweep.glob("checkpoints/*.safetensors")]
-
-
-def wide_workers(driver: int) -> list[psutil.Process]:
-    """Find the workers of wide trials under a driver."""
-    children = psutil.Process(driver).children(recursive=True)
-    return [process for process in children if any("RayTrainWorker" in part for part in process.cmdline()[:1])]
