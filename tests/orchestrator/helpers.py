@@ -211,39 +211,45 @@ class InventingWorker:
     def take(self, trial: Trial) -> None:
         self._trial = trial
         self._may_stand_at_rung, self._rung = True, None
+        records, self._status = invent(trial)
+        base = [] if 0 in trial.steps or not self._base_rows else [base_record()]
+        self._first = len(base)
+        self._rows = [*base, *records]  # the same objects in every commit, as in a real trial: none is encoded twice
+        self._examples = [example_record(row.step) for row in self._rows]
+        done = [row for row in self._sink.published(trial.trial_id)[0] if row.step in trial.steps]
+        self._count = len(done)
 
     def next_report(self) -> dict:
         """Publish and report the next evaluation that the ledger lacks, with the last of them the outcome."""
-        trial = self._trial
-        records, status = invent(trial)
-        rows, examples = self._sink.published(trial.trial_id)
-        done = [row for row in rows if row.step in trial.steps]
+        records = self._rows[self._first :]
+        last = records[self._count - 1].step if self._count else 0
         if self._rung is not None:
-            self._rung, reason = None, self._sink.verdict(trial.trial_id)
+            self._rung, reason = None, self._sink.verdict(self._trial.trial_id)
             if reason is not None:
-                ended = outcome(Status.COMPLETED, last_step=done[-1].step, message=reason)
-                self._sink.publish(trial.trial_id, rows, examples, ended)
+                self._publish(outcome(Status.COMPLETED, last_step=last, message=reason))
                 return {OUTCOME: Status.COMPLETED}
-        elif self._may_stand_at_rung and 0 < len(done) < len(records) and done[-1].step in self._rungs:
-            self._rung = done[-1].step
+        elif self._may_stand_at_rung and 0 < self._count < len(records) and last in self._rungs:
+            self._rung = last
             return {RUNG: self._rung}
         self._may_stand_at_rung = False
-        count = len(done) + 1
-        if count > len(records):
-            last_step = records[-1].step if records else 0
-            self._sink.publish(trial.trial_id, rows, examples, outcome(status, last_step=last_step))
-            return {OUTCOME: status}
-        base = [] if 0 in trial.steps or not self._base_rows else [base_record()]
-        rows = [*base, *records[:count]]
-        ended = outcome(status, last_step=records[-1].step) if count == len(records) else None
-        self._sink.publish(trial.trial_id, rows, [example_record(row.step) for row in rows], ended)
-        report = {EVALUATION: told(records[count - 1])}
+        if self._count == len(records):
+            self._publish(outcome(self._status, last_step=last))
+            return {OUTCOME: self._status}
+        self._count += 1
+        evaluated = records[self._count - 1]
+        ended = outcome(self._status, last_step=evaluated.step) if self._count == len(records) else None
+        self._publish(ended)
+        report = {EVALUATION: told(evaluated)}
         if ended is not None:
-            return report | {OUTCOME: status}
-        if records[count - 1].step in self._rungs:
-            self._rung = records[count - 1].step
+            return report | {OUTCOME: self._status}
+        if evaluated.step in self._rungs:
+            self._rung = evaluated.step
             report[RUNG] = self._rung
         return report
+
+    def _publish(self, ended: Outcome | None) -> None:
+        count = self._first + self._count
+        self._sink.publish(self._trial.trial_id, self._rows[:count], self._examples[:count], ended)
 
     def stopped(self) -> dict:
         """Leave the trial as one that was asked to stop, and report that."""
