@@ -60,7 +60,8 @@ def probe_model(
     )  # measured and fine-tuned in the sweep's precision, as in its trials
     with (
         _model_of(subject, inputs, start, ledger, report) as model,
-        torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=reduced),
+        # a cached cast would hide what fine-tuning changes
+        torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=reduced, cache_enabled=False),
     ):
         for name, given in job.probes.items():
             report(f"{subject}: {name}")
