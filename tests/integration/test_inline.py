@@ -56,7 +56,7 @@ def test_models_are_trained_in_fp32_and_adapters_unlearn_in_bf16_and_are_probed_
         "model.precision": "bf16", "model.lora": "{rank: 2}", "preparation.references": 1, "search.trials": 1,
         "steps": "[1, 2]", "data.forget_sets": "{verses: {distribution: in, size: 8, population: 16}}",
         "search.space": "{batch_size: 4, learning_rate: 1.0e-3}", "search.sampler": "random",
-        "probes.relearning.steps": "[1, 2]",
+        "probes.relearning.steps": "[1, 2]", "probes.relearning.learning_rate": "0.01",
     }  # fmt: skip
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     done = call("run", str(TINY), "--storage", str(tmp_path), *sets, *INLINE)
@@ -70,6 +70,9 @@ def test_models_are_trained_in_fp32_and_adapters_unlearn_in_bf16_and_are_probed_
     assert {(row["probe"], row["role"]) for row in found} >= {
         (name, role) for name in probes for role in ("unlearned", "base", "reference-0")
     }
+    for row in found:
+        if row["probe"] == "relearning":
+            assert row["forget_nll"] != row["before_forget_nll"], "steps of fine-tuning are seen"
     measured = [row for row in found if row["role"] == "unlearned" and row["probe"] == "quantization"]
     evaluated = {(row["trial_id"], row["step"]): row["gen_ex"] for row in rows(sweep, "evaluations")}
     assert measured
