@@ -55,11 +55,13 @@ py-modules = ["{module}"]
 @contextmanager
 def fresh_registries() -> Iterator[None]:
     """Have no plugin, as a new process has none, and leave none behind."""
-    with mock.patch.multiple(plugin_files, _RAN={}, _WAITING={}):
-        yield
-    for registry in (OBJECTIVES, METRICS):
-        for name in set(registry) - set(registry.shipped):
-            del registry[name]
+    try:
+        with mock.patch.multiple(plugin_files, _RAN={}, _WAITING={}):
+            yield
+    finally:
+        for registry in (OBJECTIVES, METRICS):
+            for name in set(registry) - set(registry.shipped):
+                del registry[name]
 
 
 def write_plugin(folder: Path, text: str = OBJECTIVE + REGISTER, name: str = "my_objective.py") -> Path:

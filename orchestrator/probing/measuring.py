@@ -16,6 +16,7 @@ from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger, ProbeWriter
 from orchestrator.points import StartingPoint, models_of, prepare_start, rebuild_model, replay_with
 from orchestrator.preparation import SweepInputs
 from orchestrator.probing.subjects import REFERENCE, Job, Subject
+from trainables.config import Precision
 from trainables.metrics import EvaluationSets
 from trainables.models import load_model
 from trainables.probes import ProbedModel, ProbeRecord, check_probe, run_probe
@@ -55,14 +56,7 @@ def probe_model(
     """
     torch.set_num_threads(inputs.spec.resources.threads_per_trial)  # as for the trials: it decides how sums are rounded
     subject, writer, without = job.subject, ProbeWriter(ledger), []
-    reduced = (
-        inputs.spec.model.precision == "bf16"
-    )  # measured and fine-tuned in the sweep's precision, as in its trials
-    with (
-        _model_of(subject, inputs, start, ledger, report) as model,
-        # a cached cast would hide what fine-tuning changes
-        torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=reduced, cache_enabled=False),
-    ):
+    with _model_of(subject, inputs, start, ledger, report) as model, _in_precision(model, inputs.spec.model.precision):
         for name, given in job.probes.items():
             report(f"{subject}: {name}")
             probed = _probed_model(subject, model, inputs, start, records_of_references(ledger, subject, name, given))
@@ -101,6 +95,15 @@ def _model_of(
     with tempfile.TemporaryDirectory() as scratch:
         model, _ = load_model(models_of(ledger).fetch(task.key, Path(scratch) / "model"), inputs.dated.model)
     yield model.to(device)
+
+
+def _in_precision(model: Any, precision: Precision) -> torch.autocast:
+    """Return a context in which a model computes in the sweep's precision, as in its trials.
+
+    A probe changes weights inside it, so no cast of a weight is kept for later.
+    """
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def _probed_model(

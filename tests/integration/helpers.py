@@ -97,13 +97,11 @@ def unlearn_sweep(*arguments: str, command: Sequence[str] = COMMAND) -> subproce
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def apart(
-    *arguments: str, command: Sequence[str] = COMMAND, cwd: Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def apart(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, where it would find no Ray."""
     environment = os.environ | {"RAY_ADDRESS": "nowhere.invalid:1"} | variables
     return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=HANG_S
+        [*COMMAND, *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=HANG_S
     )
 
 

@@ -77,6 +77,7 @@ def _curve(
     before: EvaluationRecord | None,
 ) -> Iterator[tuple[int, EvaluationRecord | None, dict[str, float]]]:
     """Yield each step with the evaluation after it and the scores of the curve so far."""
+    base, never_trained = base_nll(measured), never_trained_nll(measured)
     curve = [(0.0, 0.0)]
     for step in steps:
         reached = tuning.advance(step)
@@ -85,7 +86,7 @@ def _curve(
             yield step, None, {"diverged": 1.0}
             return
         scores = {}
-        regained = regained_share(before.forget_nll, after.forget_nll, base_nll(measured), never_trained_nll(measured))
+        regained = regained_share(before.forget_nll, after.forget_nll, base, never_trained)
         if regained is not None:
             curve.append((float(step), regained))
             scores["regained"] = regained
