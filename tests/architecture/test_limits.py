@@ -45,7 +45,6 @@ def test_what_may_start_a_cluster_is_where_one_process_has_it() -> None:
         uses |= {ast.unparse(n) for n in own if isinstance(n, ast.Attribute)} & {"ray.init"}
         if uses:
             found.add(str(path.relative_to(TESTS.parent)))
-    found.add("tests/integration/test_readme_commands.py")  # of the commands that it calls, one tries Ray
     own = {path for path in CLUSTERS if path.endswith(".py")}
     assert {path for path in found if not path.startswith("tests/e2e/")} == own, (
         "in tests/conftest.py; what needs no Ray takes call or start_inline of tests/integration/helpers.py"
