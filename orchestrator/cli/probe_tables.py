@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 
 from orchestrator.cli.terminal import PlainText as Text
 from orchestrator.cli.terminal import compact_table
-from orchestrator.frontier import Frontier, Point, ProbedOne, ProbedSet, exposure_of, summary
+from orchestrator.frontier import Frontier, Point, ProbedOne, ProbedSet, summary
 
 POINTS_A_TABLE = 4
 """Points that stand side by side in 80 columns, beside the base model and the references."""
@@ -41,7 +41,7 @@ def after_tables(found: Sequence[ProbedSet], frontiers: Sequence[Frontier], prob
     for own in found:
         frontier = next(frontier for frontier in frontiers if frontier.forget_set == own.forget_set)
         measure = summary.MEASURE_NAMES[own.measure]
-        probed = {one.point for one in own.points if one.strongest(probe, own.measure) is not None}
+        probed = {one.point for one in own.points if one.after(probe, own.measure) is not None}
         on_frontier = {(row["trial_id"], row["step"]) for row in frontier.points}
         table = compact_table(
             f"{own.forget_set} ({summary.DISTRIBUTION_NAMES[own.distribution]}): after {probe}, by its strongest "
@@ -68,15 +68,15 @@ def _mark(frontier: Frontier, one: ProbedOne, on_frontier: set[Point]) -> str:
 
 
 def _after_cells(one: ProbedOne, own: ProbedSet, probe: str) -> list[str] | None:
-    """Return the cells behind the trial; None: the probe measured no exposure of this model."""
-    row = one.strongest(probe, own.measure)
+    """Return the cells behind the trial; None: the probe measures no exposure, or this model was not probed."""
+    row = one.after(probe, own.measure)
     if row is None:
         return None
     amount = "" if row["amount"] is None or f"{row['amount']:g}" in row["variant"] else f" {row['amount']:g}"
     return [
         "-" if one.step is None else str(one.step),
-        summary.number_text(exposure_of(row, own.measure, "before_"), 2),
-        summary.number_text(exposure_of(row, own.measure), 2),
+        summary.number_text(row[f"before_{own.measure}"], 2),
+        "diverged" if row["performance"] is None else summary.number_text(row[own.measure], 2),
         f"{row['variant']}{amount}",
         summary.number_text(row["before_performance"], 3),
         summary.number_text(row["performance"], 3),

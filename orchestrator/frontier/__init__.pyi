@@ -3,7 +3,7 @@ from .computing import frontiers
 from .crossings import PRICE_COLUMNS, UNEXPOSED
 from .frontier import CHOSEN_NOTE, OBJECTIVES, Frontier
 from .objectives import label_of
-from .probed import Point, ProbedOne, ProbedSet, exposure_of, measured_set, probed_after, probed_sets
+from .probed import Point, ProbedOne, ProbedSet, measured_set, probed_after, probed_sets
 from .setting_crossings import SettingCrossing
 from .setting_names import SettingNames
 from .spreads import Row, Spread, floor_of
@@ -25,7 +25,6 @@ __all__ = [
     "Spread",
     "Target",
     "comparison",
-    "exposure_of",
     "floor_of",
     "frontiers",
     "increase_over_base",

@@ -1,7 +1,8 @@
 """What probes found on the points of each forget set, beside the base and reference models, as rows and columns."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from orchestrator.errors import SweepError
@@ -55,14 +56,15 @@ class ProbedOne:
         """Return what was found where this was tried; None: it was not."""
         return next((row for row in self.found if _tried(row) == (tried.probe, tried.variant, tried.amount)), None)
 
-    def strongest(self, probe: str, measure: str) -> Row | None:
+    def after(self, probe: str, measure: str) -> Row | None:
         """Return the measurement of a probe after which most exposure is there; of equal ones, that of least effort.
 
-        None: the probe measured no exposure of this model.
+        A model that diverges under whatever the probe tries has a row without a measurement. None: the probe measures
+        no exposure, or this model was not probed.
         """
-        found = [(exposure_of(row, measure), row) for row in self.found if row["probe"] == probe]
-        rows = [(-value, row["amount"] or 0.0, row["variant"], row) for value, row in found if value is not None]
-        return min(rows, key=lambda one: one[:3])[3] if rows else None
+        found = [row for row in self.found if row["probe"] == probe]
+        rows = [(-row[measure], row["amount"] or 0.0, row["variant"], row) for row in found if row[measure] is not None]
+        return min(rows, key=lambda one: one[:3])[3] if rows else next(filter(diverged, found), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,8 @@ class ProbedSet:
     """The least exposed first, as the sweep measured them."""
     controls: Sequence[ProbedOne]
     """The base model, then the reference models."""
+    other_settings: Mapping[str, int] = field(default_factory=dict)
+    """By probe, how many points are left out of what it found, since it was done there with other settings."""
 
     @property
     def tried(self) -> list[Tried]:
@@ -84,7 +88,7 @@ class ProbedSet:
         order = {name: index for index, name in enumerate(PROBES)}
         rows = [row for one in (*self.points, *self.controls) for row in one.found]
         rows.sort(key=lambda row: order.get(row["probe"], len(order)))
-        evaluated = {_tried(row) for row in rows if row["performance"] is not None}
+        evaluated = {_tried(row) for row in rows if row["performance"] is not None or diverged(row)}
         found = [
             Tried(probe=row["probe"], variant=row["variant"], amount=row["amount"], score=score)
             for row in rows
@@ -98,16 +102,18 @@ class ProbedSet:
         """The reference models among the controls."""
         return [one for one in self.controls if one.role.startswith("reference-")]
 
+    def with_measured(self, others: "ProbedSet") -> "ProbedSet":
+        """Return this set with the points of another one too, the least exposed first."""
+        points = sorted((*self.points, *others.points), key=lambda one: _exposure(one, self.measure))
+        return replace(self, points=points)
+
     def after_as_json(self, probe: str) -> dict[str, Any]:
         """Return plain data of what one probe left of each model: before, and after its strongest variant."""
         models = []
         for one in (*self.points, *self.controls):
-            row = one.strongest(probe, self.measure)
+            row = one.after(probe, self.measure)
             if row is not None:
-                exposures = {
-                    "before": exposure_of(row, self.measure, "before_"),
-                    "after": exposure_of(row, self.measure),
-                }
+                exposures = {"before": row[f"before_{self.measure}"], "after": row[self.measure]}
                 models.append({"role": one.role, "exposure": exposures, **row, "scores": dict(row["scores"])})
         return {"probe": probe, "measure": self.measure, "models": models}
 
@@ -134,7 +140,7 @@ def probed_sets(
     rows = ledger.probes().to_pylist()
     found = []
     for name in spec.require_forget_sets(forget_set):
-        own = [row for row in rows if row["forget_set"] == name]
+        own, other_settings = _of_one_setting([row for row in rows if row["forget_set"] == name])
         models = _models(ledger, own)
         points = [one for one in models if one.point is not None and (only is None or one.point in only)]
         if not points:
@@ -150,6 +156,7 @@ def probed_sets(
                     (one for one in models if one.point is None),
                     key=lambda one: (one.role != "base", one.role),
                 ),
+                other_settings=other_settings,
             )
         )
     return found
@@ -194,7 +201,7 @@ def probed_after(ledger: Ledger, probe: str, forget_set: str | None = None) -> l
             f"--after {probe}: no point{where} was probed so; do it first: "
             f"{command('probe', ledger.storage.uri, '--probe', probe)} (or more points of each frontier: --frontier)"
         )
-    measured = [own for own in found if any(one.strongest(probe, own.measure) for one in own.points)]
+    measured = [own for own in found if any(one.after(probe, own.measure) for one in own.points)]
     if not measured:
         raise SweepError(
             f"--after {probe}: it measures no exposure; its scores are in the table 'probes': "
@@ -220,6 +227,29 @@ def _models(ledger: Ledger, rows: Iterable[Row]) -> list[ProbedOne]:
     ]
 
 
+def _of_one_setting(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
+    """Return the rows of each probe that have the settings which its controls have now, or else most rows.
+
+    A probe that is done again with other settings replaces what it found on the controls and on the chosen points, but
+    not on points that were chosen before.
+
+    Returns:
+        The rows, and the number of points by probe that are left out.
+    """
+    settings: dict[str, str] = {}
+    for probe in dict.fromkeys(row["probe"] for row in rows):
+        own = [row for row in rows if row["probe"] == probe]
+        controls = [row for row in own if row["trial_id"] is None]
+        settings[probe] = Counter(row["probe_settings"] for row in controls or own).most_common(1)[0][0]
+    kept = [row for row in rows if row["probe_settings"] == settings[row["probe"]]]
+    others = {
+        (row["probe"], row["trial_id"], row["step"])
+        for row in rows
+        if row["probe_settings"] != settings[row["probe"]] and row["trial_id"] is not None
+    }
+    return kept, dict(Counter(probe for probe, _, _ in others))
+
+
 def _measure(models: Sequence[ProbedOne]) -> str:
     """Return the measure of exposure that the points have: generalized exposure needs reference models."""
     values = [one.measured["gen_ex"] for one in models if one.point is not None and one.measured is not None]
@@ -238,13 +268,9 @@ def _exposure(one: ProbedOne, measure: str) -> float:
     return float("inf") if value is None else float(value)
 
 
-def exposure_of(row: Row, measure: str, prefix: str = "") -> float | None:
-    """Return the exposure of a measurement, before (``before_``) or after; None: not measured.
-
-    Where likelihoods of the reference models are known as means only, it is the score ``exposure``.
-    """
-    value = row[f"{prefix}{measure}"]
-    return dict(row["scores"]).get("exposure_before" if prefix else "exposure") if value is None else value
+def diverged(row: Row) -> bool:
+    """Return whether a model diverged under a probe, so that there is no measurement after it."""
+    return bool(dict(row["scores"]).get("diverged"))
 
 
 def _tried(row: Row) -> tuple[str, str, float | None]:

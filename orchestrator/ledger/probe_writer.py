@@ -1,7 +1,7 @@
 """What probes write: one file for each model and probe, published whole."""
 
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,6 @@ class ProbeWriter:
         *,
         of: Mapping[str, Any],
         step: int | None,
-        left_out: Collection[str] = (),
     ) -> None:
         """Publish all that a probe found on a model, in place of what it found there before.
 
@@ -48,7 +47,6 @@ class ProbeWriter:
             found: its measurements.
             of: the row of the model's trial; of a control its forget set and distribution.
             step: the step of the trial; None: the model is a control.
-            left_out: columns of evaluations that mean nothing for this model.
         """
         same = {
             "sweep": self.ledger.sweep,
@@ -65,8 +63,8 @@ class ProbeWriter:
                 "probe": one.probe,
                 "variant": one.variant,
                 "amount": one.amount,
-                **_measured(one.after, "", left_out),
-                **_measured(one.before, "before_", left_out),
+                **_measured(one.after, ""),
+                **_measured(one.before, "before_"),
                 "scores": list(one.scores.items()),
                 "elapsed_s": one.elapsed_s,
             }
@@ -77,11 +75,10 @@ class ProbeWriter:
         self.ledger.fenced.publish(path, encode(to_table(PROBES, rows), after=before))
 
 
-def _measured(evaluation: EvaluationRecord | None, prefix: str, left_out: Collection[str]) -> dict[str, Any]:
+def _measured(evaluation: EvaluationRecord | None, prefix: str) -> dict[str, Any]:
     """Return what an evaluation measured, by column of the probes; what they have no column for is left out."""
     own = {} if evaluation is None else metric_row("evaluations", evaluation.columns())
-    names = [name for name in own if name not in left_out]
-    return {column: own[name] for name in names if (column := f"{prefix}{name}") in _MEASURED}
+    return {column: own[name] for name in own if (column := f"{prefix}{name}") in _MEASURED}
 
 
 _MEASURED = frozenset(PROBES.names) - {"sweep", *_OF_TRIAL, "step", "elapsed_s", "scores"}

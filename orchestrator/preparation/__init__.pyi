@@ -7,13 +7,14 @@ from .code_fingerprint import source_hash
 from .dispatch import remote_on_a_share, start_building, train_missing
 from .inputs import SweepInputs
 from .model_cache import ModelCache
-from .model_identity import datasets_of
+from .model_identity import datasets_of, model_of
 from .model_training import train_model
 from .provenance import code_state
-from .tasks import Baseline, ModelTask
+from .tasks import BASE, Baseline, ModelTask
 from .workloads import build_workload
 
 __all__ = [
+    "BASE",
     "Baseline",
     "CheckedInputs",
     "Memorized",
@@ -28,6 +29,7 @@ __all__ = [
     "count_sets",
     "datasets_of",
     "memorized_by_base",
+    "model_of",
     "provenance",
     "read_and_check",
     "remote_on_a_share",

@@ -69,20 +69,17 @@ class RayProber:
         )
         fetch(self._next_of([prepared], resources), "measuring base and reference models")
         probe = remote_on_a_share(_probe_model, resources).options(runtime_env=_FRESH_PROCESS)
-        for phase in work.phases:
-            pending = {probe.remote(job, inputs=inputs, start=start, ledger=work.ledger): job for job in phase}
-            while pending:
-                reference = self._next_of(list(pending), resources)
-                job = pending.pop(reference)
-                try:
-                    without = fetch(reference, str(job))
-                except TaskFailedError as error:
-                    work.ledger.fenced.require_lease()
-                    outcomes.failed(job, error)
-                else:
-                    outcomes.done(job, without)
-            if outcomes.any_failed():
-                return
+        pending = {probe.remote(job, inputs=inputs, start=start, ledger=work.ledger): job for job in work.jobs}
+        while pending:
+            reference = self._next_of(list(pending), resources)
+            job = pending.pop(reference)
+            try:
+                without = fetch(reference, str(job))
+            except TaskFailedError as error:
+                work.ledger.fenced.require_lease()
+                outcomes.failed(job, error)
+            else:
+                outcomes.done(job, without)
 
     def _next_of(self, references: list[Any], resources: ResourcesConfig) -> Any:
         """Wait for the first of some Ray references, which is returned; a signal ends the wait.

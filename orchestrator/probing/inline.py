@@ -32,11 +32,8 @@ class InlineProber:
         """See ``Prober``. A signal is noticed between two measurements."""
         with explained("measuring base and reference models"):
             start = prepare_start(work.ledger, work.inputs, work.forget_sets, report=self._reported)
-        for phase in work.phases:
-            for job in phase:
-                self._do(job, work, start, outcomes)
-            if outcomes.any_failed():
-                return
+        for job in work.jobs:
+            self._do(job, work, start, outcomes)
 
     def _do(self, job: Job, work: Work, start: StartingPoint, outcomes: Outcomes) -> None:
         try:

@@ -1,9 +1,8 @@
 """Probing one model: it is made again, and probed, probe after probe. This runs where the work is done."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,14 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
 
-from orchestrator.identity import canonical_json
-from orchestrator.ledger import RELATIVE_TO_REFERENCES, Ledger, ProbeWriter
+from orchestrator.ledger import Ledger, ProbeWriter
 from orchestrator.points import StartingPoint, models_of, prepare_start, rebuild_model, replay_with
-from orchestrator.preparation import SweepInputs
+from orchestrator.preparation import BASE, SweepInputs, model_of
 from orchestrator.probing.subjects import REFERENCE, Job, Subject
 from trainables.config import Precision
 from trainables.metrics import EvaluationSets
 from trainables.models import load_model
-from trainables.probes import ProbedModel, ProbeRecord, check_probe, run_probe
-from trainables.records import EvaluationRecord
-
-_NOT_KEPT = ("step", "tokens_seen", "elapsed_s")
-"""Fields of an evaluation that are a trial's."""
+from trainables.probes import ProbedModel, check_probe, run_probe
 
 
 def prepared_start(ledger: Ledger, inputs: SweepInputs, forget_sets: Sequence[str]) -> tuple[StartingPoint, None]:
@@ -57,9 +51,9 @@ def probe_model(
     torch.set_num_threads(inputs.spec.resources.threads_per_trial)  # as for the trials: it decides how sums are rounded
     subject, writer, without = job.subject, ProbeWriter(ledger), []
     with _model_of(subject, inputs, start, ledger, report) as model, _in_precision(model, inputs.spec.model.precision):
+        probed = _probed_model(subject, model, inputs, start, ledger)
         for name, given in job.probes.items():
             report(f"{subject}: {name}")
-            probed = _probed_model(subject, model, inputs, start, records_of_references(ledger, subject, name, given))
             found = []
             for record in run_probe(name, check_probe(name, given), probed):
                 found.append(record)
@@ -67,15 +61,7 @@ def probe_model(
             if not found:
                 without.append(name)
                 continue
-            writer.publish(
-                subject.key,
-                name,
-                given,
-                found,
-                of=subject.columns,
-                step=subject.step,
-                left_out=_meaningless(subject, inputs),
-            )
+            writer.publish(subject.key, name, given, found, of=subject.columns, step=subject.step)
     return without
 
 
@@ -90,11 +76,17 @@ def _model_of(
             # without what mixed precision has put around its forward pass; adapters stay beside the weights
             yield extract_model_from_parallel(rebuilt.model, keep_fp32_wrapper=False)
         return
-    task = next(task for task in inputs.tasks if task.role == subject.role)
+    yield _trained_model(subject.role, inputs, start, ledger)
+
+
+def _trained_model(role: str, inputs: SweepInputs, start: StartingPoint, ledger: Ledger) -> Any:
+    """Return the base model or a reference model, on the device that probes run on."""
+    task = next(task for task in inputs.tasks if task.role == role)
     device = PartialState(cpu=not start.workload.use_gpu).device
     with tempfile.TemporaryDirectory() as scratch:
-        model, _ = load_model(models_of(ledger).fetch(task.key, Path(scratch) / "model"), inputs.dated.model)
-    yield model.to(device)
+        folder = models_of(ledger).fetch(task.key, Path(scratch) / "model")
+        model, _ = load_model(folder, model_of(inputs.dated.model, role))
+    return model.to(device)
 
 
 def _in_precision(model: Any, precision: Precision) -> torch.autocast:
@@ -107,21 +99,23 @@ def _in_precision(model: Any, precision: Precision) -> torch.autocast:
 
 
 def _probed_model(
-    subject: Subject, model: Any, inputs: SweepInputs, start: StartingPoint, references: Sequence[ProbeRecord]
+    subject: Subject, model: Any, inputs: SweepInputs, start: StartingPoint, ledger: Ledger
 ) -> ProbedModel:
-    """Return what a probe gets. The seed is that of the sweep's data, so that the same is tried on every model."""
+    """Return what probes get. The seed is that of the sweep's data, so that the same is tried on every model."""
     spec, data = inputs.dated, inputs.datasets
     own = data.forget_sets[subject.forget_set]
     return ProbedModel(
         model=model,
         tokenizer=start.tokenizer,
         role=subject.role,
-        sets=_sets_of(subject, start),
+        sets=_sets_of(subject, inputs, start),
         forget=own.forget,
         heldout=data.heldout,
         retain=data.retain,
         population=own.population,
-        references=references,
+        compared_models=lambda: (
+            _trained_model(role, inputs, start, ledger) for role in (BASE, *_references_of(subject, inputs))
+        ),
         config=spec.model,
         evaluation=spec.evaluation,
         max_tokens=spec.data.max_tokens,
@@ -129,49 +123,19 @@ def _probed_model(
     )
 
 
-def records_of_references(
-    ledger: Ledger, subject: Subject, probe: str, settings: Mapping[str, Any]
-) -> list[ProbeRecord]:
-    """Return what a probe with these settings found on the reference models; nothing for a reference model itself."""
-    if subject.is_reference:
-        return []
-    wanted = {"forget_set": subject.forget_set, "probe": probe, "probe_settings": canonical_json(settings)}
-    rows = [row for row in ledger.probes().to_pylist() if {name: row[name] for name in wanted} == wanted]
-    return [
-        ProbeRecord(
-            probe=probe,
-            role=row["role"],
-            variant=row["variant"],
-            amount=row["amount"],
-            before=_evaluation(row, "before_"),
-            after=_evaluation(row, ""),
-            scores=dict(row["scores"]),
-            elapsed_s=row["elapsed_s"],
-        )
-        for row in rows
-        if row["role"].startswith(REFERENCE)
-    ]
+def _references_of(subject: Subject, inputs: SweepInputs) -> list[str]:
+    """Return the roles of the reference models that a model is measured against.
+
+    A reference model is measured against the others. The only one is measured against what it was itself: it shows no
+    exposure before a probe, by definition, and after it how much the probe teaches.
+    """
+    references = [task.role for task in inputs.tasks if task.role.startswith(REFERENCE)]
+    return [role for role in references if role != subject.role] or references
 
 
-def _evaluation(row: Mapping[str, Any], prefix: str) -> EvaluationRecord | None:
-    """Return the evaluation of a row, as far as it has columns; None: it has none."""
-    if row[f"{prefix}performance"] is None:
-        return None
-    names = [field.name for field in fields(EvaluationRecord)]
-    own = {name: row[f"{prefix}{name}"] for name in names if name not in _NOT_KEPT and f"{prefix}{name}" in row}
-    kept: dict[str, Any] = {**own, **dict.fromkeys(_NOT_KEPT, 0)}
-    return EvaluationRecord(**kept)
-
-
-def _meaningless(subject: Subject, inputs: SweepInputs) -> Sequence[str]:
-    """Return the columns that compare with references, for a reference model that is the only one."""
-    references = [task for task in inputs.tasks if task.role.startswith(REFERENCE)]
-    return RELATIVE_TO_REFERENCES if subject.is_reference and len(references) == 1 else ()
-
-
-def _sets_of(subject: Subject, start: StartingPoint) -> EvaluationSets:
-    """Return the sets of the model's forget set; a reference model is measured against the others."""
+def _sets_of(subject: Subject, inputs: SweepInputs, start: StartingPoint) -> EvaluationSets:
+    """Return the sets of the model's forget set, with the scores of the references that it is measured against."""
     sets = start.workload.evaluation_sets[subject.forget_set]
-    if not subject.is_reference:
+    if subject.role in _references_of(subject, inputs) or not subject.is_reference:
         return sets
     return sets.without_reference(int(subject.role.removeprefix(REFERENCE)))

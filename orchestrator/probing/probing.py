@@ -1,6 +1,6 @@
 """Probe a sweep: from the user's choice of points and probes to what is left of it, done and committed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
@@ -11,7 +11,7 @@ from orchestrator.probing.choice import Choice, choose_points
 from orchestrator.probing.subjects import Job, Settings, jobs_left, subjects_of
 from orchestrator.probing.work import Outcomes, Prober, Work
 from orchestrator.safe_text import command
-from orchestrator.spec import SweepSpec, amend_spec, stored_spec
+from orchestrator.spec import SweepSpec, amend_spec, require_plugins, stored_spec
 from orchestrator.storage import masked
 from trainables.deferred import Deferred
 from trainables.plugins import PluginFile
@@ -79,9 +79,11 @@ def probe_sweep(
         RunStoppedError: the storage failed, or the sweep was taken over; what was committed stands.
         SweepInterruptedError: a signal came; what was committed stands.
     """
-    settings = probes_of(_amended(stored_spec(ledger), overrides), probes)
+    spec = stored_spec(ledger)
+    _require_whole_models(spec)
+    settings = probes_of(spec, probes, overrides, ledger)
     points = choose_points(ledger, choice)
-    subjects = subjects_of(ledger, stored_spec(ledger), points)
+    subjects = subjects_of(ledger, spec, points)
     summary = ProbeSummary(
         sweep=ledger.sweep,
         uri=ledger.storage.uri,
@@ -111,14 +113,22 @@ def probe_sweep(
     return summary
 
 
-def probes_of(spec: SweepSpec, names: Sequence[str]) -> Mapping[str, Settings]:
-    """Return all settings of the probes that are asked for, by name.
+def probes_of(
+    spec: SweepSpec, names: Sequence[str], overrides: Sequence[str], ledger: Ledger
+) -> Mapping[str, Settings]:
+    """Return all settings of the probes that are asked for, by name: see ``probe_sweep``.
 
     Raises:
         UnlearningError: a probe is unknown.
-        SweepError: a package that it needs is missing.
+        SweepError: a setting is wrong, or is none of these probes'; a package that one of them needs is missing, or a
+            plugin that the sweep needs.
     """
     chosen = dict.fromkeys(names or spec.probes or DEFAULT_PROBES)
+    for override in overrides:
+        _check_override(override, chosen)
+    if overrides:
+        require_plugins(spec, ledger)
+        spec = amend_spec(spec, overrides)
     settings = {name: check_probe(name, spec.probes.get(name, {})).model_dump(mode="json") for name in chosen}
     for name in chosen:
         requires = PROBES[name].requires
@@ -130,19 +140,33 @@ def probes_of(spec: SweepSpec, names: Sequence[str]) -> Mapping[str, Settings]:
     return settings
 
 
-def _amended(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
-    """Return the spec with other settings of probes.
+def _check_override(override: str, chosen: Collection[str]) -> None:
+    """Make sure that an override sets something of a probe that is tried."""
+    section, *path = override.partition("=")[0].split(".")
+    if section != "probes" or not path:
+        raise SweepError(
+            f"--set '{override}': a probe changes no trial, so only settings below 'probes' can be given here, "
+            f"such as --set probes.quantization.bits=[4]"
+        )
+    if path[0] in PROBES and path[0] not in chosen:
+        raise SweepError(
+            f"--set '{override}': {', '.join(chosen)} {'is' if len(chosen) == 1 else 'are'} tried, and "
+            f"'{path[0]}' is not; name it, and whatever else is to be tried, by --probe {path[0]}"
+        )
+
+
+def _require_whole_models(spec: SweepSpec) -> None:
+    """Make sure that one worker holds a model of the sweep.
 
     Raises:
-        SweepError: a setting is wrong, or is none of a probe's.
+        SweepError: the sweep's trials cut their models into shards.
     """
-    for override in overrides:
-        if not override.startswith("probes."):
-            raise SweepError(
-                f"--set '{override}': a probe changes no trial, so only settings below 'probes' can be given here, "
-                f"such as --set probes.quantization.bits=[4]"
-            )
-    return amend_spec(spec, overrides) if overrides else spec
+    if spec.resources.parallelism == "fsdp":
+        raise SweepError(
+            "probe: the sweep's trials cut their model into shards over several workers (resources.parallelism: fsdp), "
+            "and a probe takes a model whole, in one worker; export the point (unlearn-sweep export) and try it where "
+            "it fits"
+        )
 
 
 def _outcomes(work: Work, summary: ProbeSummary, report: Callable[[str], None]) -> Outcomes:
@@ -161,4 +185,4 @@ def _outcomes(work: Work, summary: ProbeSummary, report: Callable[[str], None]) 
         summary.failed.append(masked(str(error)))
         report(f"{len(ended)} of {len(work.jobs)} models ended: {summary.failed[-1]}")
 
-    return Outcomes(done=done, failed=failed, any_failed=lambda: bool(summary.failed))
+    return Outcomes(done=done, failed=failed)

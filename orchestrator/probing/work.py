@@ -20,12 +20,6 @@ class Work:
     ledger: Ledger
 
     @property
-    def phases(self) -> list[list[Job]]:
-        """The jobs in the order that they depend on each other: probes compare with what the references have."""
-        first = [job for job in self.jobs if job.subject.is_reference]
-        return [phase for phase in (first, [job for job in self.jobs if job not in first]) if phase]
-
-    @property
     def forget_sets(self) -> list[str]:
         """The forget sets that are measured, each once."""
         return list(dict.fromkeys(job.subject.forget_set for job in self.jobs))
@@ -38,10 +32,7 @@ class Outcomes:
     done: Callable[[Job, Sequence[str]], None]
     """Called with the probes of the job that found nothing to try."""
     failed: Callable[[Job, TaskFailedError], None]
-    """Called with the error of a job that failed, which is no mistake of the user's. The others of its phase go on, the
-    next phase does not begin."""
-    any_failed: Callable[[], bool]
-    """Returns whether a job has failed."""
+    """Called with the error of a job that failed, which is no mistake of the user's. The others go on."""
 
 
 class Prober(Protocol):

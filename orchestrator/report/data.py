@@ -126,7 +126,7 @@ class ReportData:
     endings: Sequence[Row]
     """Rows of the trials that ended with a message."""
     probed: Sequence[ProbedSet]
-    """What probes found; of a forget set that was not probed, what evaluations tell of the points to choose from."""
+    """What probes found on points, and what evaluations tell of those that a user would choose and nobody probed."""
     has_references: bool
     """Whether unlearning quality is of generalized exposure; without reference models it is of relative exposure."""
 
@@ -184,15 +184,19 @@ def step_after_unlearning(frontier: Frontier) -> tuple[str, int, str] | None:
 
 
 def _probed(ledger: Ledger, found: Sequence[Frontier]) -> list[ProbedSet]:
-    """Return what probes found; of a forget set that was not probed, the points that a user would choose."""
+    """Return the points that were probed, and those that a user would choose, with what is known of each."""
     probed = {own.forget_set: own for own in probed_sets(ledger)}
     result = []
     for frontier in found:
+        own = probed.get(frontier.forget_set)
         points = {(row["trial_id"], row["step"]) for row in chosen_points(frontier).values()}
-        if frontier.forget_set in probed:
-            result.append(probed[frontier.forget_set])
-        elif points:
-            result.append(measured_set(ledger, frontier.forget_set, points))
+        if own is not None:
+            points -= {one.point for one in own.points if one.point is not None}
+        if points:
+            measured = measured_set(ledger, frontier.forget_set, points)
+            own = measured if own is None else own.with_measured(measured)
+        if own is not None:
+            result.append(own)
     return result
 
 

@@ -4,7 +4,7 @@ from .chat_date import dated, day_of_creation, fix_chat_date, keep_chat_date
 from .documentation.json_schema import spec_json_schema
 from .documentation.reference import spec_reference
 from .loading import amend_spec, dump_spec, load_spec, stored_spec, stored_spec_to_run
-from .plugin_use import last_plugins, registered_names
+from .plugin_use import last_plugins, registered_names, require_plugins
 from .resources_config import ResourcesConfig
 from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
 from .settled import settled_lengths, settled_sizes, unbounded
@@ -32,6 +32,7 @@ __all__ = [
     "on_axis",
     "plugin_differences",
     "registered_names",
+    "require_plugins",
     "settled_lengths",
     "settled_sizes",
     "spec_json_schema",

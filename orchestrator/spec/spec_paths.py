@@ -11,6 +11,9 @@ from trainables.paths import absolute, is_path
 
 C = TypeVar("C", bound=Config)
 
+PATH_SETTINGS = frozenset({"include_path"})
+"""Names of paths in what a spec keeps as plain mappings: the settings of probes."""
+
 
 def with_absolute_paths(config: C) -> C:
     """Return a configuration with every path in it absolute, at any depth. Hub ids and URIs are kept."""
@@ -25,7 +28,10 @@ def _inside(value: Any) -> Any:
     if isinstance(value, Config):
         return with_absolute_paths(value)
     if isinstance(value, dict):
-        return {name: _inside(inner) for name, inner in value.items()}
+        return {
+            name: absolute(inner) if name in PATH_SETTINGS and isinstance(inner, str) else _inside(inner)
+            for name, inner in value.items()
+        }
     if isinstance(value, tuple):
         return tuple(map(_inside, value))
     return value

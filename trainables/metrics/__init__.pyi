@@ -1,6 +1,6 @@
 from .chosen import DEFAULT_METRICS, ChosenMetric, chosen_metrics
 from .evaluation import NonFiniteEvaluationError, evaluate
-from .evaluation_sets import FIELDS_OF_TRIALS, EvaluationSets, score_named
+from .evaluation_sets import FIELDS_OF_TOKENS, FIELDS_OF_TRIALS, EvaluationSets, score_named
 from .generation import GenerationTask, bleu_and_chrf
 from .likelihood import (
     Predictions,
@@ -27,6 +27,7 @@ from .untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 __all__ = [
     "DEFAULT_METRICS",
     "EXPECTED_RELATIVE_EXPOSURE_BITS",
+    "FIELDS_OF_TOKENS",
     "FIELDS_OF_TRIALS",
     "METRICS",
     "SHIPPED",

@@ -118,20 +118,23 @@ class EvaluationSets:
             },
         )
 
-    def with_texts(self, *, forget: EncodedSet, population: EncodedSet) -> "EvaluationSets":
-        """Return these sets with other texts, of which neither base nor reference models have scores.
-
-        Without references, their evaluations have relative exposure, but no generalized exposure. Metrics that compare
-        with them, or that look at texts, have no values.
+    def with_texts(
+        self, *, forget: EncodedSet, population: EncodedSet, compared: Sequence[ModelScores] = ()
+    ) -> "EvaluationSets":
+        """Return these sets with other texts. Metrics that look at more than likelihoods have no values then.
 
         Args:
             forget: what is scored in place of the forget set.
             population: never-trained examples of the same kind.
+            compared: scores of both by name, under the base model and each of ``references``. Empty: there are none;
+                then there is neither generalized exposure nor a metric that compares with reference models.
         """
+        known = zip((self.base, *self.references), compared, strict=True) if compared else [({}, {})]
+        base, *references = ({**before, **scores} for before, scores in known)
         metrics = tuple(
             chosen
             for chosen in self.metrics
-            if not chosen.metric.needs_references
+            if (references or not chosen.metric.needs_references)
             and chosen.metric.reads <= FIELDS_OF_TOKENS
             and set(chosen.settings.sets) <= {"forget", "population", "heldout"}
         )
@@ -143,8 +146,8 @@ class EvaluationSets:
             texts={},
             prompted={},
             metrics=metrics,
-            base={},
-            references=(),
+            base=base,
+            references=tuple(references),
         )
 
 

@@ -30,8 +30,9 @@ class ProbedModel:
     """Retained texts; more of them than ``sets.retain`` has, where there are more."""
     population: Sequence[Example] = ()
     """Texts of ``sets.population``, in its order; ``rewording`` needs them."""
-    references: Sequence["ProbeRecord"] = ()
-    """Records of the same probe, with the same settings, on reference models; ``rewording`` compares with them."""
+    compared_models: Callable[[], Iterator[Any]] = lambda: iter(())
+    """Yields the base model, then the reference models of ``sets.references`` in their order, each on the model's
+    device. ``rewording`` scores its texts under them; without them these have no generalized exposure."""
     config: ModelConfig
     evaluation: EvaluationConfig
     max_tokens: int

@@ -38,7 +38,7 @@ class ProbeCommand(TyperCommand):
         given: list[str] = []
         for index, argument in enumerate(args):
             given.append(argument)
-            if argument == "--frontier" and not "".join(args[index + 1 : index + 2]).isdigit():
+            if argument == "--frontier" and not "".join(args[index + 1 : index + 2]).isdecimal():
                 given.append(ALL)
         return super().parse_args(ctx, given)
 
@@ -122,7 +122,7 @@ def _number(frontier: str | None) -> int | None:
     """
     if frontier is None or frontier == ALL:
         return None
-    if not frontier.isdigit() or int(frontier) < 1:
+    if not frontier.isdecimal() or int(frontier) < 1:
         raise SweepError(f"--frontier {frontier}: give how many points of each frontier to take, 1 or more, or nothing")
     return int(frontier)
 

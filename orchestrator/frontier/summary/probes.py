@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from orchestrator.frontier.probed import Point, ProbedOne, ProbedSet, Tried, exposure_of
-from orchestrator.frontier.spreads import Row, spread_of
+from orchestrator.frontier.probed import Point, ProbedOne, ProbedSet, Tried, diverged
+from orchestrator.frontier.spreads import spread_of
 from orchestrator.frontier.summary.texts import DISTRIBUTION_NAMES, MEASURE_NAMES, number_text
 
 REFERENCES = "references"
@@ -13,6 +13,10 @@ SAME_SHARE = 1e-3
 """Share of a mean by which that of a part of the forget set differs, at least."""
 STEPS_TO_HALF = "steps_to_half"
 """Score of a probe that brings something back step by step: steps until half of it is back."""
+REGAINED = "regained"
+"""Score of such a probe after each step: the share that is back. Absent where hardly anything had been removed."""
+ABSENT = "-"
+"""What a table shows where there is no value."""
 _EITHER = (
     ("membership by Min-K%, AUC", "mia_min_k_auc", 3),
     ("membership against the references, AUC", "mia_reference_auc", 3),
@@ -65,13 +69,18 @@ def probe_table(own: ProbedSet, names: Mapping[Point, str], points: Sequence[Pro
 
 def probe_note(own: ProbedSet) -> str:
     """Return a note on what values mean."""
-    untried = "" if own.tried else "; nothing was tried on these models yet (unlearn-sweep probe)"
+    more = "" if own.tried else "; nothing was tried on these models yet (unlearn-sweep probe)"
+    for probe, count in own.other_settings.items():
+        points = "1 point was" if count == 1 else f"{count} points were"
+        more += f"; {points} probed by {probe} with other settings, and left out: probe again to compare"
     if not own.references:
-        return f"without reference models, nothing tells what a model that never saw the data would show{untried}"
+        return f"without reference models, nothing tells what a model that never saw the data would show{more}"
+    if len(own.references) == 1:
+        more = f"; the only reference model is compared with itself: 0 before a probe, by definition{more}"
     return (
         f"a point that is as never trained shows in each row what the reference models show there, which never saw the "
         f"data; where it shows more {MEASURE_NAMES[own.measure]}, it was hidden rather than gone, and "
-        f"a membership AUC far below theirs shows the data too{untried}"
+        f"a membership AUC far below theirs shows the data too{more}"
     )
 
 
@@ -86,18 +95,18 @@ def _rows(own: ProbedSet, columns: Sequence[Sequence[ProbedOne]]) -> Iterator[_C
         if any(value is not None for own_values in values for value in own_values):
             yield name, [_mean(own_values, digits=digits) for own_values in values]
     for probe, of_probe in groupby(own.tried, key=lambda tried: tried.probe):
-        tried = list(of_probe)
-        if _is_of_a_part(own, tried[0]):
-            yield (
-                f"{probe}: before, on its examples",
-                [_cell(column, tried[0], own.measure, "before_") for column in columns],
-            )
-        for variant, of_variant in groupby(tried, key=lambda one: one.variant):
-            for one in of_variant:
+        shown_before = None
+        for variant, of_variant in groupby(of_probe, key=lambda one: one.variant):
+            tried = list(of_variant)
+            before = [_cell(column, tried[0], own.measure, "before_") for column in columns]
+            if _is_of_a_part(own, tried[0]) and before != shown_before:
+                yield f"{probe}: before, on its examples", before
+                shown_before = before
+            for one in tried:
                 yield str(one), [_cell(column, one, own.measure, "") for column in columns]
-            if any(_steps_to_half(model, probe, variant) is not None for column in columns for model in column):
-                cells = [[_steps_to_half(model, probe, variant) for model in column] for column in columns]
-                yield f"{probe}, {variant}: steps to half", [_mean(values, digits=1) for values in cells]
+            halves = [_half_text(column, probe, variant) for column in columns]
+            if set(halves) != {ABSENT}:
+                yield f"{probe}, {variant}: steps to half", halves
 
 
 def _head(one: ProbedOne, names: Mapping[Point, str]) -> str:
@@ -115,50 +124,48 @@ def _is_of_a_part(own: ProbedSet, tried: Tried) -> bool:
     """Return whether a probe measures other examples than the whole forget set."""
     for one in (*own.points, *own.controls):
         row, whole = one.row(tried), _measured(one, own.measure)[0]
-        before = None if row is None else exposure_of(row, own.measure, "before_")
+        before = None if row is None else row[f"before_{own.measure}"]
         if whole is not None and before is not None and abs(before - whole) > SAME_SHARE * max(abs(before), 1.0):
             return True
     return False
 
 
-def _steps_to_half(one: ProbedOne, probe: str, variant: str) -> float | None:
-    scores = [dict(row["scores"]) for row in one.found if (row["probe"], row["variant"]) == (probe, variant)]
-    return next((score[STEPS_TO_HALF] for score in scores if STEPS_TO_HALF in score), None)
+def _half_text(column: Sequence[ProbedOne], probe: str, variant: str) -> str:
+    """Return after how many steps half of what was removed is back, on average of the models where it comes back.
+
+    ``> N``: in none, within N steps. Models from which nothing had been removed do not count.
+    """
+    found = [_steps_to_half(one, probe, variant) for one in column]
+    asked = [one for one in found if one is not None]
+    halves = [half for half, _ in asked if half is not None]
+    if not halves:
+        return f"> {max(last for _, last in asked):g}" if asked else ABSENT
+    share = "" if len(halves) == len(asked) else f" ({len(halves)} of {len(asked)})"
+    return f"{_mean(halves, digits=1)}{share}"
+
+
+def _steps_to_half(one: ProbedOne, probe: str, variant: str) -> tuple[float | None, float] | None:
+    """Return the steps to half, None where it does not come back, and the last step; None: nothing had been removed."""
+    rows = [row for row in one.found if (row["probe"], row["variant"]) == (probe, variant)]
+    curve = [(row["amount"] or 0.0, scores) for row in rows if REGAINED in (scores := dict(row["scores"]))]
+    if not curve:
+        return None
+    return next((s[STEPS_TO_HALF] for _, s in curve if STEPS_TO_HALF in s), None), max(step for step, _ in curve)
 
 
 def _cell(column: Sequence[ProbedOne], tried: Tried, measure: str, prefix: str) -> str:
     rows = [row for one in column if (row := one.row(tried)) is not None]
     if tried.score is not None:
         return _mean([dict(row["scores"]).get(tried.score) for row in rows], digits=3)
-    if rows and not prefix and all(dict(row["scores"]).get("diverged") for row in rows):
+    if rows and not prefix and all(map(diverged, rows)):
         return "diverged"
-    values = [_values(row, measure, prefix) for row in rows]
-    if _is_each_against_the_others(rows) and not any(exposure is not None for exposure, _ in values):
-        values = [(0.0, performance) for _, performance in values]
-    return _mean_text(values)
-
-
-def _is_each_against_the_others(rows: Sequence[Row]) -> bool:
-    """Return whether rows are of several reference models whose likelihoods are known as means only (``exposure``).
-
-    Each is measured against the mean of the others, so that over all of them the mean is 0 by definition.
-    """
-    roles = {row["role"] for row in rows}
-    return (
-        len(roles) > 1
-        and all(role.startswith("reference-") for role in roles)
-        and all(row["forget_nll"] is not None for row in rows)
-    )
-
-
-def _values(row: Row, measure: str, prefix: str) -> tuple[float | None, float | None]:
-    return exposure_of(row, measure, prefix), row[f"{prefix}performance"]
+    return _mean_text([(row[f"{prefix}{measure}"], row[f"{prefix}performance"]) for row in rows])
 
 
 def _mean_text(values: Sequence[tuple[float | None, float | None]]) -> str:
     """Return the means of exposure and performance."""
     exposure, performance = (_mean([value[index] for value in values], digits=2) for index in (0, 1))
-    return "-" if exposure == performance == "-" else f"{exposure} ({performance})"
+    return ABSENT if exposure == performance == ABSENT else f"{exposure} ({performance})"
 
 
 def _mean(values: Sequence[float | None], *, digits: int) -> str:

@@ -1,11 +1,13 @@
 """What is shown of probes: tables of what they found, and what a probe left of a frontier's points."""
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
 from orchestrator.cli.probe_tables import after_tables, probe_tables
 from orchestrator.errors import SweepError
-from orchestrator.frontier import exposure_of, frontiers, measured_set, probed_after, probed_sets, summary
+from orchestrator.frontier import frontiers, measured_set, probed_after, probed_sets, summary
 from tests.orchestrator.helpers import make_spec, measured, write_control, write_probe, write_sweep
 
 
@@ -69,10 +71,10 @@ def test_what_was_tried_stands_in_the_order_of_probes_and_amounts(probed):
 def test_the_strongest_variant_is_that_after_which_most_exposure_is_there(probed):
     (own,) = probed_sets(probed)
     by_step = {one.step: one for one in own.points}
-    assert by_step[5].strongest("quantization", "gen_ex")["variant"] == "int4"
-    assert by_step[5].strongest("relearning", "gen_ex")["amount"] == 10.0
-    assert by_step[9].strongest("quantization", "gen_ex")["amount"] == 4.0, "of equal ones the least amount"
-    assert by_step[9].strongest("relearning", "gen_ex") is None
+    assert by_step[5].after("quantization", "gen_ex")["variant"] == "int4"
+    assert by_step[5].after("relearning", "gen_ex")["amount"] == 10.0
+    assert by_step[9].after("quantization", "gen_ex")["amount"] == 4.0, "of equal ones the least amount"
+    assert by_step[9].after("relearning", "gen_ex") is None
 
 
 def test_the_table_has_means_of_references_and_what_was_before_on_other_examples(probed):
@@ -121,7 +123,8 @@ def test_scores_are_shown_where_nothing_else_is_and_steps_to_half_beside(sweep):
     trial = trial_of(sweep)
     tasks = measured("arc", None, before=None, after=None, scores={"acc": 0.25, "stderr": 0.125})
     write_probe(sweep, trial, 5, [tasks], probe="tasks")
-    curve = [measured("in-domain", 1.0), measured("in-domain", 2.0, scores={"steps_to_half": 1.25, "share": 0.5})]
+    scores = {"regained": 0.6, "steps_to_half": 1.25, "share": 0.5}
+    curve = [measured("in-domain", 1.0), measured("in-domain", 2.0, scores=scores)]
     gone = measured("in-domain", 5.0, before=None, after=None, scores={"diverged": 1.0})
     write_probe(sweep, trial, 5, [*curve, gone], probe="relearning")
     write_control(sweep, "base", [measured("in-domain", 5.0)], probe="relearning")
@@ -133,17 +136,6 @@ def test_scores_are_shown_where_nothing_else_is_and_steps_to_half_beside(sweep):
     assert not any("share" in name for name in rows)
 
 
-def test_where_references_are_known_by_means_only_the_score_is_the_exposure(sweep):
-    scores = {"exposure": 2.25, "exposure_before": 1.25}
-    found = measured("template-1", None, gen_ex=None, was=None, scores=scores)
-    write_probe(sweep, trial_of(sweep), 5, [found], probe="rewording")
-    (row,) = sweep.probes().to_pylist()
-    assert (exposure_of(row, "gen_ex"), exposure_of(row, "gen_ex", "before_")) == (2.25, 1.25)
-    write_probe(sweep, trial_of(sweep), 5, [measured()])
-    (own,) = probed_after(sweep, "rewording")
-    assert own.points[0].strongest("rewording", "gen_ex")["variant"] == "template-1"
-
-
 def test_exposure_is_generalized_where_a_probe_measures_something_else(sweep):
     write_probe(
         sweep, trial_of(sweep), 5, [measured("arc", None, before=None, after=None, scores={"acc": 0.25})], probe="tasks"
@@ -152,16 +144,79 @@ def test_exposure_is_generalized_where_a_probe_measures_something_else(sweep):
     assert own.measure == "gen_ex"
 
 
-def test_references_that_are_each_measured_against_the_others_have_none_on_average(sweep):
-    found = measured("template-1", None, gen_ex=None, was=None, scores={"exposure": 2.25, "exposure_before": 1.25})
-    write_probe(sweep, trial_of(sweep), 5, [found], probe="rewording")
+def test_rows_of_other_settings_than_the_controls_have_are_left_out_and_counted(probed):
+    trial = trial_of(probed)
+    for step in (1, 5):
+        found = [measured("int2", 2.0, gen_ex=9.0), measured("int4", 4.0, gen_ex=9.0)]
+        write_probe(probed, trial, step, found, settings={"bits": [2]})
+    (own,) = probed_sets(probed)
+    assert [one.step for one in own.points if one.after("quantization", "gen_ex")] == [9]
+    assert "quantization, int2" not in {str(tried) for tried in own.tried}
+    assert own.other_settings == {"quantization": 2}
+    assert "2 points were probed by quantization with other settings, and left out" in summary.probe_note(own)
     for role in ("base", "reference-0", "reference-1"):
-        alone = measured("template-1", None, gen_ex=None, was=None, performance=4.0)
-        write_control(sweep, role, [alone], probe="rewording")
-    write_probe(sweep, trial_of(sweep), 5, [measured()])
+        write_control(probed, role, [measured("int2", 2.0, gen_ex=1.0)], settings={"bits": [2]})
+    (own,) = probed_sets(probed)
+    assert {one.step for one in own.points if one.after("quantization", "gen_ex")} == {1, 5}
+    assert own.other_settings == {"quantization": 1}
+
+
+def test_steps_to_half_tell_what_did_not_come_back_from_what_was_never_removed(sweep):
+    trial = trial_of(sweep)
+
+    def curve(*regained, half=None):
+        last = len(regained) - 1
+        return [
+            measured(
+                "in-domain",
+                10.0**i,
+                scores={"regained": share} | ({"steps_to_half": half} if half and i == last else {}),
+            )
+            for i, share in enumerate(regained)
+        ]
+
+    write_probe(sweep, trial, 5, curve(0.1, 0.2), probe="relearning")
+    write_probe(sweep, trial, 9, curve(0.1, 0.6, half=7.5), probe="relearning")
+    write_control(sweep, "base", [measured("in-domain", 1.0), measured("in-domain", 10.0)], probe="relearning")
+    write_control(sweep, "reference-0", curve(0.1, 0.9, half=4.0), probe="relearning")
+    write_control(sweep, "reference-1", curve(0.1, 0.2), probe="relearning")
     (own,) = probed_sets(sweep)
-    (cells,) = [cells for name, cells in summary.probe_table(own, {}).rows if name == "rewording, template-1"]
-    assert cells == ["2.25 (3.50)", "- (4.00)", "0.00 (4.00)"]
+    cells = dict(summary.probe_table(own, {}).rows)["relearning, in-domain: steps to half"]
+    by_step = {one.step: cells[index] for index, one in enumerate(own.points)}
+    assert (by_step, cells[2:]) == ({5: "> 10", 9: "7.5"}, ["-", "4.0 (1 of 2)"])
+
+
+def test_each_variant_that_measures_other_examples_has_its_own_row_before(sweep):
+    found = [measured("dropped-words", None, was=2.0), measured("template-1", None, was=2.0)]
+    found.append(measured("template-2", None, was=4.0))
+    write_probe(sweep, trial_of(sweep), 5, found, probe="rewording")
+    (own,) = probed_sets(sweep)
+    rows = [(name, cells[0]) for name, cells in summary.probe_table(own, {}).rows if name.startswith("rewording")]
+    assert rows == [
+        ("rewording: before, on its examples", "2.00 (3.20)"),
+        ("rewording, dropped-words", "3.00 (3.50)"),
+        ("rewording, template-1", "3.00 (3.50)"),
+        ("rewording: before, on its examples", "4.00 (3.20)"),
+        ("rewording, template-2", "3.00 (3.50)"),
+    ]
+
+
+def test_models_that_diverge_under_a_probe_are_shown_as_such(sweep):
+    gone = measured("in-domain", 5.0, after=None, scores={"diverged": 1.0, "share": 0.5})
+    write_probe(sweep, trial_of(sweep), 5, [gone], probe="relearning")
+    (own,) = probed_sets(sweep)
+    assert dict(summary.probe_table(own, {}).rows)["relearning, in-domain 5"] == ["diverged"]
+    (own,) = probed_after(sweep, "relearning")
+    text = shown(after_tables([own], frontiers(sweep), "relearning"))
+    assert any("in-domain 5" in line and "diverged" in line for line in text.splitlines())
+
+
+def test_with_one_reference_model_the_note_says_what_it_is_compared_with(tmp_path):
+    ledger = write_sweep(tmp_path, make_spec(preparation={"epochs": 1, "learning_rate": 0.001, "references": 1}))
+    own = measured_set(ledger, "verses", [])
+    own = replace(own, controls=own.controls[:2])
+    assert [one.role for one in own.controls] == ["base", "reference-0"]
+    assert "the only reference model is compared with itself" in summary.probe_note(own)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.driver import Interrupt, driven_s, lease
 from orchestrator.errors import LedgerWarning, RunStoppedError
-from orchestrator.ledger import EVALUATIONS, SCHEMA_VERSION, Ledger, ProbeWriter, repair_ledger
+from orchestrator.ledger import EVALUATIONS, SCHEMA_VERSION, Ledger, repair_ledger
 from orchestrator.ledger.schema import PROBES, VERSION_KEY
 from orchestrator.ledger.tables.checked_rows import find_problem
 from orchestrator.storage import LocalStorage
@@ -62,18 +62,6 @@ def test_a_control_has_a_forget_set_and_no_trial(sweep):
     (row,) = sweep.probes().to_pylist()
     assert (row["role"], row["forget_set"]) == ("reference-0", "verses")
     assert [row[name] for name in ("trial_id", "step", "seed", "objective", "learning_rate")] == [None] * 5
-
-
-def test_columns_that_mean_nothing_are_left_out(sweep):
-    of = {"forget_set": "verses", "distribution": "in"}
-    ProbeWriter(sweep).publish(
-        "reference-0-verses", "quantization", {}, [measured(role="reference-0")], of=of, step=None,
-        left_out=("gen_ex", "unlearning_quality"),
-    )  # fmt: skip
-    (row,) = sweep.probes().to_pylist()
-    for prefix in ("", "before_"):
-        assert (row[f"{prefix}gen_ex"], row[f"{prefix}unlearning_quality"]) == (None, None)
-        assert row[f"{prefix}performance"] is not None
 
 
 def test_what_measures_something_else_has_scores_alone(sweep):

@@ -6,7 +6,7 @@ from orchestrator.errors import SweepError
 from orchestrator.frontier import frontiers
 from orchestrator.ledger import Ledger
 from orchestrator.points import chosen_points, curve_points, names_of_points
-from orchestrator.probing import Choice
+from orchestrator.probing import Choice, probe_sweep
 from orchestrator.probing import probing as probing_module
 from orchestrator.probing.choice import choose_points
 from orchestrator.probing.probing import probes_of
@@ -140,19 +140,39 @@ def test_what_is_done_is_not_left_and_other_settings_are(own):
     assert jobs_left(own, subjects[-1:], {"quantization": {"bits": [4]}}) == []
 
 
-def test_probes_are_those_that_are_asked_for_or_of_the_spec_or_a_default_set():
+def test_probes_are_those_that_are_asked_for_or_of_the_spec_or_a_default_set(own):
     spec = make_spec(probes={"quantization": {"bits": [4]}})
-    assert list(probes_of(make_spec(), [])) == ["relearning", "quantization", "rewording"]
-    assert list(probes_of(spec, [])) == ["quantization"]
-    assert list(probes_of(spec, ["rewording"])) == ["rewording"]
-    assert probes_of(spec, ["quantization"])["quantization"]["bits"] == [4]
-    assert probes_of(make_spec(), ["quantization"])["quantization"]["bits"] == [8, 4]
+    assert list(probes_of(make_spec(), [], [], own)) == ["relearning", "quantization", "rewording"]
+    assert list(probes_of(spec, [], [], own)) == ["quantization"]
+    assert list(probes_of(spec, ["rewording"], [], own)) == ["rewording"]
+    assert probes_of(spec, ["quantization"], [], own)["quantization"]["bits"] == [4]
+    assert probes_of(make_spec(), ["quantization"], [], own)["quantization"]["bits"] == [8, 4]
     with pytest.raises(UnlearningError, match="did you mean 'quantization'"):
-        probes_of(spec, ["quantisation"])
+        probes_of(spec, ["quantisation"], [], own)
 
 
-def test_a_probe_whose_package_is_missing_is_refused_before_any_work(monkeypatch):
+def test_an_override_changes_a_setting_and_not_which_probes_are_tried(own):
+    changed = probes_of(make_spec(), [], ["probes.quantization.bits=[4]"], own)
+    assert list(changed) == ["relearning", "quantization", "rewording"]
+    assert changed["quantization"]["bits"] == [4]
+    spec = make_spec(probes={"rewording": {}})
+    for names in ([], ["rewording"]):
+        with pytest.raises(SweepError, match="rewording is tried, and 'quantization' is not; name it"):
+            probes_of(spec, names, ["probes.quantization.bits=[4]"], own)
+    for outside in ("probes=x", "probe.quantization=1"):
+        with pytest.raises(SweepError, match="only settings below 'probes'"):
+            probes_of(spec, [], [outside], own)
+
+
+def test_models_that_are_cut_into_shards_are_not_probed(tmp_path):
+    wide = {"gpus_per_trial": 2, "workers_per_trial": 2, "parallelism": "fsdp"}
+    ledger = write_sweep(tmp_path, make_spec(resources=wide))
+    with pytest.raises(SweepError, match=r"cut their model into shards .*\(unlearn-sweep export\)"):
+        probe_sweep(ledger, Choice(), executor="inline")
+
+
+def test_a_probe_whose_package_is_missing_is_refused_before_any_work(own, monkeypatch):
     spec = make_spec(probes={"tasks": {"tasks": ["arc_easy"]}})
     monkeypatch.setattr(probing_module, "find_spec", lambda name: None if name == PROBES["tasks"].requires[0] else name)
     with pytest.raises(SweepError, match=r"pip install 'unlearn-sweep\[tasks\]'"):
-        probes_of(spec, [])
+        probes_of(spec, [], [], own)

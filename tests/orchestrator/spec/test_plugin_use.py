@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
+from orchestrator.probing.probing import probes_of
 from orchestrator.spec import amend_spec, dump_spec, registered_names, stored_spec, stored_spec_to_run
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec
@@ -68,6 +69,8 @@ def test_what_is_missing_to_run_it_is_named_as_the_last_session_had_it(write, mo
         ledger = write(first, last)
         with pytest.raises(SweepError, match=said):
             stored_spec_to_run(ledger)
+        with pytest.raises(SweepError, match=said):
+            probes_of(stored_spec(ledger), [], ["probes.quantization.bits=[4]"], ledger)
     with pytest.raises(SweepError, match="unknown objective 'mine'"):
         amend_spec(stored_spec(ledger), ["description=other"])
     monkeypatch.setitem(OBJECTIVES, "mine", MINE)

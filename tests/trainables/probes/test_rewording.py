@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,7 +102,7 @@ def test_each_rewording_is_scored_as_texts_with_these_prompts(kind):
         sets = dataclasses.replace(probed.sets, forget=ours, population=theirs)
         expected, _ = evaluate(probed.model, sets, batch_size=16, step=0, tokens_seen=0, elapsed_s=0.0)
         for found, wanted in ((record.before, original), (record.after, expected)):
-            assert found.gen_ex is None, "the references' scores are of the original prompts"
+            assert found.gen_ex is None, "no model was given to compare with"
             for name in ("forget_nll", "rel_ex", "membership_auc", "population_nll", "heldout_nll", "extraction_rate"):
                 assert getattr(found, name) == getattr(wanted, name)
         assert record.after.forget_nll != record.before.forget_nll
@@ -111,38 +112,36 @@ def test_each_rewording_is_scored_as_texts_with_these_prompts(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("references", [1, 2])
-def test_exposure_against_reference_models_is_generalized_exposure_or_above_it(kind, references):
-    theirs = [
-        record for i in range(references) for record in run(probed_model(kind, f"reference-{i}", references=references))
-    ]
-    probed = dataclasses.replace(probed_model(kind, references=references), references=theirs)
-    records = run(probed)
-    models = [probed_model(kind, role).model for role in ("unlearned", *(f"reference-{i}" for i in range(references)))]
+def test_base_and_reference_models_score_the_same_texts(kind, references):
+    roles = ["base", *(f"reference-{i}" for i in range(references))]
+    models = {role: probed_model(kind, role).model for role in ("unlearned", *roles)}
+    probed = probed_model(kind, references=references, compared_models=lambda: (models[role] for role in roles))
+    records = run(probed, templates=TEMPLATES)
+    assert len(records) == 4
     for record in records:
-        change = {
-            **VARIANTS,
-            "template-1": lambda prompt: f"Question: {prompt}",
-            "template-2": lambda prompt: f"Complete the following. {prompt}",
-        }[record.variant]
-        for score, texts in (("exposure_before", TEXTS["forget"]), ("exposure", reworded(TEXTS["forget"], change))):
-            own, *others = (score_set(model, encoded(kind, texts), batch_size=16).logp_N for model in models)
-            by_hand = np.mean((own - np.mean(others, axis=0)) / np.log(2))
-            assert record.scores[score] == pytest.approx(by_hand)
-            gen_ex = generalized_exposure(own[np.newaxis], np.array(others)).mean()
-            if references == 1:
-                assert record.scores[score] == pytest.approx(gen_ex)
-            else:
-                assert record.scores[score] > gen_ex
+        for found, texts in (
+            (record.before, TEXTS["forget"]),
+            (record.after, reworded(TEXTS["forget"], VARIANTS[record.variant])),
+        ):
+            scores = {
+                role: score_set(model, encoded(kind, texts), batch_size=16).logp_N for role, model in models.items()
+            }
+            theirs = np.array([scores[role] for role in roles[1:]])
+            gen_ex_N = generalized_exposure(scores["unlearned"][np.newaxis], theirs)
+            assert found.gen_ex == pytest.approx(gen_ex_N.mean())
+            assert found.unlearning_quality == pytest.approx(np.abs(gen_ex_N).mean())
+            assert "mia_reference_auc" in found.metrics
 
 
-def test_a_reference_model_is_compared_with_the_others_only():
-    theirs = [record for role in ("reference-0", "reference-1") for record in run(probed_model(role=role))]
-    own, other = (
-        run(dataclasses.replace(probed_model(role="reference-0"), references=given))
-        for given in (theirs, [r for r in theirs if r.role == "reference-1"])
-    )
-    assert [r.scores for r in own] == [r.scores for r in other]
-    assert all("exposure" in r.scores for r in own)
+def test_under_autocast_the_compared_models_score_in_full_precision():
+    roles = ("base", "reference-0")
+    models = [probed_model(role=role).model for role in roles]
+    probed = probed_model(references=1, compared_models=lambda: iter(models))
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        (record,) = run(probed, changes=["changed-case"])
+        own = score_set(probed.model, encoded("causal", TEXTS["forget"]), batch_size=16).logp_N
+    theirs = score_set(models[1], encoded("causal", TEXTS["forget"]), batch_size=16).logp_N
+    assert record.before.gen_ex == pytest.approx(generalized_exposure(own[np.newaxis], theirs[np.newaxis]).mean())
 
 
 def test_a_text_without_a_prompt_is_scored_after_its_first_words():

@@ -49,6 +49,7 @@ def call(monkeypatch, capfdbinary, tmp_path):
         (["nosuch"], "no sweep at sweeps/nosuch"),
         (["tiny", "--probe", "relearnin"], "unknown probe 'relearnin'; did you mean 'relearning'?"),
         (["tiny", "--frontier", "0"], "--frontier 0: give how many points"),
+        (["tiny", "--frontier", "²"], "unexpected extra argument"),
         (["tiny", "--frontier", "--best", "exposure<=2"], "choose points by one of"),
         (["tiny", "--trial", "zzz", "--step", "2"], "--trial zzz: no trial of this sweep begins so"),
         (["tiny", "--trial", "zzz"], "give both"),
