@@ -249,6 +249,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / path.name).symlink_to(path)
     cluster = (ROOT / "cluster.yaml").read_text()
     (folder / "cluster.yaml").write_text(cluster.replace("CHANGE-ME", "my-bucket"))
+    (folder / ".ray").mkdir()
+    (folder / ".ray" / "auth_token").write_text("as ray get-auth-token --generate makes it")
     return folder
 
 
@@ -257,6 +259,7 @@ def test_a_command_that_is_shown_runs(arguments, folder, monkeypatch, capfdbinar
     if any(argument.startswith("s3://") for argument in arguments):
         pytest.skip("its store is the reader's")
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setattr(sys, "argv", ["unlearn-sweep", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
