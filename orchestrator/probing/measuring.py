@@ -108,13 +108,13 @@ def _probed_model(
         model=model,
         tokenizer=start.tokenizer,
         role=subject.role,
-        sets=_sets_of(subject, inputs, start),
+        sets=sets_of(subject, inputs, start),
         forget=own.forget,
         heldout=data.heldout,
         retain=data.retain,
         population=own.population,
         compared_models=lambda: (
-            _trained_model(role, inputs, start, ledger) for role in (BASE, *_references_of(subject, inputs))
+            _trained_model(role, inputs, start, ledger) for role in (BASE, *references_of(subject, inputs))
         ),
         config=spec.model,
         evaluation=spec.evaluation,
@@ -123,7 +123,7 @@ def _probed_model(
     )
 
 
-def _references_of(subject: Subject, inputs: SweepInputs) -> list[str]:
+def references_of(subject: Subject, inputs: SweepInputs) -> list[str]:
     """Return the roles of the reference models that a model is measured against.
 
     A reference model is measured against the others. The only one is measured against what it was itself: it shows no
@@ -133,9 +133,9 @@ def _references_of(subject: Subject, inputs: SweepInputs) -> list[str]:
     return [role for role in references if role != subject.role] or references
 
 
-def _sets_of(subject: Subject, inputs: SweepInputs, start: StartingPoint) -> EvaluationSets:
+def sets_of(subject: Subject, inputs: SweepInputs, start: StartingPoint) -> EvaluationSets:
     """Return the sets of the model's forget set, with the scores of the references that it is measured against."""
     sets = start.workload.evaluation_sets[subject.forget_set]
-    if subject.role in _references_of(subject, inputs) or not subject.is_reference:
+    if subject.role in references_of(subject, inputs) or not subject.is_reference:
         return sets
     return sets.without_reference(int(subject.role.removeprefix(REFERENCE)))

@@ -99,6 +99,9 @@ def probe_sweep(
         summary.done_before = len(subjects) * len(settings) - sum(len(job.probes) for job in jobs)
         if not jobs:
             return summary
+        for name in {name for job in jobs for name in job.probes}:
+            if (look_for := PROBES[name].look_for) is not None:
+                look_for(check_probe(name, settings[name]), trusted=trust_remote_code)
         report("reading the data and the tokenizer")
         inputs = _read_inputs(ledger, trust_remote_code=trust_remote_code, plugins=plugins)
         for point in points:

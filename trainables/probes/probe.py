@@ -89,5 +89,8 @@ class Probe:
     """Paper or project."""
     settings: type[Config]
     """The class that declares and validates its settings."""
+    look_for: Callable[..., Any] | None = None
+    """Called with the settings and ``trusted`` (whether code of others may run) before any work is done: raises
+    ``UnlearningError`` where they ask for what is not there. None: they ask for nothing."""
     requires: tuple[str, str] | None = None
     """A package that it cannot do without, by the name that is imported, and our extra that installs it."""

@@ -34,6 +34,7 @@ PROBES: dict[str, Probe] = {
         run=Deferred("trainables.probes.tasks", "tasks"),
         source="lm-evaluation-harness (Gao et al. 2024, doi 10.5281/zenodo.12608602)",
         settings=TasksSettings,
+        look_for=Deferred("trainables.probes.tasks", "find_tasks"),
         requires=("lm_eval", "tasks"),
     ),
 }

@@ -34,7 +34,7 @@ def tasks(probed: ProbedModel, settings: TasksSettings) -> Iterator[Finding]:
         UnlearningError: a task is unknown, its questions cannot be loaded, it runs code that only a person may allow,
             or ``include_path`` was not trusted on the command line.
     """
-    manager = _manager(settings, trusted=probed.config.trust_remote_code)
+    manager = find_tasks(settings, trusted=probed.config.trust_remote_code)
     try:
         with _quietly_seeded(probed.seed):
             found = simple_evaluate(
@@ -61,8 +61,12 @@ def tasks(probed: ProbedModel, settings: TasksSettings) -> Iterator[Finding]:
         yield Finding(variant=task, scores=_scores(values))
 
 
-def _manager(settings: TasksSettings, *, trusted: bool) -> TaskManager:
-    """Return what knows the tasks by name; the harness's own, thousands of files, only where they are asked for."""
+def find_tasks(settings: TasksSettings, *, trusted: bool) -> TaskManager:
+    """Return what knows the tasks by name; the harness's own, thousands of files, only where they are asked for.
+
+    Raises:
+        UnlearningError: a task is unknown, ``include_path`` is no folder, or it was not trusted on the command line.
+    """
     path = settings.include_path
     if path is not None:
         if not Path(path).is_dir():

@@ -13,6 +13,7 @@ from orchestrator.cli import main
 from orchestrator.frontier import frontiers
 from orchestrator.frontier.summary import is_same, points_shown
 from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, metric_row, open_sweep
+from orchestrator.points import chosen_points
 from orchestrator.report import write_report
 from orchestrator.report.data import read_report_data
 from orchestrator.report.page import EXTREMES_SHOWN
@@ -26,8 +27,10 @@ from tests.orchestrator.helpers import (
     make_search,
     make_spec,
     make_trial,
+    measured,
     of_model,
     outcome,
+    write_probe,
     write_sweep,
 )
 from trainables.records import Status
@@ -345,3 +348,16 @@ def test_the_command_writes_elsewhere(written_sweeps, tmp_path, monkeypatch, cap
     assert (tmp_path / "mine.html").stat().st_size > 100_000
     assert (tmp_path / "mine_files" / "frontier.svg").stat().st_size > 1000
     assert not (written_sweeps / "first" / "report").exists()
+
+
+def test_points_that_a_user_would_choose_stand_beside_those_that_were_probed(tmp_path):
+    ledger = write_sweep(tmp_path, make_spec())
+    chosen = {
+        frontier.forget_set: {(row["trial_id"], row["step"]) for row in chosen_points(frontier).values()}
+        for frontier in frontiers(ledger)
+    }
+    trial = next(row for row in ledger.trials() if row["forget_set"] == "verses" and row["last_step"] == 9)
+    step = next(step for step in (1, 2, 5, 9) if (trial["trial_id"], step) not in chosen["verses"])
+    write_probe(ledger, trial, step, [measured()])
+    found = {own.forget_set: {one.point for one in own.points} for own in read_report_data(ledger).probed}
+    assert found == {**chosen, "verses": {*chosen["verses"], (trial["trial_id"], step)}}

@@ -68,6 +68,15 @@ def test_a_mistake_is_a_message_and_exit_code_2(call, sweep, arguments, said):
     assert not sweep.storage.files("drivers", "")
 
 
+def test_tasks_that_are_not_there_are_missed_before_any_work(call, sweep):
+    pytest.importorskip("lm_eval", reason="lm-eval, an extra, is not installed")
+    settings = ["--set", "probes.tasks.tasks=[mine]", "--set", "probes.tasks.include_path=nowhere"]
+    code, _, err = call("probe", "tiny", "--probe", "tasks", *settings)
+    assert code == 2
+    assert f"include_path: no folder '{Path.cwd() / 'nowhere'}'" in err, "relative to where the command is run"
+    assert "reading the data" not in err
+
+
 def test_a_sweep_without_a_completed_trial_is_refused(call, sweep):
     for folder in ("trials", "evaluations", "examples"):
         for path in sweep.storage.files(folder, ""):
