@@ -103,6 +103,24 @@ def test_a_spec_chooses_by_name_or_with_settings():
         names(["loss"])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([["mia_loss"]], r"found \['mia_loss'\] in place of a name"),
+        ([5], "found 5 in place of a name"),
+        ([None], "found None in place of a name"),
+        ({"rouge": False}, "'rouge: false' is neither its settings nor a way to turn it off.*leave 'rouge' out"),
+        (["mia_loss", {"rouge": True}], "'rouge: true' is neither"),
+        ({"rouge": 0}, "valid dictionary"),
+        ({"rouge": []}, "valid dictionary"),
+        ("rouge", "valid dictionary"),
+    ],
+)
+def test_what_chooses_no_metric_is_refused_in_words(given, said):
+    with pytest.raises(ValueError, match=said):
+        EvaluationConfig(metrics=given)
+
+
 def test_the_default_metrics_need_nothing_but_likelihoods_and_texts():
     for name in DEFAULT_METRICS:
         assert SHIPPED[name].reads <= {"logp_M", "is_top_M", "texts"}, name
