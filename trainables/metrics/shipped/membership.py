@@ -47,7 +47,7 @@ def mia_zlib(scores: Scores, settings: AttackSettings, compat: Compat | None) ->
 
 def mia_min_k(scores: Scores, settings: MinKSettings, compat: Compat | None) -> Values:
     """Return how well the mean NLL of the least likely tokens tells members (Shi et al. 2023, arXiv 2310.16789)."""
-    return _attacked("mia_min_k", scores, settings, lambda own: min_k(own, settings.k, compat))
+    return _attacked("mia_min_k", scores, settings, lambda own: min_k(own, settings.share(compat), compat))
 
 
 def mia_min_k_plus_plus(scores: Scores, settings: MinKPlusPlusSettings, compat: Compat | None) -> Values:
@@ -62,7 +62,7 @@ def mia_min_k_plus_plus(scores: Scores, settings: MinKPlusPlusSettings, compat: 
         assert own.mean_logp_M is not None
         assert own.variance_logp_M is not None
         deviation_M = np.sqrt(np.maximum(own.variance_logp_M, settings.variance_floor))
-        return _lowest(own, (own.logp_M - own.mean_logp_M) / deviation_M, settings.k, compat)
+        return _lowest(own, (own.logp_M - own.mean_logp_M) / deviation_M, settings.share(compat), compat)
 
     return _attacked("mia_min_k_plus_plus", scores, settings, attack)
 
@@ -107,8 +107,8 @@ def privleak(scores: Scores, settings: PrivLeakSettings, compat: Compat | None) 
     """
 
     def unrecognized(model: ModelScores) -> float:
-        attack_N = min_k(model["forget"], settings.k, compat)
-        return 1 - membership_auc(attack_N, min_k(model[settings.nonmembers], settings.k, compat))
+        attack_N = min_k(model["forget"], settings.share(compat), compat)
+        return 1 - membership_auc(attack_N, min_k(model[settings.nonmembers], settings.share(compat), compat))
 
     own = unrecognized(scores.model)
     known = [unrecognized(reference) for reference in scores.references]

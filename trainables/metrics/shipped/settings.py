@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainables.config import PositiveInt
+from trainables.config import Compat, PositiveInt
 from trainables.metrics.metric import MetricSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -26,6 +26,10 @@ class ExposureTailSettings(MetricSettings):
         return ("forget", "population")
 
 
+OPEN_UNLEARNING_K = 0.4
+"""Share of tokens of Min-K% and Min-K%++ in every configuration of open-unlearning."""
+
+
 class AttackSettings(MetricSettings):
     """Settings of every membership attack."""
 
@@ -44,7 +48,12 @@ class MinKSettings(AttackSettings):
     """Settings of ``mia_min_k``."""
 
     k: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Share of an example's tokens, the least likely ones, that count."""
+    """Share of an example's tokens, the least likely ones, that count. Left out, under ``compat: open-unlearning``: 0.4,
+    as in every configuration of that project."""
+
+    def share(self, compat: Compat | None) -> float:
+        """Return the share that counts, by the conventions of a project or of the papers."""
+        return OPEN_UNLEARNING_K if compat is not None and "k" not in self.model_fields_set else self.k
 
 
 class MinKPlusPlusSettings(MinKSettings):

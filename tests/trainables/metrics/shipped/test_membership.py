@@ -133,6 +133,13 @@ class TestOpenUnlearning:
         ours = compute("mia_min_k", scores, k=0.29)["mia_min_k_N"]
         assert ours[0] == pytest.approx(-np.linspace(-10, -1, 101)[:29].mean())
 
+    @pytest.mark.parametrize("name", ["mia_min_k", "mia_min_k_plus_plus", "privleak"])
+    def test_the_share_of_tokens_is_that_of_its_configurations_unless_one_is_given(self, name):
+        scores = all_scores()
+        values = {k: compute(name, scores, "open-unlearning", **({} if k is None else {"k": k})) for k in (None, 0.2, 0.4)}
+        np.testing.assert_equal(values[None], values[0.4])
+        assert str(values[None]) != str(values[0.2])
+
     def test_the_gradient_norm_is_the_mean_of_the_tensors_own(self):
         scores = all_scores()
         found = compute("mia_gradient_norm", scores, compat="open-unlearning")["mia_gradient_norm_N"]
