@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from trainables.config import Compat, Config
 from trainables.metrics.scores import Array, Scores
@@ -34,6 +36,25 @@ class MetricSettings(Config):
     def sets(self) -> tuple[str, ...]:
         """Names of the sets that the metric looks at."""
         return ("forget",)
+
+
+def _further(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "forget" in names or len(set(names)) < len(names):
+        raise ValueError(f"each further set once, and not 'forget', which is scored anyway; found {list(names)}")
+    return names
+
+
+class FurtherSetsSettings(MetricSettings):
+    """Settings of metrics that may score further sets as they score the forget set."""
+
+    also: Annotated[tuple[str, ...], AfterValidator(_further)] = ()
+    """Further sets that it scores: names of ``data.evaluation_sets``, ``retain``, ``population`` or ``heldout``. Each
+    has a value of its own in ``other_metrics``, under the column and the set, such as ``rouge_l_f1[questions]``."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets that the metric looks at."""
+        return ("forget", *self.also)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ class Scores:
     """Under the model that is measured: ``forget``, ``population``, ``heldout``, ``retain``, and the sets of
     ``data.evaluation_sets`` that chosen metrics look at."""
     base: ModelScores = field(default_factory=dict)
-    """Under the base model, before unlearning: ``forget``, and what chosen metrics that need reference models look at."""
+    """Under the base model, before unlearning: ``forget``, and the sets of metrics that need reference models."""
     references: Sequence[ModelScores] = ()
     """Under each reference model: the same sets as under the base model, without what is scored of the measured model
     alone (generated texts and gradient norms)."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from tests.trainables.metrics.shipped.scores_of import all_scores
 from trainables.config import EvaluationConfig
@@ -87,6 +88,97 @@ def test_an_own_metric_is_registered_once_and_computed_as_any(request):
         register("count", own_metric("other"))
     with pytest.raises(UnlearningError, match="'twice': its column 'how_many' is one of metric 'count'"):
         register("twice", own_metric("how_many"))
+
+
+EACH = [0.0] * 6
+FAULTS = {
+    "not a mapping": (3.0, r"it returned a float; return a mapping of total, each_N"),
+    "a name too few": ({"total": 1.0}, "it returned total, and declares total, each_N; return every declared name"),
+    "an undeclared name": ({"total": 1.0, "each_N": EACH, "status": 2.0}, "it returned total, each_N, status, and"),
+    "a text": ({"total": "much", "each_N": EACH}, r"'total' is a str \('much'\); give one number, or None"),
+    "an array for a number": (
+        {"total": np.zeros(6), "each_N": EACH}, r"'total' is a ndarray of shape \(6,\).*; give one number, or None"
+    ),
+    "too few examples": ({"total": 1.0, "each_N": EACH[1:]}, r"'each_N' is a list of shape \(5,\).* of 6 numbers"),
+    "None for an example": ({"total": 1.0, "each_N": [None] * 6}, r"'each_N' is a list .* dtype object; .*, NaN where"),
+    "ragged": ({"total": 1.0, "each_N": [[0.0], [0.0, 1.0]]}, r"'each_N' is no array \(.*\); give an array of 6"),
+    "with a gradient": ({"total": 1.0, "each_N": torch.ones(6, requires_grad=True)}, "'each_N' is no array"),
+}  # fmt: skip
+
+
+def declared(returned, **columns):
+    columns = columns or {"columns": ["total"], "example_columns": ["each"]}
+    own = {table: {name: Column(unit="", meaning="") for name in names} for table, names in columns.items()}
+    return Metric(compute=lambda scores, settings, compat: returned, source="this test", **{"columns": {}, **own})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_metric_that_returns_something_else_than_it_declares_is_refused(monkeypatch, fault):
+    returned, said = FAULTS[fault]
+    monkeypatch.setitem(METRICS, "mine", declared(returned))
+    with pytest.raises(UnlearningError, match=f"metric 'mine': {said}"):
+        compute("mine", all_scores())
+    with pytest.raises(UnlearningError, match="metric 'mine': "):
+        chosen_metrics(EvaluationConfig(metrics=["mine"]))[0].compute(all_scores())
+
+
+def test_whatever_is_a_number_is_one(monkeypatch):
+    monkeypatch.setitem(METRICS, "mine", declared({"total": np.float32(2), "each_N": torch.arange(6)}))
+    found = compute("mine", all_scores())
+    assert (found["total"], type(found["total"]), found["each_N"].tolist()) == (2.0, float, [0.0, 1, 2, 3, 4, 5])
+    monkeypatch.setitem(METRICS, "mine", declared({"total": None, "each_N": [math.nan] * 6}))
+    assert compute("mine", all_scores())["total"] is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"columns": ["performance"]}, "every row of evaluations has a column 'performance'"),
+        ({"columns": ["status"]}, "every row of evaluations has a column 'status'"),
+        ({"example_columns": ["nll"]}, "every row of examples has a column 'nll'"),
+        ({"columns": ["mia_loss_auc"]}, "its column 'mia_loss_auc' is one of metric 'mia_loss'"),
+        ({"example_columns": ["probability"]}, "its column 'probability' is one of metric 'probability'"),
+        ({"columns": ["each_N"]}, "its column 'each_N' ends in _N, .* declare it as 'each' under example_columns"),
+    ],
+)
+def test_a_column_of_something_else_is_refused_however_a_metric_is_registered(monkeypatch, columns, said):
+    metric = declared({}, **columns)
+    with pytest.raises(UnlearningError, match=f"metric 'mine': {said}"):
+        register("mine", metric)
+    assert "mine" not in METRICS
+    monkeypatch.setitem(METRICS, "mine", metric)  # as an entry point is, which nothing registers
+    with pytest.raises(UnlearningError, match=f"metric 'mine': {said}"):
+        chosen_metrics(EvaluationConfig(metrics=["mine"]))
+
+
+FURTHER = [name for name, metric in METRICS.items() if "also" in metric.settings.model_fields]
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_further_sets_are_scored_as_the_forget_set_is(name):
+    scores = all_scores()
+    found = compute(name, scores, also=["retain", "world_facts"])
+    plain = compute(name, scores)
+    assert {column: value for column, value in found.items() if not isinstance(value, np.ndarray)}.keys() == {
+        where for column in METRICS[name].columns for where in (column, f"{column}[retain]", f"{column}[world_facts]")
+    }
+    for other in ("retain", "world_facts"):
+        alone = compute(name, Scores(model={"forget": scores.model[other]}))
+        assert all(found[f"{column}[{other}]"] == alone[column] for column in METRICS[name].columns)
+    for column, value in plain.items():
+        np.testing.assert_array_equal(found[column], value)
+    with pytest.raises(UnlearningError, match=r"scores\.model has no set 'nowhere'"):
+        compute(name, scores, also=["nowhere"])
+    assert {"rouge", "probability", "probability_among_options", "truth_ratio"} < set(FURTHER)
+    for wrong in (["forget"], ["retain", "retain"]):
+        with pytest.raises(UnlearningError, match="each further set once, and not 'forget'"):
+            compute(name, scores, also=wrong)
+
+
+def test_sets_of_model_utility_that_are_plain_are_kept():
+    compute("model_utility", all_scores(), kept=["world_facts"])
+    with pytest.raises(UnlearningError, match=r"'model_utility': plain: 'retain' is not among .*kept \(world_facts\)"):
+        compute("model_utility", all_scores(), kept=["world_facts"], plain=["retain"])
 
 
 def test_a_spec_chooses_by_name_or_with_settings():

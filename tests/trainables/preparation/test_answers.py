@@ -18,6 +18,8 @@ DATA = DataConfig(
     forget_sets={name: {"distribution": "in", "size": 2, "population": 2} for name in ("one", "other")},
 )
 
+EVALUATION = EvaluationConfig()
+
 
 def examples(label, count, *, wrong=0, paraphrased=False):
     return tuple(
@@ -59,7 +61,7 @@ def texts(encoded):
     ]
 
 
-def answers(found, evaluation=EvaluationConfig()):
+def answers(found, evaluation=EVALUATION):
     encoded = encode_all(tiny_tokenizer(), found, DATA, evaluation)
     return encode_answers(tiny_tokenizer(), found, DATA, evaluation, encoded)
 

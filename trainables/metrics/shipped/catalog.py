@@ -7,16 +7,16 @@ token.
 from collections.abc import Mapping
 
 from trainables.deferred import Deferred
-from trainables.metrics.metric import Column, Metric
+from trainables.metrics.metric import Column, FurtherSetsSettings, Metric
 from trainables.metrics.shipped.settings import (
     AttackSettings,
     ExposureTailSettings,
-    GenerationSettings,
     GradientNormSettings,
     MinKPlusPlusSettings,
     MinKSettings,
     ModelUtilitySettings,
     PrivLeakSettings,
+    RougeSettings,
     SampledLeakageSettings,
     TruthRatioSettings,
 )
@@ -154,6 +154,7 @@ SHIPPED: Mapping[str, Metric] = {
     "exact_memorization": Metric(
         compute=_shipped("verbatim", "exact_memorization"),
         source="Tirumala et al. 2022, arXiv 2205.10770: share of target tokens that are the most likely one",
+        settings=FurtherSetsSettings,
         reads=frozenset({"is_top_M"}),
         compats=_OPEN,
         columns={
@@ -168,6 +169,7 @@ SHIPPED: Mapping[str, Metric] = {
     "extraction_strength": Metric(
         compute=_shipped("verbatim", "extraction_strength"),
         source="Carlini et al. 2021, arXiv 2012.07805, as in arXiv 2406.09179: 1 - k / T, all from token k on greedy",
+        settings=FurtherSetsSettings,
         reads=frozenset({"is_top_M"}),
         compats=_OPEN,
         columns={
@@ -184,7 +186,7 @@ SHIPPED: Mapping[str, Metric] = {
     "rouge": Metric(
         compute=_shipped("generated", "rouge"),
         source="Lin 2004: recall and F1 of words and of the longest common subsequence, of greedy generations",
-        settings=GenerationSettings,
+        settings=RougeSettings,
         reads=frozenset({"truths", "generations"}),
         compats=_OPEN,
         columns={
@@ -212,6 +214,7 @@ SHIPPED: Mapping[str, Metric] = {
     "probability": Metric(
         compute=_shipped("answers", "probability"),
         source="Maini et al. 2024, arXiv 2401.06121 (TOFU): exp(-NLL)",
+        settings=FurtherSetsSettings,
         compats=_OPEN,
         columns={"probability": Column(unit="", meaning="geometric mean of the probabilities of target tokens, mean")},
         example_columns={
@@ -221,6 +224,7 @@ SHIPPED: Mapping[str, Metric] = {
     "probability_among_options": Metric(
         compute=_shipped("answers", "probability_among_options"),
         source="Maini et al. 2024, arXiv 2401.06121 (TOFU): p(answer) / (p(answer) + sum of p(wrong answers))",
+        settings=FurtherSetsSettings,
         reads=frozenset({"paraphrase", "perturbed"}),
         compats=_OPEN,
         columns={

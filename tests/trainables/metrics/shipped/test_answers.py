@@ -117,7 +117,9 @@ def test_flags_may_be_zeros_and_ones_and_nothing_else():
         strength(row) for row in given_tops
     ]
     for wrong in (2, -1, math.nan, "yes"):
-        with pytest.raises(UnlearningError, match=r"SetScores\.of: is_top_M has .*; each of its values is true or false"):
+        with pytest.raises(
+            UnlearningError, match=r"SetScores\.of: is_top_M has .*; each of its values is true or false"
+        ):
             of_tops([[1, wrong]])
 
 
