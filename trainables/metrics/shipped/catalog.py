@@ -51,11 +51,16 @@ def _attack(
             f"{name}_auc": Column(
                 unit="",
                 meaning=f"area under the ROC curve of telling the forget set from never-trained examples by {what}; "
-                f"expected is what the reference models have (baselines), not 0.5",
+                f"expected is what the reference models have (baselines), not 0.5"
+                + ("; null where weights are quantized tensors" if "gradient_norms_NP" in reads else ""),
                 goal="unexposed",
                 unexposed=0.5,
             ),
-            f"{name}_tpr": Column(unit=_SHARE, meaning=f"forget examples told by {what} at 1 % false positives"),
+            f"{name}_tpr": Column(
+                unit=_SHARE,
+                meaning=f"forget examples told by {what} at the metric's share of false positives (by default 1 %, of "
+                f"fewer than 100 never-trained examples none)",
+            ),
         },
         example_columns={name: Column(unit=unit, meaning=f"membership score, lower for members: {what}")},
     )
@@ -75,7 +80,7 @@ SHIPPED: Mapping[str, Metric] = {
             ),
             "exposed_share": Column(
                 unit=_SHARE,
-                meaning="forget examples with a generalized exposure above the metric's threshold (10 bits)",
+                meaning="forget examples with a generalized exposure above the metric's threshold (by default 10 bits)",
             ),
             "rel_ex_max": Column(
                 unit="bits", meaning="relative exposure of the most exposed forget example", goal="unexposed"
@@ -84,7 +89,9 @@ SHIPPED: Mapping[str, Metric] = {
                 unit="bits", meaning="95th percentile of relative exposure over the forget set", goal="unexposed"
             ),
             "rel_ex_exposed_share": Column(
-                unit=_SHARE, meaning="forget examples with a relative exposure above the metric's threshold (4.32 bits)"
+                unit=_SHARE,
+                meaning="forget examples with a relative exposure above the metric's relative_threshold (by default "
+                "4.32 bits); null where log2 of the population's size is not above it",
             ),
         },
     ),
@@ -241,7 +248,11 @@ SHIPPED: Mapping[str, Metric] = {
         reads=frozenset({"paraphrase", "perturbed"}),
         compats=_OPEN,
         columns={
-            "truth_ratio": Column(unit="", meaning="mean of min(R, 1 / R) of the truth ratio, or as set", goal="high")
+            "truth_ratio": Column(
+                unit="",
+                meaning="mean of min(R, 1 / R) of the truth ratio R, or as the metric's aggregate says",
+                goal="high",
+            )
         },
         example_columns={"truth_ratio": Column(unit="", meaning="truth ratio R: wrong answers over the right one")},
     ),
