@@ -7,7 +7,7 @@ from typing import Any
 
 from trainables.config import Compat, EvaluationConfig
 from trainables.errors import UnlearningError
-from trainables.metrics.metric import Metric, MetricSettings, Values
+from trainables.metrics.metric import Metric, MetricSettings, ScoredSetsSettings, Values
 from trainables.metrics.registry import METRICS, check_metric, values_of
 from trainables.metrics.scores import Scores
 
@@ -59,8 +59,10 @@ class ChosenMetric:
         return values_of(self.name, scores, self.settings, self.convention)
 
     def of_forget_set(self) -> "ChosenMetric":
-        """Return the same without the further sets that it scores."""
-        return replace(self, given={name: value for name, value in self.given.items() if name != "also"})
+        """Return the same of the forget set alone, if it scores that beside others."""
+        if not isinstance(self.settings, ScoredSetsSettings) or "forget" not in self.settings.of:
+            return self
+        return replace(self, given={name: value for name, value in self.given.items() if name != "of"})
 
 
 def chosen_metrics(evaluation: EvaluationConfig) -> tuple[ChosenMetric, ...]:

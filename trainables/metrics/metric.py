@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from trainables.config import Compat, Config
 from trainables.metrics.scores import Array, Scores
@@ -38,23 +38,24 @@ class MetricSettings(Config):
         return ("forget",)
 
 
-def _further(names: tuple[str, ...]) -> tuple[str, ...]:
-    if "forget" in names or len(set(names)) < len(names):
-        raise ValueError(f"each further set once, and not 'forget', which is scored anyway; found {list(names)}")
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"each set once; found {list(names)}")
     return names
 
 
-class FurtherSetsSettings(MetricSettings):
-    """Settings of metrics that may score further sets as they score the forget set."""
+class ScoredSetsSettings(MetricSettings):
+    """Settings of metrics that may score other sets as they score the forget set."""
 
-    also: Annotated[tuple[str, ...], AfterValidator(_further)] = ()
-    """Further sets that it scores: names of ``data.evaluation_sets``, ``retain``, ``population`` or ``heldout``. Each
-    has a value of its own in ``other_metrics``, under the column and the set, such as ``rouge_l_f1[questions]``."""
+    of: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] = ("forget",)
+    """The sets that it scores: ``forget``, and names of ``data.evaluation_sets``, ``retain``, ``population`` or
+    ``heldout``. The columns hold the forget set's values, and are null without it. Each other set has a value in
+    ``other_metrics``, under the column and the set, such as ``rouge_l_f1[questions]``."""
 
     @property
     def sets(self) -> tuple[str, ...]:
         """Names of the sets that the metric looks at."""
-        return ("forget", *self.also)
+        return self.of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from trainables.config import Compat, require_compat, validated_settings
 from trainables.errors import UnlearningError, nearest_name_hint
-from trainables.metrics.metric import FurtherSetsSettings, Metric, MetricSettings
+from trainables.metrics.metric import Metric, MetricSettings, ScoredSetsSettings
 from trainables.metrics.scores import Array, Scores
 from trainables.metrics.shipped.catalog import SHIPPED
 from trainables.plugins import Registry
@@ -89,14 +89,15 @@ def compute(
     Args:
         name: of the metric.
         scores: ``Scores(model=..., references=[...])``, each a mapping of set names to ``SetScores``. Every metric
-            looks at ``model["forget"]``, membership attacks at ``population`` too (or ``heldout``, as ``nonmembers``
-            says), ``mia_reference``, ``privleak``, ``forget_quality`` and ``exposure_tail`` at the same sets of the
-            references. ``SetScores.of(logp, ...)`` builds one from the natural-log probabilities of each example's
-            target tokens: every target, the end token included. Beside them ``is_top_M`` is needed by
-            ``exact_memorization`` and ``extraction_strength``, ``texts`` by ``mia_zlib``, ``mean_logp_M`` and
-            ``variance_logp_M`` by ``mia_min_k_plus_plus``, ``gradient_norms_NP`` by ``mia_gradient_norm``,
-            ``perturbed`` (and ``paraphrase``, the right answer where there is one) by the metrics of TOFU, ``truths``
-            with ``generations`` or ``samples`` by those of generated texts.
+            looks at ``model["forget"]`` (those with a setting ``of`` at the sets that it names), membership attacks at
+            ``population`` too (or ``heldout``, as ``nonmembers`` says), ``mia_reference``, ``privleak``,
+            ``forget_quality`` and ``exposure_tail`` at the same sets of the references. ``SetScores.of(logp, ...)``
+            builds one from the natural-log probabilities of each example's target tokens: every target, the end token
+            included. Beside them ``is_top_M`` is needed by ``exact_memorization`` and ``extraction_strength``,
+            ``texts`` by ``mia_zlib``, ``mean_logp_M`` and ``variance_logp_M`` by ``mia_min_k_plus_plus``,
+            ``gradient_norms_NP`` by ``mia_gradient_norm``, ``perturbed`` (and ``paraphrase``, the right answer where
+            there is one) by the metrics of TOFU, ``truths`` with ``generations`` or ``samples`` by those of generated
+            texts.
         compat: the project whose conventions the metric follows; None: the paper's.
         settings: of the metric.
 
@@ -120,17 +121,22 @@ def compute(
 def values_of(
     name: str, scores: Scores, settings: MetricSettings, compat: Compat | None
 ) -> dict[str, float | Array | None]:
-    """Return what a metric finds, for the forget set and, in its place, for each further set that its settings name.
+    """Return what a metric finds; of the sets that its settings name, each in the place of the forget set.
 
     Raises:
         UnlearningError: the metric returns something else than what it declares.
     """
     metric = METRICS[name]
-    found = _checked(name, metric, metric.compute(scores, settings, compat), scores)
-    for other in settings.also if isinstance(settings, FurtherSetsSettings) else ():
+    if not isinstance(settings, ScoredSetsSettings):
+        return _checked(name, metric, metric.compute(scores, settings, compat), scores)
+    found: dict[str, float | Array | None] = {}
+    if "forget" not in settings.of:
+        absent = np.full(len(scores.model.get("forget", ())), np.nan)
+        found |= dict.fromkeys(metric.columns) | {f"{column}_N": absent for column in metric.example_columns}
+    for other in settings.of:
         in_its_place = replace(scores, model={**scores.model, "forget": scores.model[other]})
         values = _checked(name, metric, metric.compute(in_its_place, settings, compat), in_its_place)
-        found |= {f"{column}[{other}]": values[column] for column in metric.columns}
+        found |= values if other == "forget" else {f"{column}[{other}]": values[column] for column in metric.columns}
     return found
 
 

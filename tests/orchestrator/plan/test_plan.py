@@ -246,7 +246,7 @@ def test_every_answer_that_an_evaluation_scores_is_counted():
     assert examples_scored(spec, known) == 6996, "an objective trains on these"
     plain = amend_spec(spec, ["evaluation.metrics=[exposure_tail, probability]"])
     assert examples_scored(plain, known) == 400 + 200 + 200 + 128, "of which no metric looks at answers or further sets"
-    further = amend_spec(spec, ["evaluation.metrics=[{probability: {also: [real_authors]}}]"])
+    further = amend_spec(spec, ["evaluation.metrics=[{probability: {of: [real_authors]}}]"])
     assert examples_scored(further, known) == 400 + 200 + 200 + 128 + 100
 
 

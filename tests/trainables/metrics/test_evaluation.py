@@ -141,7 +141,7 @@ def test_some_forget_examples_are_measured_as_they_are_among_all(sets):
 def test_other_texts_have_relative_exposure_and_nothing_that_takes_other_models(sets):
     model = tiny_model(seed=9).eval()
     forget, population = tiny_encoded(3, seed=40), tiny_encoded(5, seed=41)
-    metrics = chosen_metrics(EvaluationConfig(metrics=["mia_reference", {"probability": {"also": ["facts"]}}]))
+    metrics = chosen_metrics(EvaluationConfig(metrics=["mia_reference", {"probability": {"of": ["facts", "forget"]}}]))
     sets = dataclasses.replace(sets, metrics=metrics)
     evaluation, examples = run(model, sets.with_texts(forget=forget, population=population))
     assert evaluation.metrics.keys() == {"probability"}, "facts are no other texts of the forget set"
@@ -177,9 +177,10 @@ def with_answers(workload):
     own = {"forget": dataclasses.replace(answers(20, len(sets.forget)), original=sets.forget)}
     own |= {"retain": dataclasses.replace(answers(30, len(sets.retain)), original=sets.retain), "facts": answers(40, 3)}
     chosen = {name: {} for name in METRICS} | {"mia_min_k": {"nonmembers": "heldout"}}
+    chosen["exposure_tail"] = {"relative_threshold": 2.0}  # of a population of 10 no example is above the default
     chosen["model_utility"] = {"kept": ["retain", "facts"], "max_new_tokens": 6}
     chosen["sampled_leakage"] = {"samples": 2, "max_new_tokens": 6}
-    chosen["rouge"] = {"max_new_tokens": 4, "also": ["facts"]}
+    chosen["rouge"] = {"max_new_tokens": 4, "of": ["forget", "facts"]}
     metrics = chosen_metrics(EvaluationConfig(metrics=chosen))
     facts = GenerationTask(encoded=own["facts"].original, references=("",) * 3, tokenizer=tiny_tokenizer())
     sets = dataclasses.replace(sets, answers=own, prompted={**sets.prompted, "facts": facts}, metrics=metrics)

@@ -151,28 +151,40 @@ def test_a_column_of_something_else_is_refused_however_a_metric_is_registered(mo
         chosen_metrics(EvaluationConfig(metrics=["mine"]))
 
 
-FURTHER = [name for name, metric in METRICS.items() if "also" in metric.settings.model_fields]
+OF_SETS = [name for name, metric in METRICS.items() if "of" in metric.settings.model_fields]
 
 
-@pytest.mark.parametrize("name", FURTHER)
-def test_further_sets_are_scored_as_the_forget_set_is(name):
-    scores = all_scores()
-    found = compute(name, scores, also=["retain", "world_facts"])
-    plain = compute(name, scores)
-    assert {column: value for column, value in found.items() if not isinstance(value, np.ndarray)}.keys() == {
-        where for column in METRICS[name].columns for where in (column, f"{column}[retain]", f"{column}[world_facts]")
-    }
-    for other in ("retain", "world_facts"):
-        alone = compute(name, Scores(model={"forget": scores.model[other]}))
-        assert all(found[f"{column}[{other}]"] == alone[column] for column in METRICS[name].columns)
+@pytest.mark.parametrize("name", OF_SETS)
+def test_other_sets_are_scored_as_the_forget_set_is(name):
+    scores, metric = all_scores(), METRICS[name]
+    found, plain = compute(name, scores, of=["retain", "forget", "world_facts"]), compute(name, scores)
+    others = {f"{column}[{other}]" for column in metric.columns for other in ("retain", "world_facts")}
+    assert found.keys() == plain.keys() | others
     for column, value in plain.items():
         np.testing.assert_array_equal(found[column], value)
-    with pytest.raises(UnlearningError, match=r"scores\.model has no set 'nowhere'"):
-        compute(name, scores, also=["nowhere"])
-    assert {"rouge", "probability", "probability_among_options", "truth_ratio"} < set(FURTHER)
-    for wrong in (["forget"], ["retain", "retain"]):
-        with pytest.raises(UnlearningError, match="each further set once, and not 'forget'"):
-            compute(name, scores, also=wrong)
+    for other in ("retain", "world_facts"):
+        alone = compute(name, Scores(model={"forget": scores.model[other]}))
+        assert all(found[f"{column}[{other}]"] == alone[column] for column in metric.columns)
+    only = compute(name, scores, of=["retain"])
+    assert all(
+        only[column] is None and only[f"{column}[retain]"] == found[f"{column}[retain]"] for column in metric.columns
+    )
+    assert all(np.isnan(only[f"{column}_N"]).all() for column in metric.example_columns)
+    assert compute(name, Scores(model={"retain": scores.model["retain"]}), of=["retain"]).keys() == only.keys()
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (["nowhere"], r"'rouge': scores\.model has no set 'nowhere'"),
+        (["retain", "retain"], r"'rouge': of: each set once; found \['retain', 'retain'\]"),
+        ([], "'rouge': of: "),
+    ],
+)
+def test_what_is_no_choice_of_sets_is_refused(of, said):
+    assert {"rouge", "probability", "probability_among_options", "truth_ratio"} < set(OF_SETS)
+    with pytest.raises(UnlearningError, match=f"metric {said}"):
+        compute("rouge", all_scores(), of=of)
 
 
 def test_sets_of_model_utility_that_are_plain_are_kept():

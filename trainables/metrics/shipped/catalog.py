@@ -7,7 +7,7 @@ token.
 from collections.abc import Mapping
 
 from trainables.deferred import Deferred
-from trainables.metrics.metric import Column, FurtherSetsSettings, Metric
+from trainables.metrics.metric import Column, Metric, ScoredSetsSettings
 from trainables.metrics.shipped.settings import (
     AttackSettings,
     ExposureTailSettings,
@@ -58,8 +58,8 @@ def _attack(
             ),
             f"{name}_tpr": Column(
                 unit=_SHARE,
-                meaning=f"forget examples told by {what} at the metric's share of false positives (by default 1 %, of "
-                f"fewer than 100 never-trained examples none)",
+                meaning=f"forget examples told by {what} at the metric's share of false_positives (by default 1 %, "
+                f"which is none of fewer than 100 never-trained examples)",
             ),
         },
         example_columns={name: Column(unit=unit, meaning=f"membership score, lower for members: {what}")},
@@ -161,7 +161,7 @@ SHIPPED: Mapping[str, Metric] = {
     "exact_memorization": Metric(
         compute=_shipped("verbatim", "exact_memorization"),
         source="Tirumala et al. 2022, arXiv 2205.10770: share of target tokens that are the most likely one",
-        settings=FurtherSetsSettings,
+        settings=ScoredSetsSettings,
         reads=frozenset({"is_top_M"}),
         compats=_OPEN,
         columns={
@@ -176,7 +176,7 @@ SHIPPED: Mapping[str, Metric] = {
     "extraction_strength": Metric(
         compute=_shipped("verbatim", "extraction_strength"),
         source="Carlini et al. 2021, arXiv 2012.07805, as in arXiv 2406.09179: 1 - k / T, all from token k on greedy",
-        settings=FurtherSetsSettings,
+        settings=ScoredSetsSettings,
         reads=frozenset({"is_top_M"}),
         compats=_OPEN,
         columns={
@@ -221,7 +221,7 @@ SHIPPED: Mapping[str, Metric] = {
     "probability": Metric(
         compute=_shipped("answers", "probability"),
         source="Maini et al. 2024, arXiv 2401.06121 (TOFU): exp(-NLL)",
-        settings=FurtherSetsSettings,
+        settings=ScoredSetsSettings,
         compats=_OPEN,
         columns={"probability": Column(unit="", meaning="geometric mean of the probabilities of target tokens, mean")},
         example_columns={
@@ -231,7 +231,7 @@ SHIPPED: Mapping[str, Metric] = {
     "probability_among_options": Metric(
         compute=_shipped("answers", "probability_among_options"),
         source="Maini et al. 2024, arXiv 2401.06121 (TOFU): p(answer) / (p(answer) + sum of p(wrong answers))",
-        settings=FurtherSetsSettings,
+        settings=ScoredSetsSettings,
         reads=frozenset({"paraphrase", "perturbed"}),
         compats=_OPEN,
         columns={

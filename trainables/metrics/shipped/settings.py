@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from trainables.config import Compat, PositiveInt
-from trainables.metrics.metric import FurtherSetsSettings, MetricSettings
+from trainables.metrics.metric import MetricSettings, ScoredSetsSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -84,11 +84,11 @@ class GenerationSettings(MetricSettings):
     """The longest text that is generated, in tokens; never more than the model has positions for."""
 
 
-class RougeSettings(FurtherSetsSettings, GenerationSettings):
+class RougeSettings(ScoredSetsSettings, GenerationSettings):
     """Settings of ``rouge``."""
 
 
-class SampledLeakageSettings(FurtherSetsSettings, GenerationSettings):
+class SampledLeakageSettings(ScoredSetsSettings, GenerationSettings):
     """Settings of ``sampled_leakage``."""
 
     samples: PositiveInt = 8
@@ -97,7 +97,7 @@ class SampledLeakageSettings(FurtherSetsSettings, GenerationSettings):
     """Temperature at which they are."""
 
 
-class TruthRatioSettings(FurtherSetsSettings):
+class TruthRatioSettings(ScoredSetsSettings):
     """Settings of ``truth_ratio``."""
 
     aggregate: Literal["closer_to_1", "true_better", "right_share"] = "closer_to_1"
