@@ -134,7 +134,7 @@ class ExampleRecord:
 
 def _columns(record: EvaluationRecord | ExampleRecord) -> dict[str, Any]:
     own = {name: value for name, value in vars(record).items() if name != "metrics"}
-    return {**own, **record.metrics}
+    return {**own, **record.metrics, **own}  # a metric takes the place of no column
 
 
 @dataclass(frozen=True, kw_only=True)

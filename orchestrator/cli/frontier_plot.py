@@ -8,7 +8,7 @@ import numpy as np
 import plotext
 
 from orchestrator.frontier import OBJECTIVES, UNEXPOSED, Frontier, label_of, summary
-from orchestrator.ledger import unit
+from orchestrator.ledger import MAXIMISED, unit
 from orchestrator.safe_text import one_line
 
 WIDTH, HEIGHT = 79, 13
@@ -35,7 +35,7 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
     figure.theme("colorless")
     legend = []
     before: Counter[str] = Counter()
-    points = [[frontier.minimised(row) for row in frontier.points] for frontier in drawn]
+    points = [[frontier.shown(row) for row in frontier.points] for frontier in drawn]
     prices = [_price(frontier) for frontier in drawn]
     heights = [y for own in points for _, y in own if y is not None]
     heights += [place[1] for place in prices if place is not None]
@@ -61,7 +61,7 @@ def frontier_plot(frontiers: Sequence[Frontier]) -> str:
     x, y = (_axis(drawn, index) for index in (0, 1))
     figure.label(x, "x")
     lines = figure.build().string(colorless=True).splitlines()
-    heading = f"{y}, against {x}; lower is better"
+    heading = f"{y}, against {x}; {_better(drawn[0].objectives)}"
     return "\n".join([fill(heading, WIDTH), "   ".join(legend), *floors, *(line.rstrip() for line in lines)])
 
 
@@ -71,6 +71,14 @@ def _price(frontier: Frontier) -> tuple[float, float] | None:
     if frontier.objectives != OBJECTIVES or best is None or best.unlearning_quality is None or best.performance is None:
         return None
     return best.unlearning_quality.mean, best.performance.mean
+
+
+def _better(objectives: tuple[str, str]) -> str:
+    """Return which way the objectives are better."""
+    higher = [name for name in objectives if name in MAXIMISED]
+    if len(higher) == len(objectives):
+        return "higher is better"
+    return f"lower is better{f', of {higher[0]} higher' if higher else ''}"
 
 
 def _axis(drawn: Sequence[Frontier], index: int) -> str:

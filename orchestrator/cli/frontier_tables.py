@@ -91,7 +91,7 @@ def _frontier_table(frontier: Frontier, names: SettingNames, most: int) -> Rende
     for row, setting in zip(rows, settings, strict=True):
         table.add_row(
             summary.point_marks(frontier, row), row["trial_id"][:8], numbered.get(setting, setting), str(row["step"]),
-            *(summary.number_text(frontier.minimised(row)[index], 3) for index in extra),
+            *(summary.number_text(frontier.shown(row)[index], 3) for index in extra),
             *(summary.number_text(row[name], 2) for name in exposures),
             f"{row['extraction_rate']:.0%}", f"{row['membership_auc']:.2f}",
             *([summary.number_text(row["heldout_nll"], 3)] if shows_nll else []),

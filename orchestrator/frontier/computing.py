@@ -1,7 +1,7 @@
 """Computing the Pareto frontier of each forget set of a sweep.
 
-Two objectives, both minimised: by default unlearning quality in bits and performance (held-out NLL) in nats per token.
-Only evaluations of status ``completed`` whose objectives are finite are candidates.
+Two objectives, each minimised, or maximised where more is better: by default unlearning quality in bits and performance
+(held-out NLL) in nats per token. Only evaluations of status ``completed`` whose objectives are finite are candidates.
 """
 
 import math
@@ -18,6 +18,7 @@ from orchestrator.frontier.objectives import (
     default_bounds,
     exposure_floor,
     objective_of,
+    require_bounds,
     require_objectives,
     worst_corner,
 )
@@ -44,15 +45,17 @@ def frontiers(
     Args:
         ledger: the ledger of the sweep.
         forget_set: the only forget set to compute; None: all.
-        objectives: two columns of ``MINIMISED``; signed ones are minimised as distances to an unexposed model's level.
+        objectives: two columns of ``MINIMISED`` or ``MAXIMISED``; of signed ones, distances to the level of
+            an unexposed model are minimised.
         exposures_at_most: bounds of the first objective to find targets for; empty: see ``default_bounds``.
         performance_at_most: bound of the second objective in every target.
 
     Raises:
-        SweepError: the sweep has no such forget set, or evaluations have no such columns; or the level of a signed
-            column is not known.
+        SweepError: the sweep has no such forget set, evaluations have no such columns, the level of a signed column is
+            not known, or a column of which more is better is bounded from above.
     """
     require_objectives(objectives)
+    require_bounds(objectives, exposures_at_most, performance_at_most)
     spec = stored_spec(ledger)
     names = spec.require_forget_sets(forget_set)
     evaluations = of_present_spec(ledger, spec, ledger.table("evaluations"))
@@ -91,7 +94,8 @@ def frontier_of(
     completed = evaluations.filter(pc.equal(evaluations.column("status"), Status.COMPLETED.value))
     completed = completed.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     floor = floor_of(references)
-    minimised = (objective_of(objectives[0], floor, base), objective_of(objectives[1], floor, base))
+    first, second = (objective_of(name, floor, base, references=len(references)) for name in objectives)
+    minimised = (first, second)
     raw_N2 = columns(completed, objectives)
     values_N2 = np.stack([own.of(raw_N) for own, raw_N in zip(minimised, raw_N2.T, strict=True)], axis=1)
     finite_N = np.isfinite(values_N2).all(axis=1)
@@ -116,7 +120,7 @@ def frontier_of(
         trials=len(evaluations.column("trial_id").unique()),
         evaluations=len(candidates),
         points=points,
-        reference_point=corner,
+        reference_point=None if corner is None else (first.shown(corner[0]), second.shown(corner[1])),
         reference_origin=origin,
         hypervolume=hypervolume(values_N2[front], corner) if corner is not None else None,
         hypervolume_by_seed=seed_interval(

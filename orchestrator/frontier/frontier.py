@@ -30,14 +30,15 @@ class Frontier:
     distribution: str
     objectives: tuple[str, str]
     levels: tuple[float | None, float | None]
-    """The level whose distance is minimised, for each objective; None: the number itself is minimised."""
+    """The level whose distance is minimised, for each objective; None: the number itself is minimised, or maximised."""
     trials: int
     evaluations: int
     """Number of candidates: finite, completed evaluations."""
     points: Sequence[Row]
     """Non-dominated evaluations, the least exposed first; of equal ones, the first by trial and step."""
     reference_point: tuple[float, float] | None
-    """The corner that hypervolume is measured from; None: there is neither base model nor candidate."""
+    """The corner that hypervolume is measured from, as objectives are shown; None: there is neither base model nor
+    candidate."""
     reference_origin: tuple[str, str]
     """Origin of each coordinate of the reference point."""
     hypervolume: float | None
@@ -89,6 +90,14 @@ class Frontier:
         """Return both objectives of a row; None: not measured."""
         first, second = map(Objective, self.objectives, self.levels)
         return first.of_row(row), second.of_row(row)
+
+    def shown(self, row: Row) -> tuple[float | None, float | None]:
+        """Return the numbers to show for both objectives of a row: distances of signed measures; None: not measured."""
+        first, second = (
+            None if value is None else objective.shown(value)
+            for objective, value in zip(map(Objective, self.objectives, self.levels), self.minimised(row), strict=True)
+        )
+        return first, second
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""

@@ -1,7 +1,8 @@
 """The two objectives that a frontier minimises: a column itself, or its distance to the level of an unexposed model.
 
 Less of a signed measure is not always better: a model that never saw the forget set has a level in between, and a model
-below that level is over-unlearned. Such a measure is minimised as a distance.
+below that level is over-unlearned. Such a measure is minimised as a distance. A column of which more is better is
+maximised: its negative is minimised, and the column itself is shown.
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 
 from orchestrator.errors import SweepError
 from orchestrator.frontier.spreads import Row, Spread, spread_of
-from orchestrator.ledger import METRIC_COLUMNS, MINIMISED, OWN_KIND, unit
+from orchestrator.ledger import MAXIMISED, METRIC_COLUMNS, MINIMISED, OWN_KIND, unit
 from orchestrator.pareto import Numbers
 from trainables.errors import nearest_name_hint
 from trainables.metrics import EXPECTED_RELATIVE_EXPOSURE_BITS
@@ -39,21 +40,27 @@ SIGNED = frozenset(
     }
 )
 """Columns that are minimised as a distance."""
-_GROWING = ("retain_nll", "heldout_perplexity", *OWN_KIND)
-"""Prices: the base model has the lowest, so its value is not the worst corner."""
+_BEST_AT_START = ("retain_nll", "heldout_perplexity", *OWN_KIND, "bleu", "chrf", "model_utility")
+"""Prices: the base model has the best, so its value is not the worst corner."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A column that is minimised, itself or as a distance."""
+    """A column that is minimised, itself or as a distance, or whose negative is: then it is maximised."""
 
     column: str
     level: float | None
-    """The level whose distance is minimised; None: the number itself is minimised."""
+    """The level whose distance is minimised; None: the number itself is minimised, or maximised."""
 
     def of(self, values: Numbers) -> Numbers:
-        """Return the objective for values of the column; NaN stays NaN."""
+        """Return the objective, which is minimised, for values of the column; NaN stays NaN."""
+        if self.column in MAXIMISED:
+            return -values
         return values if self.level is None else np.abs(values - self.level)
+
+    def shown(self, value: float) -> float:
+        """Return the number to show for a value of the objective: of one that is maximised, the column's own."""
+        return -value if self.column in MAXIMISED else value
 
     def of_row(self, row: Row | None) -> float | None:
         """Return the objective of a row; None: not measured."""
@@ -70,25 +77,51 @@ def label_of(column: str, levels: Sequence[float | None]) -> str:
 
 
 def require_objectives(names: tuple[str, str]) -> None:
-    """Check that two columns can be minimised and differ.
+    """Check that two columns can be minimised, or maximised, and differ.
 
     Raises:
-        SweepError: a column cannot be minimised, or both are the same.
+        SweepError: a column cannot be an objective, or both are the same.
     """
+    allowed = (*MINIMISED, *MAXIMISED)
     for name in names:
-        if name not in MINIMISED:
+        if name not in allowed:
             raise SweepError(
-                f"--objectives: '{name}' is not a number that can be minimised; {nearest_name_hint(name, MINIMISED)}"
+                f"--objectives: '{name}' is not a number that can be minimised or maximised; "
+                f"{nearest_name_hint(name, allowed)}"
             )
     if names[0] == names[1]:
         raise SweepError(f"--objectives: '{names[0]}' twice; give two columns that pull apart")
 
 
-def objective_of(column: str, floor: Mapping[str, Spread], base: Row | None) -> Objective:
+def require_bounds(names: tuple[str, str], exposures_at_most: Sequence[float], performance_at_most: float) -> None:
+    """Check that no objective of which more is better is bounded from above.
+
+    Raises:
+        SweepError: one is.
+    """
+    bounded = {
+        "--exposure-at-most": (names[0], bool(exposures_at_most)),
+        "--performance-at-most": (names[1], math.isfinite(performance_at_most)),
+    }
+    for option, (name, given) in bounded.items():
+        if given and name in MAXIMISED:
+            raise SweepError(
+                f"{option}: of '{name}' more is better, and the option bounds it from above; leave it out, or choose "
+                f"points by query: where {name} >= ..."
+            )
+
+
+def objective_of(column: str, floor: Mapping[str, Spread], base: Row | None, *, references: int) -> Objective:
     """Return the objective of a column.
 
     The level of a signed measure is the reference models' mean; without reference models, the theoretical one. The
     forget NLL has no theoretical level: the base model's NLL of never-trained examples of the same kind stands for it.
+
+    Args:
+        column: the column.
+        floor: what the reference models have, by column.
+        base: the row of the base model.
+        references: the number of reference models, to explain why a level is not known.
 
     Raises:
         SweepError: the column is signed, and its level is not known.
@@ -99,10 +132,15 @@ def objective_of(column: str, floor: Mapping[str, Spread], base: Row | None) -> 
         if level is None and column == "forget_nll" and base is not None:
             level = base.get("population_nll")
         if level is None:
+            why = {
+                0: "this sweep has no reference models to tell what that is",
+                1: "the only reference model of this sweep does not tell it: each is measured against the others, so "
+                "that it takes two",
+            }.get(references, "the rows of this sweep's reference models lack it, as those of older versions do")
+            relative = f"{column.replace('gen_ex', 'rel_ex')}, " if references and column.startswith("gen_ex_") else ""
             raise SweepError(
                 f"--objectives: of '{column}' less is not better: it is minimised as the distance to what models have "
-                f"that never saw the forget set, and this sweep does not tell what that is (no reference models, or "
-                f"their rows lack it); take gen_ex_abs, rel_ex or membership_auc"
+                f"that never saw the forget set, and {why}; take {relative}gen_ex_abs, rel_ex or membership_auc"
             )
     return Objective(column, level)
 
@@ -137,7 +175,7 @@ def worst_corner(
     corner, origin = [], []
     for objective, values_N in zip(objectives, values_N2.T, strict=True):
         start = objective.of_row(base)
-        if start is None or objective.column in _GROWING:
+        if start is None or objective.column in _BEST_AT_START:
             corner.append(max(values_N, default=math.nan))
             origin.append("the worst evaluation")
         elif objective.column in ("performance", "heldout_nll"):

@@ -207,10 +207,11 @@ BASELINES = pa.schema(
 )
 """What base and reference models know before unlearning: ``references/baselines.parquet``."""
 
-_NOT_MINIMISED = {OTHER_METRICS, *(name for name, column in METRIC_COLUMNS.items() if column.goal == "high")}
-MINIMISED = (*(c.name for c in _metrics() if c.name not in _NOT_MINIMISED), "step", "tokens_seen", "elapsed_s")
-"""Columns of evaluations that a frontier can minimise. BLEU and chrF are not among them, nor others of which higher is
-better."""
+MAXIMISED = ("bleu", "chrf", *(name for name, column in METRIC_COLUMNS.items() if column.goal == "high"))
+"""Columns of evaluations of which more is better, and which a frontier can maximise."""
+_OTHER_GOALS = {OTHER_METRICS, *MAXIMISED}
+MINIMISED = (*(c.name for c in _metrics() if c.name not in _OTHER_GOALS), "step", "tokens_seen", "elapsed_s")
+"""Columns of evaluations that a frontier can minimise."""
 
 FORGET_EXAMPLES = _table(
     ("forget_set", TEXT, "", "name of the forget set"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.plan.evaluated_examples import keys_scored
 from trainables.data import Sizes
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def typical_lengths(inputs: "SweepInputs") -> TypicalLengths:
     forget = [_lengths(inputs, f"data.forget_sets.{name} (forget)") for name in names]
     distractors = [_lengths(inputs, f"data.forget_sets.{name} (distractors)") for name in names]
     trained = np.concatenate([_lengths(inputs, "data.retain"), *forget, *distractors])
-    scored = np.concatenate([np.diff(encoded.offsets) for encoded in inputs.encoded.values()])
+    evaluated = {key for name in names for key in keys_scored(spec, name, inputs.encoded)}
+    scored = np.concatenate([np.diff(inputs.encoded[key].offsets) for key in sorted(evaluated)])
     return TypicalLengths(
         training=round(_longest_of_a_batch(trained, spec.preparation.batch_size)),
         forget=round(float(np.mean([_longest_of_a_batch(own, batch_size) for own in forget]))),

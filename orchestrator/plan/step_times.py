@@ -1,13 +1,14 @@
 """How long steps of a sweep's model take on this machine, timed with random weights and tokens."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
+from orchestrator.plan.evaluated_examples import examples_scored, known_sizes
 from orchestrator.plan.set_summaries import TypicalLengths
 from orchestrator.plan.timing import BudgetedTimer, StepWork, cost_of
 from orchestrator.spec import SweepSpec
@@ -43,6 +44,7 @@ def time_steps(
     lengths: TypicalLengths | None = None,
     *,
     sizes: Sizes,
+    encoded: Mapping[str, EncodedSet] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> StepTimes:
     """Time the spec's model: the median of three, after a warm-up, on the GPU if this machine has one.
@@ -53,6 +55,8 @@ def time_steps(
         spec: the spec of the sweep.
         lengths: lengths of its examples; None: they are assumed.
         sizes: sizes of its sets.
+        encoded: its tokenized sets (``SweepInputs.encoded``); None: other answers that evaluations score are not
+            counted, since it is not known how many there are.
         clock: returns seconds that only grow.
 
     Raises:
@@ -61,7 +65,8 @@ def time_steps(
     threads = torch.get_num_threads()
     torch.set_num_threads(spec.resources.threads_per_trial)
     try:
-        return _Probe(spec, lengths or _ASSUMED, sizes, clock).times()
+        known = known_sizes(spec, sizes) | {where: len(own) for where, own in (encoded or {}).items()}
+        return _Probe(spec, lengths or _ASSUMED, sizes, examples_scored(spec, known), clock).times()
     finally:
         torch.set_num_threads(threads)
 
@@ -69,8 +74,11 @@ def time_steps(
 class _Probe:
     """A model with random weights that takes the steps of a sweep to be timed."""
 
-    def __init__(self, spec: SweepSpec, lengths: TypicalLengths, sizes: Sizes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, spec: SweepSpec, lengths: TypicalLengths, sizes: Sizes, scored: float, clock: Callable[[], float]
+    ) -> None:
         self._spec = spec
+        self._scored = scored
         self._lengths = lengths
         self._sizes = sizes
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -95,13 +103,14 @@ class _Probe:
         sizes = self._sizes
         biggest = max(sizes.forget_sets.values(), key=lambda s: s.forget + s.population + s.distractors)
         batch = -(-min(largest.batch_size, biggest.forget) // workers)
-        own_kind = [s.forget + s.population + s.distractors for s in sizes.forget_sets.values()]
-        scored = round(sum(own_kind) / len(own_kind)) + sizes.heldout + spec.data.retain_evaluation
-        evaluated = -(-scored // workers)
+        evaluated = -(-round(self._scored) // workers)
         some = min(evaluated, spec.evaluation.batch_size)
         lengths = self._lengths
         device = "cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
-        reduced = torch.autocast(self._device.type, torch.bfloat16, enabled=spec.model.precision == "bf16")
+        # casts are not kept from step to step: in trials each forward pass begins with casts of its own
+        reduced = torch.autocast(
+            self._device.type, torch.bfloat16, enabled=spec.model.precision == "bf16", cache_enabled=False
+        )
         with reduced:  # first, since it is the cheapest, and shows how time grows with a batch
             evaluation_s = self._timer.evaluation_s(
                 partial(self._evaluate, lengths.scored), some, tokens=lengths.scored

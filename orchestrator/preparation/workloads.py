@@ -89,7 +89,7 @@ def build_workload(
                 name: {**own, **datasets.evaluation} for name, own in scored_examples(datasets, spec.data).items()
             },
             tokenizer=tokenizer,
-            answers=encode_answers(tokenizer, datasets, spec.data, encoded, **options),
+            answers=encode_answers(tokenizer, datasets, spec.data, spec.evaluation, encoded, **options),
         )
         baselines = [
             baseline

@@ -145,7 +145,7 @@ def raise_if_stopped(interrupt: Interrupt) -> None:
 
 def baseline_row(baseline: Baseline) -> dict[str, Any]:
     """Return what a model knows of a forget set as a row of the baselines table."""
-    row = {"model": baseline.model, "forget_set": baseline.forget_set, **baseline.metrics}
+    row = {**baseline.metrics, "model": baseline.model, "forget_set": baseline.forget_set}
     return dict.fromkeys(BASELINES.names) | metric_row("baselines", row)
 
 

@@ -122,7 +122,7 @@ def main() -> None:
     for path in sys.argv[1:] or [str(TINY)]:
         inputs = SweepInputs.of(load_spec(path))
         spec, at_once = inputs.spec, fits_here(inputs.spec.resources)
-        times = time_steps(spec, typical_lengths(inputs), sizes=inputs.sizes)
+        times = time_steps(spec, typical_lengths(inputs), sizes=inputs.sizes, encoded=inputs.encoded)
         unit_s = measure_overheads().start_s / overheads.START_UNITS
 
         def plan_with(

@@ -188,3 +188,6 @@ def test_what_the_readme_says_of_other_benchmarks_runs(place: Path, tmp_path: Pa
     evaluations = rows(tmp_path / "described", "evaluations")
     assert {row["step"] for row in evaluations} == {0, 1, 2}
     assert {row["gen_ex"] is None for row in evaluations} == {benchmark == "cais/wmdp"}
+    scored = {"muse-bench": ("rouge_l_f1[verbatim]", "rouge_l_f1[retain_questions]")}
+    names = scored.get(benchmark, ("probability_among_options[questions]",))
+    assert all(dict(row["other_metrics"])[name] >= 0 for row in evaluations for name in names)

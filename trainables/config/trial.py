@@ -114,15 +114,27 @@ class EvaluationConfig(Config):
     @classmethod
     def _names_or_settings(cls, given: Any) -> Any:
         """Accept a list of names, some of which may be mappings of a name to its settings."""
+        if isinstance(given, dict):
+            given = [given]
         if not isinstance(given, list | tuple):
-            return {name: settings or {} for name, settings in given.items()} if isinstance(given, dict) else given
+            return given
         found: dict[str, Any] = {}
         for entry in given:
-            own = entry if isinstance(entry, dict) else {entry: {}}
+            if not isinstance(entry, str | dict):
+                raise ValueError(
+                    f"expected a list of names, or a mapping of names to their settings; found {entry!r} in place of a "
+                    f"name; write [mia_loss, {{rouge: {{max_new_tokens: 32}}}}]"
+                )
+            own = entry if isinstance(entry, dict) else {entry: None}
             for name, settings in own.items():
                 if name in found:
                     raise ValueError(f"'{name}' twice; give each metric once")
-                found[name] = settings or {}
+                if isinstance(settings, bool):
+                    raise ValueError(
+                        f"'{name}: {str(settings).lower()}' is neither its settings nor a way to turn it off; a metric "
+                        f"is computed if it is named, so leave '{name}' out, or name it alone"
+                    )
+                found[name] = {} if settings is None else settings
         return found
 
     @property

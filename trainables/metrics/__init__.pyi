@@ -21,7 +21,7 @@ from .registry import METRICS, compute, register
 from .scores import Array, ModelScores, Scores, SetScores
 from .scoring import score_set
 from .shipped.catalog import SHIPPED
-from .shipped.settings import GenerationSettings, SampledLeakageSettings
+from .shipped.settings import AttackSettings, ExposureTailSettings, GenerationSettings, SampledLeakageSettings
 from .untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 
 __all__ = [
@@ -32,9 +32,11 @@ __all__ = [
     "METRICS",
     "SHIPPED",
     "Array",
+    "AttackSettings",
     "ChosenMetric",
     "Column",
     "EvaluationSets",
+    "ExposureTailSettings",
     "GenerationSettings",
     "GenerationTask",
     "Metric",

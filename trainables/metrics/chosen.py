@@ -1,14 +1,14 @@
 """The metrics that a spec chooses, and what they make an evaluation score. It loads no PyTorch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from trainables.config import Compat, EvaluationConfig
 from trainables.errors import UnlearningError
-from trainables.metrics.metric import Metric, MetricSettings, Values
-from trainables.metrics.registry import METRICS, check_metric
+from trainables.metrics.metric import Metric, MetricSettings, ScoredSetsSettings, Values
+from trainables.metrics.registry import METRICS, check_metric, values_of
 from trainables.metrics.scores import Scores
 
 DEFAULT_METRICS = (
@@ -45,10 +45,24 @@ class ChosenMetric:
         """All of its settings."""
         return check_metric(self.name, self.given)
 
+    @property
+    def convention(self) -> Compat | None:
+        """The project whose conventions it follows; None: the paper's."""
+        return self.compat if self.compat in self.metric.compats else None
+
     def compute(self, scores: Scores) -> Values:
-        """Return its values; see ``Values``."""
-        compat = self.compat if self.compat in self.metric.compats else None
-        return self.metric.compute(scores, self.settings, compat)
+        """Return its values; see ``Values``.
+
+        Raises:
+            UnlearningError: the metric returns something else than what it declares.
+        """
+        return values_of(self.name, scores, self.settings, self.convention)
+
+    def of_forget_set(self) -> "ChosenMetric":
+        """Return the same of the forget set alone, if it scores that beside others."""
+        if not isinstance(self.settings, ScoredSetsSettings) or "forget" not in self.settings.of:
+            return self
+        return replace(self, given={name: value for name, value in self.given.items() if name != "of"})
 
 
 def chosen_metrics(evaluation: EvaluationConfig) -> tuple[ChosenMetric, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.metrics.difficulty import difficulty, memorization
-from trainables.metrics.evaluation_sets import EvaluationSets, score_named
+from trainables.metrics.evaluation_sets import EvaluationSets, ScoresBySettings, score_named
 from trainables.metrics.exposure import (
     generalized_exposure,
     membership_auc,
@@ -18,7 +18,7 @@ from trainables.metrics.exposure import (
     relative_exposure_skew_normal,
 )
 from trainables.metrics.generation import bleu_and_chrf, generate
-from trainables.metrics.scores import Scores
+from trainables.metrics.scores import ModelScores, Scores
 from trainables.metrics.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 
@@ -73,7 +73,8 @@ def evaluate(
         and all(math.isfinite(nll) for nll in (heldout_nll, retain_nll, distractor_nll) if nll is not None)
     ):
         raise NonFiniteEvaluationError(f"step {step}: a log-likelihood is not finite")
-    metrics, example_metrics = _computed(sets, Scores(model=scored, base=sets.base, references=sets.references))
+    by_settings = ScoresBySettings(model=model, sets=sets, batch_size=batch_size, group=group)
+    metrics, example_metrics = _computed(scored, by_settings)
 
     assert forget.extracted_N is not None
     extracted_N = forget.extracted_N
@@ -136,15 +137,17 @@ def evaluate(
     return evaluation, examples
 
 
-def _computed(sets: EvaluationSets, scores: Scores) -> tuple[dict[str, float], list[dict[str, float]]]:
+def _computed(scored: ModelScores, by_settings: ScoresBySettings) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Return the values of the chosen metrics, and those of each forget example; what is not finite is left out."""
+    sets = by_settings.sets
     whole: dict[str, float] = {}
     examples: list[dict[str, float]] = [{} for _ in sets.forget.example_ids]
     for chosen in sets.metrics:
+        scores = Scores(model=by_settings.of(chosen, scored), base=sets.base, references=sets.references)
         for name, value in chosen.compute(scores).items():
             if not isinstance(value, np.ndarray):
-                whole |= {name: float(value)} if value is not None and math.isfinite(value) else {}
+                whole |= {name: value} if value is not None and math.isfinite(value) else {}
                 continue
             for own, number in zip(examples, value.tolist(), strict=True):
-                own.update({name.removesuffix("_N"): float(number)} if math.isfinite(number) else {})
+                own.update({name.removesuffix("_N"): number} if math.isfinite(number) else {})
     return whole, examples

@@ -3,7 +3,7 @@
 Shape legend: N forget examples, S reference models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainables.metrics.chosen import ChosenMetric
 from trainables.metrics.generation import GenerationTask, generate, sample, truths
 from trainables.metrics.scores import Array, ModelScores, SetScores
 from trainables.metrics.scoring import MOMENTS, gradient_norms, score_set
-from trainables.metrics.shipped.settings import GradientNormSettings, SampledLeakageSettings
+from trainables.metrics.shipped.settings import GenerationSettings, GradientNormSettings, SampledLeakageSettings
 
 FIELDS_OF_TRIALS = frozenset({"gradient_norms_NP", "truths", "generations", "samples"})
 """Fields of scores that no metric compares with other models: they are scored of the model in question alone."""
@@ -133,7 +133,7 @@ class EvaluationSets:
         base, *references = ({**before, **scores} for before, scores in known)
         metrics = tuple(
             chosen
-            for chosen in self.metrics
+            for chosen in (chosen.of_forget_set() for chosen in self.metrics)
             if (references or not chosen.metric.needs_references)
             and chosen.metric.reads <= FIELDS_OF_TOKENS
             and set(chosen.settings.sets) <= {"forget", "population", "heldout"}
@@ -160,7 +160,7 @@ def score_named(
     reads: frozenset[str],
     group: WorkerGroup = ALONE,
 ) -> SetScores:
-    """Return the scores of one of the sets, with the fields that are wanted.
+    """Return the scores of one of the sets, with the fields that are wanted and depend on no metric's settings.
 
     Args:
         model: the model, in evaluation mode, on its device.
@@ -184,40 +184,58 @@ def score_named(
             found["paraphrase"] = scored(answers.paraphrase)
         if "perturbed" in reads:
             found["perturbed"] = tuple(map(scored, answers.perturbed))
-    if "gradient_norms_NP" in reads:
-        found["gradient_norms_NP"] = _gradient_norms(model, sets, name, group)
-    if name in sets.prompted:
-        found |= _texts(model, sets, name, batch_size=batch_size, reads=reads, group=group)
     return replace(own, **found)
 
 
-def _gradient_norms(model: Any, sets: EvaluationSets, name: str, group: WorkerGroup) -> Array:
-    chosen = next((one for one in sets.metrics if isinstance(one.settings, GradientNormSettings)), None)
-    settings = chosen.settings if chosen is not None else GradientNormSettings()
-    assert isinstance(settings, GradientNormSettings)
-    without_last = chosen is not None and chosen.compat is not None
-    return gradient_norms(model, sets.encoded(name), p=float(settings.p), without_last=without_last, group=group)
+@dataclass(frozen=True, kw_only=True)
+class ScoresBySettings:
+    """Scores of a model that depend on the settings of a metric. What several metrics share is scored once."""
 
+    model: Any
+    """The model, in evaluation mode, on its device."""
+    sets: EvaluationSets
+    batch_size: int
+    """Examples of one worker at a time."""
+    group: WorkerGroup
+    """The workers that share the work; all get the same scores."""
+    _known: dict[tuple[Any, ...], Any] = field(default_factory=dict, init=False)
 
-def _texts(
-    model: Any, sets: EvaluationSets, name: str, *, batch_size: int, reads: frozenset[str], group: WorkerGroup
-) -> dict[str, Any]:
-    """Return what the model should generate, and what it generates, of a set."""
-    task, own = sets.prompted[name], unwrap_model(model)
-    found: dict[str, Any] = {"truths": truths(task)}
-    if "generations" in reads:
-        found["generations"] = tuple(generate(own, task, batch_size=batch_size, group=group))
-    if "samples" in reads:
-        settings = next(
-            (one.settings for one in sets.metrics if isinstance(one.settings, SampledLeakageSettings)),
-            SampledLeakageSettings(),
+    def of(self, chosen: ChosenMetric, scored: ModelScores) -> ModelScores:
+        """Return the scores with the fields that a metric looks at and that its own settings decide."""
+        wanted = sorted(chosen.metric.reads & FIELDS_OF_TRIALS)
+        if not wanted:
+            return scored
+        own = {name: {one: self._field(one, name, chosen) for one in wanted} for name in chosen.settings.sets}
+        return {**scored, **{name: replace(scored[name], **found) for name, found in own.items()}}
+
+    def _field(self, wanted: str, name: str, chosen: ChosenMetric) -> Any:
+        settings, model = chosen.settings, unwrap_model(self.model)
+        if wanted == "gradient_norms_NP":
+            p = float(settings.p if isinstance(settings, GradientNormSettings) else GradientNormSettings().p)
+            return self._once(
+                (wanted, name, p, chosen.convention),
+                lambda: gradient_norms(
+                    model,
+                    self.sets.encoded(name),
+                    p=p,
+                    without_last=chosen.convention is not None,
+                    group=self.group,
+                ),
+            )
+        if wanted == "truths":
+            return truths(self.sets.prompted[name])
+        longest = (settings if isinstance(settings, GenerationSettings) else GenerationSettings()).max_new_tokens
+        task = replace(self.sets.prompted[name], longest=longest)
+        work: dict[str, Any] = {"batch_size": self.batch_size, "group": self.group}
+        if wanted == "generations":
+            return self._once((wanted, name, longest), lambda: tuple(generate(model, task, **work)))
+        drawn = settings if isinstance(settings, SampledLeakageSettings) else SampledLeakageSettings()
+        return self._once(
+            (wanted, name, longest, drawn.samples, drawn.temperature),
+            lambda: sample(model, task, samples=drawn.samples, temperature=drawn.temperature, **work),
         )
-        found["samples"] = sample(
-            own,
-            task,
-            samples=settings.samples,
-            temperature=settings.temperature,
-            batch_size=batch_size,
-            group=group,
-        )
-    return found
+
+    def _once(self, key: tuple[Any, ...], score: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            self._known[key] = score()
+        return self._known[key]

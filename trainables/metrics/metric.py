@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
 
 from trainables.config import Compat, Config
 from trainables.metrics.scores import Array, Scores
@@ -34,6 +36,26 @@ class MetricSettings(Config):
     def sets(self) -> tuple[str, ...]:
         """Names of the sets that the metric looks at."""
         return ("forget",)
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"each set once; found {list(names)}")
+    return names
+
+
+class ScoredSetsSettings(MetricSettings):
+    """Settings of metrics that may score other sets as they score the forget set."""
+
+    of: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] = ("forget",)
+    """The sets that it scores: ``forget``, and names of ``data.evaluation_sets``, ``retain``, ``population`` or
+    ``heldout``. The columns hold the forget set's values, and are null without it. Each other set has a value in
+    ``other_metrics``, under the column and the set, such as ``rouge_l_f1[questions]``."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets that the metric looks at."""
+        return self.of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainables.errors import UnlearningError
+
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.signedinteger]
 Flags = npt.NDArray[np.bool_]
@@ -55,12 +57,17 @@ class SetScores:
         Args:
             logp: for each example, log p of its target tokens, nats.
             others: any other field. Those that end in ``_M`` are given as ``logp`` is: for each example, its tokens'.
+                Flags (``is_top_M``, ``extracted_N``) may be given as 0 and 1.
+
+        Raises:
+            UnlearningError: a flag is neither true, false, 0 nor 1.
         """
         rows = [np.asarray(row, dtype=np.float64) for row in logp]
         fields: dict[str, Any] = {
             name: np.concatenate([np.asarray(row) for row in values]) if name.endswith("_M") else values
             for name, values in others.items()
         }
+        fields |= {name: _flags(name, fields[name]) for name in ("is_top_M", "extracted_N") if name in fields}
         return cls(
             logp_N=np.array([row.sum() for row in rows]),
             num_targets_N=np.array([len(row) for row in rows]),
@@ -117,6 +124,17 @@ class SetScores:
         return replace(shorter, logp_N=np.array([row.sum() for row in shorter.by_example(shorter.logp_M)]))
 
 
+def _flags(name: str, values: npt.ArrayLike | None) -> Flags | None:
+    """Return flags as booleans. Of whole numbers ``~`` would be other numbers, none of which is 0."""
+    if values is None:
+        return None
+    given = np.asarray(values)
+    wrong = [value for value in given.ravel().tolist() if value not in (0, 1)]
+    if wrong:
+        raise UnlearningError(f"SetScores.of: {name} has {wrong[0]!r}; each of its values is true or false (1 or 0)")
+    return given.astype(bool)
+
+
 ModelScores = Mapping[str, SetScores]
 """Scores of one model by name of the set."""
 
@@ -126,9 +144,10 @@ class Scores:
     """All that a metric may look at."""
 
     model: ModelScores
-    """Under the model that is measured: ``forget``, ``population``, ``heldout``, ``retain``, and the sets that
-    ``data.evaluation_sets`` names."""
+    """Under the model that is measured: ``forget``, ``population``, ``heldout``, ``retain``, and the sets of
+    ``data.evaluation_sets`` that chosen metrics look at."""
     base: ModelScores = field(default_factory=dict)
-    """Under the base model, before unlearning: ``forget`` and ``population``."""
+    """Under the base model, before unlearning: ``forget``, and the sets of metrics that need reference models."""
     references: Sequence[ModelScores] = ()
-    """Under each reference model: the same two sets."""
+    """Under each reference model: the same sets as under the base model, without what is scored of the measured model
+    alone (generated texts and gradient norms)."""

@@ -3,7 +3,8 @@
 Shape legend: N examples of a set, M target tokens of all of them, P parameter tensors, B batch, T positions.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import EncodedSet, batches_by_length, collate
 from trainables.metrics.likelihood import greedy_misses, logp_moments, predict, score_batch, token_scores
 from trainables.metrics.scores import Array, SetScores
+from trainables.models import is_of_adapters
 
 MOMENTS = ("mean_logp_M", "variance_logp_M")
 """Fields of ``SetScores`` that cost a pass over the whole vocabulary at every target token."""
@@ -100,10 +102,12 @@ def gradient_norms(
     p: float,
     without_last: bool = False,
     group: WorkerGroup = ALONE,
-) -> Array:
-    """Return the norm of the gradient of each example's mean NLL for each trainable parameter tensor, [N, P].
+) -> Array | None:
+    """Return the norm of the gradient of each example's mean NLL for each parameter tensor of the base model, [N, P].
 
-    The model is run without dropout, and no gradient stays on it.
+    These are all floating-point parameters but adapters, whether they are trained or not, so that norms of one model
+    before and after, with adapters and without, are of the same tensors. The model is run without dropout, and no
+    gradient stays on it. None: some weights are quantized tensors, which have no gradient.
 
     Args:
         model: the model, in evaluation mode; not cut into shards.
@@ -114,15 +118,35 @@ def gradient_norms(
         group: the workers that share the work, each by itself; all get all norms.
     """
     own = unwrap_model(model)
-    tensors = [parameter for parameter in own.parameters() if parameter.requires_grad]
+    tensors = [
+        parameter
+        for name, parameter in own.named_parameters()
+        if parameter.is_floating_point() and not is_of_adapters(name)
+    ]
+    if any(type(tensor) is not torch.nn.Parameter for tensor in tensors):
+        return None
     norms_NP = np.zeros((len(encoded), len(tensors)))
-    for i in group.shard(np.arange(len(encoded))):
-        logp_T = _target_logp(own, encoded, int(i))
-        logp_T = logp_T[:-1] if without_last else logp_T
-        if len(logp_T):
-            gradients = torch.autograd.grad(-logp_T.mean(), tensors, allow_unused=True)
-            norms_NP[i] = [0.0 if own is None else float(own.float().norm(p)) for own in gradients]
+    with _with_gradients(tensors):
+        for i in group.shard(np.arange(len(encoded))):
+            logp_T = _target_logp(own, encoded, int(i))
+            logp_T = logp_T[:-1] if without_last else logp_T
+            if len(logp_T):
+                gradients = torch.autograd.grad(-logp_T.mean(), tensors, allow_unused=True)
+                norms_NP[i] = [0.0 if own is None else float(own.float().norm(p)) for own in gradients]
     return np.asarray(group.all_reduce_sum(torch.from_numpy(norms_NP)).numpy())
+
+
+@contextmanager
+def _with_gradients(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Let frozen parameters have gradients while a block runs."""
+    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
+    try:
+        for tensor in frozen:
+            tensor.requires_grad_(True)
+        yield
+    finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
 
 
 def _target_logp(model: Any, encoded: EncodedSet, index: int) -> torch.Tensor:

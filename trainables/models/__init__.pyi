@@ -1,5 +1,5 @@
 from . import checkpoints
-from .adapters import add_adapters, has_adapters, merged, temporary_adapters
+from .adapters import add_adapters, has_adapters, is_of_adapters, merged, temporary_adapters
 from .building import enable_gradient_checkpointing, random_model
 from .checkpoints import DamagedCheckpointError
 from .files.hub_access import hub_is_reachable
@@ -25,6 +25,7 @@ __all__ = [
     "has_adapters",
     "hub_is_reachable",
     "is_encoder_decoder",
+    "is_of_adapters",
     "limits_of",
     "load_model",
     "merged",

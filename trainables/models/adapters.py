@@ -30,6 +30,11 @@ def has_adapters(model: Any) -> bool:
     return peft is not None and isinstance(model, peft.PeftModel)
 
 
+def is_of_adapters(name: str) -> bool:
+    """Return whether a module or parameter of this name belongs to adapters, and not to the model beside them."""
+    return "lora_" in name
+
+
 def merged(model: Any) -> Any:
     """Return a model with its adapters merged into its weights; models without adapters are returned as they are."""
     return _merged(model) if has_adapters(model) else model

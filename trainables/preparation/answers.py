@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from trainables.config import DataConfig
+from trainables.config import DataConfig, EvaluationConfig
 from trainables.data import Datasets, Example
 from trainables.encoding import AnswerSets, EncodedSet, Form, encode
 
@@ -14,6 +14,7 @@ def encode_answers(
     tokenizer: Any,
     datasets: Datasets,
     data: DataConfig,
+    evaluation: EvaluationConfig,
     sets: Mapping[str, Mapping[str, EncodedSet]],
     *,
     form: Form = Form.TEXT,
@@ -25,6 +26,7 @@ def encode_answers(
         tokenizer: of the model.
         datasets: the data of the sweep.
         data: how long examples may be, and how many retained ones are scored.
+        evaluation: the share of a target that is given as prefix in extraction and generation.
         sets: the sets that evaluations score, by forget set (``encode_all``).
         form: how texts become tokens.
         chat_date: the date that a chat template gets, if it writes one.
@@ -38,7 +40,14 @@ def encode_answers(
     """
 
     def encoded(examples: Sequence[Example]) -> EncodedSet:
-        return encode(tokenizer, examples, max_tokens=data.max_tokens, form=form, chat_date=chat_date)
+        return encode(
+            tokenizer,
+            examples,
+            max_tokens=data.max_tokens,
+            form=form,
+            extraction_prefix=evaluation.extraction_prefix,
+            chat_date=chat_date,
+        )
 
     def answers(examples: Sequence[Example], original: EncodedSet) -> AnswerSets:
         paraphrased = with_paraphrases(examples)

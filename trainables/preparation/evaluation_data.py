@@ -15,7 +15,6 @@ from trainables.metrics import (
     FIELDS_OF_TRIALS,
     ChosenMetric,
     EvaluationSets,
-    GenerationSettings,
     GenerationTask,
     ModelScores,
     score_named,
@@ -193,15 +192,9 @@ def _with_texts(sets: EvaluationSets, examples: Mapping[str, Sequence[Example]],
         if "texts" in reads:
             texts[name] = tuple(example.completion for example in own)
         if {"truths", "generations", "samples"} & reads:
-            longest = max(
-                chosen.settings.max_new_tokens
-                for chosen in sets.metrics
-                if isinstance(chosen.settings, GenerationSettings) and name in chosen.settings.sets
-            )
             prompted[name] = GenerationTask(
                 encoded=sets.encoded(name),
                 references=tuple(example.completion for example in own),
                 tokenizer=tokenizer,
-                longest=longest,
             )
     return replace(sets, texts=texts, prompted=prompted)

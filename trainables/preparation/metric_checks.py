@@ -9,6 +9,8 @@ from trainables.metrics import ChosenMetric
 from trainables.preparation.problems import Problem
 
 _GENERATED = frozenset({"generations", "samples"})
+_WITHOUT_ANSWERS = frozenset({"population", "heldout"})
+"""Sets of the sweep's own of which evaluations score the completions only."""
 
 
 def find_metric_problems(metrics: Sequence[ChosenMetric], datasets: Datasets, tokenizer: Any) -> list[Problem]:
@@ -49,6 +51,14 @@ def _missing(chosen: ChosenMetric, datasets: Datasets) -> Iterator[Problem]:
                 found=f"it looks at the set '{name}', which data.evaluation_sets does not have",
                 allowed=nearest_name_hint(name, named),
                 advice="name the set in data.evaluation_sets, or choose others in the metric's settings",
+            )
+            continue
+        if "perturbed" in chosen.metric.reads and name in _WITHOUT_ANSWERS:
+            yield Problem(
+                where=f"evaluation.metrics.{chosen.name}",
+                found=f"it compares with wrong answers, and of the set '{name}' evaluations score the completions only",
+                allowed="forget sets, retain, and names of data.evaluation_sets",
+                advice="give the same source under data.evaluation_sets and name that, or leave the set out",
             )
             continue
         for where, examples in named[name].items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from trainables.config import PreparationConfig, TrialConfig
 from trainables.data import Sizes
+from trainables.metrics import AttackSettings, ChosenMetric, ExposureTailSettings
 from trainables.preparation.problems import Problem, Severity
 
 FEWEST_RANKED = 4
@@ -35,6 +36,8 @@ class SizeCheckInputs:
     """Examples of the base model in one epoch, repetitions counted."""
     generated: int | None = None
     """Held-out examples that the user wants texts generated for; None: 32, or all where there are fewer."""
+    metrics: Sequence[ChosenMetric] = ()
+    """Metrics that the user chose. Of the default ones nothing is said: every small sweep has them."""
     generates: Callable[[], bool] = _never
     """Whether the model is an encoder-decoder that generates texts. It is called only where that decides, since finding
     out may load Transformers."""
@@ -127,7 +130,47 @@ def check_generated(inputs: SizeCheckInputs) -> Iterator[Problem]:
         )
 
 
-SIZE_CHECKS: tuple[SizeCheck, ...] = (check_populations, check_batch_sizes, check_generated)
+def check_metrics(inputs: SizeCheckInputs) -> Iterator[Problem]:
+    """Yield never-trained sets that are too small for what chosen metrics count of them."""
+    for chosen in inputs.metrics if inputs.sizes is not None else ():
+        settings = chosen.settings
+        if isinstance(settings, AttackSettings) and f"{chosen.name}_tpr" in chosen.metric.columns:
+            needed = math.ceil(round(1 / settings.false_positives, 9))
+            for where, examples in _nonmembers(inputs, settings.nonmembers):
+                if examples < needed:
+                    yield Problem(
+                        where=where,
+                        found=f"{examples} examples, of which {chosen.name} may take {settings.false_positives:g} for "
+                        f"members: less than one",
+                        allowed=f"with fewer than {needed}, {chosen.name}_tpr is that without any false positive",
+                        advice="raise it, or false_positives of the metric; the area (AUC) needs no more",
+                        severity=Severity.NOTE,
+                    )
+        if isinstance(settings, ExposureTailSettings):
+            for where, examples in _nonmembers(inputs, "population"):
+                if math.log2(examples) <= settings.relative_threshold:
+                    yield Problem(
+                        where=where,
+                        found=f"{examples} examples, so that no relative exposure is above "
+                        f"{settings.relative_threshold:g} bits, the relative_threshold of {chosen.name}",
+                        allowed=f"more than {math.floor(2**settings.relative_threshold)}; with fewer, "
+                        f"rel_ex_exposed_share is null",
+                        advice="raise it, or lower the threshold",
+                        severity=Severity.NOTE,
+                    )
+
+
+def _nonmembers(inputs: SizeCheckInputs, name: str) -> Iterator[tuple[str, int]]:
+    """Yield the sizes of the never-trained sets of a name, by their spec keys."""
+    assert inputs.sizes is not None
+    if name == "heldout":
+        yield "data.heldout", inputs.sizes.heldout
+        return
+    for forget_set, own in inputs.sizes.forget_sets.items():
+        yield f"data.forget_sets.{forget_set}.population", own.population
+
+
+SIZE_CHECKS: tuple[SizeCheck, ...] = (check_populations, check_batch_sizes, check_generated, check_metrics)
 """The checks of this module, in the order in which problems are listed."""
 
 

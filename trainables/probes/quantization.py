@@ -15,7 +15,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from trainables.errors import UnlearningError
-from trainables.models import has_adapters
+from trainables.models import has_adapters, is_of_adapters
 from trainables.probes.measuring import measure
 from trainables.probes.probe import Finding, ProbedModel
 from trainables.probes.settings import QuantizationSettings
@@ -74,7 +74,7 @@ def layers_to_quantize(model: Any, *, embeddings: bool) -> Layers:
         name: module
         for name, module in base.named_modules()
         if isinstance(module, kinds)
-        if (embeddings or id(module) not in ends) and "lora_" not in name
+        if (embeddings or id(module) not in ends) and not is_of_adapters(name)
     }
 
 
@@ -170,7 +170,7 @@ def round_trip(weight_OI: torch.Tensor, *, bits: int, group_size: int | None) ->
 
 def _share_quantized(model: Any, layers: Layers) -> float:
     """Return what share of a model's parameters the layers' weights are; tied ones count once, adapters never."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if "lora_" not in name]
+    named = [(name, parameter) for name, parameter in model.named_parameters() if not is_of_adapters(name)]
     chosen = {id(layer.weight) for layer in layers.values()}
     return float(sum(p.numel() for _, p in named if id(p) in chosen) / sum(p.numel() for _, p in named))
 

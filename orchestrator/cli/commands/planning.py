@@ -68,7 +68,7 @@ def _look_and_time(spec: Any) -> dict[str, Any]:
     looked = check_spec(spec)
     inputs = looked.inputs
     if inputs is not None:
-        times = time_steps(inputs.spec, typical_lengths(inputs), sizes=inputs.sizes)
+        times = time_steps(inputs.spec, typical_lengths(inputs), sizes=inputs.sizes, encoded=inputs.encoded)
         return {"spec": inputs.spec, "inputs": inputs, "times": times, "overheads": measure_overheads()}
     known = _look_at_sizes(spec, looked.unchecked)
     if known["sizes"] is None:

@@ -87,8 +87,8 @@ def frontier(
         tuple[str, str],
         typer.Option(
             metavar="X Y",
-            help="Two numbers of an evaluation, both minimised. For a signed exposure, its distance to the value of a "
-            "model that never saw the forget set is minimised.",
+            help="Two numbers of an evaluation, each minimised, or maximised where more is better. For a signed "
+            "exposure, its distance to the value of a model that never saw the forget set is minimised.",
         ),
     ] = ("unlearning_quality", "performance"),
     exposure_at_most: Annotated[

@@ -15,7 +15,7 @@ from orchestrator.frontier.summary.texts import (
     quality_name,
     spread_text,
 )
-from orchestrator.ledger import unit
+from orchestrator.ledger import MAXIMISED, unit
 
 FEW_SEEDS = 5
 """With fewer seeds, a bootstrap interval over them is hardly more than their range."""
@@ -126,7 +126,8 @@ def frontier_notes(frontier: Frontier) -> list[str]:
         origin = ", ".join(dict.fromkeys(frontier.reference_origin))
         corner = f"({measured_text(frontier.reference_point[0], x)}, {measured_text(frontier.reference_point[1], y)})"
         product = " x ".join(unit(name) or name for name in frontier.objectives)
-        lines.append(f"hypervolume {frontier.hypervolume:.2f} {product} below {corner}: {origin}")
+        side = "from" if {x, y} & {*MAXIMISED} else "below"
+        lines.append(f"hypervolume {frontier.hypervolume:.2f} {product} {side} {corner}: {origin}")
         distances = [label_of(x, [frontier.levels[0]]), label_of(y, [frontier.levels[1]])]
         if distances != [x, y]:
             lines[-1] += f"; minimised: {' and '.join(distances)}"

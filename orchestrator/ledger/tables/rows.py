@@ -10,13 +10,17 @@ from orchestrator.ledger.schema import (
     EXAMPLE_METRIC_COLUMNS,
     METRIC_COLUMNS,
     OTHER_METRICS,
+    REPEATED,
     TABLES,
 )
 
 
 def metric_row(name: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by column as a row of a table: those that it has no column for go into its map column."""
-    known = (BASELINES if name == "baselines" else TABLES[name]).names
+    """Return values by column as a row of a table: those that it has no column for go into its map column.
+
+    A metric of a plugin that is named as a column of the trial takes no part in it: it is in the map too.
+    """
+    known = set((BASELINES if name == "baselines" else TABLES[name]).names) - {*REPEATED.get(name, ())}
     row = {column: value for column, value in columns.items() if column in known}
     others = {column: value for column, value in columns.items() if column not in known}
     return row | ({OTHER_METRICS: others} if others else {})

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from orchestrator.ledger import MINIMISED
+from orchestrator.ledger import MAXIMISED, MINIMISED
 
-SCALARS = tuple(name for name in MINIMISED if name != "step")
+SCALARS = tuple(name for name in (*MINIMISED, *MAXIMISED) if name != "step")
 """Columns of an evaluation that become curves over the step."""
 
 

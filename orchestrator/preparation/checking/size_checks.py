@@ -11,6 +11,7 @@ from orchestrator.spec import SweepSpec, settled_sizes
 from trainables.config import ModelConfig
 from trainables.data import Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples
 from trainables.deferred import Deferred
+from trainables.metrics import chosen_metrics
 from trainables.paths import is_path
 from trainables.preparation import SizeCheckInputs, find_size_problems
 
@@ -72,6 +73,7 @@ def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) 
         preparation=spec.preparation,
         training_examples=training_examples(spec.data, sizes),
         generated=spec.evaluation.asked_to_generate,
+        metrics=chosen_metrics(spec.evaluation) if spec.evaluation.metrics is not None else (),
         generates=generates,
     )
 

@@ -47,6 +47,20 @@ def test_the_plot_tells_distributions_apart_without_colour():
     assert "*" in "".join(lines[2:])
 
 
+def test_what_is_better_higher_is_shown_as_it_is_and_said():
+    more = {"forget_quality": 0.25, "model_utility": 0.5}
+    rows = [row(1.0, 3.0, step=step, **METRICS | more) for step in (1, 2)]
+    own = replace(whole(rows, base=BASE | more, objectives=("forget_quality", "model_utility")), hypervolume=0.125)
+    text = frontier_plot([own])
+    assert text.splitlines()[0] == "model_utility, against forget_quality; higher is better"
+    table = shown(frontier_summary([own]), 120)
+    assert "forget_quality x model_utility from (0.250 forget_quality, 0.500 model_utility)" in table
+    assert "0.250         0.500  5.00" in table, "in the table of points"
+    assert "-0." not in "".join(table.splitlines()[:10])
+    mixed = whole(rows, base=BASE | more, objectives=("unlearning_quality", "model_utility"))
+    assert "; lower is better, of model_utility higher" in " ".join(frontier_plot([mixed]).split())
+
+
 @pytest.mark.parametrize("points", [1, 2, 6])
 def test_every_point_is_drawn(points):
     text = frontier_plot([curve(points)])

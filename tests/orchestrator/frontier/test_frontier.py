@@ -12,7 +12,8 @@ from orchestrator.errors import SweepError
 from orchestrator.frontier import frontiers
 from orchestrator.frontier.computing import frontier_of
 from orchestrator.frontier.crossings import crossings_of
-from orchestrator.ledger import EVALUATIONS, MINIMISED, Ledger, open_sweep, to_table
+from orchestrator.frontier.objectives import require_bounds
+from orchestrator.ledger import EVALUATIONS, MAXIMISED, MINIMISED, Ledger, open_sweep, to_table
 from orchestrator.query import as_json
 from tests.orchestrator.helpers import make_spec, write_sweep
 from tests.support import PROPERTY
@@ -139,6 +140,36 @@ def test_other_objectives_make_other_frontiers():
     ]
     assert [r["step"] for r in whole(rows).points] == [1, 2]
     assert [r["step"] for r in whole(rows, objectives=("membership_auc", "retain_nll")).points] == [1]
+
+
+UTILITIES = [
+    row(1.0, 3.0, step=step, forget_quality=quality, model_utility=utility)
+    for step, quality, utility in ((1, 0.1, 0.6), (2, 0.4, 0.5), (3, 0.3, 0.45), (4, 0.9, 0.2), (5, 0.9, 0.1))
+]
+
+
+def test_what_is_better_higher_is_maximised_and_shown_as_it_is():
+    base = row(9.0, 3.0, forget_quality=0.05, model_utility=0.7)
+    frontier = whole(UTILITIES, base=base, objectives=("forget_quality", "model_utility"))
+    assert [point["step"] for point in frontier.points] == [4, 2, 1], "the best of the first objective first"
+    assert frontier.reference_point == (0.05, 0.1), "no unlearning; and the worst, since the base model has the best"
+    areas = 0.85 * 0.1 + 0.35 * (0.5 - 0.2) + 0.05 * (0.6 - 0.5)
+    assert frontier.hypervolume == pytest.approx(areas)
+    assert [frontier.shown(point) for point in frontier.points] == [(0.9, 0.2), (0.4, 0.5), (0.1, 0.6)]
+    assert (frontier.levels, frontier.targets) == ((None, None), [])
+    against = whole(UTILITIES, base=base, objectives=("step", "model_utility"))
+    assert [point["step"] for point in against.points] == [1]
+
+
+def test_what_is_better_higher_has_no_bound_from_above():
+    for objectives, bounds, option in (
+        (("forget_quality", "performance"), {"exposures_at_most": [0.5]}, "--exposure-at-most"),
+        (("gen_ex_abs", "model_utility"), {"performance_at_most": 0.5}, "--performance-at-most"),
+    ):
+        with pytest.raises(SweepError, match=f"{option}: of '{objectives[option.startswith('--p')]}' more is better"):
+            require_bounds(objectives, bounds.get("exposures_at_most", ()), bounds.get("performance_at_most", math.inf))
+    require_bounds(("unlearning_quality", "performance"), [2.0], 4.0)
+    require_bounds(("forget_quality", "performance"), (), 4.0)
 
 
 def test_a_column_that_was_not_measured_has_no_frontier():
@@ -465,7 +496,7 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
     [
         (("gen_ex_abs", "performence"), "did you mean 'performance'"),
         (("optimizer", "performance"), "'optimizer' is not a number that can be minimised"),
-        (("bleu", "performance"), "'bleu' is not a number that can be minimised"),
+        (("other_metrics", "performance"), "'other_metrics' is not a number that can be minimised"),
         (("step", "step"), "twice"),
     ],
 )
@@ -479,8 +510,27 @@ def test_a_signed_measure_without_any_level_is_refused():
         whole(TARGETS, objectives=("forget_nll", "performance"))
 
 
+@pytest.mark.parametrize(
+    ("references", "said"),
+    [
+        (0, r"this sweep has no reference models .*; take gen_ex_abs"),
+        (1, r"the only reference model .* takes two; take rel_ex_p95, gen_ex_abs"),
+        (2, r"the rows of this sweep's reference models lack it"),
+    ],
+)
+def test_a_tail_without_a_level_says_why(references, said):
+    """One reference model is measured against no other, and has no generalized exposure."""
+    rows = [row(7.0, 3.1, gen_ex_p95=None, rel_ex_p95=1.5)] * references
+    with pytest.raises(SweepError, match=f"of 'gen_ex_p95' less is not better.* and {said}"):
+        whole(TARGETS, references=rows, objectives=("gen_ex_p95", "performance"))
+    if references:
+        assert whole(TARGETS, references=rows, objectives=("rel_ex_p95", "performance")).levels == (1.5, None)
+
+
 def test_every_measure_is_a_number_of_an_evaluation():
-    assert all(pa.types.is_primitive(EVALUATIONS.field(name).type) for name in MINIMISED)
+    assert all(pa.types.is_primitive(EVALUATIONS.field(name).type) for name in (*MINIMISED, *MAXIMISED))
+    assert set(MAXIMISED) == {"bleu", "chrf", "truth_ratio", "forget_quality", "model_utility"}
+    assert not {*MINIMISED} & {*MAXIMISED}
     assert {"unlearning_quality", "performance", "membership_auc", "elapsed_s"} <= set(MINIMISED)
 
 

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import pickle
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +59,17 @@ def test_a_file_that_grew_is_the_file_of_all_records(trial, converted):
     assert {row["extraction_strength"] for row in found} == {0.25}, "a column of its own"
     assert [row["other_metrics"] for row in found] == [[("own_metric", 1.5)]] * len(found), "without a column"
     assert {row["mia_zlib"] for row in found} == {None}, "not measured"
+
+
+@pytest.mark.parametrize("table", ["evaluations", "examples"])
+def test_a_metric_takes_the_place_of_no_column(trial, table):
+    """As one of a plugin of an older version might, of which nothing was checked."""
+    record = evaluation_record(3) if table == "evaluations" else example_record(3, "verses-000000", nll=1.0)
+    metrics = {"step": 9.0, "seed": 7.5, "forget_set": 1.0, "learning_rate": 0.5, "mine": 2.0}
+    file = TrialFiles(trial).file(table, [replace(record, metrics=metrics)])
+    (row,) = pq.read_table(io.BytesIO(file)).to_pylist()
+    assert (row["step"], *(row[name] for name in EXAMPLES_WHO)) == (3, *(trial[name] for name in EXAMPLES_WHO))
+    assert dict(row["other_metrics"]) == {name: value for name, value in metrics.items() if name != "step"}
 
 
 @pytest.fixture

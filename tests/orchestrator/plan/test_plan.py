@@ -8,19 +8,22 @@ from io import StringIO
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from orchestrator.cli.tables import plan_table
 from orchestrator.plan import fits_here, measure_overheads, plan_sweep, step_times, time_steps, typical_lengths
+from orchestrator.plan.evaluated_examples import examples_scored, known_sizes
 from orchestrator.plan.overheads import overheads_of
 from orchestrator.plan.set_summaries import SetSummary
 from orchestrator.plan.step_times import StepTimes
 from orchestrator.plan.timing import MEASURING_LIMIT_S, BudgetedTimer
 from orchestrator.preparation import SweepInputs, count_sets
-from orchestrator.spec import ResourcesConfig
+from orchestrator.spec import ResourcesConfig, amend_spec, load_spec
 from tests.orchestrator.helpers import make_spec
-from tests.support import tiny_architecture
+from tests.support import tiny_architecture, tiny_encoded
+from trainables.data import SetSizes, Sizes
 
 PEOPLE = {"distribution": "out", "canary": "personal_data", "size": 4, "population": 8}
 FIXED = {"batch_size": 4, "learning_rate": 1e-3}
@@ -223,6 +226,66 @@ def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(mon
         spec = make_spec(data=data, model={"architecture": tiny_architecture()}, evaluation={"batch_size": 16})
         found.append(timed(spec, clock=quick_clock()).evaluation_s)
     assert found == pytest.approx([(4 + 8 + 10 + 10) / 16, (4 + 8 + 32 + 10 + 10) / 16])
+
+
+ANSWERS = {"forget_sets.forget10": (1, 5), "evaluation_sets.retained": (1, 5), "evaluation_sets.real_authors": (0, 3),
+           "evaluation_sets.world_facts": (0, 3)}  # fmt: skip
+"""How many paraphrases and wrong answers the data of TOFU has to each prompt."""
+
+
+def test_every_answer_that_an_evaluation_scores_is_counted():
+    spec = load_spec("tofu")
+    known = known_sizes(spec, count_by_hand(spec))
+    assert examples_scored(spec, known) == 400 + 200 + 200 + 128 + 400 + 100 + 117, "without other answers"
+    for where, (paraphrases, wrong) in ANSWERS.items():
+        size = known.get(f"data.{where}", 400)
+        known |= {f"data.{where} (paraphrase)": size} if paraphrases else {}
+        known |= {f"data.{where} (perturbed {number})": size for number in range(1, wrong + 1)}
+    assert examples_scored(spec, known) == 6996
+    known |= {"data.forget_sets.forget10 (alternate)": 400}
+    assert examples_scored(spec, known) == 6996, "an objective trains on these"
+    plain = amend_spec(spec, ["evaluation.metrics=[exposure_tail, probability]"])
+    assert examples_scored(plain, known) == 400 + 200 + 200 + 128, "of which no metric looks at answers or further sets"
+    further = amend_spec(spec, ["evaluation.metrics=[{probability: {of: [real_authors]}}]"])
+    assert examples_scored(further, known) == 400 + 200 + 200 + 128 + 100
+
+
+def count_by_hand(spec):
+    own = spec.data.forget_sets["forget10"]
+    return Sizes(
+        retain=spec.data.retain,
+        heldout=spec.data.heldout,
+        forget_sets={"forget10": SetSizes(forget=own.size, population=own.population, distractors=0)},
+        evaluation={name: one.size for name, one in spec.data.evaluation_sets.items()},
+    )
+
+
+def test_an_evaluation_is_timed_with_the_answers_that_it_scores(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(BudgetedTimer, "evaluation_s", lambda self, work, examples, **_: 1.0)
+    data = {"forget_sets": {"people": PEOPLE}}
+    evaluation = {"batch_size": 16, "metrics": ["truth_ratio"]}
+    spec = make_spec(data=data, model={"architecture": tiny_architecture()}, evaluation=evaluation)
+    answers = {f"data.forget_sets.people (perturbed {number})": tiny_encoded(4) for number in (1, 2)}
+    assert timed(spec, encoded=answers, clock=quick_clock()).evaluation_s == (4 + 8 + 10 + 10 + 4 + 4) / 16
+
+
+def test_in_bf16_no_cast_is_kept_from_step_to_step(monkeypatch):
+    """As in trials, where each forward pass begins with casts of its own."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    noted = set()
+
+    def noting(function):
+        def noted_too(*arguments, **keywords):
+            noted.add((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
+            return function(*arguments, **keywords)
+
+        return noted_too
+
+    for name in ("score_batch", "score_set"):
+        monkeypatch.setattr(step_times, name, noting(getattr(step_times, name)))
+    timed(make_spec(model={"architecture": tiny_architecture(), "precision": "bf16"}), clock=quick_clock())
+    assert noted == {(True, False), (False, True)}, "ascent and evaluations, and training, which is in fp32"
 
 
 def test_steps_are_timed_on_examples_as_long_as_those_of_the_data(monkeypatch):

@@ -26,6 +26,8 @@ from trainables.metrics import (
     score_set,
 )
 from trainables.metrics.difficulty import difficulty, memorization
+from trainables.metrics.generation import generate
+from trainables.metrics.scoring import gradient_norms
 from trainables.records import Status
 
 
@@ -139,7 +141,10 @@ def test_some_forget_examples_are_measured_as_they_are_among_all(sets):
 def test_other_texts_have_relative_exposure_and_nothing_that_takes_other_models(sets):
     model = tiny_model(seed=9).eval()
     forget, population = tiny_encoded(3, seed=40), tiny_encoded(5, seed=41)
+    metrics = chosen_metrics(EvaluationConfig(metrics=["mia_reference", {"probability": {"of": ["facts", "forget"]}}]))
+    sets = dataclasses.replace(sets, metrics=metrics)
     evaluation, examples = run(model, sets.with_texts(forget=forget, population=population))
+    assert evaluation.metrics.keys() == {"probability"}, "facts are no other texts of the forget set"
     own, theirs = (score_set(model, encoded, batch_size=3) for encoded in (forget, population))
     rel_ex = exposure.relative_exposure(own.nll_per_token_N, theirs.nll_per_token_N)
     assert (evaluation.forget_nll, evaluation.population_nll) == (own.nll_per_token, theirs.nll_per_token)
@@ -171,9 +176,13 @@ def with_answers(workload):
 
     own = {"forget": dataclasses.replace(answers(20, len(sets.forget)), original=sets.forget)}
     own |= {"retain": dataclasses.replace(answers(30, len(sets.retain)), original=sets.retain), "facts": answers(40, 3)}
-    chosen = {name: {} for name in METRICS} | {"model_utility": {"kept": ["retain", "facts"], "max_new_tokens": 6}}
-    metrics = chosen_metrics(EvaluationConfig(metrics=chosen | {"mia_min_k": {"nonmembers": "heldout"}}))
-    facts = GenerationTask(encoded=own["facts"].original, references=("",) * 3, tokenizer=tiny_tokenizer(), longest=6)
+    chosen = {name: {} for name in METRICS} | {"mia_min_k": {"nonmembers": "heldout"}}
+    chosen["exposure_tail"] = {"relative_threshold": 2.0}  # of a population of 10 no example is above the default
+    chosen["model_utility"] = {"kept": ["retain", "facts"], "max_new_tokens": 6}
+    chosen["sampled_leakage"] = {"samples": 2, "max_new_tokens": 6}
+    chosen["rouge"] = {"max_new_tokens": 4, "of": ["forget", "facts"]}
+    metrics = chosen_metrics(EvaluationConfig(metrics=chosen))
+    facts = GenerationTask(encoded=own["facts"].original, references=("",) * 3, tokenizer=tiny_tokenizer())
     sets = dataclasses.replace(sets, answers=own, prompted={**sets.prompted, "facts": facts}, metrics=metrics)
     if sets.forget.encoder_decoder:
         return sets
@@ -200,7 +209,9 @@ def test_chosen_metrics_are_computed_of_what_was_scored(encoder_decoder):
     model = workload.base.build()
     evaluation, examples = run(model, sets)
     columns = {column for metric in METRICS.values() for column in metric.columns}
+    columns |= {f"{column}[facts]" for column in METRICS["rouge"].columns}
     missing = columns - evaluation.metrics.keys()
+    assert evaluation.metrics.keys() <= columns
     if not encoder_decoder:
         assert not missing
     else:
@@ -222,12 +233,46 @@ def test_chosen_metrics_are_computed_of_what_was_scored(encoder_decoder):
     assert dataclasses.replace(evaluation, metrics={}) == again, "they change nothing else"
 
 
+def test_each_metric_has_what_its_own_settings_ask_for(monkeypatch):
+    """Two metrics of one set, that generate texts of different lengths and take gradients by different norms."""
+    seen = {}
+
+    def noting(name, shipped, **columns):
+        metric = METRICS[shipped]
+
+        def compute(scores, settings, compat):
+            seen[name] = scores.model["forget"]
+            return dict.fromkeys(columns, 0.0)
+
+        own = {column: Column(unit="", meaning="") for column in columns}
+        return dataclasses.replace(metric, compute=compute, columns=own, example_columns={})
+
+    for name, shipped in (
+        ("one", "rouge"),
+        ("two", "rouge"),
+        ("three", "mia_gradient_norm"),
+        ("four", "mia_gradient_norm"),
+    ):
+        monkeypatch.setitem(METRICS, name, noting(name, shipped, **{f"of_{name}": 0}))
+    metrics = {"one": {"max_new_tokens": 2}, "two": {"max_new_tokens": 9}, "three": {"p": "1"}, "four": {"p": "inf"}}
+    sets = tiny_workload(metrics={"rouge": {}}).evaluation_sets["forget"]
+    model = tiny_model(seed=9).eval()
+    run(model, dataclasses.replace(sets, metrics=chosen_metrics(EvaluationConfig(metrics=metrics))))
+    for name, longest in (("one", 2), ("two", 9)):
+        task = dataclasses.replace(sets.prompted["forget"], longest=longest)
+        assert seen[name].generations == tuple(generate(model, task, batch_size=3))
+    assert seen["one"].generations != seen["two"].generations
+    for name, p in (("three", 1.0), ("four", math.inf)):
+        np.testing.assert_array_equal(seen[name].gradient_norms_NP, gradient_norms(model, sets.forget, p=p))
+
+
 def test_a_metric_without_a_finite_value_is_left_out(sets, monkeypatch):
     metric = Metric(
         compute=lambda scores, settings, compat: {
             "some": math.nan, "other": None, "third": 2.0, "each_N": np.array([1.0, math.inf, 2, 3, 4, 5])
         },
         columns={name: Column(unit="", meaning="") for name in ("some", "other", "third")},
+        example_columns={"each": Column(unit="", meaning="")},
         source="this test",
     )  # fmt: skip
     monkeypatch.setitem(METRICS, "broken", metric)

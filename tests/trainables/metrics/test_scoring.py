@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests.support import tiny_encoded, tiny_model, tiny_seq2seq_model, tiny_tokenizer, tiny_workload
+from trainables.config import LoraConfig
 from trainables.encoding import collate
 from trainables.metrics import GenerationTask, SetScores, evaluate, score_batch, score_set
 from trainables.metrics.generation import generate, sample, truths
 from trainables.metrics.likelihood import predict
 from trainables.metrics.scoring import MOMENTS, gradient_norms
+from trainables.models import add_adapters
 
 
 @pytest.fixture(params=[False, True], ids=["causal", "encoder-decoder"])
@@ -62,6 +64,32 @@ def test_gradient_norms_are_those_of_each_examples_mean_loss(model_and_set, p, w
         expected = [float(torch.linalg.vector_norm(g, p)) for g in grads]
         np.testing.assert_allclose(found[index], expected, rtol=2e-5, atol=1e-7)
         model.zero_grad(set_to_none=True)
+
+
+def test_gradient_norms_are_of_the_same_tensors_with_adapters_and_frozen_as_without():
+    encoded = tiny_encoded(3, seed=1)
+    expected = gradient_norms(tiny_model(seed=3).eval(), encoded, p=2.0)
+    frozen = tiny_model(seed=3).eval().requires_grad_(False)
+    adapted = add_adapters(tiny_model(seed=3), LoraConfig(rank=2, target_modules=["q_proj", "v_proj"]), seed=0).eval()
+    for model in (frozen, adapted):
+        trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        np.testing.assert_allclose(gradient_norms(model, encoded, p=2.0), expected, rtol=1e-5)
+        assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == trained
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class Quantized(torch.nn.Parameter):
+    """A weight as torchao has it: of a floating-point type by name, and without a gradient."""
+
+
+def test_weights_without_gradients_have_no_norm_rather_than_that_of_the_others():
+    sets = tiny_workload(metrics=["mia_gradient_norm", "mia_loss"]).evaluation_sets["forget"]
+    model = tiny_model().eval()
+    model.model.layers[0].mlp.up_proj.weight = Quantized(model.model.layers[0].mlp.up_proj.weight.detach())
+    assert gradient_norms(model, sets.forget, p=2.0) is None
+    evaluation, examples = evaluate(model, sets, batch_size=4, step=0, tokens_seen=0, elapsed_s=0.0)
+    assert evaluation.metrics.keys() == {"mia_loss_auc", "mia_loss_tpr"}
+    assert all(own.metrics.keys() == {"mia_loss"} for own in examples)
 
 
 def test_selected_scores_are_those_of_the_selected_examples(model_and_set):

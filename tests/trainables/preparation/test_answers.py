@@ -18,6 +18,8 @@ DATA = DataConfig(
     forget_sets={name: {"distribution": "in", "size": 2, "population": 2} for name in ("one", "other")},
 )
 
+EVALUATION = EvaluationConfig()
+
 
 def examples(label, count, *, wrong=0, paraphrased=False):
     return tuple(
@@ -59,10 +61,9 @@ def texts(encoded):
     ]
 
 
-def answers(found, **evaluation):
-    return encode_answers(
-        tiny_tokenizer(), found, DATA, encode_all(tiny_tokenizer(), found, DATA, EvaluationConfig()), **evaluation
-    )
+def answers(found, evaluation=EVALUATION):
+    encoded = encode_all(tiny_tokenizer(), found, DATA, evaluation)
+    return encode_answers(tiny_tokenizer(), found, DATA, evaluation, encoded)
 
 
 def test_every_set_that_has_other_answers_is_encoded_with_each_of_them():
@@ -89,6 +90,16 @@ def test_every_set_that_has_other_answers_is_encoded_with_each_of_them():
                 np.testing.assert_array_equal(prompt, own.tokens[o : o + s])
 
 
+def test_texts_without_a_prompt_are_continued_from_the_prefix_that_the_evaluation_gives():
+    (long,) = examples("long", 1)
+    given = datasets(long=(replace(long, prompt="", completion=" and so forth unto the seven mountains of the king"),))
+    ends = [
+        int(answers(given, EvaluationConfig(extraction_prefix=share))["one"]["long"].original.prefix_ends_N[0])
+        for share in (0.25, 0.5, 0.75)
+    ]
+    assert ends[0] < ends[1] < ends[2]
+
+
 def test_what_all_forget_sets_share_is_encoded_once():
     found = answers(datasets(facts=examples("facts", 3)))
     assert all(found["one"][name] is found["other"][name] for name in ("retain", "facts"))
@@ -97,7 +108,7 @@ def test_what_all_forget_sets_share_is_encoded_once():
 def test_originals_are_the_sets_that_evaluations_score():
     given = datasets()
     encoded = encode_all(tiny_tokenizer(), given, DATA, EvaluationConfig())
-    found = encode_answers(tiny_tokenizer(), given, DATA, encoded)
+    found = encode_answers(tiny_tokenizer(), given, DATA, EvaluationConfig(), encoded)
     assert found["one"]["forget"].original is encoded["one"]["forget"]
     assert found["one"]["retain"].original is encoded["one"]["retain"]
     models = [tiny_model()]

@@ -10,11 +10,19 @@ from safetensors.torch import save_file
 
 from tests.support import tiny_architecture, tiny_encoded, tiny_examples, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache, pairs, write_rows
-from trainables.config import LoraConfig, ModelConfig, PreparationConfig, SourceConfig, TrialConfig
+from trainables.config import (
+    EvaluationConfig,
+    LoraConfig,
+    ModelConfig,
+    PreparationConfig,
+    SourceConfig,
+    TrialConfig,
+)
 from trainables.data import Example, SetSizes, Sizes
 from trainables.data.sources import open_source
 from trainables.encoding import EncodedSet
 from trainables.errors import UnlearningError
+from trainables.metrics import chosen_metrics
 from trainables.models import ModelLimits, add_adapters, save_model, structure_of
 from trainables.preparation import CheckInputs, Problem, Severity, Training, find_problems
 from trainables.preparation.input_checks import CHECKS
@@ -230,6 +238,35 @@ def test_a_population_that_cannot_rank_is_refused_and_a_coarse_one_is_said():
     assert graded(find_problems(subject(sizes=sizes(heldout=7, a=(5, 8))))) == [("data.heldout", Severity.NOTE)]
     scored = replace(sizes(a=(5, 8)), evaluation={"facts": 7, "authors": 8})
     assert graded(find_problems(subject(sizes=scored))) == [("data.evaluation_sets.facts.size", Severity.NOTE)]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "wanted"),
+    [
+        ({}, []),
+        ({"probability": {}, "privleak": {}}, []),
+        (
+            {"mia_loss": {}},
+            ["data.forget_sets.small.population: 99 examples, of which mia_loss may take 0.01 for members"],
+        ),
+        ({"mia_loss": {"nonmembers": "heldout"}}, ["data.heldout: 49 examples, of which mia_loss may take 0.01"]),
+        ({"mia_loss": {"false_positives": 0.02, "nonmembers": "heldout"}}, ["data.heldout: 49 examples"]),
+        ({"mia_loss": {"false_positives": 0.05}}, []),
+        ({"exposure_tail": {}}, []),
+        (
+            {"exposure_tail": {"relative_threshold": 6.63}},
+            ["data.forget_sets.small.population: 99 examples, so that no relative exposure is above 6.63 bits"],
+        ),
+    ],
+)
+def test_never_trained_sets_too_small_for_what_chosen_metrics_count_are_said(metrics, wanted):
+    chosen = chosen_metrics(EvaluationConfig(metrics=metrics))
+    own = sizes(heldout=49, small=(4, 99), large=(4, 100))
+    problems = find_problems(subject(sizes=own, metrics=chosen))
+    assert len(problems) == len(wanted)
+    for problem, text in zip(problems, wanted, strict=True):
+        assert str(problem).startswith(text)
+        assert problem.severity is Severity.NOTE
 
 
 def test_a_batch_larger_than_every_set_is_refused_and_one_larger_than_some_is_said():

@@ -59,6 +59,25 @@ def test_a_metric_of_wrong_answers_needs_them(datasets):
     assert "the examples of data.evaluation_sets.facts have none" in found
 
 
+@pytest.mark.parametrize("metrics", [{"model_utility": {"kept": ["heldout"]}}, {"truth_ratio": {"of": ["heldout"]}}])
+def test_wrong_answers_of_sets_that_are_scored_without_them_are_refused(datasets, metrics):
+    full = replace(datasets, heldout=examples("h", perturbed=(" no",)))
+    (found,) = problems(full, metrics)
+    assert "of the set 'heldout' evaluations score the completions only" in found
+    assert "give the same source under data.evaluation_sets" in found
+
+
+def test_further_sets_are_looked_for_in_the_data(datasets):
+    assert problems(datasets, {"rouge": {"of": ["forget", "facts", "heldout"]}}) == []
+    (found,) = problems(datasets, {"truth_ratio": {"of": ["forget", "facts"]}})
+    assert "the examples of data.evaluation_sets.facts have none" in found
+    (found,) = problems(datasets, {"probability": {"of": ["fact"]}})
+    assert "did you mean 'facts'?" in found
+    plain = replace(datasets.forget_sets["secrets"], forget=examples("f"))
+    asked = replace(datasets, forget_sets={"secrets": plain}, evaluation={"facts": examples("w", perturbed=(" no",))})
+    assert problems(asked, {"probability_among_options": {"of": ["facts"]}}) == [], "the forget set is not scored"
+
+
 def test_a_set_that_there_is_not_is_named(datasets):
     (found,) = problems(datasets, {"model_utility": {"kept": ["fact"]}})
     assert "it looks at the set 'fact', which data.evaluation_sets does not have; did you mean 'facts'?" in found

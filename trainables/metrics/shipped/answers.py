@@ -6,7 +6,7 @@ Shape legend: N examples, K wrong answers of each.
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 from scipy.stats import hmean, ks_2samp
 
 from trainables.config import Compat
@@ -51,7 +51,10 @@ def truth_ratio(scores: Scores, settings: TruthRatioSettings, compat: Compat | N
             mean = np.maximum(0, 1 - ratio_N).mean()
         case "right_share":
             right_N, wrong_N = _right_and_wrong(scores.model["forget"], compat)
-            mean = (np.exp(right_N) / (np.exp(right_N) + np.exp(wrong_N) + epsilon)).mean()
+            if compat:
+                mean = (np.exp(right_N) / (np.exp(right_N) + np.exp(wrong_N) + epsilon)).mean()
+            else:  # of a collapsed model both underflow, and their quotient would be no number
+                mean = expit(right_N - wrong_N).mean()
     return {"truth_ratio": float(mean), "truth_ratio_N": ratio_N}
 
 

@@ -7,16 +7,16 @@ token.
 from collections.abc import Mapping
 
 from trainables.deferred import Deferred
-from trainables.metrics.metric import Column, Metric
+from trainables.metrics.metric import Column, Metric, ScoredSetsSettings
 from trainables.metrics.shipped.settings import (
     AttackSettings,
     ExposureTailSettings,
-    GenerationSettings,
     GradientNormSettings,
     MinKPlusPlusSettings,
     MinKSettings,
     ModelUtilitySettings,
     PrivLeakSettings,
+    RougeSettings,
     SampledLeakageSettings,
     TruthRatioSettings,
 )
@@ -51,11 +51,16 @@ def _attack(
             f"{name}_auc": Column(
                 unit="",
                 meaning=f"area under the ROC curve of telling the forget set from never-trained examples by {what}; "
-                f"expected is what the reference models have (baselines), not 0.5",
+                f"expected is what the reference models have (baselines), not 0.5"
+                + ("; null where weights are quantized tensors" if "gradient_norms_NP" in reads else ""),
                 goal="unexposed",
                 unexposed=0.5,
             ),
-            f"{name}_tpr": Column(unit=_SHARE, meaning=f"forget examples told by {what} at 1 % false positives"),
+            f"{name}_tpr": Column(
+                unit=_SHARE,
+                meaning=f"forget examples told by {what} at the metric's share of false_positives (by default 1 %, "
+                f"which is none of fewer than 100 never-trained examples)",
+            ),
         },
         example_columns={name: Column(unit=unit, meaning=f"membership score, lower for members: {what}")},
     )
@@ -75,7 +80,7 @@ SHIPPED: Mapping[str, Metric] = {
             ),
             "exposed_share": Column(
                 unit=_SHARE,
-                meaning="forget examples with a generalized exposure above the metric's threshold (10 bits)",
+                meaning="forget examples with a generalized exposure above the metric's threshold (by default 10 bits)",
             ),
             "rel_ex_max": Column(
                 unit="bits", meaning="relative exposure of the most exposed forget example", goal="unexposed"
@@ -84,7 +89,9 @@ SHIPPED: Mapping[str, Metric] = {
                 unit="bits", meaning="95th percentile of relative exposure over the forget set", goal="unexposed"
             ),
             "rel_ex_exposed_share": Column(
-                unit=_SHARE, meaning="forget examples with a relative exposure above the metric's threshold (4.32 bits)"
+                unit=_SHARE,
+                meaning="forget examples with a relative exposure above the metric's relative_threshold (by default "
+                "4.32 bits); null where log2 of the population's size is not above it",
             ),
         },
     ),
@@ -154,6 +161,7 @@ SHIPPED: Mapping[str, Metric] = {
     "exact_memorization": Metric(
         compute=_shipped("verbatim", "exact_memorization"),
         source="Tirumala et al. 2022, arXiv 2205.10770: share of target tokens that are the most likely one",
+        settings=ScoredSetsSettings,
         reads=frozenset({"is_top_M"}),
         compats=_OPEN,
         columns={
@@ -168,6 +176,7 @@ SHIPPED: Mapping[str, Metric] = {
     "extraction_strength": Metric(
         compute=_shipped("verbatim", "extraction_strength"),
         source="Carlini et al. 2021, arXiv 2012.07805, as in arXiv 2406.09179: 1 - k / T, all from token k on greedy",
+        settings=ScoredSetsSettings,
         reads=frozenset({"is_top_M"}),
         compats=_OPEN,
         columns={
@@ -184,7 +193,7 @@ SHIPPED: Mapping[str, Metric] = {
     "rouge": Metric(
         compute=_shipped("generated", "rouge"),
         source="Lin 2004: recall and F1 of words and of the longest common subsequence, of greedy generations",
-        settings=GenerationSettings,
+        settings=RougeSettings,
         reads=frozenset({"truths", "generations"}),
         compats=_OPEN,
         columns={
@@ -212,6 +221,7 @@ SHIPPED: Mapping[str, Metric] = {
     "probability": Metric(
         compute=_shipped("answers", "probability"),
         source="Maini et al. 2024, arXiv 2401.06121 (TOFU): exp(-NLL)",
+        settings=ScoredSetsSettings,
         compats=_OPEN,
         columns={"probability": Column(unit="", meaning="geometric mean of the probabilities of target tokens, mean")},
         example_columns={
@@ -221,6 +231,7 @@ SHIPPED: Mapping[str, Metric] = {
     "probability_among_options": Metric(
         compute=_shipped("answers", "probability_among_options"),
         source="Maini et al. 2024, arXiv 2401.06121 (TOFU): p(answer) / (p(answer) + sum of p(wrong answers))",
+        settings=ScoredSetsSettings,
         reads=frozenset({"paraphrase", "perturbed"}),
         compats=_OPEN,
         columns={
@@ -237,7 +248,11 @@ SHIPPED: Mapping[str, Metric] = {
         reads=frozenset({"paraphrase", "perturbed"}),
         compats=_OPEN,
         columns={
-            "truth_ratio": Column(unit="", meaning="mean of min(R, 1 / R) of the truth ratio, or as set", goal="high")
+            "truth_ratio": Column(
+                unit="",
+                meaning="mean of min(R, 1 / R) of the truth ratio R, or as the metric's aggregate says",
+                goal="high",
+            )
         },
         example_columns={"truth_ratio": Column(unit="", meaning="truth ratio R: wrong answers over the right one")},
     ),

@@ -47,7 +47,7 @@ def mia_zlib(scores: Scores, settings: AttackSettings, compat: Compat | None) ->
 
 def mia_min_k(scores: Scores, settings: MinKSettings, compat: Compat | None) -> Values:
     """Return how well the mean NLL of the least likely tokens tells members (Shi et al. 2023, arXiv 2310.16789)."""
-    return _attacked("mia_min_k", scores, settings, lambda own: min_k(own, settings.k, compat))
+    return _attacked("mia_min_k", scores, settings, lambda own: min_k(own, settings.share(compat), compat))
 
 
 def mia_min_k_plus_plus(scores: Scores, settings: MinKPlusPlusSettings, compat: Compat | None) -> Values:
@@ -62,7 +62,7 @@ def mia_min_k_plus_plus(scores: Scores, settings: MinKPlusPlusSettings, compat: 
         assert own.mean_logp_M is not None
         assert own.variance_logp_M is not None
         deviation_M = np.sqrt(np.maximum(own.variance_logp_M, settings.variance_floor))
-        return _lowest(own, (own.logp_M - own.mean_logp_M) / deviation_M, settings.k, compat)
+        return _lowest(own, (own.logp_M - own.mean_logp_M) / deviation_M, settings.share(compat), compat)
 
     return _attacked("mia_min_k_plus_plus", scores, settings, attack)
 
@@ -70,8 +70,11 @@ def mia_min_k_plus_plus(scores: Scores, settings: MinKPlusPlusSettings, compat: 
 def mia_gradient_norm(scores: Scores, settings: GradientNormSettings, compat: Compat | None) -> Values:
     """Return how well the norm of the gradient of an example's mean NLL tells members (arXiv 2402.17012).
 
-    It is the norm of all parameters as one vector. ``compat`` takes the mean of the tensors' own norms.
+    It is the norm of all parameters as one vector. ``compat`` takes the mean of the tensors' own norms. None where
+    weights are quantized tensors, which have no gradient.
     """
+    if scores.model["forget"].gradient_norms_NP is None:
+        return _untold("mia_gradient_norm", scores)
 
     def attack(own: SetScores) -> Array:
         norms_NP = own.gradient_norms_NP
@@ -89,7 +92,7 @@ def mia_reference(scores: Scores, settings: AttackSettings, compat: Compat | Non
     Both are in nats per token; of several reference models it is the mean. None without reference models.
     """
     if not scores.references:
-        return {"mia_reference_auc": None, "mia_reference_tpr": None}
+        return _untold("mia_reference", scores)
 
     def calibrated(name: str) -> Array:
         known_SN = np.array([reference[name].nll_per_token_N for reference in scores.references])
@@ -107,8 +110,8 @@ def privleak(scores: Scores, settings: PrivLeakSettings, compat: Compat | None) 
     """
 
     def unrecognized(model: ModelScores) -> float:
-        attack_N = min_k(model["forget"], settings.k, compat)
-        return 1 - membership_auc(attack_N, min_k(model[settings.nonmembers], settings.k, compat))
+        attack_N = min_k(model["forget"], settings.share(compat), compat)
+        return 1 - membership_auc(attack_N, min_k(model[settings.nonmembers], settings.share(compat), compat))
 
     own = unrecognized(scores.model)
     known = [unrecognized(reference) for reference in scores.references]
@@ -146,6 +149,11 @@ def _lowest(own: SetScores, values_M: Array, k: float, compat: Compat | None) ->
 
 def _attacked(name: str, scores: Scores, settings: AttackSettings, attack: Attack) -> Values:
     return _told_apart(name, attack(scores.model["forget"]), attack(scores.model[settings.nonmembers]), settings)
+
+
+def _untold(name: str, scores: Scores) -> Values:
+    """Return the values of an attack that cannot be made."""
+    return {f"{name}_auc": None, f"{name}_tpr": None, f"{name}_N": np.full(len(scores.model["forget"]), np.nan)}
 
 
 def _told_apart(name: str, member_N: Array, nonmember_P: Array, settings: AttackSettings) -> Values:

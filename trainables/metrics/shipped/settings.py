@@ -1,11 +1,11 @@
 """The settings of every shipped metric, with their defaults: one small configuration class each. No PyTorch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from trainables.config import PositiveInt
-from trainables.metrics.metric import MetricSettings
+from trainables.config import Compat, PositiveInt
+from trainables.metrics.metric import MetricSettings, ScoredSetsSettings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -26,6 +26,10 @@ class ExposureTailSettings(MetricSettings):
         return ("forget", "population")
 
 
+OPEN_UNLEARNING_K = 0.4
+"""Share of tokens of Min-K% and Min-K%++ in every configuration of open-unlearning."""
+
+
 class AttackSettings(MetricSettings):
     """Settings of every membership attack."""
 
@@ -44,7 +48,12 @@ class MinKSettings(AttackSettings):
     """Settings of ``mia_min_k``."""
 
     k: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Share of an example's tokens, the least likely ones, that count."""
+    """Share of an example's tokens, the least likely ones, that count. Left out, under ``compat: open-unlearning``:
+    0.4, as in every configuration of that project."""
+
+    def share(self, compat: Compat | None) -> float:
+        """Return the share that counts, by the conventions of a project or of the papers."""
+        return OPEN_UNLEARNING_K if compat is not None and "k" not in self.model_fields_set else self.k
 
 
 class MinKPlusPlusSettings(MinKSettings):
@@ -75,16 +84,20 @@ class GenerationSettings(MetricSettings):
     """The longest text that is generated, in tokens; never more than the model has positions for."""
 
 
-class SampledLeakageSettings(GenerationSettings):
+class RougeSettings(ScoredSetsSettings, GenerationSettings):
+    """Settings of ``rouge``."""
+
+
+class SampledLeakageSettings(ScoredSetsSettings, GenerationSettings):
     """Settings of ``sampled_leakage``."""
 
     samples: PositiveInt = 8
-    """Texts that are sampled for each forget example."""
+    """Texts that are sampled for each example."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature at which they are."""
 
 
-class TruthRatioSettings(MetricSettings):
+class TruthRatioSettings(ScoredSetsSettings):
     """Settings of ``truth_ratio``."""
 
     aggregate: Literal["closer_to_1", "true_better", "right_share"] = "closer_to_1"
@@ -98,6 +111,13 @@ class ModelUtilitySettings(GenerationSettings):
     """The sets that are kept: ``retain``, and names of ``data.evaluation_sets``."""
     plain: tuple[str, ...] = ("retain",)
     """Those of them whose answers' own probability counts, and not that among wrong answers."""
+
+    @model_validator(mode="after")
+    def _plain_ones_are_kept(self) -> Self:
+        others = sorted(set(self.plain) - set(self.kept))
+        if others and "plain" in self.model_fields_set:  # the default is of the default sets
+            raise ValueError(f"plain: '{others[0]}' is not among the sets that are kept ({', '.join(self.kept)})")
+        return self
 
     @property
     def sets(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstwo
 
 from tests.trainables.metrics.shipped.scores_of import all_scores, rows
+from trainables.errors import UnlearningError
 from trainables.metrics import Scores, SetScores, compute
 from trainables.metrics.shipped.answers import utility_parts
 from trainables.metrics.shipped.settings import ModelUtilitySettings
@@ -48,6 +49,12 @@ def test_a_right_answer_all_but_impossible_makes_a_ratio_that_is_large_and_finit
     found = compute("truth_ratio", Scores(model={"forget": own}))
     assert math.isfinite(found["truth_ratio_N"][0])
     assert found["truth_ratio"] == pytest.approx(0, abs=1e-300)
+
+
+def test_the_share_of_the_right_answer_is_a_number_where_both_underflow():
+    own = SetScores.of([[-900.0], [-901.0]], perturbed=(SetScores.of([[-900.0], [-900.0]]),))
+    found = compute("truth_ratio", Scores(model={"forget": own}), aggregate="right_share")["truth_ratio"]
+    assert found == pytest.approx((0.5 + 1 / (1 + math.e)) / 2)
 
 
 def test_probabilities_are_of_tokens_or_of_whole_answers():
@@ -102,6 +109,18 @@ def of_tops(given_tops):
 
 def strength(row):
     return max(1 - k / len(row) for k in range(len(row) + 1) if all(row[k:]))
+
+
+def test_flags_may_be_zeros_and_ones_and_nothing_else():
+    given_tops = [[1, 0, 1], [0, 1]]
+    assert compute("extraction_strength", of_tops(given_tops))["extraction_strength_N"].tolist() == [
+        strength(row) for row in given_tops
+    ]
+    for wrong in (2, -1, math.nan, "yes"):
+        with pytest.raises(
+            UnlearningError, match=r"SetScores\.of: is_top_M has .*; each of its values is true or false"
+        ):
+            of_tops([[1, wrong]])
 
 
 @given(tops)

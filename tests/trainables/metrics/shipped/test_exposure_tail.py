@@ -34,6 +34,16 @@ def test_the_tail_is_of_the_most_exposed_examples():
     assert found["rel_ex_exposed_share"] == sum(x > 2.0 for x in relative) / 25
 
 
+@pytest.mark.parametrize(("population", "threshold"), [(16, 4.0), (19, 4.32), (2, 1.0), (1, 0.0)])
+def test_a_population_in_which_no_example_can_be_exposed_has_no_share_that_is(population, threshold):
+    scores = all_scores(population=population)
+    found = compute("exposure_tail", scores, relative_threshold=threshold)
+    assert found["rel_ex_exposed_share"] is None
+    assert found["rel_ex_max"] <= threshold
+    more = compute("exposure_tail", all_scores(population=population + 1), relative_threshold=threshold)
+    assert more["rel_ex_exposed_share"] is not None
+
+
 def test_without_references_the_tail_is_of_relative_exposure():
     found = compute("exposure_tail", all_scores(references=0))
     assert found["gen_ex_max"] is found["gen_ex_p95"] is found["exposed_share"] is None

@@ -112,7 +112,9 @@ def test_privleak_is_relative_to_the_references_and_negative_where_more_is_recog
 def test_without_references_nothing_is_compared_with_them():
     scores = all_scores(references=0)
     assert compute("privleak", scores) == {"privleak": None}
-    assert compute("mia_reference", scores) == {"mia_reference_auc": None, "mia_reference_tpr": None}
+    found = compute("mia_reference", scores)
+    assert (found["mia_reference_auc"], found["mia_reference_tpr"]) == (None, None)
+    assert np.isnan(found["mia_reference_N"]).all()
     members, others = (
         [lowest(row[:-1], K_COMPAT) for row in rows(scores.model[name])] for name in ("forget", "population")
     )
@@ -132,6 +134,15 @@ class TestOpenUnlearning:
         np.testing.assert_allclose(found, [-hundred[:28].mean(), 0.0, 4.0], rtol=1e-12)
         ours = compute("mia_min_k", scores, k=0.29)["mia_min_k_N"]
         assert ours[0] == pytest.approx(-np.linspace(-10, -1, 101)[:29].mean())
+
+    @pytest.mark.parametrize("name", ["mia_min_k", "mia_min_k_plus_plus", "privleak"])
+    def test_the_share_of_tokens_is_that_of_its_configurations_unless_one_is_given(self, name):
+        scores = all_scores()
+        values = {
+            k: compute(name, scores, "open-unlearning", **({} if k is None else {"k": k})) for k in (None, 0.2, 0.4)
+        }
+        np.testing.assert_equal(values[None], values[0.4])
+        assert str(values[None]) != str(values[0.2])
 
     def test_the_gradient_norm_is_the_mean_of_the_tensors_own(self):
         scores = all_scores()
