@@ -72,6 +72,7 @@ def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) 
         preparation=spec.preparation,
         training_examples=training_examples(spec.data, sizes),
         generated=spec.evaluation.asked_to_generate,
+        selection_share=spec.evaluation.selection_share,
         generates=generates,
     )
 
