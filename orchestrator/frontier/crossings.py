@@ -16,8 +16,12 @@ UNEXPOSED = {"gen_ex": 0.0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
 """Mean exposure of a model that never saw the forget set, in bits, by measure."""
 
 PRICE_COLUMNS = ("performance", *OWN_KIND)
-"""Columns whose increase is the price of unlearning, in nats per token: on held-out data of the training distribution,
-and on data of the forget set's own kind, never trained and retained."""
+"""Names of prices of unlearning, increases in nats per token: on held-out data of the training distribution, and on
+data of the forget set's own kind, never trained and retained."""
+
+MEASURED_BY = {"performance": "heldout_nll"}
+"""The column that measures a price, where it has another name: what is chosen by performance is shown by the held-out
+NLL, which is of other examples where ``evaluation.selection_share`` divides them."""
 
 TRIAL_COLUMNS = ("trial_id", "objective", "optimizer", "learning_rate", "batch_size", "seed", "settings", "setting_id")
 """Columns that are the same in all rows of a trial."""
@@ -43,7 +47,7 @@ class Crossing:
     exposed and examples that are over-unlearned cancel in the mean exposure, but not here."""
     performance: float
     cost: float | None
-    """Performance lost against the base model, nats per token; None: the base was not measured."""
+    """Increase of the held-out NLL over the base model's, nats per token; None: the base was not measured."""
     population_nll: float | None
     """NLL at the crossing of never-trained examples of the forget set's own kind; None: not measured."""
     population_cost: float | None
@@ -72,22 +76,22 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
         base: the base model's row of the baselines.
         measure: ``gen_ex`` or ``rel_ex``.
     """
-    path = ("step", "elapsed_s", measure, *PRICE_COLUMNS, "unlearning_quality")
+    path = ("step", "elapsed_s", measure, "performance", "heldout_nll", *OWN_KIND, "unlearning_quality")
     evaluations = evaluations.select([*TRIAL_COLUMNS, *path])
-    after_N7 = columns(evaluations, path)
-    measured_N = np.isfinite(after_N7[:, 2:4]).all(axis=1)  # the columns after these may be missing
+    after_N8 = columns(evaluations, path)
+    measured_N = np.isfinite(after_N8[:, 2:4]).all(axis=1)  # the columns after these may be missing
     rows = evaluations.filter(pa.array(measured_N))
-    after_N7 = after_N7[measured_N]
+    after_N8 = after_N8[measured_N]
     trial_N = rows.column("trial_id").combine_chunks().dictionary_encode().indices.to_numpy()
     starts_N = np.diff(trial_N, prepend=-1) != 0
-    before_N7 = np.roll(after_N7, 1, axis=0)
-    before_N7[starts_N] = np.nan if base is None else [0.0, 0.0, *_numbers(base, path[2:])]
-    before_N7[starts_N & (after_N7[:, 0] == 0)] = np.nan
-    high_N, low_N = before_N7[:, 2] - UNEXPOSED[measure], after_N7[:, 2] - UNEXPOSED[measure]
+    before_N8 = np.roll(after_N8, 1, axis=0)
+    before_N8[starts_N] = np.nan if base is None else [0.0, 0.0, *_numbers(base, path[2:])]
+    before_N8[starts_N & (after_N8[:, 0] == 0)] = np.nan
+    high_N, low_N = before_N8[:, 2] - UNEXPOSED[measure], after_N8[:, 2] - UNEXPOSED[measure]
     (passing,) = np.nonzero((high_N > 0) & (low_N <= 0))
     first = passing[np.unique(trial_N[passing], return_index=True)[1]]
     share_C1 = (high_N[first] / (high_N[first] - low_N[first]))[:, None]
-    at_C7 = before_N7[first] + share_C1 * (after_N7[first] - before_N7[first])
+    at_C8 = before_N8[first] + share_C1 * (after_N8[first] - before_N8[first])
     trials = rows.select(TRIAL_COLUMNS).take(first).to_pylist()
     crossings = [
         Crossing(
@@ -101,14 +105,16 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
             steps=steps,
             elapsed_s=elapsed_s,
             unlearning_quality=finite_or_none(quality),
-            performance=prices[0],
-            cost=increase_over_base(prices[0], base, "performance"),
-            population_nll=finite_or_none(prices[1]),
-            population_cost=increase_over_base(prices[1], base, "population_nll"),
-            distractor_nll=finite_or_none(prices[2]),
-            distractor_cost=increase_over_base(prices[2], base, "distractor_nll"),
+            performance=performance,
+            cost=increase_over_base(heldout, base, "heldout_nll"),
+            population_nll=finite_or_none(population),
+            population_cost=increase_over_base(population, base, "population_nll"),
+            distractor_nll=finite_or_none(distractors),
+            distractor_cost=increase_over_base(distractors, base, "distractor_nll"),
         )
-        for trial, (steps, elapsed_s, _, *prices, quality) in zip(trials, at_C7.tolist(), strict=True)
+        for trial, (steps, elapsed_s, _, performance, heldout, population, distractors, quality) in zip(
+            trials, at_C8.tolist(), strict=True
+        )
     ]
     return sorted(crossings, key=lambda crossing: (crossing.performance, crossing.trial_id))
 

@@ -110,7 +110,13 @@ EVALUATIONS = _table(
         "nats/token",
         "negative log-likelihood of retained training examples, token-weighted",
     ),
-    ("heldout_nll", REAL, "nats/token", "negative log-likelihood of never-trained examples, token-weighted"),
+    (
+        "heldout_nll",
+        REAL,
+        "nats/token",
+        "negative log-likelihood of never-trained examples, token-weighted; with evaluation.selection_share, of those "
+        "that nothing is chosen by",
+    ),
     ("heldout_perplexity", REAL, "", "exp(heldout_nll), capped at exp(88)"),
     ("bleu", REAL, "", "BLEU of held-out outputs; null for causal models"),
     ("chrf", REAL, "", "chrF of held-out outputs; null for causal models"),
@@ -121,7 +127,12 @@ EVALUATIONS = _table(
         "gen_ex_abs, or without reference models mean |rel_ex - log2 e|; lower is better, down to what the reference "
         "models have (baselines)",
     ),
-    ("performance", REAL, "nats/token", "heldout_nll; lower is better"),
+    (
+        "performance",
+        REAL,
+        "nats/token",
+        "heldout_nll; with evaluation.selection_share, that of the examples that choices are made by; lower is better",
+    ),
     (
         "population_nll",
         REAL,

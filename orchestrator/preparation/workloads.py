@@ -27,6 +27,7 @@ from trainables.preparation import (
     form_of,
     generation_task,
     scored_examples,
+    selection,
     with_alternates,
 )
 from trainables.trial import Workload
@@ -83,6 +84,7 @@ def build_workload(
             models=(load_model(folder, model_of(spec.model, role))[0].to(device) for role, folder in folders.items()),
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
+            selected=selection(len(datasets.heldout), spec.evaluation.selection_share, spec.data.seed),
             generation=generation,
             metrics=chosen_metrics(spec.evaluation),
             examples={

@@ -160,7 +160,7 @@ class Halving:
                 f"{self._ledger.storage.uri}/{BASELINES_FILE}: has no row of the base model on '{forget_set}', which "
                 f"hypervolume is measured from; put the file back, or resume the sweep, which measures it again"
             )
-        return float(base["unlearning_quality"]), float(base["heldout_nll"]) + self._floor_increase
+        return float(base["unlearning_quality"]), float(base["performance"]) + self._floor_increase
 
     def agree(self, trial_id: str, rung: int, behind: str | None) -> str | None:
         """Return why all trials of a setting end at a rung; None: they go on. What was decided once holds on a resume.

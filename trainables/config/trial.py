@@ -94,7 +94,7 @@ class StopConfig(Config):
 class EvaluationConfig(Config):
     """What an evaluation measures, and how."""
 
-    added_later = frozenset({"generated", "metrics", "compat"})
+    added_later = frozenset({"generated", "metrics", "compat", "selection_share"})
 
     batch_size: PositiveInt = 64
     """Number of examples in one worker's forward pass."""
@@ -103,6 +103,11 @@ class EvaluationConfig(Config):
     generated: Annotated[int, Field(ge=0)] = 32
     """Number of held-out examples for which an encoder-decoder model generates the target, greedily, for BLEU and chrF;
     0: these are not measured. Left out: 32, or all if there are fewer."""
+    selection_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the held-out examples, drawn by ``data.seed``, that choices are made by: they measure ``performance``,
+    which the search, the performance floor and frontiers look at, and the others measure ``heldout_nll``, which is
+    shown of what was chosen. Points that are chosen on the data that they are shown on look better than they are. 0:
+    all examples measure both."""
 
     metrics: dict[str, dict[str, Any]] | None = None
     """The metrics that are computed beside exposure and performance: a list of names, or a mapping of names to their

@@ -65,12 +65,13 @@ def evaluate(
         for name in names
     }
     forget, population = scored["forget"], scored["population"]
-    heldout_nll, retain_nll = scored["heldout"].nll_per_token, scored["retain"].nll_per_token
+    performance, heldout_nll = sets.performance_and_heldout_nll(scored["heldout"])
+    retain_nll = scored["retain"].nll_per_token
     distractor_nll = scored["distractors"].nll_per_token if sets.distractors is not None else None
     if not (
         np.isfinite(forget.logp_N).all()
         and np.isfinite(population.logp_N).all()
-        and all(math.isfinite(nll) for nll in (heldout_nll, retain_nll, distractor_nll) if nll is not None)
+        and all(math.isfinite(nll) for nll in (performance, heldout_nll, retain_nll, distractor_nll) if nll is not None)
     ):
         raise NonFiniteEvaluationError(f"step {step}: a log-likelihood is not finite")
     by_settings = ScoresBySettings(model=model, sets=sets, batch_size=batch_size, group=group)
@@ -94,7 +95,7 @@ def evaluate(
 
     evaluation = EvaluationRecord(
         step=step,
-        status=Status.COLLAPSED if heldout_nll > sets.max_heldout_nll else Status.COMPLETED,
+        status=Status.COLLAPSED if performance > sets.max_heldout_nll else Status.COMPLETED,
         forget_nll=forget.nll_per_token,
         gen_ex=float(gen_ex_N.mean()) if has_references else None,
         gen_ex_abs=float(np.abs(gen_ex_N).mean()) if has_references else None,
@@ -109,7 +110,7 @@ def evaluate(
         bleu=bleu,
         chrf=chrf,
         unlearning_quality=unlearning_quality,
-        performance=heldout_nll,
+        performance=performance,
         population_nll=population.nll_per_token,
         distractor_nll=distractor_nll,
         tokens_seen=tokens_seen,

@@ -50,8 +50,11 @@ class EvaluationSets:
     """Scores of the base model: of ``forget``, and of what metrics compare with (``references``)."""
     references: tuple[ModelScores, ...] = ()
     """Scores of each reference model: of ``forget``, and of the sets that metrics compare."""
+    selected: tuple[int, ...] = ()
+    """Indices of the held-out examples that measure performance; the others measure the held-out NLL. Empty: all
+    measure both."""
     max_heldout_nll: float = np.inf
-    """The performance floor, in nats per token: a model above it has collapsed."""
+    """The performance floor, in nats per token: a model whose performance is above it has collapsed."""
     generation: GenerationTask | None = None
     """The held-out examples for which an encoder-decoder model generates texts; None: no texts are generated."""
 
@@ -75,6 +78,13 @@ class EvaluationSets:
         """Return the set of a name."""
         own = getattr(self, name) if name in OWN_NAMES else None
         return own if own is not None else self.answers[name].original
+
+    def performance_and_heldout_nll(self, heldout: SetScores) -> tuple[float, float]:
+        """Return a model's performance and held-out NLL from its scores of the held-out set, nats per token."""
+        if not self.selected:
+            return heldout.nll_per_token, heldout.nll_per_token
+        others = np.setdiff1d(np.arange(len(self.heldout)), self.selected)
+        return heldout.select(list(self.selected)).nll_per_token, heldout.select(others.tolist()).nll_per_token
 
     def reads(self, name: str) -> frozenset[str]:
         """Return the fields of scores that chosen metrics look at in a set."""

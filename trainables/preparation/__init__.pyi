@@ -7,6 +7,7 @@ from .evaluation_data import (
     generation_task,
     prepare_tokenizer,
     scored_examples,
+    selection,
 )
 from .input_checks import CheckInputs, find_problems, find_reference_problems
 from .metric_checks import find_metric_problems
@@ -36,6 +37,7 @@ __all__ = [
     "generation_task",
     "prepare_tokenizer",
     "scored_examples",
+    "selection",
     "tokens_hash",
     "train_to_end",
     "with_alternates",

@@ -21,6 +21,7 @@ from trainables.metrics import (
     score_set,
 )
 from trainables.models import is_encoder_decoder
+from trainables.seeding import generator
 
 
 def prepare_tokenizer(model: ModelConfig, datasets: Datasets) -> Any:
@@ -134,6 +135,7 @@ def evaluation_sets(
     models: Iterable[Any],
     batch_size: int,
     max_increase: float,
+    selected: tuple[int, ...] = (),
     generation: GenerationTask | None = None,
     metrics: tuple[ChosenMetric, ...] = (),
     examples: Mapping[str, Mapping[str, Sequence[Example]]] | None = None,
@@ -146,7 +148,8 @@ def evaluation_sets(
         encoded: the sets that evaluations score, by forget set (``encode_all``).
         models: the base model, then the reference models. Each is dropped before the next is taken.
         batch_size: examples in one forward pass.
-        max_increase: the performance floor, in nats per token above the base model's held-out NLL.
+        max_increase: the performance floor, in nats per token above the base model's performance.
+        selected: the held-out examples that measure performance (``selection``); empty: all.
         generation: the sources for which an encoder-decoder model generates texts.
         metrics: what evaluations compute beside exposure and performance.
         examples: the same sets as texts (``scored_examples``); needed where a metric looks at texts.
@@ -157,11 +160,15 @@ def evaluation_sets(
     for name, parts in encoded.items():
         named: dict[str, Any] = dict(parts)
         bare = EvaluationSets(
-            **named, metrics=metrics, generation=generation, answers=answers[name] if answers is not None else {}
+            **named,
+            metrics=metrics,
+            generation=generation,
+            selected=selected,
+            answers=answers[name] if answers is not None else {},
         )
         sets[name] = _with_texts(bare, (examples or {}).get(name, {}), tokenizer)
     known: dict[str, list[ModelScores]] = {name: [] for name in encoded}
-    base_heldout_nll: dict[str, float] = {}
+    base_performance: dict[str, float] = {}
     for model in models:
         for name, own in sets.items():
             known[name].append(
@@ -170,18 +177,33 @@ def evaluation_sets(
                     for part in own.compared
                 }
             )
-            if name not in base_heldout_nll:
-                base_heldout_nll[name] = score_set(model, own.heldout, batch_size=batch_size).nll_per_token
+            if name not in base_performance:
+                scores = score_set(model, own.heldout, batch_size=batch_size)
+                base_performance[name], _ = own.performance_and_heldout_nll(scores)
         del model
     return {
         name: replace(
             own,
             base=known[name][0],
             references=tuple(known[name][1:]),
-            max_heldout_nll=base_heldout_nll[name] + max_increase,
+            max_heldout_nll=base_performance[name] + max_increase,
         )
         for name, own in sets.items()
     }
+
+
+def selection(size: int, share: float, seed: int) -> tuple[int, ...]:
+    """Return the indices of the held-out examples by which choices are made (``evaluation.selection_share``).
+
+    Args:
+        size: number of held-out examples, at least 2 for a share above 0.
+        share: of them; 0: none is drawn, and all measure performance and held-out NLL alike.
+        seed: of the draw.
+    """
+    if not share:
+        return ()
+    count = min(max(1, round(share * size)), size - 1)
+    return tuple(sorted(generator(seed, "selection").permutation(size)[:count].tolist()))
 
 
 def _with_texts(sets: EvaluationSets, examples: Mapping[str, Sequence[Example]], tokenizer: Any) -> EvaluationSets:

@@ -38,6 +38,8 @@ class SizeCheckInputs:
     """Held-out examples that the user wants texts generated for; None: 32, or all where there are fewer."""
     metrics: Sequence[ChosenMetric] = ()
     """Metrics that the user chose. Of the default ones nothing is said: every small sweep has them."""
+    selection_share: float = 0.0
+    """See ``EvaluationConfig``."""
     generates: Callable[[], bool] = _never
     """Whether the model is an encoder-decoder that generates texts. It is called only where that decides, since finding
     out may load Transformers."""
@@ -71,6 +73,14 @@ def check_populations(inputs: SizeCheckInputs) -> Iterator[Problem]:
             allowed=f"{FEW} and more make it steadier",
             advice="raise it; 64 and more are usual",
             severity=Severity.NOTE,
+        )
+    if inputs.selection_share and inputs.sizes.heldout < 2:
+        yield Problem(
+            where="evaluation.selection_share",
+            found=f"{inputs.selection_share:g} of {inputs.sizes.heldout} held-out example",
+            allowed="a held-out set of at least 2: one to choose by, one to show",
+            advice="raise data.heldout, or leave the share out",
+            severity=Severity.FAILS,
         )
     for name, examples in inputs.sizes.evaluation.items():
         if examples < FEW:

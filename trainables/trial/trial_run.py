@@ -211,7 +211,7 @@ class TrialRun:
         """Return how the trial ends with its last evaluation, and why early, if so; None: it goes on."""
         if last.status is Status.COLLAPSED:
             limit = self._sets.max_heldout_nll
-            return last.status, f"step {last.step}: held-out NLL {last.heldout_nll:.3f} is above the floor {limit:.3f}"
+            return last.status, f"step {last.step}: held-out NLL {last.performance:.3f} is above the floor {limit:.3f}"
         if not steps:
             return Status.COMPLETED, None
         reason = early_end(self._engine.workload.stop, self._on_axis)

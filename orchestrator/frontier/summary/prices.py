@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.frontier.crossings import UNEXPOSED
+from orchestrator.frontier.crossings import MEASURED_BY, UNEXPOSED
 from orchestrator.frontier.frontier import Frontier
 from orchestrator.frontier.setting_crossings import SettingCrossing
 from orchestrator.frontier.setting_names import SettingNames
@@ -83,7 +83,8 @@ def setting_names(frontiers: Sequence[Frontier]) -> SettingNames:
 
 def lost_against_base(row: Row, frontier: Frontier, column: str = "performance") -> float | None:
     """Return the increase of a price column over the base model, nats per token; None: one was not measured."""
-    return increase_over_base(row.get(column), frontier.base, column)
+    measured = MEASURED_BY.get(column, column)
+    return increase_over_base(row.get(measured), frontier.base, measured)
 
 
 def own_kind_measured(frontiers: Sequence[Frontier]) -> list[str]:

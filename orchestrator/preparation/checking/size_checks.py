@@ -74,6 +74,7 @@ def counted_of(spec: SweepSpec, sizes: Sizes, *, generates: Callable[[], bool]) 
         training_examples=training_examples(spec.data, sizes),
         generated=spec.evaluation.asked_to_generate,
         metrics=chosen_metrics(spec.evaluation) if spec.evaluation.metrics is not None else (),
+        selection_share=spec.evaluation.selection_share,
         generates=generates,
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SweepError
-from orchestrator.frontier import frontiers
+from orchestrator.frontier import frontiers, summary
 from orchestrator.frontier.computing import frontier_of
 from orchestrator.frontier.crossings import crossings_of
 from orchestrator.frontier.objectives import require_bounds
@@ -27,7 +27,7 @@ def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_e
     return {
         "trial_id": trial_id, "step": step, "status": status, "unlearning_quality": quality,
         "performance": performance, "gen_ex": gen_ex, "rel_ex": rel_ex, "optimizer": "sgd",
-        "learning_rate": 0.1, "seed": 0, "elapsed_s": step / 2, **more,
+        "learning_rate": 0.1, "seed": 0, "elapsed_s": step / 2, "heldout_nll": performance, **more,
     }  # fmt: skip
 
 
@@ -53,6 +53,19 @@ def dominates(a, b):
 
 def crossing_of(trial, base, measure):
     return next(iter(crossings_of(to_table(EVALUATIONS, trial), base, measure)), None)
+
+
+def test_a_price_is_chosen_by_performance_and_shown_by_the_other_held_out_examples():
+    base = row(10.0, 3.0) | {"gen_ex": 10.0, "heldout_nll": 4.0}
+    trials = {"cheap": (3.5, 4.75), "dear": (3.75, 4.25)}
+    rows = [
+        row(0.0, performance, trial_id=trial, step=1, gen_ex=0.0, heldout_nll=heldout_nll)
+        for trial, (performance, heldout_nll) in trials.items()
+    ]
+    found = crossings_of(to_table(EVALUATIONS, rows), base, "gen_ex")
+    assert [(own.trial_id, own.performance, own.cost) for own in found] == [("cheap", 3.5, 0.75), ("dear", 3.75, 0.25)]
+    frontier = whole(rows, base=base)
+    assert summary.lost_against_base(rows[0], frontier) == 0.75
 
 
 def test_no_row_is_an_empty_frontier():

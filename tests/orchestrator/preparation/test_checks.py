@@ -16,8 +16,10 @@ from orchestrator.spec.loading import validate_spec
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache
+from trainables.data import Sizes
 from trainables.errors import UnlearningError
 from trainables.models import limits, save_model
+from trainables.preparation import Severity, SizeCheckInputs, find_size_problems
 
 assert own_cache  # a fixture
 GPT2 = {"model_type": "gpt2", "n_positions": 12, "n_embd": 16, "n_layer": 1, "n_head": 2}
@@ -304,3 +306,16 @@ def test_a_model_with_adapters_is_built_once_to_be_checked(monkeypatch):
     monkeypatch.setattr(limits, "_without_weights", lambda *given: built.append(given) or real(*given))
     check_inputs(SweepInputs.of(make_spec(model={"lora": {"rank": 2, "target_modules": ["q_proj"]}})))
     assert len(built) == 1
+
+
+def test_one_held_out_example_is_not_divided():
+    sizes = Sizes(retain=9, heldout=1, forget_sets={})
+    (problem,) = [
+        problem
+        for problem in find_size_problems(SizeCheckInputs(sizes=sizes, selection_share=0.5))
+        if problem.where == "evaluation.selection_share"
+    ]
+    assert problem.severity is Severity.FAILS
+    assert not any(
+        problem.where == "evaluation.selection_share" for problem in find_size_problems(SizeCheckInputs(sizes=sizes))
+    )

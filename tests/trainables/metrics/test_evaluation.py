@@ -45,6 +45,24 @@ def run(model, sets, batch_size=3):
     return evaluate(model, sets, batch_size=batch_size, step=5, tokens_seen=17, elapsed_s=2.5)
 
 
+def test_choices_are_made_by_other_held_out_examples_than_those_that_are_shown(sets):
+    model = tiny_model(seed=9).eval()
+    both = dataclasses.replace(sets, selected=(0, 2))
+    others = [index for index in range(len(sets.heldout)) if index not in (0, 2)]
+    performance, heldout_nll = (
+        score_set(model, sets.heldout.select(indices), batch_size=3).nll_per_token for indices in ([0, 2], others)
+    )
+    evaluation, _ = run(model, both)
+    assert evaluation.performance == pytest.approx(performance)
+    assert evaluation.heldout_nll == pytest.approx(heldout_nll)
+    assert evaluation.performance != evaluation.heldout_nll
+    assert evaluation.heldout_perplexity == math.exp(evaluation.heldout_nll)
+    low, high = sorted((evaluation.performance, evaluation.heldout_nll))
+    floor = dataclasses.replace(both, max_heldout_nll=(low + high) / 2)
+    expected = Status.COMPLETED if evaluation.performance == low else Status.COLLAPSED
+    assert run(model, floor)[0].status is expected, "the floor is of what choices are made by"
+
+
 def test_every_number_of_an_evaluation_is_what_its_name_says(sets):
     model = tiny_model(seed=9).eval()
     evaluation, examples = run(model, sets)

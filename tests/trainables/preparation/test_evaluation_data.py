@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support import (
+    PROPERTY,
     tiny_architecture,
     tiny_encoded,
     tiny_model,
@@ -18,7 +21,7 @@ from trainables.data import Datasets, Example, ForgetSet
 from trainables.encoding import load_tokenizer
 from trainables.metrics import score_set
 from trainables.models import save_model
-from trainables.preparation import encode_all, evaluation_sets, prepare_tokenizer
+from trainables.preparation import encode_all, evaluation_sets, prepare_tokenizer, selection
 
 
 def datasets():
@@ -34,6 +37,31 @@ def datasets():
         repetitions=(50,),
     )
     return Datasets(retain=named("retain", 9), heldout=named("heldout", 4), forget_sets={"set": forget_set})
+
+
+@given(st.integers(2, 40), st.floats(0.001, 0.999), st.integers(0, 3))
+@PROPERTY
+def test_a_selection_is_a_share_of_the_examples_and_leaves_some(size, share, seed):
+    chosen = selection(size, share, seed)
+    assert list(chosen) == sorted(set(chosen) & set(range(size)))
+    assert 1 <= len(chosen) < size
+    assert abs(len(chosen) - share * size) <= 1
+    assert chosen == selection(size, share, seed)
+
+
+def test_a_selection_is_drawn_by_the_seed_and_nothing_is_selected_of_a_share_of_0():
+    assert selection(40, 0.5, 1) != selection(40, 0.5, 2)
+    assert selection(40, 0.0, 1) == ()
+
+
+def test_the_performance_floor_is_of_the_examples_that_choices_are_made_by():
+    model = tiny_model(seed=1).eval()
+    parts = {"forget": tiny_encoded(3, 1), "population": tiny_encoded(4, 2), "heldout": tiny_encoded(6, 3)}
+    parts["retain"] = parts["heldout"]
+    (sets,) = evaluation_sets({"set": parts}, models=[model], batch_size=4, max_increase=1.0, selected=(1, 4)).values()
+    own = score_set(model, parts["heldout"].select([1, 4]), batch_size=4).nll_per_token
+    assert sets.max_heldout_nll == pytest.approx(own + 1.0)
+    assert sets.selected == (1, 4)
 
 
 def test_the_forget_set_leaves_no_trace_in_the_tokenizer():
