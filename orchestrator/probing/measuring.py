@@ -135,7 +135,12 @@ def records_of_references(
     """Return what a probe with these settings found on the reference models; nothing for a reference model itself."""
     if subject.is_reference:
         return []
-    wanted = {"forget_set": subject.forget_set, "probe": probe, "probe_settings": canonical_json(settings)}
+    wanted = {
+        "forget_set": subject.forget_set,
+        "replicate": subject.replicate,
+        "probe": probe,
+        "probe_settings": canonical_json(settings),
+    }
     rows = [row for row in ledger.probes().to_pylist() if {name: row[name] for name in wanted} == wanted]
     return [
         ProbeRecord(
