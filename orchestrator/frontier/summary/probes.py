@@ -102,7 +102,7 @@ def _rows(own: ProbedSet, columns: Sequence[Sequence[ProbedOne]]) -> Iterator[_C
 
 def _head(one: ProbedOne, names: Mapping[Point, str]) -> str:
     if one.point is None:
-        return one.role
+        return f"{one.role} of replicate {one.replicate}" if one.replicate else one.role
     name = names.get(one.point)
     return f"{'' if name is None else f'{name}: '}{one.point[0][:8]} step {one.step}"
 
