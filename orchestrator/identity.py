@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,23 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stratum_name(forget_set: str, seed: int) -> str:
-    """Return the name of the stratum of a forget set and a seed."""
-    return f"{forget_set}/seed={seed}"
+@dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """A forget set, a seed and a replicate: all combinations of them are crossed."""
+
+    forget_set: str
+    seed: int
+    replicate: int = 0
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Stratum":
+        """Return the stratum of a trial."""
+        return cls(forget_set=trial.forget_set, seed=trial.seed, replicate=trial.replicate)
+
+    @property
+    def name(self) -> str:
+        """Its name in the ledger. A sweep without replicates has the first one, which is not named."""
+        return f"{self.forget_set}/seed={self.seed}{f'/replicate={self.replicate}' if self.replicate else ''}"
 
 
 def trial_key(trial: Trial, *, workload_hash: str) -> str:
@@ -44,6 +59,7 @@ def trial_key(trial: Trial, *, workload_hash: str) -> str:
             "workload": workload_hash,
             "forget_set": trial.forget_set,
             "seed": trial.seed,
+            **({"replicate": trial.replicate} if trial.replicate else {}),
             "config": trial.config.identity(),
             "horizon": trial.horizon,
         }

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol, Self
 
 from trainables.config import TrialConfig
+from trainables.seeding import derive_seed
 
 
 class Status(StrEnum):
@@ -28,16 +29,24 @@ ENDED = frozenset({Status.COMPLETED, Status.DIVERGED, Status.COLLAPSED, Status.F
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What defines one trial, beside the workload that all trials share."""
+    """What defines one trial, beside the workload that all trials of its replicate share."""
 
     trial_id: str
     forget_set: str
     seed: int
+    """The seed that the sweep lists. What is random in the ascent follows from ``ascent_seed``."""
+    replicate: int = 0
+    """Number of the replicate: of the draw of data and models that the trial unlearns."""
     config: TrialConfig
     steps: tuple[int, ...]
     """The steps at which the model is evaluated, increasing; step 0 is the base model."""
     horizon: int | None
     """Total number of steps, for a learning rate schedule that depends on it."""
+
+    @property
+    def ascent_seed(self) -> int:
+        """The seed of batch order and dropout: another one in each replicate; in the first, ``seed`` itself."""
+        return derive_seed(self.seed, "replicate", self.replicate) if self.replicate else self.seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +86,7 @@ class EvaluationRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What a search learns from one evaluated step: of one trial, or the mean over the seeds of a setting."""
+    """What a search learns from one evaluated step: of one trial, or the mean over the trials of a setting."""
 
     step: int
     values: tuple[float, float]

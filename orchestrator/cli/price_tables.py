@@ -31,7 +31,8 @@ def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str
     costs = {name: LOST_ON[name] for name in ("performance", *summary.own_kind_measured(frontiers))}
     quality = summary.quality_name(frontiers[0]) if frontiers else ""
     numbers = [*costs.values(), quality.replace(" - ", " -\n"), "at\nstep"]
-    for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", "its\nseeds"):
+    counted = "its\ntrials" if any(frontier.replicates > 1 for frontier in frontiers) else "its\nseeds"
+    for name in ("forget set", "trials\nthat get\nthere", *numbers, "with", counted):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for price in found:
         best = price.best
@@ -47,7 +48,7 @@ def price_table(frontiers: Sequence[Frontier], names: SettingNames, measure: str
 
 
 def _mean(setting: SettingCrossing, price: str) -> float | None:
-    """Return the mean over seeds of what is lost in one column; None if it was not measured."""
+    """Return the mean over a setting's trials of what is lost in one column; None if it was not measured."""
     level = setting.lost[price]
     return None if level is None else level.mean
 
@@ -65,7 +66,7 @@ def side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: st
         return Text("")
     sets = [frontier.forget_set for frontier in frontiers]
     title = f"{summary.PRICE_TITLES[measure].partition(',')[0]} at equal settings"
-    table = compact_table(f"{title}: mean (and range) over seeds, lost in nats/token")
+    table = compact_table(f"{title}: mean (and range) over {summary.averaged(frontiers)}, lost in nats/token")
     for name in ("settings", "", *sets):
         table.add_column(name, overflow="fold")
     shown = comparison.side_rows(shared)
@@ -73,7 +74,7 @@ def side_by_side(frontiers: Sequence[Frontier], names: SettingNames, measure: st
         for what in shown:
             table.add_row(
                 names.short(setting.settings) if what == shown[0] else "",
-                comparison.SIDE_LABELS[what],
+                comparison.side_label(shared, what),
                 *(comparison.side_cell(setting, name, what) for name in sets),
             )
     said = (

@@ -21,6 +21,15 @@ _SET_NAMES = {
     "forget": "to forget", "population": "population, never trained", "distractors": "distractors, retained",
     "retain": "retain", "heldout": "held-out, never trained",
 }  # fmt: skip
+_OF_STUDIES = {
+    (False, "replicates"): "forget set, every proposal on every seed",
+    (False, "seeds"): "forget set, every proposal on every seed",
+    (False, "each"): "forget set and seed",
+    (True, "replicates"): "forget set, every proposal on every seed of every replicate",
+    (True, "seeds"): "forget set and replicate, every proposal on every seed",
+    (True, "each"): "forget set, replicate and seed",
+}
+"""What a plan has one search for, by whether there are replicates and by ``search.across``."""
 TEXT_WIDTH = 24
 """Characters above which a column of a query's result may fold."""
 
@@ -33,8 +42,10 @@ def plan_table(plan: "Plan") -> RenderableType:
     if plan.trials is None:
         many = f"until the budget is spent, in {plan.strata} strata"
     table.add_row("trials, at most" if limits else "trials", many)
-    of_what = "forget set, every proposal on every seed" if plan.across == "seeds" else "forget set and seed"
+    of_what = _OF_STUDIES[plan.replicates > 1, plan.across]
     table.add_row("searches", f"{plan.studies}, one for each {of_what}")
+    if plan.replicates > 1:
+        table.add_row("replicates", f"{plan.replicates}, each with data and models of its own")
     if limits:
         table.add_row("budget", limits)
     steps = "" if plan.training_steps is None else f"  ({plan.training_steps} training steps)"

@@ -59,8 +59,9 @@ def write_provenance(
     verification: Verification,
 ) -> dict[str, Any]:
     """Write ``provenance.json`` into the folder of a model, and return its content. It holds no texts of the data."""
-    recorded = ledger.manifest.read()
-    baselines = ledger.baselines()
+    replicate = evaluated.trial["replicate"]
+    recorded = provenance.facts_of(ledger.manifest.read(), replicate)
+    baselines = ledger.baselines().in_replicate(replicate)
     base = baselines.base(forget_set.name)
     floor = floor_of(baselines.references(forget_set.name))
     facts = {
@@ -70,6 +71,7 @@ def write_provenance(
         "trial_id": evaluated.trial_id,
         "step": evaluated.step,
         "seed": evaluated.trial["seed"],
+        "replicate": replicate,
         "status": evaluated.metrics.get("status"),
         "chosen_by": evaluated.chosen_by,
         "chosen": CHOSEN_NOTE if evaluated.chosen_by is not None else None,
@@ -84,7 +86,9 @@ def write_provenance(
         "horizon": evaluated.trial["horizon"],
         "from_step": from_step,
         "baselines": {
-            row["model"]: {name: value for name, value in row.items() if name not in ("model", "forget_set")}
+            row["model"]: {
+                name: value for name, value in row.items() if name not in ("model", "forget_set", "replicate")
+            }
             for row in baselines.of(forget_set.name)
         },
         "floor": {name: asdict(spread) for name, spread in floor.items()},

@@ -1,12 +1,13 @@
-"""Percentile bootstrap intervals over seeds: how much a number depends on the seeds that were run.
+"""Percentile bootstrap intervals over seeds, or over replicates: how much a number depends on those that were run.
 
 Whole seeds are resampled, with all their trials: trials of one seed share their batch order, and under ``search.across:
-each`` their study, so they are not independent observations (Efron & Tibshirani 1993, "An Introduction to the
+each`` their study, so they are not independent observations. Where a sweep has replicates, whole replicates are, with
+all their seeds: the trials of one share their data and models (Efron & Tibshirani 1993, "An Introduction to the
 Bootstrap", chapters 8 and 13).
 
 With few seeds the interval is much too narrow. Two seeds have three distinct resamples, three have ten; below about
 five the interval is hardly more than the range of the seeds, and covers less than its level. It does not include what
-the seeds do not vary: the draw of the data, the base model, the reference models.
+seeds do not vary, and replicates do: the draw of the data, the base model, the reference models.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,14 +30,17 @@ batches makes differences that are hundreds of times larger."""
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A percentile bootstrap interval over seeds."""
+    """A percentile bootstrap interval over seeds, or over replicates."""
 
     estimate: float
     low: float
     high: float
     level: float
     seeds: int
+    """Number of seeds, or of replicates."""
     resamples: int
+    over: str = "seeds"
+    """What was resampled: ``seeds`` or ``replicates``."""
 
 
 def agree(by_seed: Sequence[npt.NDArray[np.float64]]) -> bool:
@@ -54,8 +58,10 @@ def agree(by_seed: Sequence[npt.NDArray[np.float64]]) -> bool:
     return all(bool((np.abs(own - first) <= ROUNDING * scale).all()) for own in others)
 
 
-def seed_interval(by_seed: Sequence[Group], statistic: Callable[[Sequence[Group]], float]) -> Interval | None:
-    """Return the percentile interval of a statistic over resampled seeds.
+def seed_interval(
+    by_seed: Sequence[Group], statistic: Callable[[Sequence[Group]], float], *, over: str = "seeds"
+) -> Interval | None:
+    """Return the percentile interval of a statistic over resampled seeds, or replicates (``over``).
 
     None: there are fewer than two seeds, which show no spread; or the seeds agree, and are not replicates.
     """
@@ -73,4 +79,10 @@ def seed_interval(by_seed: Sequence[Group], statistic: Callable[[Sequence[Group]
         level=LEVEL,
         seeds=count,
         resamples=RESAMPLES,
+        over=over,
     )
+
+
+def resampled(replicates: Sequence[int]) -> str:
+    """Return what is resampled of trials, given the replicate of each: ``replicates`` if there are several."""
+    return "replicates" if len(set(replicates)) > 1 else "seeds"

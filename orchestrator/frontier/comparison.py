@@ -34,7 +34,7 @@ SIDE_LABELS = {
     "population_nll": "never seen",
     "distractor_nll": "retained",
 }
-"""Row labels of a side-by-side table: seeds that end the exposure, and what is lost on which data."""
+"""Row labels of a side-by-side table: seeds (or trials) that end the exposure, and what is lost on which data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,15 @@ def side_rows(shared: Sequence[SharedSetting]) -> list[str]:
     return [*([] if all_reached else ["reached"]), *quantities(shared)]
 
 
+def side_label(shared: Sequence[SharedSetting], what: str) -> str:
+    """Return the label of one of the ``side_rows``: with several replicates, not seeds but trials are counted."""
+    return "trials" if what == "reached" and _several(shared) else SIDE_LABELS[what]
+
+
+def _several(shared: Sequence[SharedSetting]) -> bool:
+    return any(own.replicates > 1 for setting in shared for own in setting.by_forget_set.values())
+
+
 def side_cell(setting: SharedSetting, forget_set: str, what: str) -> str:
     """Return a cell of a side-by-side table as text: one of the ``side_rows`` of a forget set; ``-``: not known."""
     own = setting.by_forget_set.get(forget_set)
@@ -94,7 +103,8 @@ def side_cell(setting: SharedSetting, forget_set: str, what: str) -> str:
 
 
 def orders(shared: Sequence[SharedSetting]) -> list[str]:
-    """Return sentences on which forget set of each pair has more of each quantity, at every shared setting and seed.
+    """Return sentences on which forget set of each pair has more of each quantity, at every shared setting, seed and
+    replicate.
 
     A pair is compared at the settings where every seed of both sets ends the exposure; without such a setting, the pair
     is left out. For less than ``MARGIN`` times, or if settings or seeds disagree, no order is claimed.
@@ -117,7 +127,8 @@ def orders_title(shared: Sequence[SharedSetting]) -> str:
     """Return a title for ``orders`` that says what they rest on."""
     compared = [s for s in shared if sum(own.reached_by_all for own in s.by_forget_set.values()) > 1]
     many = "the setting" if len(compared) == 1 else f"each of the {len(compared)} settings"
-    return f"what holds at {many} at which all seeds of both get there, for every seed, by {MARGIN:g} times or more"
+    unit = "trial" if _several(shared) else "seed"
+    return f"what holds at {many} at which all {unit}s of both get there, for every {unit}, by {MARGIN:g} times or more"
 
 
 def _pairs(shared: Sequence[SharedSetting], what: str, left: str, right: str) -> list[tuple[Spread, Spread]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.frontier.bootstrap import agree, seed_interval
+from orchestrator.frontier.bootstrap import agree, resampled, seed_interval
 from orchestrator.frontier.crossings import UNEXPOSED, Crossing, crossings_of
 from orchestrator.frontier.frontier import OBJECTIVES, Frontier
 from orchestrator.frontier.objectives import (
@@ -26,7 +26,7 @@ from orchestrator.frontier.setting_crossings import SettingCrossing, crossings_b
 from orchestrator.frontier.spreads import Row, floor_of
 from orchestrator.frontier.targets import target_of
 from orchestrator.frontier.trial_rows import columns
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, mean_row
 from orchestrator.pareto import hypervolume, knee, nondominated
 from orchestrator.spec import of_present_spec, stored_spec
 from trainables.records import Status
@@ -65,7 +65,7 @@ def frontiers(
             evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
             forget_set=name,
             distribution=spec.data.forget_sets[name].distribution,
-            base=baselines.base(name),
+            bases={row["replicate"]: row for row in baselines.bases(name)},
             references=baselines.references(name),
             copying=baselines.copying(name),
             performance_floor=spec.stop.max_heldout_nll_increase,
@@ -82,7 +82,7 @@ def frontier_of(
     *,
     forget_set: str,
     distribution: str,
-    base: Row | None,
+    bases: Mapping[int, Row],
     references: Sequence[Row],
     copying: Row | None = None,
     performance_floor: float,
@@ -90,7 +90,19 @@ def frontier_of(
     exposures_at_most: Sequence[float] = (),
     performance_at_most: float = math.inf,
 ) -> Frontier:
-    """Return the frontier of one forget set from its evaluations, in any order."""
+    """Return the frontier of one forget set from its evaluations, in any order. Replicates are pooled.
+
+    Args:
+        evaluations: of the forget set.
+        forget_set: its name.
+        distribution: ``in`` or ``out``.
+        bases: the base models' rows of the baselines, by replicate.
+        references: the reference models' rows, of all replicates.
+        copying: the row of copied sources, of encoder-decoder models.
+        performance_floor: largest increase of the held-out NLL, nats per token.
+        objectives, exposures_at_most, performance_at_most: as for ``frontiers``.
+    """
+    base = mean_row(list(bases.values()))
     completed = evaluations.filter(pc.equal(evaluations.column("status"), Status.COMPLETED.value))
     completed = completed.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     floor = floor_of(references)
@@ -105,12 +117,14 @@ def frontier_of(
     bend = knee(values_N2[front])
     corner, origin = worst_corner(minimised, values_N2, base, performance_floor)
     lowest = exposure_floor(minimised[0], references)
-    crossings = {measure: crossings_of(completed, base, measure) for measure in UNEXPOSED}
+    crossings = {measure: crossings_of(completed, bases, measure) for measure in UNEXPOSED}
     by_setting = {measure: crossings_by_setting(evaluations, found) for measure, found in crossings.items()}
     steps = {measure: steps_by_method(found, by_setting[measure]) for measure, found in crossings.items()}
     measures = [m for m in UNEXPOSED if _measured(completed, base, m)]
-    seed_N = candidates.column("seed").to_numpy()
-    by_seed = [values_N2[seed_N == seed] for seed in np.unique(seed_N).tolist()]
+    seed_N, replicate_N = (candidates.column(name).to_numpy() for name in ("seed", "replicate"))
+    over = resampled(replicate_N.tolist())
+    unit_N = replicate_N if over == "replicates" else seed_N
+    by_seed = [values_N2[unit_N == unit] for unit in np.unique(unit_N).tolist()]
     seeds_agree = agree(by_seed)
     return Frontier(
         forget_set=forget_set,
@@ -126,8 +140,10 @@ def frontier_of(
         hypervolume_by_seed=seed_interval(
             [hypervolume(own_N2, corner) for own_N2 in by_seed] if corner is not None and not seeds_agree else [],
             lambda areas: float(np.mean(areas)),
+            over=over,
         ),
-        seeds=len(by_seed),
+        seeds=len(np.unique(seed_N)),
+        replicates=len(np.unique(replicate_N)),
         seeds_agree=seeds_agree,
         knee=points[bend] if bend is not None else None,
         targets=[
@@ -137,6 +153,7 @@ def frontier_of(
         floor=floor,
         exposure_floor=lowest,
         base=base,
+        bases=bases,
         references=references,
         copying=copying,
         crossings=crossings,

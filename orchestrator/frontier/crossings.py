@@ -1,7 +1,7 @@
 """Where trials end an exposure: the step at which its mean first comes down to that of an unexposed model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,9 @@ MEASURED_BY = {"performance": "heldout_nll"}
 """The column that measures a price, where it has another name: what is chosen by performance is shown by the held-out
 NLL, which is of other examples where ``evaluation.selection_share`` divides them."""
 
-TRIAL_COLUMNS = ("trial_id", "objective", "optimizer", "learning_rate", "batch_size", "seed", "settings", "setting_id")
+TRIAL_COLUMNS = (
+    "trial_id", "objective", "optimizer", "learning_rate", "batch_size", "seed", "replicate", "settings", "setting_id",
+)  # fmt: skip
 """Columns that are the same in all rows of a trial."""
 
 
@@ -36,6 +38,7 @@ class Crossing:
     optimizer: str
     learning_rate: float
     seed: int
+    replicate: int
     settings: str
     """See ``settings_of``."""
     setting_id: str
@@ -66,14 +69,15 @@ class Crossing:
         }[column]
 
 
-def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[Crossing]:
+def crossings_of(evaluations: pa.Table, bases: Mapping[int, Row], measure: str) -> list[Crossing]:
     """Return where each trial's mean exposure first comes down to ``UNEXPOSED``, cheapest first.
 
-    A trial that never gets there, or was not measured, has no crossing. The base model, if measured, counts as step 0.
+    A trial that never gets there, or was not measured, has no crossing. The base model of its replicate,
+    if measured, counts as step 0.
 
     Args:
         evaluations: rows in (trial, step) order; a value that is not finite counts as not measured.
-        base: the base model's row of the baselines.
+        bases: the base models' rows of the baselines, by replicate.
         measure: ``gen_ex`` or ``rel_ex``.
     """
     path = ("step", "elapsed_s", measure, "performance", "heldout_nll", *OWN_KIND, "unlearning_quality")
@@ -85,7 +89,10 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
     trial_N = rows.column("trial_id").combine_chunks().dictionary_encode().indices.to_numpy()
     starts_N = np.diff(trial_N, prepend=-1) != 0
     before_N8 = np.roll(after_N8, 1, axis=0)
-    before_N8[starts_N] = np.nan if base is None else [0.0, 0.0, *_numbers(base, path[2:])]
+    replicate_N = rows.column("replicate").to_numpy()
+    before_N8[starts_N] = np.nan
+    for replicate, base in bases.items():
+        before_N8[starts_N & (replicate_N == replicate)] = [0.0, 0.0, *_numbers(base, path[2:])]
     before_N8[starts_N & (after_N8[:, 0] == 0)] = np.nan
     high_N, low_N = before_N8[:, 2] - UNEXPOSED[measure], after_N8[:, 2] - UNEXPOSED[measure]
     (passing,) = np.nonzero((high_N > 0) & (low_N <= 0))
@@ -100,17 +107,18 @@ def crossings_of(evaluations: pa.Table, base: Row | None, measure: str) -> list[
             optimizer=trial["optimizer"],
             learning_rate=trial["learning_rate"],
             seed=trial["seed"],
+            replicate=trial["replicate"],
             settings=settings_of(trial),
             setting_id=setting_id_of(trial),
             steps=steps,
             elapsed_s=elapsed_s,
             unlearning_quality=finite_or_none(quality),
             performance=performance,
-            cost=increase_over_base(heldout, base, "heldout_nll"),
+            cost=increase_over_base(heldout, bases.get(trial["replicate"]), "heldout_nll"),
             population_nll=finite_or_none(population),
-            population_cost=increase_over_base(population, base, "population_nll"),
+            population_cost=increase_over_base(population, bases.get(trial["replicate"]), "population_nll"),
             distractor_nll=finite_or_none(distractors),
-            distractor_cost=increase_over_base(distractors, base, "distractor_nll"),
+            distractor_cost=increase_over_base(distractors, bases.get(trial["replicate"]), "distractor_nll"),
         )
         for trial, (steps, elapsed_s, _, performance, heldout, population, distractors, quality) in zip(
             trials, at_C8.tolist(), strict=True

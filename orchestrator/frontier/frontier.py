@@ -1,5 +1,7 @@
 """The Pareto frontier of one forget set: what performance each level of unlearning costs, and what is derived from it.
 
+Replicates are pooled: a point is of one of them, and what is lost at it is measured from the base model of that one.
+
 How it is computed lives in ``computing``.
 """
 
@@ -44,11 +46,13 @@ class Frontier:
     hypervolume: float | None
     """Area between the frontier and the reference point, in the product of the objectives' units."""
     hypervolume_by_seed: Interval | None
-    """Interval of the mean over seeds of the hypervolume of one seed's frontier. The frontier of all seeds dominates
-    each of them, so resampling seeds could only lower ``hypervolume``, and its interval would not contain it. None: one
-    seed, or seeds that agree."""
+    """Interval of the mean over seeds of the hypervolume of one seed's frontier; over replicates, if there are several.
+    The frontier of all seeds dominates each of them, so resampling seeds could only lower ``hypervolume``, and its
+    interval would not contain it. None: one seed, or seeds that agree."""
     seeds: int
     """Number of seeds that have a candidate."""
+    replicates: int
+    """Number of replicates that have a candidate."""
     seeds_agree: bool
     """Whether there are several seeds whose evaluations are equal but for rounding: they are not replicates."""
     knee: Row | None
@@ -59,16 +63,21 @@ class Frontier:
     exposure_floor: float | None
     """Mean of the first objective over the reference models: no model is expected below it. None: not known."""
     base: Row | None
+    """The base model, as the mean of all replicates."""
+    bases: Mapping[int, Row]
+    """The base model of each replicate."""
     references: Sequence[Row]
+    """The reference models of all replicates."""
     copying: Row | None
     """For encoder-decoder models: BLEU and chrF of copying the sources."""
     crossings: Mapping[str, Sequence[Crossing]]
     """The trials that reach ``UNEXPOSED``, cheapest first, by measure of exposure."""
     by_setting: Mapping[str, Sequence[SettingCrossing]]
-    """Every setting over its seeds, the best first, by measure of exposure: see ``crossings_by_setting``."""
+    """Every setting over its seeds and replicates, the best first, by measure of exposure: see
+    ``crossings_by_setting``."""
     steps_to_unlearn: Mapping[str, Mapping[str, float]]
-    """Median steps until the exposure is gone, over the seeds of a method's best setting, by measure of exposure and
-    method: see ``steps_by_method``."""
+    """Median steps until the exposure is gone, over the trials of a method's best setting, by measure of exposure
+    and method: see ``steps_by_method``."""
     steps_intervals: Mapping[str, Mapping[str, Interval | None]]
     """Bootstrap intervals of ``steps_to_unlearn``, by measure and method. None: one seed only, or all seeds get there
     at the same step."""

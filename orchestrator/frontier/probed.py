@@ -46,6 +46,7 @@ class ProbedOne:
     """What the sweep measured of it: the evaluation of the step, or the baseline. None: it is gone."""
     found: Sequence[Row]
     """Rows of the probes."""
+    replicate: int = 0
 
     @property
     def point(self) -> Point | None:
@@ -154,7 +155,7 @@ def probed_sets(
                 points=sorted(points, key=lambda one: _exposure(one, measure)),
                 controls=sorted(
                     (one for one in models if one.point is None),
-                    key=lambda one: (one.role != "base", one.role),
+                    key=lambda one: (one.role != "base", one.role, one.replicate),
                 ),
                 other_settings=other_settings,
             )
@@ -164,17 +165,22 @@ def probed_sets(
 
 def measured_set(ledger: Ledger, forget_set: str, points: Iterable[Point]) -> ProbedSet:
     """Return points of a forget set on which nothing was tried, beside the base and reference models."""
-    models = [("unlearned", trial_id, step) for trial_id, step in points]
-    controls = [(row["model"], None, None) for row in ledger.baselines().of(forget_set) if row["model"] != "copy"]
+    models = [("unlearned", trial_id, step, ledger.trial(trial_id)["replicate"]) for trial_id, step in points]
+    controls = [
+        (row["model"], None, None, row["replicate"])
+        for row in ledger.baselines().of(forget_set)
+        if row["model"] != "copy" and row["replicate"] in {replicate for *_, replicate in models}
+    ]
     found = [
         ProbedOne(
             role=role,
             trial_id=trial_id,
             step=step,
-            measured=_measured(ledger, role, trial_id, step, forget_set),
+            replicate=replicate,
+            measured=_measured(ledger, role, trial_id, step, forget_set=forget_set, replicate=replicate),
             found=(),
         )
-        for role, trial_id, step in (*models, *controls)
+        for role, trial_id, step, replicate in (*models, *controls)
     ]
     measure = _measure(found)
     return ProbedSet(
@@ -214,16 +220,18 @@ def _models(ledger: Ledger, rows: Iterable[Row]) -> list[ProbedOne]:
     """Return the models that rows of one forget set are of."""
     by_model: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        by_model.setdefault((row["role"], row["trial_id"], row["step"], row["forget_set"]), []).append(row)
+        key = (row["role"], row["trial_id"], row["step"], row["forget_set"], row["replicate"])
+        by_model.setdefault(key, []).append(row)
     return [
         ProbedOne(
             role=role,
             trial_id=trial_id,
             step=step,
-            measured=_measured(ledger, role, trial_id, step, forget_set),
+            replicate=replicate,
+            measured=_measured(ledger, role, trial_id, step, forget_set=forget_set, replicate=replicate),
             found=found,
         )
-        for (role, trial_id, step, forget_set), found in by_model.items()
+        for (role, trial_id, step, forget_set, replicate), found in by_model.items()
     ]
 
 
@@ -256,9 +264,11 @@ def _measure(models: Sequence[ProbedOne]) -> str:
     return "rel_ex" if values and all(value is None for value in values) else "gen_ex"
 
 
-def _measured(ledger: Ledger, role: str, trial_id: str | None, step: int | None, forget_set: str) -> Row | None:
+def _measured(
+    ledger: Ledger, role: str, trial_id: str | None, step: int | None, *, forget_set: str, replicate: int
+) -> Row | None:
     if trial_id is None:
-        rows: Iterable[Row] = ledger.baselines().of(forget_set)
+        rows: Iterable[Row] = ledger.baselines().in_replicate(replicate).of(forget_set)
         return next((row for row in rows if row["model"] == role), None)
     return next((row.columns() for row in ledger.published(trial_id)[0] if row.step == step), None)
 

@@ -1,4 +1,4 @@
-"""Crossings summarized over the seeds of each setting, and the best setting of each method."""
+"""Crossings summarized over the seeds and replicates of each setting, and the best setting of each method."""
 
 import math
 from collections import Counter
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.frontier.bootstrap import Interval, seed_interval
+from orchestrator.frontier.bootstrap import Interval, resampled, seed_interval
 from orchestrator.frontier.crossings import PRICE_COLUMNS, TRIAL_COLUMNS, Crossing
 from orchestrator.frontier.spreads import Spread, spread_of
 from orchestrator.frontier.trial_rows import method_of, setting_id_of, settings_of
@@ -17,7 +17,7 @@ from orchestrator.pareto import Numbers
 
 @dataclass(frozen=True, kw_only=True)
 class SettingCrossing:
-    """Where one setting ends an exposure of one forget set: spreads over its trials, one a seed.
+    """Where one setting ends an exposure of one forget set: spreads over its trials, one a seed and replicate.
 
     Spreads are of the trials that end the exposure, and None if none does.
     """
@@ -25,6 +25,8 @@ class SettingCrossing:
     setting_id: str
     settings: str
     trials: int
+    replicates: int
+    """Number of replicates that the trials are of."""
     reached: int
     """Number of trials that end the exposure."""
     steps: Spread | None
@@ -36,12 +38,12 @@ class SettingCrossing:
 
     @property
     def reached_by_all(self) -> bool:
-        """Whether every trial ends the exposure, so that means over seeds leave out none."""
+        """Whether every trial ends the exposure, so that means over them leave out none."""
         return self.reached == self.trials > 0
 
 
 def crossings_by_setting(evaluations: pa.Table, crossings: Sequence[Crossing]) -> list[SettingCrossing]:
-    """Return the crossings of each setting, summarized over seeds, the best setting first.
+    """Return the crossings of each setting, summarized over seeds and replicates, the best setting first.
 
     Settings whose trials all end the exposure come first, by the mean performance lost; then settings of which some
     trials do, and settings of which none does.
@@ -61,6 +63,7 @@ def crossings_by_setting(evaluations: pa.Table, crossings: Sequence[Crossing]) -
             setting_id=setting_id,
             settings=names[setting_id],
             trials=counts[setting_id],
+            replicates=len({row["replicate"] for row in trials if setting_id_of(row) == setting_id}),
             reached=len(group),
             steps=spread_of([crossing.steps for crossing in group]),
             unlearning_quality=spread_of([crossing.unlearning_quality for crossing in group]),
@@ -75,10 +78,11 @@ def crossings_by_setting(evaluations: pa.Table, crossings: Sequence[Crossing]) -
 def steps_by_method(
     crossings: Sequence[Crossing], by_setting: Sequence[SettingCrossing]
 ) -> dict[str, tuple[float, Interval | None]]:
-    """Return the median steps of each method's best setting, over its seeds that end the exposure, and their interval.
+    """Return the median steps of each method's best setting, over its trials that end the exposure, and their interval.
 
     Steps of different learning rates are not a sample of one distribution, so one setting stands for its method. The
-    interval is a bootstrap over these seeds; None: there is one seed, or all get there at the same step.
+    interval is a bootstrap over the seeds of these trials, or over their replicates if there are several; None: there
+    is one, or all get there at the same step.
 
     Args:
         crossings: crossings of the trials of one forget set, by one measure.
@@ -94,8 +98,13 @@ def steps_by_method(
             best.setdefault(method_of(vars(group[0])), group)
     found = {}
     for method, group in sorted(best.items()):
-        steps_S = [np.array([crossing.steps]) for crossing in sorted(group, key=lambda crossing: crossing.seed)]
-        found[method] = _median(steps_S), seed_interval(steps_S, _median)
+        over = resampled([crossing.replicate for crossing in group])
+        by_unit: dict[int, list[float]] = {}
+        for crossing in sorted(group, key=lambda crossing: (crossing.replicate, crossing.seed)):
+            unit = crossing.replicate if over == "replicates" else crossing.seed
+            by_unit.setdefault(unit, []).append(crossing.steps)
+        steps_S = [np.array(steps) for steps in by_unit.values()]
+        found[method] = _median(steps_S), seed_interval(steps_S, _median, over=over)
     return found
 
 

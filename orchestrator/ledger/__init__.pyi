@@ -1,4 +1,4 @@
-from .baselines import Baselines
+from .baselines import Baselines, mean_row
 from .driver_writer import DriverWriter
 from .failed_tasks import add_failed_task, failed_tasks_logged
 from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, SPEC
@@ -48,6 +48,7 @@ __all__ = [
     "add_failed_task",
     "describe_columns",
     "failed_tasks_logged",
+    "mean_row",
     "metric_row",
     "open_sweep",
     "repair_ledger",

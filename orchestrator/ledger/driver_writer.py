@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.identity import canonical_json, stratum_name
+from orchestrator.identity import Stratum, canonical_json
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.row_changes import REOPENED, change_trial, replace_trial
@@ -32,10 +32,11 @@ class DriverWriter:
         row = {
             "sweep": self.ledger.sweep,
             "trial_id": trial.trial_id,
-            "stratum": stratum_name(trial.forget_set, trial.seed),
+            "stratum": Stratum.of(trial).name,
             "forget_set": trial.forget_set,
             "distribution": distribution,
             "seed": trial.seed,
+            "replicate": trial.replicate,
             "objective": trial.config.objective,
             "optimizer": trial.config.optimizer,
             "learning_rate": trial.config.learning_rate,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainables.probes import ProbeRecord
 
 _OF_TRIAL = (
-    "trial_id", "stratum", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate",
+    "trial_id", "stratum", "forget_set", "distribution", "seed", "replicate", "objective", "optimizer", "learning_rate",
 )  # fmt: skip
 """Columns that the rows of a point repeat from its trial."""
 
@@ -45,7 +45,7 @@ class ProbeWriter:
             probe: name of the probe.
             settings: all settings of the probe.
             found: its measurements.
-            of: the row of the model's trial; of a control its forget set and distribution.
+            of: the row of the model's trial; of a control its forget set, distribution and replicate.
             step: the step of the trial; None: the model is a control.
         """
         same = {

@@ -102,7 +102,7 @@ def _restore_row(ledger: Ledger, evaluations: TableFile) -> dict[str, Any] | Non
     trial_id, proposed = PurePosixPath(evaluations.path).stem, proposed_trial(evaluations.content)
     with contextlib.suppress(pa.ArrowException):
         anew = {"started_at": ledger.now(), "host": socket.gethostname()}
-        rows = to_table(TRIALS, [{**setting_of(proposed), **proposed, **anew}])
+        rows = to_table(TRIALS, [{**setting_of(proposed), "replicate": 0, **proposed, **anew}])
         if proposed.get("trial_id") == trial_id and find_problem("trials", rows) is None:
             ledger.fenced.publish(trial_file("trials", trial_id), encode(rows))
             row: dict[str, Any] = rows.to_pylist()[0]

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from trainables.metrics import SHIPPED
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of the tables. Changing a published column raises it, and needs a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 TRIAL_KEY = b"unlearn_sweep_trial"
@@ -29,10 +29,11 @@ _TIME = pa.timestamp("us", tz="UTC")
 _WHO = (
     ("sweep", TEXT, "", "name of the sweep"),
     ("trial_id", TEXT, "", "hash of the trial's config, data, model and schema version"),
-    ("stratum", TEXT, "", "forget set and seed; strata are fully crossed and searched apart"),
+    ("stratum", TEXT, "", "forget set, seed and replicate (unless 0); strata are fully crossed"),
     ("forget_set", TEXT, "", "name of the forget set"),
     ("distribution", TEXT, "", "in: drawn from the training distribution; out: canaries"),
     ("seed", WHOLE, "", "seed of batch order and dropout"),
+    ("replicate", WHOLE, "", "number of the draw of data, models and orders, from 0"),
     ("objective", TEXT, "", "what each step minimises"),
     ("optimizer", TEXT, "", "optimizer of the ascent"),
     ("learning_rate", REAL, "", "peak learning rate"),
@@ -43,7 +44,7 @@ _WHO = (
         "",
         "objective, optimizer, learning rate, batch and all that is not at its default; null: cannot be told",
     ),
-    ("setting_id", TEXT, "", "hash of all settings, equal across forget sets and seeds; null: cannot be told"),
+    ("setting_id", TEXT, "", "hash of all settings, equal across strata; null: cannot be told"),
 )
 
 OTHER_METRICS = "other_metrics"
@@ -56,7 +57,7 @@ EXAMPLE_METRIC_COLUMNS = {
 """Columns of examples that they fill."""
 _OTHERS = (OTHER_METRICS, pa.map_(TEXT, REAL), "", "values of metrics that this table has no column for, by name")
 
-EXAMPLES_WHO = ("sweep", "forget_set", "seed", "optimizer", "learning_rate")
+EXAMPLES_WHO = ("sweep", "forget_set", "seed", "replicate", "optimizer", "learning_rate")
 """Columns of the trial that its examples repeat, so that they are found and grouped without a join."""
 
 TRIALS = _table(
@@ -210,6 +211,7 @@ BASELINES = pa.schema(
     [
         pa.field("model", TEXT, metadata={"unit": "", "meaning": _ROLES}),
         EVALUATIONS.field("forget_set"),
+        EVALUATIONS.field("replicate"),
         *_metrics(),
         EVALUATIONS.field("bleu"),
         EVALUATIONS.field("chrf"),
@@ -225,8 +227,8 @@ MINIMISED = (*(c.name for c in _metrics() if c.name not in _OTHER_GOALS), "step"
 """Columns of evaluations that a frontier can minimise."""
 
 FORGET_EXAMPLES = _table(
-    ("forget_set", TEXT, "", "name of the forget set"),
-    ("example_id", TEXT, "", "the forget example, as in the table of examples"),
+    *(column for column in _WHO if column[0] in ("forget_set", "replicate")),
+    ("example_id", TEXT, "", "the forget example, as in the table of examples of the same replicate"),
     ("prompt", TEXT, "", "what the target follows; empty where the whole text is the target"),
     ("completion", TEXT, "", "the target: what is to be forgotten"),
     (
@@ -277,7 +279,7 @@ PROBES = pa.schema(
     metadata=EVALUATIONS.metadata,
 )
 """What probes found, one row a measurement; a file for each model and probe. Null in the columns of an evaluation: the
-probe measures something else. Null in the columns of a trial, except the forget set: the row is of a control."""
+probe measures something else. Null in the columns of a trial, but for forget set and replicate: it is a control."""
 
 
 def _of_sweep(schema: pa.Schema) -> pa.Schema:

@@ -1,6 +1,6 @@
 """A trial's setting, which is its whole configuration, as a text for people and as an id for grouping.
 
-Trials of one setting differ only in forget set, seed, data or models; those of one forget set are replicates.
+Trials of one setting differ only in their stratum: forget set, seed and replicate.
 """
 
 import json

@@ -16,7 +16,7 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
     driver = current_driver(ledger.storage)
     spec = stored_spec(ledger)
     rows = ledger.trials()
-    strata = len(spec.data.forget_sets) * len(spec.seeds)
+    strata = len(spec.strata)
     trials = trials_per_stratum(spec)
     return {
         "sweep": ledger.sweep,
@@ -33,7 +33,7 @@ def sweep_status(ledger: Ledger) -> dict[str, Any]:
 
 def _probes_done(ledger: Ledger) -> list[str]:
     """Return the probes that were done, by name, once for each model."""
-    rows = ledger.probes().select(["probe", "role", "forget_set", "trial_id", "step"]).to_pylist()
+    rows = ledger.probes().select(["probe", "role", "forget_set", "replicate", "trial_id", "step"]).to_pylist()
     return [probe for probe, *_ in dict.fromkeys(tuple(row.values()) for row in rows)]
 
 

@@ -86,6 +86,6 @@ class Tracking:
 
 
 def _tracked(trial: dict[str, Any], evaluations: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> TrackedTrial:
-    names = ("trial_id", "sweep", "forget_set", "seed", "stratum", "status", "message", "started_at")
+    names = ("trial_id", "sweep", "forget_set", "seed", "replicate", "stratum", "status", "message", "started_at")
     config = json.loads(trial["config"])
     return TrackedTrial(config=config, evaluations=evaluations, fresh=fresh, **{name: trial[name] for name in names})

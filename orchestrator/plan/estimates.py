@@ -10,7 +10,7 @@ from orchestrator.plan.metric_costs import MetricCost, metric_costs
 from orchestrator.plan.overheads import NO_OVERHEADS, Overheads
 from orchestrator.plan.set_summaries import SetSummary, summaries_of
 from orchestrator.preparation import count_sets
-from orchestrator.search import grid_points, trials_per_stratum
+from orchestrator.search import grid_points, study_parts, trials_per_stratum
 from orchestrator.spec import LISTING, ResourcesConfig, SweepSpec
 from trainables.config import train_steps
 from trainables.data import Sizes, training_examples
@@ -30,8 +30,9 @@ class Plan:
 
     sweep: str
     strata: int
+    replicates: int
     across: str
-    """What one study searches: all ``seeds`` of a forget set, or ``each`` stratum."""
+    """What one study searches: see ``search.across``."""
     studies: int
     trials_per_stratum: int | None
     """Number of trials, at most if there is a budget; None: as many as the budget allows."""
@@ -111,10 +112,9 @@ def plan_sweep(
         UnlearningError: sizes that are left to sources cannot be counted.
     """
     sizes = inputs.sizes if inputs is not None else sizes or count_sets(spec)
-    names = [f"{name}/{seed}" for name in spec.data.forget_sets for seed in spec.seeds]
     per_stratum = trials_per_stratum(spec)
-    counts = _counts(spec, per_stratum, len(names))
-    models = 1 + spec.num_references
+    counts = _counts(spec, per_stratum, len(spec.strata))
+    models = _models(spec)
     training_steps = None
     if sizes is not None:
         training_steps = models * train_steps(training_examples(spec.data, sizes), spec.preparation)
@@ -130,9 +130,10 @@ def plan_sweep(
         )
     return Plan(
         sweep=spec.name,
-        strata=len(names),
+        strata=len(spec.strata),
+        replicates=spec.replicates,
         across=spec.search.across,
-        studies=len(spec.data.forget_sets) if spec.search.across == "seeds" else len(names),
+        studies=len(list(study_parts(spec))),
         trials_per_stratum=per_stratum,
         trials=counts.trials,
         models_to_train=models,
@@ -154,6 +155,11 @@ def plan_sweep(
         **asdict(estimate),
         estimated_total_s=estimate.total_s,
     )
+
+
+def _models(spec: SweepSpec) -> int:
+    """Return the number of base and reference models, of all replicates."""
+    return spec.replicates * (1 + spec.num_references)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +188,11 @@ def _estimated(
 ) -> _Estimate:
     resources = spec.resources
     worker = resources.worker_resources  # a model is trained on one worker's share
-    models = 1 + spec.num_references
+    models = _models(spec)
     training_s = training_steps * times.training_step_s
     rounds = -(-models // (at_once * resources.workers_per_trial))
-    measuring_s = models * len(spec.data.forget_sets) * times.evaluation_s  # one after another
+    at_a_time = min(spec.replicates, at_once)  # the models of a replicate are measured one after another
+    measuring_s = models / at_a_time * len(spec.data.forget_sets) * times.evaluation_s
     found = _Estimate(
         estimated_start_s=overheads.start_s,
         estimated_preparation_s=rounds * training_s / models + measuring_s + overheads.preparation_s,

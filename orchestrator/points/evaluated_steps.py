@@ -8,6 +8,8 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import BASELINES, Ledger, metric_row
 
 Row = Mapping[str, Any]
+_KEY = ("model", "forget_set", "replicate")
+"""Columns of the baselines that say what was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +71,11 @@ def evaluated_step(ledger: Ledger, trial: Row, step: int) -> EvaluatedStep:
     if step in evaluations:
         return EvaluatedStep(trial=trial, step=step, metrics=evaluations[step])
     if step == 0:  # the base model, which was measured before any trial
-        base = ledger.baselines().base(trial["forget_set"])
+        base = ledger.baselines().base(trial["forget_set"], trial["replicate"])
         if base is not None:
-            return EvaluatedStep(trial=trial, step=0, metrics={name: base[name] for name in BASELINES.names[2:]})
+            return EvaluatedStep(
+                trial=trial, step=0, metrics={name: base[name] for name in BASELINES.names if name not in _KEY}
+            )
     nearest = min(evaluations, key=lambda known: abs(known - step), default=None)
     raise SweepError(
         f"--step {step}: trial {trial['trial_id']} was not evaluated there; "

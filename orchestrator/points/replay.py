@@ -20,7 +20,15 @@ from orchestrator.errors import RunStoppedError, SweepError
 from orchestrator.identity import trial_key
 from orchestrator.ledger import Ledger, TrialWriter
 from orchestrator.points.evaluated_steps import EvaluatedStep
-from orchestrator.preparation import ModelCache, ModelTask, SweepInputs, build_workload, provenance, train_model
+from orchestrator.preparation import (
+    ModelCache,
+    ModelTask,
+    SweepInputs,
+    build_workload,
+    manifest_of,
+    provenance,
+    train_model,
+)
 from orchestrator.spec import (
     SweepSpec,
     compare,
@@ -47,7 +55,7 @@ class Replay:
     ledger: Ledger
     evaluated: EvaluatedStep
     inputs: SweepInputs
-    """Inputs of the sweep, read again."""
+    """Inputs of the trial's replicate, read again."""
     trial: Trial
     """The trial up to this step, which is its only evaluation."""
 
@@ -107,7 +115,7 @@ class RebuiltModel:
 
 @dataclass(frozen=True, kw_only=True)
 class StartingPoint:
-    """What the ascents of a sweep start from, measured once for any number of replays. Picklable."""
+    """What the ascents of a replicate start from, measured once for any number of replays. Picklable."""
 
     workload: Workload
     tokenizer: Any
@@ -132,16 +140,19 @@ def prepare_replay(
         SweepError: data, models, settings or code differ from those that the trial was run with; or a plugin is
             missing.
     """
-    return replay_with(ledger, evaluated, read_inputs(ledger, trust_remote_code=trust_remote_code, plugins=plugins))
+    replicate = evaluated.trial["replicate"]
+    inputs = read_inputs(ledger, replicate=replicate, trust_remote_code=trust_remote_code, plugins=plugins)
+    return replay_with(ledger, evaluated, inputs)
 
 
 def read_inputs(
-    ledger: Ledger, *, trust_remote_code: bool = False, plugins: tuple[PluginFile, ...] = ()
+    ledger: Ledger, *, replicate: int = 0, trust_remote_code: bool = False, plugins: tuple[PluginFile, ...] = ()
 ) -> SweepInputs:
-    """Read the inputs of a sweep again.
+    """Read the inputs of a replicate again.
 
     Args:
         ledger: the ledger of the sweep.
+        replicate: number of the replicate.
         trust_remote_code: whether to run Python code that comes with the model.
         plugins: plugin files that were given on the command line, and run.
 
@@ -153,7 +164,7 @@ def read_inputs(
     recorded = last_plugins(ledger.manifest.read())
     for difference in plugin_differences(recorded, provenance.plugin_records(spec)):
         ledger.remark(f"{difference}; where it computes something else, the model is not the one that was evaluated")
-    return SweepInputs.of(spec, chat_date=day_of_creation(ledger))
+    return SweepInputs.of(spec, replicate=replicate, chat_date=day_of_creation(ledger))
 
 
 def replay_with(ledger: Ledger, evaluated: EvaluatedStep, inputs: SweepInputs) -> Replay:
@@ -171,20 +182,22 @@ def replay_with(ledger: Ledger, evaluated: EvaluatedStep, inputs: SweepInputs) -
         trial_id=evaluated.trial_id,
         forget_set=row["forget_set"],
         seed=row["seed"],
+        replicate=row["replicate"],
         config=config,
         steps=(evaluated.step,),
         horizon=row["horizon"],
     )
     has_other_inputs = trial_key(trial, workload_hash=inputs.workload_hash) != trial.trial_id
-    if has_other_inputs or ledger.manifest.read().get("tokens_hash") not in (None, inputs.tokens_hash):
+    recorded = provenance.facts_of(ledger.manifest.read(), inputs.replicate)
+    if has_other_inputs or recorded.get("tokens_hash") not in (None, inputs.tokens_hash):
         raise SweepError(_what_changed(ledger, trial, inputs))
     return Replay(ledger=ledger, evaluated=evaluated, inputs=inputs, trial=trial)
 
 
 def _what_changed(ledger: Ledger, trial: Trial, inputs: SweepInputs) -> str:
-    recorded, spec = ledger.manifest.read(), inputs.spec
-    code = provenance.last_session(recorded).get("code")
-    changes = compare(spec, spec, {**recorded, "code": code}, {**inputs.manifest(), "code": provenance.code_state()})
+    recorded, spec = provenance.facts_of(ledger.manifest.read(), inputs.replicate), inputs.spec
+    before = {**recorded, "code": provenance.last_session(recorded).get("code")}
+    changes = compare(spec, spec, before, {**manifest_of([inputs]), "code": provenance.code_state()})
     lines = changes.breaking or ("the trial is of an earlier spec of this sweep, which later went on with another",)
     listed = "\n".join(f"  {line}" for line in lines)
     return (
@@ -254,7 +267,7 @@ def models_of(ledger: Ledger) -> ModelCache:
 def prepare_start(
     ledger: Ledger, inputs: SweepInputs, forget_sets: Sequence[str], *, report: Callable[[str], None] = lambda _: None
 ) -> StartingPoint:
-    """Return what the trials of some forget sets started from. Models that the storage has lost are trained anew.
+    """Return what a replicate's trials of some forget sets started from. Models that the storage lost are trained anew.
 
     Raises:
         RunStoppedError: a model could not be trained.
@@ -262,7 +275,7 @@ def prepare_start(
     cache, spec = models_of(ledger), inputs.dated
     for task in inputs.tasks:
         if not cache.holds(task.key):
-            report(f"training model '{task.role}' anew: it is gone from the storage")
+            report(f"training model '{task.name}' anew: it is gone from the storage")
             _train_apart(spec, inputs.datasets, task, cache, ledger)
     report("measuring base and reference models")
     own = replace(inputs.datasets, forget_sets={name: inputs.datasets.forget_sets[name] for name in forget_sets})
@@ -283,5 +296,5 @@ def _train_apart(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: Mo
             pool.submit(train_model, spec, datasets, task, cache, ledger).result()
         except BrokenProcessPool:
             raise RunStoppedError(
-                f"training model '{task.role}': its process was killed; this machine may have too little memory"
+                f"training model '{task.name}': its process was killed; this machine may have too little memory"
             ) from None

@@ -5,7 +5,7 @@ from .checking.problems import CheckedInputs, require_no_problem
 from .checking.size_checks import check_sizes, count_sets
 from .code_fingerprint import source_hash
 from .dispatch import remote_on_a_share, start_building, train_missing
-from .inputs import SweepInputs
+from .inputs import SweepInputs, manifest_of
 from .model_cache import ModelCache
 from .model_identity import datasets_of, model_of
 from .model_training import train_model
@@ -28,6 +28,7 @@ __all__ = [
     "code_state",
     "count_sets",
     "datasets_of",
+    "manifest_of",
     "memorized_by_base",
     "model_of",
     "provenance",

@@ -12,6 +12,7 @@ import ray
 
 from orchestrator.errors import LedgerWarning
 from orchestrator.ledger import Ledger
+from orchestrator.preparation.inputs import SweepInputs
 from orchestrator.preparation.model_cache import ModelCache
 from orchestrator.preparation.tasks import ModelTask
 from orchestrator.resources import fetch
@@ -28,51 +29,56 @@ PyTorch."""
 
 
 def train_missing(
-    spec: SweepSpec,
-    datasets: Datasets,
-    tasks: list[ModelTask],
+    replicates: Sequence[SweepInputs],
     cache: ModelCache,
     ledger: Ledger,
     *,
-    tokens: str | None = None,
     flops: float | None = None,
     on_trained: Callable[[str], None],
     wait: Callable[[Mapping[Any, Sequence[ModelTask]]], Any],
 ) -> None:
-    """Train the models that the cache lacks as parallel Ray tasks, which read and write the cache; small ones as one.
+    """Train the models that the cache lacks as parallel Ray tasks, which read and write the cache; small ones as one
+    for each replicate.
 
     A task whose worker dies is retried up to ``resources.max_failures`` times, and continues from its last checkpoint.
 
     Args:
-        spec: the spec of the sweep.
-        datasets: the data of the sweep.
-        tasks: the models of the sweep.
+        replicates: the data and the models of each replicate of the sweep.
         cache: the cache of the models; every machine of the cluster sees it.
         ledger: the ledger of the sweep, by which each machine checks that it sees the driver's storage.
-        tokens: the hash of the scored sets as this machine's tokenizer encodes them; None: not checked.
-        flops: floating-point operations of training all models; None: not known.
-        on_trained: called with the role of each model as it becomes available.
+        flops: floating-point operations of training the models of one replicate; None: not known.
+        on_trained: called with the name of each model as it becomes available.
         wait: called with the tasks by Ray reference; waits for one and returns its reference (and notices an
             interruption).
     """
-    missing = [task for task in tasks if not cache.holds(task.key)]
-    for task in tasks:
-        if task not in missing:
-            cache.tidy(task.key)
-            on_trained(task.role)
     is_small = flops is not None and flops < ONE_AFTER_ANOTHER_FLOPS
-    groups = [missing] if is_small and missing else [[task] for task in missing]
-    train = remote_on_a_share(_train_models, spec.resources)
-    pending = {train.remote(spec, datasets, group, cache, ledger, tokens=tokens): group for group in groups}
+    pending: dict[Any, list[ModelTask]] = {}
+    shared: list[ModelTask] = []
+    begun: set[str] = set()
+    for inputs in replicates:
+        missing = [task for task in inputs.tasks if not cache.holds(task.key)]
+        for task in inputs.tasks:
+            if task not in missing:
+                cache.tidy(task.key)
+                on_trained(task.name)
+        anew = [task for task in missing if task.key not in begun]  # ready models are the same in several
+        begun |= {task.key for task in anew}
+        train = remote_on_a_share(_train_models, inputs.spec.resources)
+        for group in [anew] if is_small and anew else [[task] for task in anew]:
+            given = (inputs.dated, inputs.datasets, group, cache, ledger)
+            pending[train.remote(*given, tokens=inputs.tokens_hash)] = group
+        shared += [task for task in missing if task not in anew]
     while pending:
         done = wait(pending)
         group = pending.pop(done)
-        named = ", ".join(f"'{task.role}'" for task in group)
+        named = ", ".join(f"'{task.name}'" for task in group)
         problems: list[str | None] = fetch(done, f"training model{'s' * (len(group) > 1)} {named}")
         for task, warning in zip(group, problems, strict=True):
             if warning is not None:
-                warnings.warn(f"model '{task.role}': {warning}", LedgerWarning, stacklevel=2)
-            on_trained(task.role)
+                warnings.warn(f"model '{task.name}': {warning}", LedgerWarning, stacklevel=2)
+            on_trained(task.name)
+    for task in shared:
+        on_trained(task.name)
 
 
 def remote_on_a_share(function: Deferred, resources: ResourcesConfig) -> Any:

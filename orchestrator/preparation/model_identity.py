@@ -30,8 +30,14 @@ def datasets_of(spec: SweepSpec) -> Datasets:
     return build_datasets(spec.data, encoder_decoder=is_encoder_decoder(spec.model))
 
 
-def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
-    """Return the models that a sweep needs, the base model first."""
+def model_tasks(spec: SweepSpec, datasets: Datasets, *, replicate: int = 0) -> list[ModelTask]:
+    """Return the models that a replicate of a sweep needs, the base model first.
+
+    Args:
+        spec: the spec of the replicate.
+        datasets: the data of the replicate.
+        replicate: its number.
+    """
     roles = [BASE, *(f"{_REFERENCE}{index}" for index in range(spec.num_references))]
     shared = _origin_of(spec.model)
     recipe = {
@@ -46,8 +52,11 @@ def model_tasks(spec: SweepSpec, datasets: Datasets) -> list[ModelTask]:
         examples = content_hash(identity(training_set_of(datasets, role)))
         own = model_of(spec.model, role)
         origin = shared if own is spec.model else _origin_of(own)
-        key = content_hash({**recipe, **origin, "seed": seed, "examples": examples})
-        tasks.append(ModelTask(role=role, seed=seed, key=key[:24]))
+        if replicate and spec.preparation.epochs == 0:  # the same model whatever the data: it is kept once
+            key = content_hash({**origin, "role": role, "as_it_is": True})
+        else:
+            key = content_hash({**recipe, **origin, "seed": seed, "examples": examples})
+        tasks.append(ModelTask(role=role, seed=seed, key=key[:24], replicate=replicate))
     return tasks
 
 

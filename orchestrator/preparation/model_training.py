@@ -54,7 +54,7 @@ def train_model(
     lower = f"preparation.batch_size (now {spec.preparation.batch_size})"
     if not spec.model.gradient_checkpointing:
         lower += ", or set model.gradient_checkpointing: true"
-    with explained_out_of_memory(f"training model '{task.role}'", lower):
+    with explained_out_of_memory(f"training model '{task.name}'", lower):
         training = Training(
             model=own,
             preparation=spec.preparation,

@@ -36,14 +36,19 @@ def outline(spec: SweepSpec) -> dict[str, Any]:
     }
 
 
-def manifest(spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
-    """Return the description of a sweep whose data was read."""
+def facts(datasets: Datasets, tasks: list[ModelTask], *, workload: str) -> dict[str, Any]:
+    """Return the description of the data and the models of a replicate."""
     return {
-        **outline(spec),
         "workload_hash": workload,
         "data_hash": datasets.content_hash(),
         "models": {task.role: {"key": task.key, "seed": task.seed} for task in tasks},
     }
+
+
+def facts_of(recorded: Mapping[str, Any], replicate: int) -> dict[str, Any]:
+    """Return ``sweep.json`` as it says of a sweep whose only replicate is this one."""
+    own = recorded.get("replicates", {}).get(str(replicate), {})
+    return {name: value for name, value in {**recorded, **own}.items() if name != "replicates"}
 
 
 def session(spec: SweepSpec, workers: list[dict[str, Any]]) -> dict[str, Any]:

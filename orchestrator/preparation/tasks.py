@@ -9,11 +9,17 @@ BASE = "base"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTask:
-    """One model to train: its role (``base``, ``reference-0``, ...), its seed and its cache key."""
+    """One model to train: its role (``base``, ``reference-0``, ...) in a replicate, its seed and its cache key."""
 
     role: str
     seed: int
     key: str
+    replicate: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        return f"{self.role} of replicate {self.replicate}" if self.replicate else self.role
 
 
 @dataclass(frozen=True, kw_only=True)

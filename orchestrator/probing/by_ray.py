@@ -49,14 +49,11 @@ class RayProber:
 
     def run(self, work: Work, outcomes: Outcomes) -> None:
         """See ``Prober``. A task whose worker dies is tried again, ``resources.max_failures`` times."""
-        spec, resources = work.inputs.dated, work.inputs.spec.resources
+        resources = work.inputs.spec.resources
         train_missing(
-            spec,
-            work.inputs.datasets,
-            work.inputs.tasks,
+            [work.inputs],
             models_of(work.ledger),
             work.ledger,
-            tokens=work.inputs.tokens_hash,
             on_trained=lambda _: None,
             wait=lambda groups: self._next_of(list(groups), resources),
         )

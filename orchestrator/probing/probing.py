@@ -103,15 +103,20 @@ def probe_sweep(
             if (look_for := PROBES[name].look_for) is not None:
                 look_for(check_probe(name, settings[name]), trusted=trust_remote_code)
         report("reading the data and the tokenizer")
-        inputs = _read_inputs(ledger, trust_remote_code=trust_remote_code, plugins=plugins)
-        for point in points:
-            _replay_with(ledger, point, inputs)  # raises where its model cannot be made again
+        works = []
+        for replicate in dict.fromkeys(job.subject.replicate for job in jobs):
+            own = [job for job in jobs if job.subject.replicate == replicate]
+            inputs = _read_inputs(ledger, replicate=replicate, trust_remote_code=trust_remote_code, plugins=plugins)
+            for point in (point for point in points if point.trial["replicate"] == replicate):
+                _replay_with(ledger, point, inputs)  # raises where its model cannot be made again
+            works.append(Work(jobs=own, inputs=inputs, ledger=ledger))
         interrupt.raise_if_set()
-        work = Work(jobs=jobs, inputs=inputs, ledger=ledger)
         prober = PROBERS[executor](interrupt, report)
         last_words = f"stopped; go on with the same command: {command('probe', summary.uri)}"
-        with failed_tasks_logged(ledger, PROBING), prober.session(work, last_words=last_words):
-            prober.run(work, _outcomes(work, summary, report))
+        outcomes = _outcomes(works, summary, report)
+        with failed_tasks_logged(ledger, PROBING), prober.session(works[0], last_words=last_words):
+            for work in works:
+                prober.run(work, outcomes)
         interrupt.raise_if_set()
     return summary
 
@@ -172,20 +177,21 @@ def _require_whole_models(spec: SweepSpec) -> None:
         )
 
 
-def _outcomes(work: Work, summary: ProbeSummary, report: Callable[[str], None]) -> Outcomes:
+def _outcomes(works: Sequence[Work], summary: ProbeSummary, report: Callable[[str], None]) -> Outcomes:
     """Return what notes how each job ended."""
     ended: list[Job] = []
+    many = sum(len(work.jobs) for work in works)
 
     def done(job: Job, without: Sequence[str]) -> None:
         summary.done += len(job.probes) - len(without)
         summary.without += [f"{job.subject}: {name}" for name in without]
         ended.append(job)
-        report(f"{len(ended)} of {len(work.jobs)} models done: {job.subject}")
+        report(f"{len(ended)} of {many} models done: {job.subject}")
 
     def failed(job: Job, error: TaskFailedError) -> None:
-        add_failed_task(work.ledger, error, PROBING)
+        add_failed_task(works[0].ledger, error, PROBING)
         ended.append(job)
         summary.failed.append(masked(str(error)))
-        report(f"{len(ended)} of {len(work.jobs)} models ended: {summary.failed[-1]}")
+        report(f"{len(ended)} of {many} models ended: {summary.failed[-1]}")
 
     return Outcomes(done=done, failed=failed)

@@ -27,6 +27,7 @@ class Subject:
     """``UNLEARNED``, ``base``, ``reference-0``, ..."""
     forget_set: str
     distribution: str
+    replicate: int = 0
     evaluated: EvaluatedStep | None = None
     """The point; None: a control, which no trial has changed."""
 
@@ -34,7 +35,7 @@ class Subject:
     def key(self) -> str:
         """Its part of the names of its files."""
         if self.evaluated is None:
-            return f"{self.role}-{self.forget_set}"
+            return f"{self.role}-{self.forget_set}{f'-replicate-{self.replicate}' if self.replicate else ''}"
         return f"{self.evaluated.trial_id}-{self.evaluated.step}"
 
     @property
@@ -51,12 +52,16 @@ class Subject:
     def columns(self) -> Mapping[str, Any]:
         """What its rows repeat: of the trial, or the forget set alone."""
         if self.evaluated is None:
-            return {"forget_set": self.forget_set, "distribution": self.distribution}
+            return {
+                "forget_set": self.forget_set,
+                "distribution": self.distribution,
+                "replicate": self.replicate,
+            }
         return self.evaluated.trial
 
     def __str__(self) -> str:
         if self.evaluated is None:
-            return f"{self.role} on '{self.forget_set}'"
+            return f"{self.role} on '{self.forget_set}'{f' in replicate {self.replicate}' if self.replicate else ''}"
         return f"trial {self.evaluated.trial_id}, step {self.evaluated.step}"
 
 
@@ -72,18 +77,24 @@ class Job:
 
 
 def subjects_of(ledger: Ledger, spec: SweepSpec, points: Sequence[EvaluatedStep]) -> list[Subject]:
-    """Return the models of these points, each preceded by the controls of its forget set, which come once."""
+    """Return the models of these points, each preceded by the controls of its forget set and replicate, which come
+    once."""
 
-    def subject(role: str, forget_set: str, evaluated: EvaluatedStep | None = None) -> Subject:
+    def subject(role: str, forget_set: str, replicate: int, evaluated: EvaluatedStep | None = None) -> Subject:
         distribution = spec.data.forget_sets[forget_set].distribution
-        return Subject(role=role, forget_set=forget_set, distribution=distribution, evaluated=evaluated)
+        return Subject(
+            role=role, forget_set=forget_set, distribution=distribution, replicate=replicate, evaluated=evaluated
+        )
 
     found: list[Subject] = []
     baselines = ledger.baselines()
-    for name in dict.fromkeys(point.trial["forget_set"] for point in points):
-        roles = [row["model"] for row in baselines.of(name) if row["model"] != "copy"]
-        found += [subject(role, name) for role in roles]
-        found += [subject(UNLEARNED, name, point) for point in points if point.trial["forget_set"] == name]
+    own: dict[tuple[str, int], list[EvaluatedStep]] = {}
+    for point in points:
+        own.setdefault((point.trial["forget_set"], point.trial["replicate"]), []).append(point)
+    for (name, replicate), together in own.items():
+        rows = baselines.in_replicate(replicate).of(name)
+        found += [subject(row["model"], name, replicate) for row in rows if row["model"] != "copy"]
+        found += [subject(UNLEARNED, name, replicate, point) for point in together]
     return found
 
 
@@ -104,10 +115,10 @@ def jobs_left(ledger: Ledger, subjects: Sequence[Subject], probes: Mapping[str, 
 
 def _identity(subject: Subject) -> tuple[Any, ...]:
     trial_id = None if subject.evaluated is None else subject.evaluated.trial_id
-    return trial_id, subject.step, subject.role, subject.forget_set
+    return trial_id, subject.step, subject.role, subject.forget_set, subject.replicate
 
 
 def _done(ledger: Ledger) -> Iterator[tuple[Any, ...]]:
-    names = ("trial_id", "step", "role", "forget_set", "probe", "probe_settings")
+    names = ("trial_id", "step", "role", "forget_set", "replicate", "probe", "probe_settings")
     for row in ledger.probes().select(names).to_pylist():
         yield tuple(row[name] for name in names)

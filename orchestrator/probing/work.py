@@ -13,7 +13,7 @@ from orchestrator.probing.subjects import Job
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is to be done: the models with their probes, and what they are made of."""
+    """What is to be done in one replicate: the models with their probes, and what they are made of."""
 
     jobs: Sequence[Job]
     inputs: SweepInputs

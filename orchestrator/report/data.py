@@ -34,9 +34,9 @@ RATE_BINS = 8
 """Rows of a heatmap; if fewer learning rates were run, each has a row of its own."""
 
 _COLUMNS = [
-    "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size",
-    "settings", "step", "status", "gen_ex", "rel_ex", "unlearning_quality", "performance", "population_nll",
-    "distractor_nll",
+    "trial_id", "forget_set", "distribution", "seed", "replicate", "objective", "optimizer", "learning_rate",
+    "batch_size", "settings", "step", "status", "gen_ex", "rel_ex", "unlearning_quality", "performance",
+    "population_nll", "distractor_nll",
 ]  # fmt: skip
 
 _ENDINGS = [
@@ -208,18 +208,20 @@ def _examples(ledger: Ledger, found: Sequence[Frontier], texts: pa.Table) -> lis
         if chosen is None:
             continue
         trial_id, step, choice = chosen
-        _, examples = ledger.published(trial_id)
+        trial, (_, examples) = ledger.trial(trial_id), ledger.published(trial_id)
         of_step = [metric_row("examples", row.columns()) for row in examples if row.step == step]
         rows = _query_tables(
             """
             select example_id, num_tokens, memorization, difficulty, memorization * num_tokens / ln(2) as before,
                 gen_ex as after, rel_ex, prompt, completion
-            from examples left join (from texts where forget_set = $forget_set) using (example_id)
+            from examples left join (
+                from texts where forget_set = $forget_set and replicate = $replicate
+            ) using (example_id)
             order by coalesce(gen_ex, rel_ex) desc, example_id
             """,
             examples=_finite(to_table(EXAMPLES, of_step), needed=()),
             texts=texts,
-            parameters={"forget_set": frontier.forget_set},
+            parameters={"forget_set": frontier.forget_set, "replicate": trial["replicate"]},
         )
         result.append(Examples(forget_set=frontier.forget_set, trial_id=trial_id, step=step, choice=choice, rows=rows))
     return result

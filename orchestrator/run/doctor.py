@@ -78,9 +78,9 @@ def _model(spec: SweepSpec) -> str:
 
 def _ready(spec: SweepSpec) -> str:
     """Tokenize the data and compare it with what the model can read."""
-    inputs = SweepInputs.of(spec)
-    check_inputs(inputs)
-    tokens = sum(len(encoded.tokens) for encoded in inputs.encoded.values())
+    replicates = SweepInputs.of_all(spec)
+    check_inputs(*replicates)
+    tokens = sum(len(encoded.tokens) for encoded in replicates[0].encoded.values())
     return f"they go together: {tokens} tokens are scored at every evaluation of all forget sets"
 
 

@@ -91,10 +91,10 @@ def run_sweep(
                 ready = read_by(executor, spec, ledger, withdraws=not is_written)
             held.needs(SPEC)
             session = Session(
-                spec=ready.checked.inputs.spec,
+                spec=ready.checked.spec,
                 root=root,
                 ledger=ledger,
-                inputs=ready.checked.inputs,
+                replicates=ready.checked.replicates,
                 search=ready.search,
                 executor=executor,
                 events=events,

@@ -26,7 +26,8 @@ class Session:
     root: Storage
     """That holds all sweeps and models."""
     ledger: Ledger
-    inputs: SweepInputs
+    replicates: Sequence[SweepInputs]
+    """The inputs of each replicate."""
     search: SweepSearch
     executor: Executor
     events: Events
@@ -35,7 +36,7 @@ class Session:
     force: bool = False
     """Go on where there is nothing to unlearn."""
     training_flops: float | None = None
-    """The arithmetic of training all models; None: it is not known."""
+    """The arithmetic of training the models of a replicate; None: it is not known."""
 
     def run(self, *, workers: int | None) -> None:
         """Prepare the models, then run the trials, within the executor's session.
@@ -51,19 +52,19 @@ class Session:
         writer = DriverWriter(self.ledger)
         for trial_id in search.superseded:
             writer.give_up(trial_id, "the sweep went on with another model, other data or another space")
-        workload = self._prepare()
+        workloads = self._prepare()
         if resources.concurrent_trials == "auto":
-            resources = self._share(workload)
+            resources = self._share(workloads[0])
             concurrent = executor.trials_at_once(resources, asked=workers)
         if executor.machines() != machines:  # an autoscaler has started those that trials run on
             self.ledger.manifest.note({"workers": executor.hardware()})
-        self._run_trials(workload, resources, concurrent)
+        self._run_trials(workloads, resources, concurrent)
         if not isinstance(self.interrupt.reason, RunStoppedError | SweepError):
             self.lease.renew()  # it may be lost, or the sweep gone
             export_journal(self.ledger.storage, search.studies)
         raise_if_stopped(self.interrupt)
 
-    def _run_trials(self, workload: Any, resources: ResourcesConfig, concurrent: int) -> None:
+    def _run_trials(self, workloads: Sequence[Any], resources: ResourcesConfig, concurrent: int) -> None:
         self.interrupt.waits_for = (
             f"the running trials to save where they are, at most {resources.stop_grace_s:.0f} s "
             f"(resources.stop_grace_s)"
@@ -74,41 +75,41 @@ class Session:
         failures = Failures(self.ledger)
         halving = None
         if self.spec.stop.halving is not None:
-            halving = Halving(self.spec, self.ledger, workload_hash=self.inputs.workload_hash)
+            hashes = [inputs.workload_hash for inputs in self.replicates]
+            halving = Halving(self.spec, self.ledger, workload_hashes=hashes)
         loop = TrialLoop(
             search, failures, self.events, self.interrupt, self.lease, resources=resources, halving=halving
         )
         self.executor.run_trials(
             loop,
-            workload=workload,
+            workloads=workloads,
             sink=TrialWriter(self.ledger),
             name=self.spec.name,
             resources=resources,
             concurrent=concurrent,
         )
 
-    def _prepare(self) -> Any:
-        """Train what the cache lacks and measure what the models know; return the workload of the trials."""
-        inputs = self.inputs
-        self.events.preparing([task.role for task in inputs.tasks])
+    def _prepare(self) -> Sequence[Any]:
+        """Train what the cache lacks and measure what the models know; return the workloads of the replicates."""
+        self.events.preparing([task.name for inputs in self.replicates for task in inputs.tasks])
         models = Models(
-            spec=inputs.dated,
-            datasets=inputs.datasets,
-            tasks=inputs.tasks,
+            replicates=self.replicates,
             root=self.root,
             ledger=self.ledger,
-            tokens=inputs.tokens_hash,
             flops=self.training_flops,
         )
         self.executor.train_models(models, self.events)
         self.events.doing("measuring what the models know")
-        workload, baselines = self.executor.build_workload(models)
-        rows = [baseline_row(baseline) for baseline in baselines]
+        built = self.executor.build_workloads(models)
         writer = DriverWriter(self.ledger)
+        rows, texts = [], []
+        for inputs, (_, baselines) in zip(self.replicates, built, strict=True):
+            rows += [baseline_row(baseline, replicate=inputs.replicate) for baseline in baselines]
+            texts += forget_example_rows(inputs.datasets, replicate=inputs.replicate)
         writer.publish_baselines(rows)
-        writer.publish_forget_examples(forget_example_rows(inputs.datasets))
+        writer.publish_forget_examples(texts)
         self.look_for_something_to_unlearn(rows)
-        return workload
+        return [workload for workload, _ in built]
 
     def look_for_something_to_unlearn(self, baselines: Sequence[dict[str, Any]]) -> None:
         """Report what the base model has memorized.
@@ -116,10 +117,11 @@ class Session:
         Raises:
             NothingToUnlearnError: it has memorized nothing, and the sweep has no trial yet and is not forced.
         """
-        sets = self.inputs.datasets.forget_sets
-        found = memorized_by_base(
-            baselines, {name: (len(own.forget), len(own.population)) for name, own in sets.items()}
-        )
+        found = []
+        for inputs in self.replicates:
+            sets = inputs.datasets.forget_sets.items()
+            sizes = {name: (len(own.forget), len(own.population)) for name, own in sets}
+            found += memorized_by_base(baselines, sizes, replicate=inputs.replicate)
         self.events.memorized(found)
         if not self.force and not self.search.has_trials:
             require_something_to_unlearn(found, self.spec, self.ledger.storage.uri)
@@ -143,17 +145,19 @@ def raise_if_stopped(interrupt: Interrupt) -> None:
         interrupt.raise_if_set()
 
 
-def baseline_row(baseline: Baseline) -> dict[str, Any]:
-    """Return what a model knows of a forget set as a row of the baselines table."""
-    row = {**baseline.metrics, "model": baseline.model, "forget_set": baseline.forget_set}
+def baseline_row(baseline: Baseline, *, replicate: int = 0) -> dict[str, Any]:
+    """Return what a model of a replicate knows of a forget set as a row of the baselines table."""
+    own = {"model": baseline.model, "forget_set": baseline.forget_set, "replicate": replicate}
+    row = {**baseline.metrics, **own}
     return dict.fromkeys(BASELINES.names) | metric_row("baselines", row)
 
 
-def forget_example_rows(datasets: Datasets) -> list[dict[str, Any]]:
-    """Return the texts to unlearn as rows of the forget sets' table."""
+def forget_example_rows(datasets: Datasets, *, replicate: int = 0) -> list[dict[str, Any]]:
+    """Return the texts that a replicate unlearns as rows of the forget sets' table."""
     return [
         {
             "forget_set": name,
+            "replicate": replicate,
             "example_id": example.example_id,
             "prompt": example.prompt,
             "completion": example.completion,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from orchestrator.errors import LedgerWarning, SweepExistsError
 from orchestrator.ledger import DriverWriter, Ledger, repair_ledger
-from orchestrator.preparation import CheckedInputs, SweepInputs, provenance, require_no_problem
+from orchestrator.preparation import CheckedInputs, manifest_of, provenance, require_no_problem
 from orchestrator.run.executors.protocol import Executor
 from orchestrator.run.options import RunOptions
 from orchestrator.safe_text import command
@@ -40,10 +40,10 @@ def read_here(spec: SweepSpec, ledger: Ledger, options: RunOptions, *, exists: b
         UnlearningError: the data cannot be used.
     """
     checked = _read_and_check(spec, is_new=not exists, chat_date=day_of_creation(ledger))
-    changes = _changes(ledger, checked.inputs) if exists else None
+    changes = _changes(ledger, checked) if exists else None
     if changes is not None:
         changes.require_allowed(ledger.storage.uri, force=options.force)
-    ready = Ready(checked=checked, search=_search(checked.inputs, ledger, options), changes=changes)
+    ready = Ready(checked=checked, search=_search(checked, ledger, options), changes=changes)
     if ready.is_finished:
         return ready
     if changes is not None and not options.resume:
@@ -72,8 +72,8 @@ def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: b
         if withdraws:
             ledger.manifest.withdraw()
         raise
-    ledger.manifest.describe(dump_spec(checked.inputs.spec), checked.inputs.manifest())
-    return Ready(checked=checked, search=_search(checked.inputs, ledger))
+    ledger.manifest.describe(dump_spec(checked.spec), manifest_of(checked.replicates))
+    return Ready(checked=checked, search=_search(checked, ledger))
 
 
 def write_down(spec: SweepSpec, ledger: Ledger, ready: Ready | None) -> None:
@@ -85,20 +85,21 @@ def write_down(spec: SweepSpec, ledger: Ledger, ready: Ready | None) -> None:
         return
     if ready.changes:
         session["changes"] = asdict(ready.changes)
-    inputs = ready.checked.inputs
-    ledger.manifest.create(dump_spec(inputs.spec), inputs.manifest(), session)
+    checked = ready.checked
+    ledger.manifest.create(dump_spec(checked.spec), manifest_of(checked.replicates), session)
 
 
-def _search(inputs: SweepInputs, ledger: Ledger, options: RunOptions | None = None) -> SweepSearch:
+def _search(checked: CheckedInputs, ledger: Ledger, options: RunOptions | None = None) -> SweepSearch:
     """Put the ledger's files in order, and rebuild the search from them."""
     ledger.storage.remove_leftovers()
     repair_ledger(ledger)
     if options is not None and options.retry_failed and options.resume:
         DriverWriter(ledger).reopen_failed()
-    return SweepSearch(inputs.spec, ledger, workload_hash=inputs.workload_hash, concurrent_trials=1)
+    hashes = [inputs.workload_hash for inputs in checked.replicates]
+    return SweepSearch(checked.spec, ledger, workload_hashes=hashes, concurrent_trials=1)
 
 
-def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
+def _changes(ledger: Ledger, checked: CheckedInputs) -> Changes | None:
     """Compare the sweep with what it would go on with; None: there is no sweep."""
     if ledger.manifest.spec_text() is None:
         return None
@@ -113,11 +114,11 @@ def _changes(ledger: Ledger, inputs: SweepInputs) -> Changes | None:
         )
     before = {**recorded, "code": last.get("code"), "plugins": last.get("plugins")}
     present = {
-        **inputs.manifest(),
+        **manifest_of(checked.replicates),
         "code": provenance.code_state(),
-        "plugins": provenance.plugin_records(inputs.spec),
+        "plugins": provenance.plugin_records(checked.spec),
     }
-    return compare(stored_spec(ledger), inputs.spec, before, present)
+    return compare(stored_spec(ledger), checked.spec, before, present)
 
 
 def _exists(ledger: Ledger, search: SweepSearch, changes: Changes) -> SweepExistsError:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.identity import stratum_name
+from orchestrator.identity import Stratum
 from orchestrator.search.proposals import Proposal
 from trainables.records import Trial
 
@@ -16,9 +16,9 @@ class Assignment:
     proposal: Proposal
     trial: Trial
     setting: str
-    """What the trials of a proposal share: the trial's identity without its seed."""
+    """What the trials of a proposal share: the identity of the first of them, whichever this one is."""
 
     @property
     def stratum(self) -> str:
         """Name of the trial's stratum."""
-        return stratum_name(self.trial.forget_set, self.trial.seed)
+        return Stratum.of(self.trial).name

@@ -1,4 +1,7 @@
-"""The base model's performance on each forget set, which bounds of a search may be measured from."""
+"""The base models' performance on each forget set, which bounds of a search may be measured from."""
+
+from collections.abc import Sequence
+from statistics import fmean
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import BASELINES_FILE, Ledger
@@ -9,22 +12,26 @@ class BasePerformances:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._known: dict[str, float] = {}
-        """By forget set, once asked for."""
+        self._known: dict[tuple[str, int], float] = {}
+        """By forget set and replicate, once asked for."""
 
-    def __call__(self, forget_set: str) -> float:
-        """Return the base model's performance on a forget set, in nats per token.
+    def __call__(self, forget_set: str, replicates: Sequence[int]) -> float:
+        """Return the mean performance of the base models of some replicates on a forget set, in nats per token.
 
         Raises:
             SweepError: the ledger has none.
         """
-        if forget_set not in self._known:
-            base = self._ledger.baselines().base(forget_set)
+        return fmean(self._of(forget_set, replicate) for replicate in replicates)
+
+    def _of(self, forget_set: str, replicate: int) -> float:
+        if (forget_set, replicate) not in self._known:
+            base = self._ledger.baselines().base(forget_set, replicate)
             if base is None:
                 raise SweepError(
-                    f"{self._ledger.storage.uri}/{BASELINES_FILE}: has no row of the base model on '{forget_set}', "
+                    f"{self._ledger.storage.uri}/{BASELINES_FILE}: has no row of the base model on '{forget_set}'"
+                    f"{f' in replicate {replicate}' if replicate else ''}, "
                     f"which search.constraints.performance_increase_at_most is measured from; put the file back, or "
                     f"bound performance_at_most instead (--force)"
                 )
-            self._known[forget_set] = base["performance"]
-        return self._known[forget_set]
+            self._known[forget_set, replicate] = base["performance"]
+        return self._known[forget_set, replicate]

@@ -3,7 +3,7 @@
 It is decided in the driver, which hears of every evaluation. A trial reports that it has reached a rung, and goes on,
 or ends, once it is judged: why it ends stands in its row of the ledger.
 
-Trials of one setting that a study takes the mean of are judged as one, so that no setting loses some of its seeds: the
+Trials of one setting that a study takes the mean of are judged as one, so that no setting loses some of its trials: the
 first of them to reach a rung decides for all. ``halving/*.json`` keeps what was decided, for a resumed sweep.
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import StorageError
-from orchestrator.identity import canonical_json, content_hash, stratum_name
+from orchestrator.identity import Stratum, canonical_json, content_hash
 from orchestrator.ledger import BASELINES_FILE, DECISIONS, DriverWriter, Ledger
 from orchestrator.pareto import hypervolume
 from trainables.records import Observation, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.spec import SweepSpec
 
@@ -36,7 +36,7 @@ class Rank(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Decision:
-    """What was decided of a setting at a rung, when the first of its seeds reached it."""
+    """What was decided of a setting at a rung, when the first of its trials reached it."""
 
     trial_id: str
     """The trial that reached it."""
@@ -50,15 +50,15 @@ class _Decision:
 class Halving:
     """Judges the trials of a sweep at the rungs of ``stop.halving``."""
 
-    def __init__(self, spec: "SweepSpec", ledger: Ledger, *, workload_hash: str) -> None:
+    def __init__(self, spec: "SweepSpec", ledger: Ledger, *, workload_hashes: "Sequence[str]") -> None:
         assert spec.stop.halving is not None
         self._rungs = spec.stop.halving.rungs
         self._reduction = spec.stop.halving.reduction
         self._floor_increase = spec.stop.max_heldout_nll_increase
-        self._seeds_agree = spec.search.across == "seeds"
+        self._across = spec.search.across
         self._ledger = ledger
         self._writer = DriverWriter(ledger)
-        self._workload_hash = workload_hash
+        self._workload_hashes = workload_hashes
         self._points: dict[str, dict[str, dict[int, tuple[float, float] | None]]] | None = None
         """Unlearning quality and performance by stratum, trial id and step; None at a step that is not completed. None
         instead of all: the ledger is not read yet."""
@@ -104,7 +104,7 @@ class Halving:
         Raises:
             StorageError: the base model's numbers are gone from the ledger.
         """
-        corner = self._corner(trial.forget_set)
+        corner = self._corner(trial)
         self._read_once()
         self.catch_up(trial)
         assert self._points is not None
@@ -136,7 +136,7 @@ class Halving:
     def _of(self, trial: Trial) -> dict[str, dict[int, tuple[float, float] | None]]:
         """Return what is known of the trials of a trial's stratum."""
         assert self._points is not None
-        return self._points.setdefault(stratum_name(trial.forget_set, trial.seed), {})
+        return self._points.setdefault(Stratum.of(trial).name, {})
 
     def _area(
         self,
@@ -152,21 +152,21 @@ class Halving:
             self._areas[trial_id, rung] = hypervolume(values_N2, corner)
         return self._areas[trial_id, rung]
 
-    def _corner(self, forget_set: str) -> tuple[float, float]:
+    def _corner(self, trial: Trial) -> tuple[float, float]:
         """Return the base model's unlearning quality, and the performance floor in nats per token."""
-        base = self._ledger.baselines().base(forget_set)
+        base = self._ledger.baselines().base(trial.forget_set, trial.replicate)
         if base is None:
             raise StorageError(
-                f"{self._ledger.storage.uri}/{BASELINES_FILE}: has no row of the base model on '{forget_set}', which "
-                f"hypervolume is measured from; put the file back, or resume the sweep, which measures it again"
+                f"{self._ledger.storage.uri}/{BASELINES_FILE}: has no row of the base model on '{trial.forget_set}', "
+                f"which hypervolume is measured from; put the file back, or resume the sweep, which measures it again"
             )
         return float(base["unlearning_quality"]), float(base["performance"]) + self._floor_increase
 
     def agree(self, trial_id: str, rung: int, behind: str | None) -> str | None:
         """Return why all trials of a setting end at a rung; None: they go on. What was decided once holds on a resume.
 
-        A longer step axis opens trials again that had ended, and they are judged anew. Where every seed has a study of
-        its own, each trial is judged by itself.
+        A longer step axis opens trials again that had ended, and they are judged anew. Where every stratum has a study
+        of its own, each trial is judged by itself.
 
         Args:
             trial_id: the trial that has reached the rung.
@@ -176,11 +176,12 @@ class Halving:
         Raises:
             StorageError: a decision cannot be kept, or not be read.
         """
-        if not self._seeds_agree:
+        if self._across == "each":
             return behind
         row = self._ledger.trial(trial_id)
         target_step = row["target_step"]
-        setting = [self._workload_hash, row["forget_set"], row["setting_id"] or trial_id, rung]
+        workload_hash = self._workload_hashes[row["replicate"] if self._across == "seeds" else 0]
+        setting = [workload_hash, row["forget_set"], row["setting_id"] or trial_id, rung]
         own = _Decision(trial_id=trial_id, step=rung, target_step=target_step, reason=behind)
         before, decided = 0, self._first_decision(setting, own, after=0)
         while decided.reason is not None and before < decided.target_step < target_step:
@@ -188,7 +189,7 @@ class Halving:
             decided = self._first_decision(setting, own, after=before)
         if decided.reason is None or decided.trial_id == trial_id:
             return decided.reason
-        return f"{decided.reason}; so decided trial {decided.trial_id}, of another seed"
+        return f"{decided.reason}; so decided trial {decided.trial_id}, of the same setting"
 
     def _first_decision(self, setting: list[Any], own: _Decision, *, after: int) -> _Decision:
         """Return what was decided of a setting at a rung, once the trials that ended there on an axis up to ``after``

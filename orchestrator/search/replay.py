@@ -31,7 +31,7 @@ def replay(state: SearchState, spec: SweepSpec, ledger: Ledger) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Stored:
-    """A proposal as the ledger keeps it, with the trial that was made of it for one seed."""
+    """A proposal as the ledger keeps it, with the trial that was made of it in one stratum."""
 
     proposal: Proposal
     is_last: bool
@@ -87,7 +87,7 @@ class _Replay:
         )
 
     def _proposals(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[StudyQueue, list[_Stored]]]:
-        """Yield every proposal with its trials, a seed each, by number. Equal numbers may be of two searches."""
+        """Yield every proposal with its trials, by number. Equal numbers may be of two searches."""
         stored = [
             _Stored(proposal=Proposal(**proposal), is_last=index == len(proposals) - 1, row=row)
             for row in rows
@@ -105,15 +105,16 @@ class _Replay:
     def _restore(self, queue: StudyQueue, trials: Sequence[_Stored]) -> None:
         """Put one proposal back, after those before it whose rows the ledger lost."""
         study, number = queue.study, trials[0].proposal.number
-        known: dict[int, tuple[Assignment, _Stored]] = {}
+        known: dict[str, tuple[Assignment, _Stored]] = {}
+        members = {member.name: member for member in queue.part.members}
         for stored in trials:
-            seed = stored.row["seed"]
-            assignment = self._state.assign(queue, stored.proposal, seed) if study.admits(stored.proposal) else None
+            stratum = members[stored.row["stratum"]]
+            assignment = self._state.assign(queue, stored.proposal, stratum) if study.admits(stored.proposal) else None
             is_far = number - study.next_number > LARGEST_GAP
             if assignment is None or assignment.trial.trial_id != stored.row["trial_id"] or is_far:
                 self._skip_foreign(queue, stored)
             else:
-                known[seed] = assignment, stored
+                known[stratum.name] = assignment, stored
         if known:
             while study.next_number < min(number, study.trials or number):
                 self._state.propose(queue)
@@ -134,30 +135,30 @@ class _Replay:
         else:
             self._state.superseded.append(row["trial_id"])
 
-    def _restore_proposal(self, queue: StudyQueue, known: Mapping[int, tuple[Assignment, _Stored]]) -> None:
-        """Put a proposal back, with what its seeds have shown. A seed that the ledger has no trial of will run.
+    def _restore_proposal(self, queue: StudyQueue, known: Mapping[str, tuple[Assignment, _Stored]]) -> None:
+        """Put a proposal back, with what its trials have shown. One that the ledger lacks will run.
 
         Args:
             queue: of the study.
-            known: the proposal's trials, by seed; one at least.
+            known: the proposal's trials, by stratum; one at least.
         """
         proposal = next(iter(known.values()))[0].proposal
         told: list[Observation] = []
-        ended: dict[int, bool] = {}
-        for seed in queue.part.seeds:
-            if seed in known:
-                means, infeasible = self._restore_trial(queue, *known[seed])
+        ended: dict[str, bool] = {}
+        for stratum in queue.part.members:
+            if stratum.name in known:
+                means, infeasible = self._restore_trial(queue, *known[stratum.name])
                 if infeasible is not None:
-                    ended[seed] = infeasible
+                    ended[stratum.name] = infeasible
             else:
-                assignment = self._state.assign(queue, proposal, seed)
+                assignment = self._state.assign(queue, proposal, stratum)
                 queue.waiting.append(assignment)
                 lost = self._state.to_repropose.get(assignment.trial.trial_id, [])
                 means = self._state.take_in(assignment, lost)[1]
             told += means
-        is_open = len(ended) < len(queue.part.seeds)
+        is_open = len(ended) < len(queue.part.members)
         if is_open:
-            queue.ended_seeds[proposal.number] = ended
+            queue.ended_strata[proposal.number] = ended
         queue.study.replay(
             proposal,
             sorted(told, key=lambda observation: observation.step),

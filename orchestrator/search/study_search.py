@@ -33,14 +33,22 @@ _quasi_random_point: Callable[..., Candidate] = Deferred(
 
 
 class StudySearch:
-    """The search of one study, of a forget set or of a stratum."""
+    """The search of one study, of a forget set or of some of its strata."""
 
-    def __init__(self, spec: SweepSpec, name: str, *, base_performance: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        name: str,
+        *,
+        stream: str | None = None,
+        base_performance: Callable[[], float] | None = None,
+    ) -> None:
         """Begin a search that has proposed nothing.
 
         Args:
             spec: the sweep.
             name: the study's.
+            stream: the name of its random draws, which studies may share; None: that of the study.
             base_performance: returns the base model's, in nats per token; called if a bound is measured from it.
         """
         self._search: SearchConfig = spec.search
@@ -49,7 +57,7 @@ class StudySearch:
         self._indices = {step: index for index, step in enumerate(spec.steps)}
         self._space = spec.space
         self._name = name
-        self._seed = derive_seed(spec.search.seed, "search", name)
+        self._seed = derive_seed(spec.search.seed, "search", stream or name)
         self._horizon = spec.horizon
         self._listed: list[Candidate] = []
         if spec.search.sampler == "grid":

@@ -1,11 +1,11 @@
 """What a sweep runs next: studies side by side, proposals into the ledger, every evaluated step back to its study.
 
-A study proposes settings for the seeds of a forget set: for all of them (``search.across: seeds``), or for one, where
-every stratum has a study of its own (``each``). A proposal makes one trial for each of its seeds.
+A study proposes settings for strata of a forget set: for all of them (``search.across: replicates``), for those of one
+replicate (``seeds``), or for one (``each``). A proposal makes one trial in each of its strata.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from orchestrator.driver import driven_s
 from orchestrator.ledger import DriverWriter, Ledger
@@ -14,7 +14,8 @@ from orchestrator.search.base_performances import BasePerformances
 from orchestrator.search.budget import Budget
 from orchestrator.search.replay import INFEASIBLE, replay
 from orchestrator.search.search_state import SearchState
-from orchestrator.search.study_queues import StudyQueue, study_parts
+from orchestrator.search.study_members import study_parts
+from orchestrator.search.study_queues import StudyQueue
 from orchestrator.search.study_search import StudySearch
 from orchestrator.spec import SweepSpec
 from trainables.records import ENDED, Observation, Status
@@ -28,7 +29,7 @@ class SweepSearch:
         spec: SweepSpec,
         ledger: Ledger,
         *,
-        workload_hash: str,
+        workload_hashes: Sequence[str],
         concurrent_trials: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -37,7 +38,7 @@ class SweepSearch:
         Args:
             spec: the sweep.
             ledger: of the sweep; new trials are recorded there.
-            workload_hash: of the data and the models.
+            workload_hashes: of the data and the models of each replicate.
             concurrent_trials: see ``run_at_once``.
             clock: returns seconds that only grow, for ``search.budget.max_wall``.
         """
@@ -53,7 +54,7 @@ class SweepSearch:
             clock=clock,
         )
         self._state = SearchState(
-            spec, workload_hash=workload_hash, base_performance=BasePerformances(ledger), budget=self._budget
+            spec, workload_hashes=workload_hashes, base_performance=BasePerformances(ledger), budget=self._budget
         )
         self._queues = self._state.queues
         self.run_at_once(concurrent_trials)
@@ -93,7 +94,7 @@ class SweepSearch:
         for queue in self._queues.values():
             if queue.study.trials is None:
                 return None
-            total += queue.study.trials * len(queue.part.seeds)
+            total += queue.study.trials * len(queue.part.members)
         return total
 
     @property
@@ -159,7 +160,7 @@ class SweepSearch:
         return assignment
 
     def _may_hand_out(self, queue: StudyQueue) -> bool:
-        """Return whether a study has a waiting trial that may run, or may propose one more setting for its seeds."""
+        """Return whether a study has a waiting trial that may run, or may propose one more setting for its strata."""
         if queue.waiting:
             return self._next_waiting(queue) is not None
         may_propose = not queue.study.is_complete and not queue.finds_nothing_new
@@ -168,8 +169,8 @@ class SweepSearch:
     def _next_waiting(self, queue: StudyQueue) -> Assignment | None:
         """Return the first of a study's waiting trials that may run; None: there is none.
 
-        The seeds of a proposal were counted together when it was made. A seed that is new to the sweep was not, nor
-        was a trial whose row is lost: the budget must have room for it.
+        The trials of a proposal were counted together when it was made. That of a stratum that is new to the sweep was
+        not, nor was a trial whose row is lost: the budget must have room for it.
         """
         if self.is_out_of_time:
             return None
@@ -219,7 +220,7 @@ class SweepSearch:
             state.status = None
             self._state.unfinished.append(assignment)
         else:
-            self._queues[assignment.study].end_seed(assignment, infeasible=False)
+            self._queues[assignment.study].end_trial(assignment, infeasible=False)
 
     def _hand_out(self, assignment: Assignment) -> Assignment:
         trial = assignment.trial
@@ -229,14 +230,14 @@ class SweepSearch:
         return assignment
 
     def observe(self, assignment: Assignment, observation: Observation) -> None:
-        """Note one committed evaluation; its study is told of the step once all its seeds were evaluated there."""
+        """Note one committed evaluation; its study is told of the step once all its trials were evaluated there."""
         self._state.observe(assignment, observation)
 
     def end(self, assignment: Assignment, status: Status) -> None:
         """Note that a trial ended, or was stopped."""
         trial_id, queue = assignment.trial.trial_id, self._queues[assignment.study]
         queue.running.discard(trial_id)
-        queue.end_seed(assignment, infeasible=status in INFEASIBLE)
+        queue.end_trial(assignment, infeasible=status in INFEASIBLE)
         state = self._state.trial(trial_id)
         if status in ENDED:
             state.status = status

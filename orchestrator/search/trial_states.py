@@ -1,4 +1,4 @@
-"""What a search knows of each trial, and what the trials of one setting, a seed each, have shown together."""
+"""What a search knows of each trial, and what the trials of one setting, one in each stratum, have shown together."""
 
 import math
 from collections.abc import Sequence
@@ -24,38 +24,38 @@ class TrialState:
     """How often its worker died in this process."""
 
 
-class Replicates:
-    """The trials of one setting on one forget set, a seed each.
+class SettingTrials:
+    """The trials of one setting in the strata that a study searches.
 
-    A study is told the mean of a step once every seed was evaluated there. A step that some seed never reaches, since
+    A study is told the mean of a step once every trial was evaluated there. A step that some trial never reaches, since
     it ended or failed before, is told to no study: a mean of the others would be of other models than the means at the
     steps before it.
     """
 
-    __slots__ = ("_seeds", "_trials")
+    __slots__ = ("_strata", "_trials")
 
-    def __init__(self, seeds: int) -> None:
-        self._seeds = seeds
-        """How many seeds a setting has."""
-        self._trials: dict[int, TrialState] = {}
-        """Those that were seen, by seed."""
+    def __init__(self, strata: int) -> None:
+        self._strata = strata
+        """How many strata the study searches."""
+        self._trials: dict[str, TrialState] = {}
+        """Those that were seen, by stratum."""
 
-    def add(self, seed: int, trial: TrialState, observation: Observation) -> Observation | None:
-        """Add an evaluation of a seed's trial; return the mean over all seeds if it is the last one missing there.
+    def add(self, stratum: str, trial: TrialState, observation: Observation) -> Observation | None:
+        """Add an evaluation of a trial; return the mean over all strata if it is the last one missing there.
 
         Evidence counts once: an evaluation that is known changes nothing.
         """
         step = observation.step
-        self._trials[seed] = trial
+        self._trials[stratum] = trial
         if step in trial.told_steps:
             return None
         trial.told_steps[step] = observation
         shown = [other.told_steps[step] for other in self._trials.values() if step in other.told_steps]
-        return _mean(shown) if len(shown) == self._seeds else None
+        return _mean(shown) if len(shown) == self._strata else None
 
 
 def _mean(observations: Sequence[Observation]) -> Observation:
-    """Return the mean of what the seeds showed at one step: infeasible if one is, infinite if one has no number."""
+    """Return the mean of what the trials showed at one step: infeasible if one is, infinite if one has no number."""
     qualities, performances = zip(*(observation.values for observation in observations), strict=True)
     return Observation(
         step=observations[0].step,

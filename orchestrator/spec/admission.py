@@ -8,12 +8,14 @@ from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def of_present_spec(ledger: Ledger, spec: SweepSpec, rows: pa.Table) -> pa.Table:
-    """Return the rows of forget sets that the spec names, and of evaluations those ``on_axis``. What is left out is
-    remarked on."""
+    """Return the rows of forget sets and replicates that the spec has, and of evaluations those ``on_axis``. What is
+    left out of other forget sets is remarked on."""
     if "step" in rows.column_names:
         rows = on_axis(spec, rows)
     admitted = pc.is_in(rows["forget_set"], pa.array(list(spec.data.forget_sets)))
     foreign = sorted(set(rows["forget_set"].filter(pc.invert(admitted)).to_pylist()))
+    if "replicate" in rows.column_names:
+        admitted = pc.and_(admitted, pc.less(rows["replicate"], spec.replicates))
     if foreign:
         named = ", ".join(map(repr, foreign[:5])) + (", ..." if len(foreign) > 5 else "")
         ledger.remark(f"rows of forget sets that the present spec does not name are left out ({named})")

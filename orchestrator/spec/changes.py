@@ -1,8 +1,8 @@
 """The differences between a sweep as it was started and as it would go on, and whether they are allowed.
 
 There are four kinds: those that change no number (how many trials at once, how often to checkpoint), those that add to
-the sweep (more trials, a longer step axis, more seeds), those after which old and new rows cannot be compared (another
-space, model, data or identity version), and other code, after which most often they can.
+the sweep (more trials, a longer step axis, more seeds, more replicates), those after which old and new rows cannot be
+compared (another space, model, data or identity version), and other code, after which most often they can.
 """
 
 import warnings
@@ -22,8 +22,8 @@ _NOT_FREE = (
     "stop.max_heldout_nll_increase",
 )  # fmt: skip
 """... except these, which change how numbers are rounded, or what counts as collapsed."""
-_SAME_NUMBERS = ("identity_version", "data_hash", "models.", "tokens_hash")
-"""Keys of ``sweep.json`` for the data and the models that the rows follow from."""
+_SAME_NUMBERS = ("identity_version", "data_hash", "models.", "tokens_hash", "replicates.")
+"""Keys of ``sweep.json`` for the data and the models that the rows follow from; of further replicates, all keys."""
 _MEANINGS = {"tokens_hash": " (the same data gives other tokens: another tokenizer, chat template or date)"}
 """Explanations of keys of ``sweep.json`` that no setting has."""
 _MISSING = "nothing"
@@ -74,12 +74,12 @@ def compare(before: SweepSpec, now: SweepSpec, recorded: Mapping[str, Any], pres
         line = f"{path}: was {old}, is {new}"
         if _adds(path, old, new):
             additions.append(line)
-        elif (path.startswith(_FREE) and path not in _NOT_FREE) or _content_of(path) in same:
+        elif _is_free(path) or _content_of(path) in same or _means_the_same(path, old, new, before):
             free.append(line)
         else:
             breaking.append(line)
     for path, old, new in _differences(recorded, present):
-        if path.startswith(_SAME_NUMBERS) and old != _MISSING:
+        if path.startswith(_SAME_NUMBERS) and old != _MISSING and _is_there(path, now):
             breaking.append(f"{path}{_MEANINGS.get(path, '')}: was {old}, is {new}")
     code = _code_difference(recorded.get("code") or {}, present.get("code") or {})
     code += plugin_differences(recorded.get("plugins") or [], present.get("plugins") or [])
@@ -130,10 +130,25 @@ def _content_of(path: str) -> str | None:
     return "data_hash" if path.startswith("data.") and path.endswith("ource.path") else None
 
 
+def _is_free(path: str) -> bool:
+    return path.startswith(_FREE) and path not in _NOT_FREE
+
+
+def _means_the_same(path: str, old: Any, new: Any, before: SweepSpec) -> bool:
+    """Return whether two values mean the same of a sweep without replicates: studies across these are across seeds."""
+    return path == "search.across" and before.replicates == 1 and {old, new} == {"seeds", "replicates"}
+
+
+def _is_there(path: str, now: SweepSpec) -> bool:
+    """Return whether a key of ``sweep.json`` is of a replicate that the sweep still has."""
+    section, _, rest = path.partition(".")
+    return section != "replicates" or rest.partition(".")[0] in map(str, range(now.replicates))
+
+
 def _adds(path: str, old: Any, new: Any) -> bool:
     """Return whether the new value only adds to the old: more trials, a larger budget, a longer list. None is no
     limit."""
-    if path == "search.trials" or path.startswith("search.budget."):
+    if path in ("search.trials", "replicates") or path.startswith("search.budget."):
         return old is not None and (new is None or _amount(new) > _amount(old))
     return path in ("steps", "seeds") and isinstance(old, list) and list(new[: len(old)]) == old
 

@@ -112,10 +112,12 @@ class SearchConfig(Config):
       the best feasible of its trajectory, in populations of 4 + 3 ln(dimensions). Choices, also lists, are refused: it
       adapts along an order, which they do not have.
     """
-    across: Literal["seeds", "each"] = "seeds"
-    """What one study searches. ``seeds``: a forget set; every proposal runs on every seed, and the study is told the
-    mean of the seeds at each step that all of them reach. ``each``: a stratum; every seed draws points of its own, and
-    two seeds may have no setting in common. Sweeps older than this key go on with ``each``."""
+    across: Literal["replicates", "seeds", "each"] = "replicates"
+    """What one study searches. ``replicates``: a forget set; every proposal runs on every seed of every replicate, and
+    the study is told their mean at each step that all of them reach. ``seeds``: a forget set in one replicate; every
+    proposal runs on every seed. ``each``: a stratum; every seed draws points of its own, and two seeds may have no
+    setting in common. Samplers that do not look at results propose the same in every replicate under each of these.
+    Sweeps older than this key go on with ``each``."""
     minimize: Literal["both", "unlearning_quality", "performance"] = "both"
     """What proposals minimise: both objectives (the whole frontier), or one of them within ``constraints`` on the
     other. ``cmaes`` takes one, ``nsga3`` takes both, the others take either."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from orchestrator.errors import SweepError
+from orchestrator.identity import Stratum
 from orchestrator.spec.resources_config import ResourcesConfig
 from orchestrator.spec.search_checks import check_budget, check_halving, check_search
 from orchestrator.spec.search_config import LISTING, SearchConfig
@@ -17,6 +18,7 @@ from trainables.config import (
     EvaluationConfig,
     ModelConfig,
     Name,
+    PositiveInt,
     PreparationConfig,
     StopConfig,
     TrialConfig,
@@ -27,6 +29,7 @@ from trainables.metrics import chosen_metrics
 from trainables.optim import OPTIMIZERS, SCHEDULES, Horizon
 from trainables.plugins import PluginFile
 from trainables.probes import check_probe
+from trainables.seeding import derive_seed
 
 RECORDED = "recorded"
 """Validation context of a spec that is read to show a sweep's results: it may name what only plugins provide."""
@@ -35,9 +38,9 @@ MOST_COMBINATIONS, MOST_LISTED = 100_000, 1_000_000
 
 
 class SweepSpec(Config):
-    """A whole sweep. Strata (forget set x seed) are always fully crossed; ``search`` varies the rest."""
+    """A whole sweep. Strata (forget set x seed x replicate) are always fully crossed; ``search`` varies the rest."""
 
-    added_later = frozenset({"probes"})
+    added_later = frozenset({"probes", "replicates"})
 
     name: Name
     """Name of the sweep, and of its folder."""
@@ -52,7 +55,13 @@ class SweepSpec(Config):
     steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     """The step axis: where a trajectory is evaluated."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
-    """Seeds of batch order and dropout; each is a stratum of its own with each forget set."""
+    """Seeds of batch order and dropout; each is a stratum of its own with each forget set and replicate."""
+    replicates: PositiveInt = 1
+    """How often everything random is drawn anew: which examples are in which set, canaries, initial weights and
+    training of base and reference models, batch orders. Seeds alone vary the last of these. Every setting can run in
+    every replicate, so that differences are paired; replicate 0 is what the sweep is without others. What a source
+    leaves no choice in is the same in all of them, and a sweep in which nothing but batch orders would differ is
+    refused."""
     search: SearchConfig
     """What varies, and who proposes it."""
     stop: StopConfig = StopConfig()
@@ -206,7 +215,7 @@ class SweepSpec(Config):
         check_search(self.search, self.space, points=points, horizon=self.horizon)
         check_budget(
             self.search.budget,
-            strata=len(self.data.forget_sets) * len(self.seeds),
+            strata=len(self.strata),
             last_step=self.steps[-1],
             gpus_per_trial=self.resources.gpus_per_trial,
         )
@@ -226,6 +235,29 @@ class SweepSpec(Config):
                 f"sweep '{self.name}' has no forget set '{forget_set}'; {nearest_name_hint(forget_set, names)}"
             )
         return names if forget_set is None else [forget_set]
+
+    @property
+    def strata(self) -> list[Stratum]:
+        """Every stratum, by forget set, replicate and seed."""
+        return [
+            Stratum(forget_set=forget_set, seed=seed, replicate=replicate)
+            for forget_set in self.data.forget_sets
+            for replicate in range(self.replicates)
+            for seed in self.seeds
+        ]
+
+    def of_replicate(self, replicate: int) -> Self:
+        """Return the spec by which the data of a replicate is drawn and its models are trained: other seeds of both.
+
+        Replicate 0 has the spec itself.
+        """
+        if replicate == 0:
+            return self
+        data, preparation = (
+            part.model_copy(update={"seed": derive_seed(part.seed, "replicate", replicate)})
+            for part in (self.data, self.preparation)
+        )
+        return self.model_copy(update={"data": data, "preparation": preparation})
 
     @property
     def num_references(self) -> int:

@@ -82,7 +82,7 @@ def fill(ledger: Ledger, spec: SweepSpec) -> None:
     driver, worker = DriverWriter(ledger), TrialWriter(ledger)
     driver.publish_baselines(
         [
-            {"model": model, "forget_set": name, **dict.fromkeys(names, 1.0 + index)}
+            {"model": model, "forget_set": name, "replicate": 0, **dict.fromkeys(names, 1.0 + index)}
             for index, model in enumerate(("base", "reference-0", "reference-1"))
             for name in spec.data.forget_sets
         ]
@@ -133,7 +133,7 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
         return Ledger(storage=LocalStorage(folder), sweep="long")
 
     def search() -> SweepSearch:
-        return SweepSearch(spec, ledger(), workload_hash=WORKLOAD, concurrent_trials=4)
+        return SweepSearch(spec, ledger(), workload_hashes=[WORKLOAD], concurrent_trials=4)
 
     rebuilt: list[SweepSearch] = []
     row = ledger().trials()[0]
@@ -144,7 +144,7 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
         "status": lambda: sweep_status(ledger()),
         "frontier": lambda: frontiers(ledger()),
         "importances": lambda: importances(ledger()),
-        "a halving decision, the first": lambda: Halving(spec, ledger(), workload_hash=WORKLOAD).rank(
+        "a halving decision, the first": lambda: Halving(spec, ledger(), workload_hashes=[WORKLOAD]).rank(
             cast(Trial, trial), len(spec.steps) // 2
         ),
     }

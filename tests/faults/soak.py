@@ -110,7 +110,9 @@ class Ours(Subject):
     def zombies(self) -> int:
         spec = load_spec(TINY)
         ledger = Ledger(storage=LocalStorage(self.folder / "tiny"), sweep="tiny")
-        search = SweepSearch(spec, ledger, workload_hash=ledger.manifest.read()["workload_hash"], concurrent_trials=2)
+        search = SweepSearch(
+            spec, ledger, workload_hashes=[ledger.manifest.read()["workload_hash"]], concurrent_trials=2
+        )
         studies = [stratum.study for stratum in search.studies.values()]
         return sum(not t.state.is_finished() for study in studies for t in study.get_trials(deepcopy=False))
 

@@ -114,11 +114,11 @@ def _drive(request: Request, workload: Any) -> None:
         ledger.storage.remove_leftovers()
         repair_ledger(ledger)
         ledger.manifest.create(request.spec, {}, {})
-        search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=request.at_once)
+        search = SweepSearch(spec, ledger, workload_hashes=["workload"], concurrent_trials=request.at_once)
         loop = TrialLoop(search, Failures(ledger), SilentEvents(), interrupt, held, resources=spec.resources)
         InlineExecutor(interrupt).run_trials(
             loop,
-            workload=workload,
+            workloads=[workload],
             sink=TrialWriter(ledger),
             name=spec.name,
             resources=spec.resources,

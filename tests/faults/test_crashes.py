@@ -25,8 +25,15 @@ KEYS = {"trials": "trial_id", "evaluations": "trial_id, step", "examples": "tria
 BASELINE = {name: value for name, value in evaluation_record().columns().items() if name in BASELINES.names} | {
     "model": "base",
     "forget_set": "verses",
+    "replicate": 0,
 }
-FORGET_EXAMPLE = {"forget_set": "verses", "example_id": "verses-000000", "prompt": "", "completion": "text"}
+FORGET_EXAMPLE = {
+    "forget_set": "verses",
+    "replicate": 0,
+    "example_id": "verses-000000",
+    "prompt": "",
+    "completion": "text",
+}
 
 
 class Noted(LocalStorage):

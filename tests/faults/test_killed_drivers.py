@@ -105,7 +105,7 @@ def assert_nothing_was_done_twice(folder, spec, kills):
 
 def assert_optuna_agrees_with_the_ledger(sweep, spec):
     ledger = Ledger(storage=LocalStorage(sweep), sweep=spec.name)
-    search = SweepSearch(spec, ledger, workload_hash="workload", concurrent_trials=1)
+    search = SweepSearch(spec, ledger, workload_hashes=["workload"], concurrent_trials=1)
     assert search.is_exhausted()
     trials = [t for stratum in search.studies.values() for t in stratum.study.get_trials(deepcopy=False)]
     assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.FAIL}

@@ -17,10 +17,10 @@ class FailsWide(TrialWriter):
         raise ValueError(LATER)
 
 
-def failing_wide(workload: Any, sink: TrialWriter, **options: Any) -> Any:
+def failing_wide(workloads: Any, sink: TrialWriter, **options: Any) -> Any:
     """Make wide trials whose sink fails."""
     named = import_module("tests.integration.failing")  # so workers import it
-    return tune.wide_trainable(workload, named.FailsWide(sink.ledger), **options)
+    return tune.wide_trainable(workloads, named.FailsWide(sink.ledger), **options)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from orchestrator.ledger import Ledger
-from orchestrator.preparation import ModelCache, ModelTask, train_missing
+from orchestrator.preparation import ModelCache, ModelTask, SweepInputs, train_missing
 from orchestrator.preparation.model_identity import model_tasks
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.storage import LocalStorage
@@ -67,7 +67,8 @@ def prepare(tasks: list[ModelTask], cache: ModelCache, *overrides: str) -> list[
         return done
 
     ledger = Ledger(storage=LocalStorage(Path("nobody-watches")), sweep=spec.name)  # it has no driver to look for
-    train_missing(spec, datasets, tasks, cache, ledger, on_trained=ready.append, wait=wait)
+    own = SweepInputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash="workload")
+    train_missing([own], cache, ledger, on_trained=ready.append, wait=wait)
     return ready
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger import Ledger
+from orchestrator.storage import LocalStorage
 from tests.integration.helpers import INLINE, TINY, call, rows, start_inline, wait_until
 from tests.limits import HANG_S
 
@@ -14,8 +16,10 @@ TABLES = ("trials", "evaluations", "examples")
 
 
 def test_a_signal_stops_it_in_good_order_and_a_resume_ends_as_an_unbroken_one(tiny_sweep: Path, storage: Path) -> None:
+    """It has two replicates, of which the first is the sweep that was not broken off, bit for bit."""
     sweep = storage / "inline-stopped"
-    process = start_inline("run", str(TINY), "--name", sweep.name, "--storage", str(storage))
+    both = ("--set", "replicates=2", "--set", "search.across=seeds")
+    process = start_inline("run", str(TINY), "--name", sweep.name, "--storage", str(storage), *both)
     wait_until(lambda: list(sweep.glob("evaluations/*.parquet")), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=HANG_S)
@@ -28,7 +32,48 @@ def test_a_signal_stops_it_in_good_order_and_a_resume_ends_as_an_unbroken_one(ti
     done = call("resume", str(sweep), *INLINE)
     assert done.returncode == 0, done.stderr
     for table in TABLES:
-        assert rows(sweep, table) == rows(tiny_sweep, table)
+        found = rows(sweep, table)
+        assert [row for row in found if row["replicate"] == 0] == rows(tiny_sweep, table)
+        assert sum(row["replicate"] == 1 for row in found) == sum(row["replicate"] == 0 for row in found)
+    check_second_replicate(sweep)
+
+
+def check_second_replicate(sweep: Path) -> None:
+    """See that it is another draw of everything, and that what is made of its trials later is."""
+    knows: dict[tuple[str, str], set[float]] = {}
+    for row in ledger_of(sweep).baselines().rows:
+        knows.setdefault((row["model"], row["forget_set"]), set()).add(row["forget_nll"])
+    assert len(knows) == 3 * 2
+    assert all(len(values) == 2 for values in knows.values()), "models of other data and other weights"
+    texts = {(row["replicate"], row["completion"]) for row in ledger_of(sweep).forget_examples().to_pylist()}
+    assert len({text for _, text in texts}) == len(texts) == 2 * 2 * 8
+    trial = next(row for row in rows(sweep, "trials") if row["replicate"] == 1)
+    done = call("export", str(sweep), "--trial", trial["trial_id"], "--step", "3", "--to", str(sweep / "model"))
+    assert done.returncode == 0, done.stderr
+    assert "equal the ledger's, bit for bit" in done.stderr + done.stdout
+    point = (
+        "--trial",
+        trial["trial_id"],
+        "--step",
+        "3",
+        "--probe",
+        "quantization",
+        "--set",
+        "probes.quantization.bits=[4]",
+    )
+    done = call("probe", str(sweep), *point, *INLINE)
+    assert done.returncode == 0, done.stderr
+    found = rows(sweep, "probes")
+    assert {(row["role"], row["replicate"]) for row in found} == {
+        (role, 1) for role in ("unlearned", "base", "reference-0", "reference-1")
+    }
+    measured = {(row["model"], row["replicate"]): row for row in ledger_of(sweep).baselines().of(trial["forget_set"])}
+    (base,) = [row for row in found if row["role"] == "base"]
+    assert base["before_forget_nll"] == measured["base", 1]["forget_nll"]
+
+
+def ledger_of(sweep: Path) -> Ledger:
+    return Ledger(storage=LocalStorage(sweep), sweep=sweep.name)
 
 
 def test_a_second_driver_is_refused_by_name_and_one_that_takes_over_goes_on_alone(tiny_sweep: Path) -> None:

@@ -49,7 +49,7 @@ class NotingTrainable(AscentTrainable):
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:
         super().setup(config, **parameters)
-        largest = max(parameters["workload"].base.arrays.values(), key=lambda array: array.nbytes)
+        largest = max(ray.get(parameters["workloads"][0]).base.arrays.values(), key=lambda array: array.nbytes)
         note = {
             "resources": ray.get_runtime_context().get_assigned_resources(),
             "gpus": ray.get_gpu_ids(),

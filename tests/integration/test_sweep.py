@@ -198,7 +198,7 @@ def test_a_reused_actor_gives_what_a_fresh_engine_gives_bit_for_bit(ray_sweep: P
 def test_the_ledger_rebuilds_a_search_with_nothing_pending(ray_sweep: Path) -> None:
     manifest = json.loads((ray_sweep / "sweep.json").read_text())
     ledger = Ledger(storage=LocalStorage(ray_sweep), sweep="tiny")
-    search = SweepSearch(load_spec(TINY), ledger, workload_hash=manifest["workload_hash"], concurrent_trials=2)
+    search = SweepSearch(load_spec(TINY), ledger, workload_hashes=[manifest["workload_hash"]], concurrent_trials=2)
     assert search.is_exhausted()
     observed = sum(len(stratum.study.get_trials()) for stratum in search.studies.values())
     assert observed == len([row for row in rows(ray_sweep, "evaluations") if row["step"] > 0])

@@ -83,16 +83,22 @@ def memory_ledger() -> Ledger:
 
 def halving_of(ledger, spec, workload_hash=WORKLOAD) -> Halving:
     """Make what judges the trials of a sweep at its rungs."""
-    return Halving(spec, ledger, workload_hash=workload_hash)
+    return Halving(spec, ledger, workload_hashes=[workload_hash] * spec.replicates)
 
 
 def make_search(spec, ledger, *, concurrent_trials=1, **options) -> SweepSearch:
-    return SweepSearch(spec, ledger, workload_hash=WORKLOAD, concurrent_trials=concurrent_trials, **options)
+    return SweepSearch(
+        spec, ledger, workload_hashes=[WORKLOAD] * spec.replicates, concurrent_trials=concurrent_trials, **options
+    )
 
 
-def make_trial(*, forget_set="verses", seed=0, steps=(0, 2, 5), horizon=None, workload_hash=WORKLOAD, **config):
+def make_trial(
+    *, forget_set="verses", seed=0, replicate=0, steps=(0, 2, 5), horizon=None, workload_hash=WORKLOAD, **config
+):
     config = TrialConfig(**({"learning_rate": 1e-3, "batch_size": 4} | config))
-    trial = Trial(trial_id="", forget_set=forget_set, seed=seed, config=config, steps=steps, horizon=horizon)
+    trial = Trial(
+        trial_id="", forget_set=forget_set, seed=seed, replicate=replicate, config=config, steps=steps, horizon=horizon
+    )
     return Trial(**{**vars(trial), "trial_id": trial_key(trial, workload_hash=workload_hash)})
 
 
@@ -154,8 +160,8 @@ def invent(trial: Trial) -> tuple[list[EvaluationRecord], Status]:
         if step > 2 and trial.config.learning_rate > EXPLODES:
             return records, Status.DIVERGED
         push = trial.config.learning_rate * 1e3 * step * (1 + trial.config.momentum)
-        exposure = 10 - push * (1 if trial.forget_set == "verses" else 2) - trial.seed / 8
-        performance = 3 + push**2 / 100 + trial.seed / 4
+        exposure = 10 - push * (1 if trial.forget_set == "verses" else 2) - trial.seed / 8 - trial.replicate / 16
+        performance = 3 + push**2 / 100 + trial.seed / 4 + trial.replicate / 8
         collapsed = performance > FLOOR
         status = Status.COLLAPSED if collapsed else Status.COMPLETED
         records.append(
@@ -319,7 +325,11 @@ class Driver:
         """Run to the end, one trial at a time; return trial ids in the order they started."""
         executor = InlineExecutor(self.interrupt, make_worker=self._make_worker)
         executor.run_trials(
-            self.loop, workload=None, sink=TrialWriter(self.ledger), name="tiny", resources=self.search._spec.resources
+            self.loop,
+            workloads=[None] * self.search._spec.replicates,
+            sink=TrialWriter(self.ledger),
+            name="tiny",
+            resources=self.search._spec.resources,
         )
         self.interrupt.raise_if_set()
         return [assignment.trial.trial_id for assignment in self.started]
@@ -373,13 +383,22 @@ def write_sweep_to(ledger: Ledger, spec: SweepSpec, **options) -> Ledger:
     }
     DriverWriter(ledger).publish_forget_examples(
         [
-            {"forget_set": name, "example_id": "verses-000000", "prompt": "", "completion": name, "repetitions": 1}
+            {
+                "forget_set": name,
+                "replicate": replicate,
+                "example_id": "verses-000000",
+                "prompt": "",
+                "completion": f"{name}, drawn {replicate}" if replicate else name,
+                "repetitions": 1,
+            }
+            for replicate in range(spec.replicates)
             for name in spec.data.forget_sets
         ]
     )
     DriverWriter(ledger).publish_baselines(
         [
-            metric_row("baselines", {"model": model, "forget_set": name, **of_model(record)})
+            metric_row("baselines", {"model": model, "forget_set": name, "replicate": replicate, **of_model(record)})
+            for replicate in range(spec.replicates)
             for model, record in models.items()
             for name in spec.data.forget_sets
         ]
@@ -412,6 +431,6 @@ def write_probe(ledger: Ledger, row, step, found, *, probe="quantization", setti
 
 def write_control(ledger: Ledger, role, found, *, forget_set="verses", probe="quantization", settings=None) -> None:
     """Write what a probe found on the base model or a reference model."""
-    of = {"forget_set": forget_set, "distribution": "in"}
+    of = {"forget_set": forget_set, "distribution": "in", "replicate": 0}
     found = [replace(one, probe=probe, role=role) for one in found]
     ProbeWriter(ledger).publish(f"{role}-{forget_set}", probe, settings or {}, found, of=of, step=None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.identity import canonical_json, content_hash, file_hash, stratum_name
+from orchestrator.identity import Stratum, canonical_json, content_hash, file_hash
 from orchestrator.ledger import DriverWriter
 from orchestrator.preparation.model_identity import model_tasks, workload_hash
 from orchestrator.spec import load_spec
@@ -141,7 +141,8 @@ def test_a_number_has_one_key_however_yaml_spelt_it():
 
 
 def test_strata_have_readable_names():
-    assert stratum_name("verses", 3) == "verses/seed=3"
+    assert Stratum(forget_set="verses", seed=3).name == "verses/seed=3"
+    assert Stratum(forget_set="verses", seed=3, replicate=2).name == "verses/seed=3/replicate=2"
 
 
 def test_file_hash_is_of_the_bytes(tmp_path):

@@ -1,5 +1,5 @@
 from .canaries import CANARIES, check_canary
-from .examples import Example, StoredExamples, identity, shortened
+from .examples import Example, StoredExamples, identity, shortened, text_key
 from .forget_sets import Datasets, ForgetSet, build_datasets
 from .sizes import SetSizes, Sizes, hub_datasets_to_count, require_retained, sizes_of, training_examples
 
@@ -18,5 +18,6 @@ __all__ = [
     "require_retained",
     "shortened",
     "sizes_of",
+    "text_key",
     "training_examples",
 ]

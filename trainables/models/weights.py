@@ -1,10 +1,13 @@
 """The state of a model: its tensors, and snapshots of them that workers share, build models from and restore."""
 
+import os
+import tempfile
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import GenerationConfig
@@ -79,6 +82,22 @@ class WeightsSnapshot:
     lora: LoraConfig | None = None
     adapters: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Adapters before ascent, when they change nothing yet."""
+
+    def mapped(self, folder: Path, *, at_least_bytes: int = 2**20) -> Self:
+        """Return the snapshot with its large arrays in files of a folder, from which memory is filled when it is used.
+
+        Args:
+            folder: has to stay while the snapshot is used.
+            at_least_bytes: size of a large array.
+        """
+        arrays = dict(self.arrays)
+        for name, array in self.arrays.items():
+            if array.nbytes >= at_least_bytes:
+                handle, path = tempfile.mkstemp(dir=folder, suffix=".weights")
+                os.close(handle)
+                array.tofile(path)
+                arrays[name] = np.memmap(path, dtype=array.dtype, mode="r", shape=array.shape)
+        return replace(self, arrays=arrays)
 
     def build(self) -> Any:
         """Return a model of this architecture with these weights. No random weights are drawn."""

@@ -24,7 +24,14 @@ Evaluated = tuple[EvaluationRecord, list[ExampleRecord]]
 class Engine:
     """A model that stays on this process's device, for all the trials that a worker runs one after another."""
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, *, of_base: dict[str, Evaluated | None] | None = None) -> None:
+        """Build the model.
+
+        Args:
+            workload: what the trials share.
+            of_base: what earlier engines of this workload have found of the base model, which is added to; None:
+                nothing.
+        """
         self.workload = workload
         self.group = current_worker_group()
         self.accelerator = build_accelerator(workload.precision, workload.parallelism, use_gpu=workload.use_gpu)
@@ -33,7 +40,7 @@ class Engine:
         if workload.gradient_checkpointing:
             enable_gradient_checkpointing(model)
         self.model = share_model(self.accelerator, model)
-        self._of_base: dict[str, Evaluated | None] = {}
+        self._of_base: dict[str, Evaluated | None] = {} if of_base is None else of_base
         """The base model's evaluation by forget set; None: a metric is not finite."""
 
     @cached_property
@@ -64,7 +71,7 @@ class Engine:
                 alternates=workload.alternates.get(trial.forget_set) if objective.needs_alternate else None,
             ),
             config=config,
-            seed=trial.seed,
+            seed=trial.ascent_seed,
             horizon=trial.horizon,
         )
 

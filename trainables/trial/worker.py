@@ -1,5 +1,7 @@
 """What one worker does for a sweep: it runs trials one after another, a slice at a time, on one resident model.
 
+Trials of another replicate have another base model: it takes the place of the one that is resident.
+
 Importing this module loads no PyTorch; the first slice does.
 """
 
@@ -15,22 +17,32 @@ from trainables.records import Trial
 from trainables.trial.reports import FAILURE, STORAGE_ERROR, next_report
 
 if TYPE_CHECKING:
-    from trainables.trial.engine import Engine
+    from trainables.trial.engine import Engine, Evaluated
     from trainables.trial.sinks import TrialSink
     from trainables.trial.trial_run import TrialRun
     from trainables.trial.workload import Workload
 
-_engine: Callable[["Workload"], "Engine"] = Deferred("trainables.trial", "Engine")
+_engine: Callable[..., "Engine"] = Deferred("trainables.trial", "Engine")
 _trial_run: Callable[["Engine", Trial, "TrialSink"], "TrialRun"] = Deferred("trainables.trial", "TrialRun")
 
 
 class TrialWorker:
     """Runs the trials that it is given, one after another, and reports on every slice of them."""
 
-    def __init__(self, workload: "Workload", sink: "TrialSink") -> None:
-        self._workload = workload
+    def __init__(self, workload_of: Callable[[int], "Workload"], sink: "TrialSink") -> None:
+        """Begin without a model.
+
+        Args:
+            workload_of: returns what the trials of a replicate share; called when another replicate's trial begins.
+            sink: where rows and checkpoints go.
+        """
+        self._workload_of = workload_of
         self._sink = sink
         self._engine: Engine | None = None
+        self._replicate: int | None = None
+        """The replicate of the resident model."""
+        self._of_base: dict[int, dict[str, Evaluated | None]] = {}
+        """By replicate, what the base model was found to be: it may take turns with others."""
         self._trial: Trial | None = None
         self._run: TrialRun | None = None
 
@@ -59,11 +71,19 @@ class TrialWorker:
 
     def _in_progress(self) -> "TrialRun":
         assert self._trial is not None
-        if self._engine is None:  # once for all trials of this worker
-            self._engine = _engine(self._workload)
         if self._run is None:
-            self._run = _trial_run(self._engine, self._trial, self._sink)
+            self._run = _trial_run(self._engine_of(self._trial.replicate), self._trial, self._sink)
         return self._run
+
+    def _engine_of(self, replicate: int) -> "Engine":
+        """Return the engine of a replicate, one for all of its trials in a row. There is one engine at a time."""
+        if self._engine is None or self._replicate != replicate:
+            if self._engine is not None:
+                self._engine.accelerator.free_memory()
+            self._engine = None  # before the next is built, so that there is room for it
+            self._engine = _engine(self._workload_of(replicate), of_base=self._of_base.setdefault(replicate, {}))
+            self._replicate = replicate
+        return self._engine
 
     def stop(self) -> None:
         """Leave an unfinished trial in good order, if the storage takes it. A finished one is left as it is."""

@@ -1,4 +1,4 @@
-"""What all trials of a sweep share: the base model, encoded data, and how they are evaluated, saved and stopped."""
+"""What all trials of a replicate share: the base model, encoded data, and how they are evaluated, saved and stopped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from trainables.plugins import PluginFile
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What all trials of a sweep share. Its arrays are NumPy's, so that workers map it instead of copying it."""
+    """What all trials of a replicate share. Its arrays are NumPy's, so that workers map it instead of copying it."""
 
     base: WeightsSnapshot
     """The base model."""

@@ -3,14 +3,16 @@
 The process that hands it to Tune loads no PyTorch with it.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
 from trainables.trial import TrialWorker, is_last
 
 if TYPE_CHECKING:
-    from trainables.trial import TrialSink, Workload
+    from trainables.trial import TrialSink
 
 TRIAL = "trial"
 """Key of the trial in Tune's config; its value is a ``Trial``."""
@@ -18,11 +20,17 @@ TRIAL = "trial"
 
 class AscentTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     """A worker's trial as Tune sees it: each ``step`` is one slice, whose evaluation is published before it is
-    reported. ``tune.with_parameters`` provides ``workload`` and ``sink``."""
+    reported. ``tune.with_parameters`` provides ``workloads`` and ``sink``."""
 
-    def setup(self, config: dict[str, Any], *, workload: "Workload", sink: "TrialSink") -> None:
-        """Make the worker. Tune may give an actor another trial before the first one's first step."""
-        self._worker = TrialWorker(workload, sink)
+    def setup(self, config: dict[str, Any], *, workloads: Sequence[Any], sink: "TrialSink") -> None:
+        """Make the worker. Tune may give an actor another trial before the first one's first step.
+
+        Args:
+            config: holds the trial.
+            workloads: Ray references of what the trials of each replicate share.
+            sink: where rows and checkpoints go.
+        """
+        self._worker = TrialWorker(lambda replicate: ray.get(workloads[replicate]), sink)
         self._worker.take(config[TRIAL])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,7 +35,7 @@ goes on at all is watched by whoever drives the sweep."""
 
 
 def wide_trainable(
-    workload: Any,
+    workloads: Sequence[Any],
     sink: TrialSink,
     *,
     workers: int,
@@ -44,14 +44,14 @@ def wide_trainable(
     """Make the Tune function of trials that run on several workers each; the function itself needs no CPU.
 
     Args:
-        workload: the Ray reference of what the trials share: each worker maps it.
+        workloads: the Ray references of what the trials of each replicate share: each worker maps the one it needs.
         sink: where their rows and checkpoints go.
         workers: processes of one trial.
         worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
     """
     return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
         _run,
-        workload=[workload],  # in a list, for Tune would fetch what it is given itself
+        workloads=list(workloads),  # references in a list are fetched by whoever needs one
         sink=sink,
         workers=workers,
         worker_resources=dict(worker_resources),
@@ -110,7 +110,7 @@ class _Line:
 def _run(
     config: dict[str, Any],
     *,
-    workload: list[Any],
+    workloads: list[Any],
     sink: TrialSink,
     workers: int,
     worker_resources: dict[str, float],
@@ -135,7 +135,7 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"trial": trial, "workload": workload, "sink": sink, "line": line},
+            train_loop_config={"trial": trial, "workload": [workloads[trial.replicate]], "sink": sink, "line": line},
             torch_config=_Torch(backend="nccl" if has_gpus else "gloo"),
             scaling_config=train.ScalingConfig(
                 num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources

@@ -3,6 +3,7 @@
 from orchestrator.frontier.summary.answers import answer, definitions
 from orchestrator.frontier.summary.notes import (
     ExposureNote,
+    averaged,
     exposure_notes,
     floor_note,
     frontier_notes,
@@ -38,6 +39,7 @@ __all__ = [
     "ExposureNote",
     "Price",
     "answer",
+    "averaged",
     "definitions",
     "ends",
     "exposure_notes",

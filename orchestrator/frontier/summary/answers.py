@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.frontier.crossings import UNEXPOSED
 from orchestrator.frontier.frontier import Frontier
+from orchestrator.frontier.summary.notes import averaged
 from orchestrator.frontier.summary.prices import is_exposed, own_kind_measured
 from orchestrator.frontier.summary.texts import number_text, quality_name
 
@@ -66,8 +67,8 @@ def definitions(frontiers: Sequence[Frontier]) -> dict[str, str]:
     found["Frontier"] = f"{quality}, which is unlearning quality, against held-out NLL, at evaluated steps; both low."
     found["Price, lost"] = (
         "negative log-likelihood above the base model's, in nats per token, where the mean exposure has just ended, "
-        "interpolated between evaluated steps; mean over the seeds of one setting. On held-out data of the training "
-        "distribution"
+        f"interpolated between evaluated steps; mean over the {averaged(frontiers)} of one setting. On held-out data "
+        f"of the training distribution"
     )
     if own_kind_measured(frontiers):
         found["Price, lost"] += ", and on data of the forget set's own kind: never trained (its population)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.frontier.crossings import UNEXPOSED
 from orchestrator.frontier.frontier import Frontier
 from orchestrator.frontier.objectives import label_of
-from orchestrator.frontier.spreads import Row
+from orchestrator.frontier.spreads import Row, spread_of
 from orchestrator.frontier.summary.texts import (
     MEASURE_NAMES,
     interval_text,
@@ -57,13 +57,20 @@ def interval_note(frontiers: Sequence[Frontier]) -> str:
         f"forget set: they are one run, several times, and tell of no spread"
     )
     if interval is None:
-        several = any(frontier.seeds > 1 for frontier in frontiers)
+        several = any(max(frontier.seeds, frontier.replicates) > 1 for frontier in frontiers)
         return f"no intervals: {reason}" if agreeing else "no intervals" if several else "one seed: no intervals"
-    few = "; so few seeds give little more than their range" if interval.seeds < FEW_SEEDS else ""
+    few = f"; so few {interval.over} give little more than their range" if interval.seeds < FEW_SEEDS else ""
+    of_one = interval.over.removesuffix("s")
     return (
-        f"in brackets of one seed's hypervolume: {interval.level:.0%} bootstrap interval over {interval.seeds} seeds, "
+        f"in brackets of one {of_one}'s hypervolume: {interval.level:.0%} bootstrap interval over {interval.seeds} "
+        f"{interval.over}, "
         f"{interval.resamples} resamples{few}{f'; {reason}' if agreeing else ''}"
     )
+
+
+def averaged(frontiers: Sequence[Frontier]) -> str:
+    """Return what the mean of a setting is over."""
+    return "seeds and replicates" if any(frontier.replicates > 1 for frontier in frontiers) else "seeds"
 
 
 def price_note(frontiers: Sequence[Frontier], measure: str) -> str:
@@ -74,9 +81,9 @@ def price_note(frontiers: Sequence[Frontier], measure: str) -> str:
     quality = quality_name(priced[0])
     return (
         f"a price is read where the signed mean of {MEASURE_NAMES[measure]} over the examples comes down to "
-        f"{UNEXPOSED[measure]:.3g}, between two evaluated steps, as the mean over the seeds of the setting that loses "
-        f"least on held-out data. Examples above and below cancel in that mean, but not in the mean {quality} at "
-        f"evaluated steps that the frontiers show: the column '{quality}' says what it is there"
+        f"{UNEXPOSED[measure]:.3g}, between two evaluated steps, as the mean over the {averaged(frontiers)} of the "
+        f"setting that loses least on held-out data. Examples above and below cancel in that mean, but not in the "
+        f"mean {quality} at evaluated steps that the frontiers show: the column '{quality}' says what it is there"
     )
 
 
@@ -121,6 +128,10 @@ def target_note(frontier: Frontier) -> str:
 def frontier_notes(frontier: Frontier) -> list[str]:
     """Return what a frontier rests on: evaluations, hypervolume, knee, and its base and reference models."""
     lines = [f"from {frontier.evaluations} evaluations of {frontier.trials} trials"]
+    if frontier.replicates > 1:
+        lines[-1] += (
+            f" in {frontier.replicates} replicates, pooled: each point is of one, with data and models of its own"
+        )
     x, y = frontier.objectives
     if frontier.reference_point is not None:
         origin = ", ".join(dict.fromkeys(frontier.reference_origin))
@@ -133,7 +144,8 @@ def frontier_notes(frontier: Frontier) -> list[str]:
             lines[-1] += f"; minimised: {' and '.join(distances)}"
     if frontier.hypervolume_by_seed is not None:
         interval = frontier.hypervolume_by_seed
-        lines[-1] += f"; of one seed on average {interval.estimate:.2f} {interval_text(interval, 2)}"
+        of_one = interval.over.removesuffix("s")
+        lines[-1] += f"; of one {of_one} on average {interval.estimate:.2f} {interval_text(interval, 2)}"
     for what, row in (("knee (k)", frontier.knee), ("step nearest to the price (p)", frontier.priced)):
         if row is not None:
             place = (
@@ -149,9 +161,13 @@ def frontier_notes(frontier: Frontier) -> list[str]:
         exposures = {"gen_ex_abs": MEASURE_NAMES["gen_ex_abs"], "rel_ex": MEASURE_NAMES["rel_ex"]}
         facts = [f"{shown} {base[name]:.2f} bits" for name, shown in exposures.items() if base[name] is not None]
         facts.append(f"held-out NLL {number_text(base['performance'], 3)}{_own_kind(base)}")
-        lines.append(f"base model: {', '.join(facts)}")
+        pooled = f"base models, mean of {len(frontier.bases)}" if len(frontier.bases) > 1 else "base model"
+        lines.append(f"{pooled}: {', '.join(facts)}")
         if frontier.references:
-            references = ", ".join(number_text(row["performance"], 3) for row in frontier.references)
+            held_out = [row["performance"] for row in frontier.references]
+            references = ", ".join(number_text(value, 3) for value in held_out)
+            if frontier.replicates > 1:
+                references = spread_text(spread_of(held_out), 3)
             lines[-1] += f"; reference models' held-out NLL: {references}"
     if frontier.base is not None and frontier.copying is not None:
         lines.append(

@@ -31,7 +31,8 @@ class Price:
     exposed: bool
     """Whether the base model was exposed by this measure; assumed if it was not measured."""
     best: SettingCrossing | None
-    """The setting that ends it with the least held-out performance lost, over its seeds; None: no trial ends it."""
+    """The setting that ends it with the least held-out performance lost, over its seeds and replicates; None: no trial
+    ends it."""
 
     @property
     def reached_by(self) -> str:
@@ -84,7 +85,7 @@ def setting_names(frontiers: Sequence[Frontier]) -> SettingNames:
 def lost_against_base(row: Row, frontier: Frontier, column: str = "performance") -> float | None:
     """Return the increase of a price column over the base model, nats per token; None: one was not measured."""
     measured = MEASURED_BY.get(column, column)
-    return increase_over_base(row.get(measured), frontier.base, measured)
+    return increase_over_base(row.get(measured), frontier.bases.get(row["replicate"]), measured)
 
 
 def own_kind_measured(frontiers: Sequence[Frontier]) -> list[str]:

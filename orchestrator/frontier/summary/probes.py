@@ -1,5 +1,6 @@
 """The table of what probes found: what was tried down the side, the models side by side."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -75,8 +76,10 @@ def probe_note(own: ProbedSet) -> str:
         more += f"; {points} probed by {probe} with other settings, and left out: probe again to compare"
     if not own.references:
         return f"without reference models, nothing tells what a model that never saw the data would show{more}"
-    if len(own.references) == 1:
-        more = f"; the only reference model is compared with itself: 0 before a probe, by definition{more}"
+    if 1 in Counter(one.replicate for one in own.references).values():
+        more = (
+            f"; a reference model that is the only one is compared with itself: 0 before a probe, by definition{more}"
+        )
     return (
         f"a point that is as never trained shows in each row what the reference models show there, which never saw the "
         f"data; where it shows more {MEASURE_NAMES[own.measure]}, it was hidden rather than gone, and "
@@ -111,7 +114,7 @@ def _rows(own: ProbedSet, columns: Sequence[Sequence[ProbedOne]]) -> Iterator[_C
 
 def _head(one: ProbedOne, names: Mapping[Point, str]) -> str:
     if one.point is None:
-        return one.role
+        return f"{one.role} of replicate {one.replicate}" if one.replicate else one.role
     name = names.get(one.point)
     return f"{'' if name is None else f'{name}: '}{one.point[0][:8]} step {one.step}"
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from orchestrator.ledger.schema import EXAMPLES_WHO
 from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Status
 
-_WHO = ("sweep", "trial_id", "stratum", "forget_set", "distribution", "seed", "optimizer", "learning_rate")
+_WHO = ("sweep", "trial_id", "stratum", "forget_set", "distribution", "seed", "replicate", "optimizer", "learning_rate")
 
 
 class StoredProposal(BaseModel):
@@ -55,11 +55,12 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "trials": (*_WHO, "number", "target_step", "config", "proposals", "started_at"),
     "evaluations": (*_WHO, *_measured(EvaluationRecord)),
     "examples": ("trial_id", *EXAMPLES_WHO, *_measured(ExampleRecord)),
-    "baselines": ("model", "forget_set"),
-    "forget_sets": ("forget_set", "example_id", "prompt", "completion"),
+    "baselines": ("model", "forget_set", "replicate"),
+    "forget_sets": ("forget_set", "replicate", "example_id", "prompt", "completion"),
     "probes": (
         "sweep",
         "forget_set",
+        "replicate",
         "role",
         "probe",
         "variant",
@@ -71,7 +72,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Columns that are never null, by table."""
-_COUNTS = ("number", "target_step", "last_step", "step", "tokens_seen", "num_tokens", "batch_size")
+_COUNTS = ("replicate", "number", "target_step", "last_step", "step", "tokens_seen", "num_tokens", "batch_size")
 """Columns that are never below 0."""
 _FINITE = ("learning_rate", "elapsed_s", "amount")
 _TIMES = ("started_at", "ended_at")
@@ -133,7 +134,7 @@ def _of_probes(rows: pa.Table) -> str | None:
             return f"it has models of no trial with '{column}'"
     problems = (_settings_problem(text) for text in rows["probe_settings"].unique().to_pylist())
     problem = next((problem for problem in problems if problem is not None), None)
-    key = ("trial_id", "step", "role", "forget_set", "probe", "variant", "amount")
+    key = ("trial_id", "step", "role", "forget_set", "replicate", "probe", "variant", "amount")
     return problem or _repeated(rows, key)
 
 
@@ -153,7 +154,7 @@ def _of_baselines(rows: pa.Table) -> str | None:
             return f"it has models without '{column}'"
     if models["unlearning_quality"].filter(pc.invert(pc.starts_with(models["model"], "reference-"))).null_count:
         return "it has a base model without 'unlearning_quality'"
-    return _repeated(rows, ("model", "forget_set"))
+    return _repeated(rows, ("model", "forget_set", "replicate"))
 
 
 _OF_TABLES: Mapping[str, Callable[[pa.Table], str | None]] = {

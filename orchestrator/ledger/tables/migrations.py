@@ -40,12 +40,13 @@ def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) 
         find_trial: returns a trial's row by id; None where there is none.
     """
     if name == "probes" and version < SCHEMA_VERSION:  # their columns follow from those of the evaluations
+        table = _in_first_replicate(table, version)
         missing = [column for column in PROBES if column.name not in table.column_names]
         table = _inserted(table, {column.name: pa.nulls(len(table), column.type) for column in missing}, after="scores")
         return table.select(PROBES.names)
     if version < 2 and name == "examples":
         found = {trial_id: find_trial(trial_id) or {} for trial_id in table["trial_id"].unique().to_pylist()}
-        for column in EXAMPLES_WHO:
+        for column in (column for column in EXAMPLES_WHO if column != "replicate"):
             values = [found[trial_id].get(column) for trial_id in table["trial_id"].to_pylist()]
             table = table.append_column(column, pa.array(values, type=EXAMPLES.field(column).type))
     if version < 3 and name == "baselines":
@@ -65,7 +66,15 @@ def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) 
         table = _inserted(table, _nulls(EVALUATIONS, METRIC_COLUMNS, len(table)), after="distractor_nll")
     if version < 6 and name == "examples":
         table = _inserted(table, _nulls(EXAMPLES, EXAMPLE_METRIC_COLUMNS, len(table)), after="difficulty")
-    return table
+    return _in_first_replicate(table, version)
+
+
+def _in_first_replicate(table: pa.Table, version: int) -> pa.Table:
+    """Return the table with the number of the only replicate that there was before version 7."""
+    if version >= 7:
+        return table
+    after = "seed" if "seed" in table.column_names else "forget_set"
+    return _inserted(table, {"replicate": pa.repeat(pa.scalar(0, WHOLE), len(table))}, after=after)
 
 
 def _inserted(table: pa.Table, columns: Mapping[str, pa.Array], *, after: str) -> pa.Table:

@@ -96,7 +96,7 @@ def encode(rows: pa.Table, *, after: bytes | None = None) -> bytes:
     return before + _written(rows, at=len(before))
 
 
-STATISTICS = ("trial_id", "stratum", "forget_set", "seed", "optimizer", "learning_rate", "step")
+STATISTICS = ("trial_id", "stratum", "forget_set", "seed", "replicate", "optimizer", "learning_rate", "step")
 """Columns that readers filter by. For others, storing the smallest and largest value is not worth the bytes."""
 
 

@@ -19,6 +19,7 @@ class TrackedTrial:
     sweep: str
     forget_set: str
     seed: int
+    replicate: int
     stratum: str
     config: Mapping[str, Any]
     """The settings of the trial."""

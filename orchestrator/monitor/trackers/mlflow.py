@@ -66,6 +66,7 @@ class MlflowTracker:
         )
         run_id = str(run.info.run_id)
         settings: dict[str, Any] = {**_flat(trial.config), "forget_set": trial.forget_set, "seed": trial.seed}
+        settings["replicate"] = trial.replicate
         params = [Param(name, str(value)) for name, value in settings.items() if value is not None]
         self._client.log_batch(run_id, params=params)
         return run_id

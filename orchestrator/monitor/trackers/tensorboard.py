@@ -1,4 +1,6 @@
-"""TensorBoard: event files in a folder, ``FORGET_SET/seed=SEED/OPTIMIZER LEARNING_RATE TRIAL/``."""
+"""TensorBoard: event files in a folder, ``FORGET_SET/seed=SEED/OPTIMIZER LEARNING_RATE TRIAL/``.
+
+Trials of further replicates have ``replicate=REPLICATE`` behind the seed."""
 
 import shlex
 import shutil
@@ -37,7 +39,10 @@ class TensorBoardTracker:
 
     @contextmanager
     def _writer(self, trial: TrackedTrial) -> Iterator[SummaryWriter]:
-        place = self._folder / file_name(trial.forget_set) / f"seed={trial.seed}" / file_name(trial.name)
+        place = self._folder / file_name(trial.forget_set) / f"seed={trial.seed}"
+        if trial.replicate:
+            place /= f"replicate={trial.replicate}"
+        place /= file_name(trial.name)
         if trial.trial_id not in self._begun and place.exists():
             shutil.rmtree(place)
         suffix = f".{trial.fresh[0]['step']:09d}"  # files of the same second would have the same name

@@ -39,6 +39,7 @@ class WandbTracker:
                     "sweep": trial.sweep,
                     "forget_set": trial.forget_set,
                     "seed": trial.seed,
+                    "replicate": trial.replicate,
                 },
                 resume="allow" if self._offline_folder is None else None,
                 reinit="create_new",

@@ -4,6 +4,7 @@ Nothing is trained, and weights are never loaded as a whole. The checks themselv
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -23,7 +24,7 @@ from trainables.models import (
     structure_of,
 )
 from trainables.paths import is_path
-from trainables.preparation import CheckInputs, find_metric_problems, find_problems, find_reference_problems
+from trainables.preparation import CheckInputs, Problem, find_metric_problems, find_problems, find_reference_problems
 
 
 def _subject(inputs: SweepInputs) -> CheckInputs:
@@ -57,21 +58,31 @@ def read_and_check(spec: SweepSpec, *, is_new: bool, chat_date: date | None = No
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        checked = _check(SweepInputs.of(fix_chat_date(spec) if is_new else spec, chat_date=chat_date))
+        checked = _check(SweepInputs.of_all(fix_chat_date(spec) if is_new else spec, chat_date=chat_date))
     warned = tuple(one.message for one in caught if isinstance(one.message, DataWarning))
-    return replace(checked, inputs=checked.inputs.without_tokens(), warned=warned)
+    return replace(checked, replicates=[own.without_tokens() for own in checked.replicates], warned=warned)
 
 
-def _check(inputs: SweepInputs) -> CheckedInputs:
-    """Run every check on the sets that a sweep scores and trains on, on its model and its settings."""
-    subject = _subject(inputs)
+def _check(replicates: Sequence[SweepInputs]) -> CheckedInputs:
+    """Run every check on the sets that a sweep scores and trains on, on its model and its settings.
+
+    What is wrong in several replicates is said once.
+    """
+    subjects = [(inputs, _subject(inputs)) for inputs in replicates]
+    problems = [problem for inputs, subject in subjects for problem in _problems(inputs, subject)]
+    return CheckedInputs(
+        replicates=replicates, problems=tuple(dict.fromkeys(problems)), training_flops=_training_flops(*subjects[0])
+    )
+
+
+def _problems(inputs: SweepInputs, subject: CheckInputs) -> list[Problem]:
     problems = find_problems(subject)
     for index in range(len(inputs.spec.model.references)):
         problems += find_reference_problems(_as_reference(inputs, subject, index), subject)
     evaluation = inputs.spec.evaluation
     if evaluation.metrics is not None:
         problems += find_metric_problems(chosen_metrics(evaluation), inputs.datasets, inputs.tokenizer)
-    return CheckedInputs(inputs=inputs, problems=tuple(problems), training_flops=_training_flops(inputs, subject))
+    return problems
 
 
 def _as_reference(inputs: SweepInputs, subject: CheckInputs, index: int) -> CheckInputs:
@@ -90,7 +101,8 @@ def _as_reference(inputs: SweepInputs, subject: CheckInputs, index: int) -> Chec
 
 
 def _training_flops(inputs: SweepInputs, subject: CheckInputs) -> float | None:
-    """Return an estimate of the floating-point operations of training all models; None: the model's size is not known.
+    """Return an estimate of the floating-point operations of training the models of a replicate; None: the model's size
+    is not known.
 
     It is 6 operations for each parameter and token (Kaplan et al. 2020, arXiv 2001.08361).
     """
@@ -102,14 +114,14 @@ def _training_flops(inputs: SweepInputs, subject: CheckInputs) -> float | None:
     return 6.0 * subject.limits.parameters * tokens * len(inputs.tasks)
 
 
-def check_inputs(inputs: SweepInputs, *, exists: bool = False) -> None:
+def check_inputs(*replicates: SweepInputs, exists: bool = False) -> None:
     """Check data, model and settings that were already read, and refuse or warn.
 
     Raises:
         SweepError: as ``require_no_problem``.
         UnlearningError: the model's configuration cannot be loaded.
     """
-    require_no_problem(_check(inputs), exists=exists)
+    require_no_problem(_check(replicates), exists=exists)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +129,8 @@ class CheckedSpec:
     """The outcome of checking a spec with its data, tokenizer and model."""
 
     inputs: SweepInputs | None
-    """Inputs of the sweep; None: the spec names a model or dataset that this machine does not have and cannot get."""
+    """Inputs of the sweep's first replicate, for all; None: the spec names a model or dataset that this machine does
+    not have and cannot get."""
     unchecked: str | None = None
     """Why nothing was checked; None: it was."""
 
@@ -134,13 +147,13 @@ def check_spec(spec: SweepSpec) -> CheckedSpec:
         why = f"{elsewhere} is not on this machine, and the Hugging Face hub does not answer"
         return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {why}")
     try:
-        inputs = SweepInputs.of(spec)
-        check_inputs(inputs)
+        replicates = SweepInputs.of_all(spec)
+        check_inputs(*replicates)
     except UnlearningError as error:
         if elsewhere is None:
             raise
         return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {error}")
-    return CheckedSpec(inputs=inputs)
+    return CheckedSpec(inputs=replicates[0])
 
 
 def _found_elsewhere(spec: SweepSpec) -> str | None:

@@ -74,6 +74,7 @@ class Memorized:
     extraction_rate: float
     floor_extraction_rate: float
     """The largest extraction rate of a reference model; 0 without any."""
+    replicate: int = 0
 
     @property
     def knowledge(self) -> Knowledge:
@@ -104,17 +105,21 @@ class Memorized:
         )
         shown.append(f"extracted {self.extraction_rate:.0%}")
         verdict = "" if self.knowledge is Knowledge.SOME else f": {self.knowledge.value}"
-        return f"{self.forget_set}: {', '.join(shown)}{verdict}"
+        where = f" in replicate {self.replicate}" if self.replicate else ""
+        return f"{self.forget_set}{where}: {', '.join(shown)}{verdict}"
 
 
-def memorized_by_base(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[int, int]]) -> list[Memorized]:
-    """Return what the base model has memorized, by forget set.
+def memorized_by_base(
+    baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str, tuple[int, int]], *, replicate: int = 0
+) -> list[Memorized]:
+    """Return what the base model of a replicate has memorized, by forget set.
 
     Args:
         baselines: rows of the baselines table.
         sizes: numbers of forget examples and of population examples, by forget set.
+        replicate: number of the replicate.
     """
-    known, found = Baselines(baselines), []
+    known, found = Baselines(baselines).in_replicate(replicate), []
     for name, (size, population) in sizes.items():
         base, references = known.base(name), known.references(name)
         assert base is not None
@@ -122,6 +127,7 @@ def memorized_by_base(baselines: Sequence[Mapping[str, Any]], sizes: Mapping[str
         found.append(
             Memorized(
                 forget_set=name,
+                replicate=replicate,
                 size=size,
                 population=population,
                 gen_ex=base["gen_ex"],

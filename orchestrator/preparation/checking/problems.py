@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import SweepError
 from orchestrator.preparation.inputs import SweepInputs
+from orchestrator.spec import SweepSpec
 from trainables.errors import DataWarning
 from trainables.preparation import Problem, Severity
 
@@ -14,12 +15,18 @@ from trainables.preparation import Problem, Severity
 class CheckedInputs:
     """A sweep's inputs with the problems of its data, model and settings, as ``checks.read_and_check`` returns them."""
 
-    inputs: SweepInputs
+    replicates: Sequence[SweepInputs]
+    """The inputs of each replicate."""
     problems: tuple[Problem, ...]
     warned: tuple[Warning, ...] = ()
     """Warnings that were given while the inputs were read."""
     training_flops: float | None = None
-    """Floating-point operations of training all models; None: not known."""
+    """Floating-point operations of training the models of one replicate; None: not known."""
+
+    @property
+    def spec(self) -> SweepSpec:
+        """The spec of the sweep, with the numbers that its defaults derive from the data."""
+        return self.replicates[0].spec
 
 
 def require_no_problem(checked: CheckedInputs, *, exists: bool = False) -> None:
@@ -34,8 +41,7 @@ def require_no_problem(checked: CheckedInputs, *, exists: bool = False) -> None:
     """
     for warning in checked.warned:
         warnings.warn(warning, stacklevel=2)
-    inputs = checked.inputs
-    refuse_or_warn(inputs.spec.name, checked.problems, notes=inputs.notes, exists=exists)
+    refuse_or_warn(checked.spec.name, checked.problems, notes=checked.replicates[0].notes, exists=exists)
 
 
 def refuse_or_warn(sweep: str, problems: Sequence[Problem], *, notes: Sequence[str] = (), exists: bool = False) -> None:

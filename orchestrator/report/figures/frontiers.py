@@ -63,14 +63,15 @@ def _caption(data: ReportData, outside: int) -> str:
         "line joins the evaluations that no other beats in both; the corner between two of them is what both reach."
     ]
     if any(frontier.base is not None for frontier in data.frontiers):
-        sentences.append("Diamond: the base model, before unlearning.")
+        several = any(len(frontier.bases) > 1 for frontier in data.frontiers)
+        sentences.append(f"Diamond: the base model, before unlearning{', mean of the replicates' * several}.")
     if priced := [frontier for frontier in data.frontiers if frontier.price(frontier.measure)]:
         measure = priced[0].measure
         sentences.append(
             f"Cross: the price, where the signed mean of {summary.MEASURE_NAMES[measure]} comes down to "
             f"{UNEXPOSED[measure]:.3g}, "
-            f"between two evaluated steps, by the mean over seeds of the best setting. Examples above and below cancel "
-            f"in that mean, and do not in what this figure shows."
+            f"between two evaluated steps, by the mean over {summary.averaged(data.frontiers)} of the best setting. "
+            f"Examples above and below cancel in that mean, and do not in what this figure shows."
         )
     if any(frontier.references for frontier in data.frontiers):
         sentences.append("Triangles: reference models, which never saw the forget set.")

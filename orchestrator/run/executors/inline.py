@@ -3,9 +3,12 @@
 No Ray is loaded. The rows are bit for bit those of the other executor: the code that makes numbers is the same.
 """
 
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.driver import Interrupt
@@ -14,7 +17,7 @@ from orchestrator.errors import (
     RunStoppedError,
     SweepError,
 )
-from orchestrator.preparation import Baseline, CheckedInputs, ModelCache
+from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, ModelTask, SweepInputs
 from orchestrator.resources import describe_machine, explained
 from orchestrator.run.executors.protocol import ModelEvents, Models
 from orchestrator.run.trial_loop import TrialLoop
@@ -51,15 +54,20 @@ class Worker(Protocol):
 class InlineExecutor:
     """Does a sweep's work in this process. Breakpoints work, and nothing has to start."""
 
-    def __init__(self, interrupt: Interrupt, *, make_worker: Callable[[Any, TrialSink], Worker] = TrialWorker) -> None:
+    def __init__(
+        self, interrupt: Interrupt, *, make_worker: Callable[[Callable[[int], Any], TrialSink], Worker] = TrialWorker
+    ) -> None:
         """Begin.
 
         Args:
             interrupt: the reason to stop, once there is one.
-            make_worker: makes what runs trials, of the workload and where rows and checkpoints go.
+            make_worker: makes what runs trials, of what returns a replicate's workload, and where rows and checkpoints
+                go.
         """
         self._interrupt = interrupt
         self._make_worker = make_worker
+        self._scratch = Path()
+        """A folder of this session."""
 
     @property
     def reads_new_data(self) -> bool:
@@ -97,7 +105,9 @@ class InlineExecutor:
     ) -> Iterator[None]:
         """Start nothing."""
         self._interrupt.waits_for = "what is read, trained or measured now, which may take minutes"
-        yield
+        with tempfile.TemporaryDirectory(prefix="unlearn-sweep-", ignore_cleanup_errors=True) as scratch:
+            self._scratch = Path(scratch)
+            yield
 
     def read_and_check(self, spec: SweepSpec) -> CheckedInputs:
         """Read and check the data of a new sweep."""
@@ -134,30 +144,40 @@ class InlineExecutor:
     def train_models(self, models: Models, events: ModelEvents) -> None:
         """Train the models that the cache lacks, one after another."""
         self._interrupt.waits_for = "the training to look up, every few seconds; it goes on from its checkpoint"
-        for task in models.tasks:
-            self._interrupt.raise_if_set()
-            if models.cache.holds(task.key):
-                models.cache.tidy(task.key)
-            else:
-                cache = _WatchedCache(models.root, task.role, events, self._interrupt)
-                with explained(f"training model '{task.role}'"):
-                    warning = _train_model(
-                        models.spec, models.datasets, task, cache, models.ledger, tokens=models.tokens
-                    )
-                if warning is not None:
-                    warnings.warn(f"model '{task.role}': {warning}", LedgerWarning, stacklevel=2)
-            events.model_ready(task.role)
+        for inputs in models.replicates:
+            for task in inputs.tasks:
+                self._interrupt.raise_if_set()
+                if models.cache.holds(task.key):
+                    models.cache.tidy(task.key)
+                else:
+                    self._train(task, inputs, models, events)
+                events.model_ready(task.name)
 
-    def build_workload(self, models: Models) -> tuple[Any, list[Baseline]]:
-        """Measure the models; return the workload itself."""
-        self._interrupt.raise_if_set()
+    def _train(self, task: ModelTask, inputs: SweepInputs, models: Models, events: ModelEvents) -> None:
+        cache = _WatchedCache(models.root, task.name, events, self._interrupt)
+        with explained(f"training model '{task.name}'"):
+            warning = _train_model(inputs.dated, inputs.datasets, task, cache, models.ledger, tokens=inputs.tokens_hash)
+        if warning is not None:
+            warnings.warn(f"model '{task.name}': {warning}", LedgerWarning, stacklevel=2)
+
+    def build_workloads(self, models: Models) -> list[tuple[Any, list[Baseline]]]:
+        """Measure the models of one replicate after another; return the workloads themselves.
+
+        Of several, the weights are in files of this session: memory holds those that a trial uses.
+        """
         self._interrupt.waits_for = "the models to be measured"
-        with explained("measuring what the models know"):
-            workload, baselines = _build_workload(
-                models.spec, models.datasets, models.tasks, models.cache, models.ledger, tokens=models.tokens
-            )
+        built = []
+        for inputs in models.replicates:
+            self._interrupt.raise_if_set()
+            with explained("measuring what the models know"):
+                workload, baselines = _build_workload(
+                    inputs.dated, inputs.datasets, inputs.tasks, models.cache, models.ledger, tokens=inputs.tokens_hash
+                )
+            if len(models.replicates) > 1:
+                workload = replace(workload, base=workload.base.mapped(self._scratch))
+            built.append((workload, baselines))
         self._interrupt.raise_if_set()
-        return workload, baselines
+        return built
 
     def share_devices(self, spec: SweepSpec, workload: Any) -> tuple[ResourcesConfig, "Sharing"]:
         """Share nothing: ``require_able`` refuses a spec that asks for it."""
@@ -167,14 +187,14 @@ class InlineExecutor:
         self,
         loop: TrialLoop,
         *,
-        workload: Any,
+        workloads: Sequence[Any],
         sink: TrialSink,
         name: str,
         resources: ResourcesConfig,
         concurrent: int = 1,
     ) -> None:
         """Run trials by as many workers as trials run at once, each a slice in its turn."""
-        workers = [self._make_worker(workload, sink) for _ in range(concurrent)]
+        workers = [self._make_worker(workloads.__getitem__, sink) for _ in range(concurrent)]
         running: dict[int, Assignment] = {}
         while not loop.must_end():
             for index, worker in enumerate(workers):
@@ -209,14 +229,14 @@ class InlineExecutor:
 class _WatchedCache(ModelCache):
     """The model cache of one training, which hears how far it is every few seconds: then an interruption ends it."""
 
-    def __init__(self, root: Storage, role: str, events: ModelEvents, interrupt: Interrupt) -> None:
+    def __init__(self, root: Storage, name: str, events: ModelEvents, interrupt: Interrupt) -> None:
         super().__init__(root)
-        self._role = role
+        self._name = name
         self._events = events
         self._interrupt = interrupt
 
     def record_training_state(self, key: str, state: TrainingState) -> None:
         """Pass on how far the training is."""
         super().record_training_state(key, state)
-        self._events.training({self._role: state})
+        self._events.training({self._name: state})
         self._interrupt.raise_if_set()

@@ -1,16 +1,15 @@
 """What a run asks of an executor. It loads neither Ray nor PyTorch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.ledger import Ledger
-from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, ModelTask
+from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, SweepInputs
 from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
-from trainables.data import Datasets
 from trainables.preparation import TrainingState
 from trainables.trial import TrialSink
 
@@ -22,9 +21,9 @@ class ModelEvents(Protocol):
     """What is reported of models as they are prepared."""
 
     def training(self, states: Mapping[str, TrainingState]) -> None:
-        """Report how far the models in training are, by role."""
+        """Report how far the models in training are, by name."""
 
-    def model_ready(self, role: str) -> None:
+    def model_ready(self, name: str) -> None:
         """Report that a model was trained, or found in the cache."""
 
 
@@ -32,16 +31,13 @@ class ModelEvents(Protocol):
 class Models:
     """The base and reference models of a sweep, and what it takes to train and measure them."""
 
-    spec: SweepSpec
-    datasets: Datasets
-    tasks: list[ModelTask]
+    replicates: Sequence[SweepInputs]
+    """Each with models of its own."""
     root: Storage
     """The storage that keeps models, for all of its sweeps."""
     ledger: Ledger
-    tokens: str | None
-    """The hash of what is scored, as the driver's tokenizer encodes it; None: it is not known."""
     flops: float | None
-    """The arithmetic of training all of them; None: it is not known."""
+    """The arithmetic of training those of one replicate; None: it is not known."""
 
     @property
     def cache(self) -> ModelCache:
@@ -105,8 +101,9 @@ class Executor(Protocol):
     def train_models(self, models: Models, events: ModelEvents) -> None:
         """Train the models that the cache lacks."""
 
-    def build_workload(self, models: Models) -> tuple[Any, list[Baseline]]:
-        """Measure the models; return what the trials share, in whatever form ``run_trials`` takes it."""
+    def build_workloads(self, models: Models) -> list[tuple[Any, list[Baseline]]]:
+        """Measure the models; return what the trials of each replicate share, in whatever form ``run_trials`` takes it,
+        and the measurements."""
 
     def share_devices(self, spec: SweepSpec, workload: Any) -> tuple[ResourcesConfig, "Sharing"]:
         """Measure what one trial takes, and set how many share a GPU, or a machine's memory."""
@@ -115,7 +112,7 @@ class Executor(Protocol):
         self,
         loop: TrialLoop,
         *,
-        workload: Any,
+        workloads: Sequence[Any],
         sink: TrialSink,
         name: str,
         resources: ResourcesConfig,
@@ -125,7 +122,7 @@ class Executor(Protocol):
 
         Args:
             loop: the driver's side of the trials.
-            workload: what they share, from ``build_workload``.
+            workloads: what those of each replicate share, from ``build_workloads``.
             sink: where their rows and checkpoints go. A trial that reported a rung may take its next slice once
                 ``TrialLoop.heard`` has returned.
             name: of the sweep.

@@ -99,27 +99,29 @@ class RayExecutor:
         def wait(groups: Any) -> Any:
             tasks = [task for group in groups.values() for task in group]
             look = watch_training(models, tasks, events)
-            return self._wait(list(groups), f"the models {', '.join(task.role for task in tasks)}", look)
+            return self._wait(list(groups), f"the models {', '.join(task.name for task in tasks)}", look)
 
         train_missing(
-            models.spec,
-            models.datasets,
-            models.tasks,
+            models.replicates,
             models.cache,
             models.ledger,
-            tokens=models.tokens,
             flops=models.flops,
             on_trained=events.model_ready,
             wait=wait,
         )
 
-    def build_workload(self, models: Models) -> tuple[Any, list[Baseline]]:
-        """Measure the models in a task; the workload stays where it was made, and its reference is returned."""
-        workload, measuring = start_building(
-            models.spec, models.datasets, models.tasks, models.cache, models.ledger, tokens=models.tokens
-        )
-        baselines = fetch(self._wait([measuring], "what the models know"), "measuring what the models know")
-        return workload, baselines
+    def build_workloads(self, models: Models) -> list[tuple[Any, list[Baseline]]]:
+        """Measure the models in parallel tasks; a workload stays where it was made, and its reference is returned."""
+        started = [
+            start_building(
+                inputs.dated, inputs.datasets, inputs.tasks, models.cache, models.ledger, tokens=inputs.tokens_hash
+            )
+            for inputs in models.replicates
+        ]
+        return [
+            (workload, fetch(self._wait([measuring], "what the models know"), "measuring what the models know"))
+            for workload, measuring in started
+        ]
 
     def share_devices(self, spec: SweepSpec, workload: Any) -> tuple[ResourcesConfig, "Sharing"]:
         """Measure one trial in a task of its own process, and divide the devices of the cluster by it."""
@@ -131,7 +133,7 @@ class RayExecutor:
         self,
         loop: TrialLoop,
         *,
-        workload: Any,
+        workloads: Sequence[Any],
         sink: "TrialSink",
         name: str,
         resources: ResourcesConfig,
@@ -139,10 +141,10 @@ class RayExecutor:
     ) -> None:
         """Run trials in resident actors, or each on a group of workers."""
         if resources.workers_per_trial == 1:
-            trainable = tune.with_parameters(AscentTrainable, workload=workload, sink=sink)
+            trainable = tune.with_parameters(AscentTrainable, workloads=list(workloads), sink=sink)
         else:
             trainable = _wide_trainable(
-                workload, sink, workers=resources.workers_per_trial, worker_resources=resources.worker_resources
+                workloads, sink, workers=resources.workers_per_trial, worker_resources=resources.worker_resources
             )
         run_by_tune(trainable, loop, name=name, resources=resources, concurrent=concurrent)
 
@@ -174,8 +176,8 @@ def watch_training(
     def look() -> None:
         nonlocal last
         if clock() - last >= TRAINING_TOLD_EVERY_S:
-            states = {task.role: models.cache.training_state(task.key) for task in tasks}
-            events.training({role: state for role, state in states.items() if state is not None})
+            states = {task.name: models.cache.training_state(task.key) for task in tasks}
+            events.training({name: state for name, state in states.items() if state is not None})
             last = clock()
 
     return look

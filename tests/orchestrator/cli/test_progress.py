@@ -224,7 +224,7 @@ def shown(renderable):
 
 def test_an_empty_frontier_is_shown():
     empty = frontier_of(
-        EVALUATIONS.empty_table(), forget_set="v", distribution="in", base=None, references=[], performance_floor=3.0
+        EVALUATIONS.empty_table(), forget_set="v", distribution="in", bases={}, references=[], performance_floor=3.0
     )
     assert "no completed evaluation yet" in shown(frontier_report([empty]))
     assert "What unlearning costs is not known yet" in shown(frontier_report([]))

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SweepError
-from orchestrator.frontier import frontiers, summary
+from orchestrator.frontier import frontiers
 from orchestrator.frontier.computing import frontier_of
 from orchestrator.frontier.crossings import crossings_of
 from orchestrator.frontier.objectives import require_bounds
+from orchestrator.frontier.summary import frontier_notes, interval_note, lost_against_base, price_note
 from orchestrator.ledger import EVALUATIONS, MAXIMISED, MINIMISED, Ledger, open_sweep, to_table
 from orchestrator.query import as_json
 from tests.orchestrator.helpers import make_spec, write_sweep
@@ -27,16 +28,16 @@ def row(quality, performance, *, step=1, status="completed", trial_id="t", gen_e
     return {
         "trial_id": trial_id, "step": step, "status": status, "unlearning_quality": quality,
         "performance": performance, "gen_ex": gen_ex, "rel_ex": rel_ex, "optimizer": "sgd",
-        "learning_rate": 0.1, "seed": 0, "elapsed_s": step / 2, "heldout_nll": performance, **more,
+        "learning_rate": 0.1, "seed": 0, "replicate": 0, "elapsed_s": step / 2, "heldout_nll": performance, **more,
     }  # fmt: skip
 
 
-def whole(rows, *, base=None, floor=3.0, references=(), **options):
+def whole(rows, *, base=None, bases=None, floor=3.0, references=(), **options):
     return frontier_of(
         to_table(EVALUATIONS, rows),
         forget_set="verses",
         distribution="in",
-        base=base,
+        bases=bases or ({} if base is None else {0: base}),
         references=references,
         performance_floor=floor,
         **options,
@@ -52,7 +53,7 @@ def dominates(a, b):
 
 
 def crossing_of(trial, base, measure):
-    return next(iter(crossings_of(to_table(EVALUATIONS, trial), base, measure)), None)
+    return next(iter(crossings_of(to_table(EVALUATIONS, trial), {} if base is None else {0: base}, measure)), None)
 
 
 def test_a_price_is_chosen_by_performance_and_shown_by_the_other_held_out_examples():
@@ -62,10 +63,10 @@ def test_a_price_is_chosen_by_performance_and_shown_by_the_other_held_out_exampl
         row(0.0, performance, trial_id=trial, step=1, gen_ex=0.0, heldout_nll=heldout_nll)
         for trial, (performance, heldout_nll) in trials.items()
     ]
-    found = crossings_of(to_table(EVALUATIONS, rows), base, "gen_ex")
+    found = crossings_of(to_table(EVALUATIONS, rows), {0: base}, "gen_ex")
     assert [(own.trial_id, own.performance, own.cost) for own in found] == [("cheap", 3.5, 0.75), ("dear", 3.75, 0.25)]
     frontier = whole(rows, base=base)
-    assert summary.lost_against_base(rows[0], frontier) == 0.75
+    assert lost_against_base(rows[0], frontier) == 0.75
 
 
 def test_no_row_is_an_empty_frontier():
@@ -336,6 +337,35 @@ def test_intervals_are_over_seeds():
     assert (interval.low, interval.high, interval.seeds) == (pytest.approx(4.0), pytest.approx(8.0), 3)
 
 
+def test_replicates_are_pooled_each_against_its_own_base_model_and_resampled_as_wholes():
+    trials = [(seed, replicate) for seed in range(2) for replicate in range(3)]
+    rows = [
+        row(
+            4.0 + replicate, 3.0 + replicate, trial_id=f"t{seed}{replicate}", step=8, seed=seed, replicate=replicate,
+            gen_ex=-1.0 - replicate,
+        )
+        for seed, replicate in trials
+    ]  # fmt: skip
+    bases = {replicate: row(10.0, 2.5 + replicate, gen_ex=4.0, gen_ex_abs=4.0, model="base") for replicate in range(3)}
+    frontier = whole(rows, bases=bases, floor=4.0)
+    assert [c.cost for c in sorted(frontier.crossings["gen_ex"], key=lambda c: c.trial_id)] == pytest.approx(
+        [0.5 * 4 / (5 + replicate) for _, replicate in trials]
+    )
+    (setting,) = frontier.by_setting["gen_ex"]
+    assert (setting.trials, setting.replicates, setting.reached) == (6, 3, 6)
+    assert (frontier.seeds, frontier.replicates, frontier.base["performance"]) == (2, 3, 3.5)
+    for interval in (frontier.hypervolume_by_seed, frontier.steps_intervals["gen_ex"]["sgd"]):
+        assert (interval.seeds, interval.over) == (3, "replicates")
+    assert frontier.steps_intervals["gen_ex"]["sgd"].low == pytest.approx(8 * 4 / 7)
+    assert [lost_against_base(point, frontier) for point in frontier.points] == pytest.approx([0.5] * 1)
+    notes = " ".join(frontier_notes(frontier))
+    assert "in 3 replicates, pooled" in notes
+    assert "base models, mean of 3" in notes
+    assert "of one replicate on average" in notes
+    assert "bootstrap interval over 3 replicates" in interval_note([frontier])
+    assert "mean over the seeds and replicates" in price_note([frontier], "gen_ex")
+
+
 def test_a_crossing_is_interpolated_between_two_evaluations():
     trial = [row(6, 3.0, step=2, gen_ex=6.0), row(3, 3.2, step=4, gen_ex=3.0), row(1, 4.0, step=8, gen_ex=-1.0)]
     crossing = crossing_of(trial, row(9, 2.5, gen_ex=9.0), "gen_ex")
@@ -494,7 +524,7 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
         "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "copying",
         "crossings", "by_setting", "measures", "priced",
         "steps_intervals", "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
-        "chosen",
+        "chosen", "replicates", "bases",
     }  # fmt: skip
     assert plain["floor"]["gen_ex_abs"] == {"mean": 0.5, "low": 0.5, "high": 0.5, "models": 2}
     assert "chosen on the same evaluations" in plain["chosen"]

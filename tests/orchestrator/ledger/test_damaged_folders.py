@@ -39,7 +39,14 @@ def sound(tmp_path_factory):
     ledger = write_sweep(folder, spec)
     DriverWriter(ledger).publish_forget_examples(
         [
-            {"forget_set": name, "example_id": f"{name}-000000", "prompt": "", "completion": "x", "repetitions": 1}
+            {
+                "forget_set": name,
+                "replicate": 0,
+                "example_id": f"{name}-000000",
+                "prompt": "",
+                "completion": "x",
+                "repetitions": 1,
+            }
             for name in spec.data.forget_sets
         ]
     )
@@ -50,7 +57,9 @@ def sound(tmp_path_factory):
 def folder(sound, tmp_path, monkeypatch):
     """A copy of the sweep, to be damaged; what draws and what trains is left out."""
     monkeypatch.setattr(report, "draw", lambda *_: [])
-    monkeypatch.setattr(starting, "_read_and_check", lambda spec, **_: CheckedInputs(inputs=_Inputs(spec), problems=()))
+    monkeypatch.setattr(
+        starting, "_read_and_check", lambda spec, **_: CheckedInputs(replicates=[_Inputs(spec)], problems=())
+    )
     monkeypatch.setattr("orchestrator.run.executors.ray_executor.ray_session", _no_ray)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound, tmp_path / "sweeps" / "first")
@@ -63,7 +72,7 @@ class _Inputs:
     def __init__(self, spec):
         self.spec, self.workload_hash, self.tasks, self.datasets, self.notes = spec, WORKLOAD, [], None, ()
 
-    def manifest(self):
+    def facts(self):
         return {}
 
 

@@ -31,6 +31,7 @@ from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES, VERSION_KEY
 from orchestrator.ledger.tables.parquet import UnreadableFileError, decode, encode
 from orchestrator.query import query
 from orchestrator.report import write_report
+from orchestrator.spec import amend_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from orchestrator.yaml_text import parse_yaml
@@ -263,7 +264,14 @@ def test_a_column_that_the_schema_lacks_is_our_bug():
 
 def test_baselines_read_back(ledger):
     assert ledger.baselines().rows == []
-    row = {"model": "base", "forget_set": "verses", "performance": 3.0, "unlearning_quality": 1.5, "rel_ex": 2.0}
+    row = {
+        "model": "base",
+        "forget_set": "verses",
+        "replicate": 0,
+        "performance": 3.0,
+        "unlearning_quality": 1.5,
+        "rel_ex": 2.0,
+    }
     DriverWriter(ledger).publish_baselines([row])
     (read,) = ledger.baselines().rows
     assert {name: read[name] for name in row} == row
@@ -273,7 +281,7 @@ def test_baselines_read_back(ledger):
 def test_the_texts_that_are_unlearned_read_back(ledger):
     assert ledger.forget_examples().num_rows == 0
     texts = {"prompt": "", "completion": "<b>\u2028\0"}
-    row = {"forget_set": "verses", "example_id": "verses-000000", **texts, "repetitions": 4}
+    row = {"forget_set": "verses", "replicate": 0, "example_id": "verses-000000", **texts, "repetitions": 4}
     DriverWriter(ledger).publish_forget_examples([row])
     assert ledger.forget_examples().to_pylist() == [row]
 
@@ -380,7 +388,7 @@ def test_publishing_again_changes_no_byte(tmp_path):
 def flipped(content: bytes) -> bytes:
     """Flip one bit of a data page."""
     metadata = pq.ParquetFile(pa.BufferReader(content)).metadata
-    column = metadata.row_group(metadata.num_row_groups - 1).column(12)
+    column = metadata.row_group(metadata.num_row_groups - 1).column(13)
     at = column.data_page_offset + column.total_compressed_size - 1
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -663,7 +671,7 @@ def test_rows_of_version_5_have_no_values_of_metrics(version_5):
         assert table.select(stored.column_names).to_pylist() == stored.to_pylist()
         new = set(table.column_names) - set(stored.column_names)
         assert ("other_metrics" in new) == (name != "trials")
-        assert all(table[column].null_count == len(table) for column in new)
+        assert all(table[column].null_count == len(table) for column in new - {"replicate"})
 
 
 def test_a_sweep_of_version_5_is_read_reported_and_goes_on(version_5):
@@ -685,6 +693,45 @@ def test_a_sweep_of_version_5_is_read_reported_and_goes_on(version_5):
     known = [row for row in version_5.table("evaluations").to_pylist() if row["gen_ex_p95"] is not None]
     assert [(row["step"], row["gen_ex_p95"], row["other_metrics"]) for row in known] == [(99, 1.5, [("own", 2.0)])]
     assert version_5.published(lost)[0][-1] == later
+
+
+@pytest.fixture
+def version_6(tmp_path):
+    """A sweep that was written when the schema had version 6, before replicates, with probes."""
+    folder = tmp_path / "version-6"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "version-6", folder)
+    return Ledger(storage=LocalStorage(folder), sweep="version-6")
+
+
+def test_a_sweep_of_version_6_has_one_replicate_is_read_reported_and_goes_on(version_6):
+    folder = Path(version_6.storage.uri)
+    tables = {name: version_6.table(name) for name in TABLES}
+    tables["references/baselines.parquet"] = pa.Table.from_pylist(version_6.baselines().rows, schema=BASELINES)
+    tables["references/forget_sets.parquet"] = version_6.forget_examples()
+    tables["probes"] = version_6.probes()
+    for place, table in tables.items():
+        stored = pq.read_table(folder / place)
+        assert set(table.column_names) - set(stored.column_names) == {"replicate"}, place
+        assert table.select(stored.column_names).to_pylist() == stored.to_pylist(), place
+        assert table["replicate"].to_pylist() == [0] * len(stored), place
+    write_report(version_6, images=False)
+    (lost, *_) = [row["trial_id"] for row in version_6.trials()]
+    before = version_6.trial(lost)
+    (folder / "trials" / f"{lost}.parquet").unlink()
+    repair_ledger(version_6)
+    assert not version_6.skipped
+    restored = version_6.trial(lost)
+    assert {name for name in before if before[name] != restored[name]} <= {
+        "status", "last_step", "elapsed_s", "started_at", "ended_at", "host",
+    }  # fmt: skip
+    spec = validate_spec(parse_yaml(version_6.manifest.spec_text(), "spec"), "spec")
+    search = make_search(amend_spec(spec, ["replicates=2"]), version_6)
+    assert not search.superseded, "its trials are known by their ids"
+    assert len(Driver(search, version_6).run()) == 3, "the trial that lost its row, and two of the new replicate"
+    assert sorted(row["replicate"] for row in version_6.trials()) == [0, 0, 1, 1]
+    for name in TABLES:
+        files = folder.joinpath(name).glob("*.parquet")
+        assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
 
 
 def test_a_killed_writer_leaves_only_whole_files(tmp_path):

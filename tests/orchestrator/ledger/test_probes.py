@@ -16,7 +16,8 @@ from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec, measured, write_control, write_probe, write_sweep
 
 OF_TRIAL = (
-    "trial_id", "stratum", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate",
+    "trial_id", "stratum", "forget_set", "distribution", "seed", "replicate", "objective", "optimizer",
+    "learning_rate",
 )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def test_every_measured_column_of_an_evaluation_is_there_twice():
 def test_a_control_has_a_forget_set_and_no_trial(sweep):
     write_control(sweep, "reference-0", [measured()])
     (row,) = sweep.probes().to_pylist()
-    assert (row["role"], row["forget_set"]) == ("reference-0", "verses")
+    assert (row["role"], row["forget_set"], row["replicate"]) == ("reference-0", "verses", 0)
     assert [row[name] for name in ("trial_id", "step", "seed", "objective", "learning_rate")] == [None] * 5
 
 
@@ -101,10 +102,11 @@ def test_a_damaged_file_is_left_out_and_quarantined_by_a_resume(sweep):
 def test_an_older_file_gets_the_columns_that_it_lacks(sweep):
     write_probe(sweep, sweep.trials()[0], 5, [measured(scores={"share": 0.5})])
     storage, path = only_file(sweep)
-    rows = pq.read_table(f"{storage.uri}/{path}").drop_columns(["bleu", "before_bleu"])
+    rows = pq.read_table(f"{storage.uri}/{path}").drop_columns(["bleu", "before_bleu", "replicate"])
     rows = rows.replace_schema_metadata({VERSION_KEY: str(SCHEMA_VERSION - 1).encode()})
     pq.write_table(rows, f"{storage.uri}/{path}")
     (row,) = sweep.probes().to_pylist()
+    assert row["replicate"] == 0
     assert (row["bleu"], row["before_bleu"], row["gen_ex"], dict(row["scores"])) == (None, None, 3.0, {"share": 0.5})
     repair_ledger(sweep)
     assert pq.read_schema(f"{storage.uri}/{path}").names == PROBES.names

@@ -66,7 +66,14 @@ def test_relative_exposure_of_never_trained_examples_is_as_expected(size, popula
 
 
 def row(model, **metrics):
-    given = {"forget_set": "verses", "gen_ex": 3.0, "gen_ex_per_token": 0.1, "gen_ex_abs": 4.0, "rel_ex": 2.0}
+    given = {
+        "forget_set": "verses",
+        "replicate": 0,
+        "gen_ex": 3.0,
+        "gen_ex_per_token": 0.1,
+        "gen_ex_abs": 4.0,
+        "rel_ex": 2.0,
+    }
     return {**given, "model": model, "extraction_rate": 0.0, **metrics}
 
 
@@ -80,6 +87,9 @@ def test_the_floor_is_the_largest_of_the_references_each_against_the_others():
     ]
     (found,) = memorized_by_base(baselines, {"verses": (8, 16)})
     assert (found.gen_ex, found.floor, found.floor_extraction_rate) == (3.0, 1.7, 0.25)
+    other = [*baselines, *({**own, "replicate": 1, "rel_ex": 3.0} for own in baselines)]
+    (second,) = memorized_by_base(other, {"verses": (8, 16)}, replicate=1)
+    assert (second.rel_ex, str(second)[:22]) == (3.0, "verses in replicate 1:")
     (alone,) = memorized_by_base([row("base"), row("reference-0", gen_ex_abs=None)], {"verses": (8, 16)})
     assert (alone.gen_ex, alone.floor) == (3.0, None)
 
@@ -117,14 +127,14 @@ def test_a_run_tells_what_is_memorized_and_stops_unless_forced_or_under_way(forc
     told = []
     spec, ledger = make_spec(), memory_ledger()
     sets = {name: SimpleNamespace(forget=range(MANY), population=range(MANY)) for name in spec.data.forget_sets}
-    inputs = SimpleNamespace(datasets=SimpleNamespace(forget_sets=sets))
+    inputs = SimpleNamespace(replicate=0, datasets=SimpleNamespace(forget_sets=sets))
     events = SimpleNamespace(memorized=told.append)
     search = SimpleNamespace(has_trials=has_trials)
     session = Session(
         spec=spec,
         root=None,
         ledger=ledger,
-        inputs=inputs,
+        replicates=[inputs],
         search=search,
         executor=None,
         events=events,

@@ -13,6 +13,7 @@ from orchestrator.errors import StorageError
 from orchestrator.ledger import Ledger
 from orchestrator.preparation import (
     ModelCache,
+    SweepInputs,
     build_workload,
     dispatch,
     model_training,
@@ -191,9 +192,7 @@ def test_small_models_are_trained_by_one_worker_and_others_side_by_side(monkeypa
     spec, datasets, _, _, ledger = arguments(tmp_path, tasks)
     cache = SimpleNamespace(holds=lambda key: key == tasks[1].key, tidy=lambda _: None)
     train_missing(
-        spec,
-        datasets,
-        tasks,
+        [SweepInputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash="workload")],
         cache,
         ledger,
         flops=flops,

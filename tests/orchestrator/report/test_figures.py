@@ -12,7 +12,7 @@ from altair.utils.schemapi import SchemaValidationError
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from orchestrator.identity import stratum_name
+from orchestrator.identity import Stratum
 from orchestrator.ledger import DriverWriter, open_sweep
 from orchestrator.report import data as report_data
 from orchestrator.report import importances as importances_module
@@ -365,7 +365,9 @@ def test_importances_are_those_of_the_studies_that_the_search_rebuilds(tmp_path)
     for forget_set in spec.data.forget_sets:
         pooled = optuna.create_study(directions=["minimize", "minimize"])
         for seed in spec.seeds:
-            rebuilt = search.studies[stratum_name(forget_set, seed)].study.get_trials(states=[TrialState.COMPLETE])
+            rebuilt = search.studies[Stratum(forget_set=forget_set, seed=seed).name].study.get_trials(
+                states=[TrialState.COMPLETE]
+            )
             pooled.add_trials([trial for trial in rebuilt if all(map(math.isfinite, trial.values))])
         for index, objective in enumerate(("unlearning_quality", "performance")):
             expected = get_param_importances(

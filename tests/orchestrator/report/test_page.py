@@ -36,7 +36,13 @@ class Visit:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     ledger = write_sweep(tmp_path_factory.mktemp("page"), make_spec(name="page", search={"trials": 8}))
-    text = {"forget_set": "verses", "example_id": "verses-000000", "prompt": CANARY, "completion": CANARY}
+    text = {
+        "forget_set": "verses",
+        "replicate": 0,
+        "example_id": "verses-000000",
+        "prompt": CANARY,
+        "completion": CANARY,
+    }
     DriverWriter(ledger).publish_forget_examples([text])
     return f"file://{write_report(ledger)}"
 

@@ -92,7 +92,7 @@ def page_of(ledger, **options):
 def written(tmp_path_factory):
     """A whole sweep with texts, one of them hostile, and its page."""
     ledger = write_sweep(tmp_path_factory.mktemp("report"), make_spec(name="whole", search={"trials": 8}))
-    text = {"forget_set": "verses", "example_id": "verses-000000"}
+    text = {"forget_set": "verses", "replicate": 0, "example_id": "verses-000000"}
     DriverWriter(ledger).publish_forget_examples([{**text, "prompt": "In the beginning", "completion": CANARY}])
     DriverWriter(ledger).fail(ledger.trials()[0]["trial_id"], CANARY)
     return ledger, page_of(ledger)
@@ -177,7 +177,8 @@ def test_both_ends_of_the_examples_are_shown_and_no_others(tmp_path):
     ]
     TrialWriter(ledger).publish(trial.trial_id, [evaluation_record(2, gen_ex=1.0)], examples, outcome())
     texts = [
-        {"forget_set": "verses", "example_id": row.example_id, "prompt": "", "completion": "c"} for row in examples
+        {"forget_set": "verses", "replicate": 0, "example_id": row.example_id, "prompt": "", "completion": "c"}
+        for row in examples
     ]
     DriverWriter(ledger).publish_forget_examples(texts)
     section = page_of(ledger, images=False).text.split("Most and least exposed examples")[-1]
@@ -267,7 +268,10 @@ def test_without_reference_models_no_column_is_empty_and_no_price_is_of_nothing(
         publish(ledger, records, forget_set=name)
     base = of_model(evaluation_record(rel_ex=3.0))
     DriverWriter(ledger).publish_baselines(
-        [metric_row("baselines", {"model": "base", "forget_set": name, **base}) for name in spec.data.forget_sets]
+        [
+            metric_row("baselines", {"model": "base", "forget_set": name, "replicate": 0, **base})
+            for name in spec.data.forget_sets
+        ]
     )
     page = page_of(ledger, images=False)
     said = page.text.partition("Exposure and performance along")[0] + page.text.split("Best points")[-1]

@@ -77,7 +77,7 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
         spec=spec,
         root=ledger.storage,
         ledger=ledger,
-        inputs=SimpleNamespace(workload_hash="workload"),
+        replicates=[SimpleNamespace(workload_hash="workload")],
         search=search,
         executor=executor,
         events=Silent(),
@@ -89,6 +89,7 @@ def test_a_sweep_notes_and_shares_the_machines_that_came_while_it_prepared(monke
 
     def prepare(_):
         answer(monkeypatch, [HEAD_NODE, WORKER_NODE], [HEAD, {**WORKER, "seen": "late"}])
+        return [None]
 
     device = DeviceMemory(name="A10", peak_bytes=4 * GIB, total_bytes=24 * GIB)
     ran = {}

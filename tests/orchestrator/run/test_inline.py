@@ -10,7 +10,7 @@ from orchestrator.cli import app as cli
 from orchestrator.driver import Interrupt
 from orchestrator.errors import RunStoppedError, SweepError, SweepInterruptedError, TaskFailedError
 from orchestrator.ledger import TrialWriter
-from orchestrator.preparation import ModelTask
+from orchestrator.preparation import ModelTask, SweepInputs
 from orchestrator.run.executors import inline
 from orchestrator.run.executors.inline import InlineExecutor
 from orchestrator.run.executors.protocol import Models
@@ -73,7 +73,12 @@ def run(loop, ledger, interrupt, make_worker=InventingWorker, concurrent=1):
     executor = InlineExecutor(interrupt, make_worker=make_worker)
     spec = make_spec()
     executor.run_trials(
-        loop, workload=None, sink=TrialWriter(ledger), name="s", resources=spec.resources, concurrent=concurrent
+        loop,
+        workloads=[None],
+        sink=TrialWriter(ledger),
+        name="s",
+        resources=spec.resources,
+        concurrent=concurrent,
     )
 
 
@@ -143,15 +148,8 @@ def test_a_process_that_is_of_no_further_use_ends_the_run_and_the_failure_is_kep
 
 def models(tmp_path, *roles):
     tasks = [task_of(role) for role in roles]
-    return Models(
-        spec=make_spec(),
-        datasets=None,
-        tasks=tasks,
-        root=LocalStorage(tmp_path),
-        ledger=memory_ledger(),
-        tokens=None,
-        flops=None,
-    )
+    inputs = SweepInputs(spec=make_spec(), datasets=None, tasks=tasks, workload_hash="workload")
+    return Models(replicates=[inputs], root=LocalStorage(tmp_path), ledger=memory_ledger(), flops=None)
 
 
 def task_of(role):

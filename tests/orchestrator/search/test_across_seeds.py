@@ -266,14 +266,14 @@ def test_a_sweep_of_before_there_was_the_key_goes_on_with_a_study_for_each_strat
     ledger.manifest.create(text.replace("  across: each\n", ""), {"sweep": spec.name}, {})
     assert stored_spec(ledger) == spec
     ledger.manifest.create(dump_spec(across()), {"sweep": spec.name}, {})
-    assert stored_spec(ledger).search.across == "seeds"
+    assert stored_spec(ledger).search.across == "replicates"
 
 
-def test_a_new_spec_searches_across_seeds():
+def test_a_new_spec_searches_across_replicates_and_seeds():
     space = {"sampler": "random", "trials": 2, "space": TAME}
     data = make_spec(search=space).model_dump(mode="json")
     del data["search"]["across"]
-    assert type(make_spec()).model_validate(data).search.across == "seeds"
+    assert type(make_spec()).model_validate(data).search.across == "replicates"
 
 
 @pytest.mark.parametrize(

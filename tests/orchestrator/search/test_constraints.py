@@ -22,7 +22,10 @@ def ledger_with_baselines(performance=BASE):
     ledger = memory_ledger()
     base = of_model(evaluation_record(0, quality=10.0, performance=performance, gen_ex=10.0))
     DriverWriter(ledger).publish_baselines(
-        [metric_row("baselines", {"model": "base", "forget_set": name, **base}) for name in ("verses", "people")]
+        [
+            metric_row("baselines", {"model": "base", "forget_set": name, "replicate": 0, **base})
+            for name in ("verses", "people")
+        ]
     )
     return ledger
 

@@ -196,7 +196,7 @@ def test_the_seeds_of_a_setting_agree_at_a_rung_on_what_the_first_of_them_came_t
     first, second = trials["verses", 1], trials["verses", 0]
     assert halving.agree(first, 2, decided) == decided
     follows = halving.agree(second, 2, "it is number 2 of 2" if decided is None else None)
-    assert follows == (decided and f"{decided}; so decided trial {first}, of another seed")
+    assert follows == (decided and f"{decided}; so decided trial {first}, of the same setting")
     assert halving.agree(first, 2, "by now it is number 4 of 5") == decided, "it was killed before it published its end"
 
 

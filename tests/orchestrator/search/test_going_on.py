@@ -176,7 +176,7 @@ def test_ended_trials_of_another_model_keep_their_numbers_and_teach_nothing():
     unfinished = first.next()
     publish_first(ledger, unfinished, 1)
 
-    search = SweepSearch(spec, ledger, workload_hash="another model", concurrent_trials=1)
+    search = SweepSearch(spec, ledger, workload_hashes=["another model"], concurrent_trials=1)
     assert search.superseded == [unfinished.trial.trial_id]
     assert sum(stratum.proposed for stratum in search.studies.values()) == 3
     assert all(len(stratum.study.get_trials()) == 0 for stratum in search.studies.values())
@@ -186,7 +186,7 @@ def test_ended_trials_of_another_model_keep_their_numbers_and_teach_nothing():
     assert len(new) == search.total - 3
     assert len(search.statuses) == search.total
     assert ledger.trial(unfinished.trial.trial_id)["status"] == "stopped"
-    again = SweepSearch(spec, ledger, workload_hash="another model", concurrent_trials=1)
+    again = SweepSearch(spec, ledger, workload_hashes=["another model"], concurrent_trials=1)
     assert again.is_exhausted()
 
 

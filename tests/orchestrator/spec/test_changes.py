@@ -80,7 +80,7 @@ def test_the_same_data_may_lie_elsewhere_or_be_spelled_otherwise():
     assert compare(moved("a.jsonl"), moved("b.jsonl"), {}, {}).breaking
 
 
-@pytest.mark.parametrize("override", ["search.trials=9", "steps=[0, 2, 5, 9, 12, 40]", "seeds=[0, 5]"])
+@pytest.mark.parametrize("override", ["search.trials=9", "steps=[0, 2, 5, 9, 12, 40]", "seeds=[0, 5]", "replicates=3"])
 def test_more_trials_later_steps_and_further_seeds_add(override):
     found = changes(override)
     assert len(found.additions) == 1
@@ -143,3 +143,26 @@ def test_another_commit_of_the_same_sources_is_no_change():
 def test_a_sweep_from_before_sources_were_recorded_may_go_on():
     spec = make_spec()
     assert not compare(spec, spec, {**MANIFEST, "code": {"commit": "c"}}, MANIFEST)
+
+
+def test_replicates_grow_and_do_not_shrink_and_none_of_them_changes():
+    spec, facts = amend_spec(make_spec(), ["replicates=3"]), {"data_hash": "e", "workload_hash": "w"}
+    recorded = {**MANIFEST, "replicates": {"1": facts, "2": {**facts, "data_hash": "f"}}}
+    assert not compare(spec, spec, recorded, recorded)
+    other = {**recorded, "replicates": {**recorded["replicates"], "2": facts}}
+    assert compare(spec, spec, recorded, other).breaking == ("replicates.2.data_hash: was f, is e",)
+    grown = compare(spec, amend_spec(spec, ["replicates=4"]), recorded, {**other, "replicates": {
+        **recorded["replicates"], "3": facts}})  # fmt: skip
+    assert (grown.additions, grown.breaking) == (("replicates: was 3, is 4",), ())
+    fewer = compare(spec, amend_spec(spec, ["replicates=1"]), recorded, MANIFEST)
+    assert fewer.breaking == ("replicates: was 3, is 1",)
+
+
+def test_a_sweep_without_replicates_is_searched_alike_across_seeds_and_across_replicates():
+    def across(search, replicates):
+        return amend_spec(make_spec(search={"across": search}), [f"replicates={replicates}"])
+
+    alike = compare(across("seeds", 1), across("replicates", 2), MANIFEST, MANIFEST)
+    assert (len(alike.additions), len(alike.free), alike.breaking) == (1, 1, ())
+    assert compare(across("seeds", 2), across("replicates", 2), MANIFEST, MANIFEST).breaking
+    assert compare(across("each", 1), across("replicates", 1), MANIFEST, MANIFEST).breaking

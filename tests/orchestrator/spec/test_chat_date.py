@@ -11,7 +11,7 @@ from orchestrator.errors import SweepError
 from orchestrator.export.model_card import _model
 from orchestrator.ledger import Ledger
 from orchestrator.points import EvaluatedStep, prepare_replay
-from orchestrator.preparation import ModelCache, SweepInputs, build_workload, train_model
+from orchestrator.preparation import ModelCache, SweepInputs, build_workload, manifest_of, train_model
 from orchestrator.spec import (
     amend_spec,
     compare,
@@ -59,7 +59,7 @@ def made(spec, folder, *, started="2024-05-07T12:00:00+00:00"):
     """A sweep as its first session leaves it."""
     ledger = Ledger(storage=LocalStorage(folder / "tiny"), sweep="tiny")
     spec = fix_chat_date(spec, today=lambda: MADE)
-    ledger.manifest.create(dump_spec(spec), SweepInputs.of(spec).manifest(), {"started_at": started})
+    ledger.manifest.create(dump_spec(spec), manifest_of([SweepInputs.of(spec)]), {"started_at": started})
     return ledger
 
 
@@ -71,8 +71,8 @@ def test_the_day_of_creation_is_fixed_in_the_spec_and_another_day_changes_nothin
         later = fix_chat_date(keep_chat_date(again, ledger), today=lambda: LATER)
         assert later == stored
         inputs = SweepInputs.of(later, chat_date=day_of_creation(ledger))
-        assert inputs.manifest() == {key: ledger.manifest.read()[key] for key in inputs.manifest()}
-        assert not compare(stored, later, ledger.manifest.read(), inputs.manifest())
+        assert manifest_of([inputs]) == {key: ledger.manifest.read()[key] for key in manifest_of([inputs])}
+        assert not compare(stored, later, ledger.manifest.read(), manifest_of([inputs]))
 
 
 def test_the_date_of_the_spec_is_kept(spec, tmp_path):
@@ -91,14 +91,14 @@ def test_a_sweep_without_a_date_goes_on_with_the_day_on_which_it_was_made(spec, 
     """One that was made before the date was kept: it keeps its identity, too."""
     ledger = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny")
     before = SweepInputs.of(spec)
-    manifest = {key: value for key, value in before.manifest().items() if key != "tokens_hash"}
+    manifest = {key: value for key, value in manifest_of([before]).items() if key != "tokens_hash"}
     ledger.manifest.create(dump_spec(spec), manifest, {"started_at": "2024-05-07T12:00:00+00:00"})
     assert keep_chat_date(spec, ledger) == spec
     inputs = SweepInputs.of(spec, chat_date=day_of_creation(ledger))
     assert inputs.dated.model.chat_date == MADE
     assert (inputs.workload_hash, inputs.tasks) == (before.workload_hash, before.tasks)
     assert inputs.tokens_hash == SweepInputs.of(amend_spec(spec, ["model.chat_date=2024-05-07"])).tokens_hash
-    assert not compare(stored_spec(ledger), spec, ledger.manifest.read(), inputs.manifest())
+    assert not compare(stored_spec(ledger), spec, ledger.manifest.read(), manifest_of([inputs]))
 
 
 def test_other_tokens_are_a_breaking_difference(spec, tmp_path):

@@ -117,12 +117,13 @@ def test_the_texts_that_are_unlearned_carry_their_repetitions(sections):
 
 
 def test_texts_of_a_ledger_from_before_there_were_repetitions_read_back(tmp_path):
-    old = FORGET_EXAMPLES.remove(FORGET_EXAMPLES.get_field_index("repetitions")).with_metadata({VERSION_KEY: b"2"})
+    old = pa.schema([field for field in FORGET_EXAMPLES if field.name not in ("repetitions", "replicate")])
+    old = old.with_metadata({VERSION_KEY: b"2"})
     row = {"forget_set": "secrets", "example_id": "secrets-000000", "prompt": "", "completion": "a"}
     (tmp_path / "references").mkdir()
     (tmp_path / FORGET_EXAMPLES_FILE).write_bytes(encode(pa.Table.from_pylist([row], schema=old)))
     read = Ledger(storage=LocalStorage(tmp_path), sweep="old").forget_examples()
-    assert read.to_pylist() == [{**row, "repetitions": None}]
+    assert read.to_pylist() == [{**row, "replicate": 0, "repetitions": None}]
 
 
 def test_a_spec_with_files_reads_back_equal(sections):

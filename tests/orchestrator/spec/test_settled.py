@@ -72,7 +72,7 @@ def test_a_sweep_that_was_written_before_its_data_was_read_leaves_open_what_was_
     ledger.manifest.create(dump_spec(fresh, every_default=False), {}, {})
     stored = stored_spec(ledger)
     assert stored == fresh
-    assert stored.search.across == "seeds", "and not what a stored spec means that does not name it"
+    assert stored.search.across == "replicates", "and not what a stored spec means that does not name it"
     assert SweepInputs.of(stored).spec.data.retain_evaluation == 40
 
 

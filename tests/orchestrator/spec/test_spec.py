@@ -536,7 +536,8 @@ def test_a_probe_without_settings_has_its_defaults_and_survives_the_file():
     assert validate_spec(parse_yaml(dump_spec(spec), "dumped"), "dumped") == spec
 
 
-def test_probes_are_no_part_of_what_a_sweep_without_them_was():
-    assert "probes" not in make_spec().identity()
-    before = {name: value for name, value in make_spec().model_dump(mode="json").items() if name != "probes"}
+def test_probes_and_replicates_are_no_part_of_what_a_sweep_without_them_was():
+    later = {"probes", "replicates"}
+    assert not later & make_spec().identity().keys()
+    before = {name: value for name, value in make_spec().model_dump(mode="json").items() if name not in later}
     assert make_spec().identity() == before

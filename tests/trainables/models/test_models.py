@@ -50,6 +50,14 @@ def test_a_snapshot_builds_the_same_model_elsewhere(tied):
     assert np.array_equal(logits(built), logits(model))
 
 
+def test_a_snapshot_whose_arrays_lie_in_files_builds_the_same_model(tmp_path):
+    model = tiny_model()
+    taken = snapshot(model).mapped(tmp_path, at_least_bytes=1000)
+    kept = sum(array.nbytes for array in taken.arrays.values() if array.nbytes >= 1000)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == kept > 0
+    assert same_state(state_of(taken.build()), state_of(model))
+
+
 def test_restoring_keeps_the_parameters_that_an_optimizer_holds():
     model = tiny_model()
     taken, identities = snapshot(model), [id(p) for p in model.parameters()]

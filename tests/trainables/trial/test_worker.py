@@ -1,17 +1,20 @@
 """An exception of a trial as plain data, and a worker that reports it like anything else."""
 
+import gc
 import pickle
-from dataclasses import asdict
+import weakref
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from tests.support import MemorySink, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, tiny_trial, tiny_workload
 from trainables.errors import ResultsError, UnlearningError
 from trainables.failures import LONGEST_MESSAGE, LONGEST_TRACEBACK, Failure, TrialFailedError, failure_of
-from trainables.trial import FAILURE, OUTCOME, STORAGE_ERROR, TrialWorker, is_last
+from trainables.trial import FAILURE, OUTCOME, STORAGE_ERROR, Engine, TrialWorker, is_last
 from trainables.trial import worker as worker_module
 from trainables.trial.ascent import Ascent
+from trainables.trial.trial_run import run_to_end
 
 
 def raised(error):
@@ -80,7 +83,7 @@ def sink():
 
 @pytest.fixture
 def worker(sink):
-    made = TrialWorker(tiny_workload(every_s=1e9), sink)
+    made = TrialWorker(lambda _: tiny_workload(every_s=1e9), sink)
     made.take(tiny_trial(steps=(0, 2, 4)))
     return made
 
@@ -119,7 +122,7 @@ def test_an_exception_is_told_with_its_step_and_the_worker_takes_the_next_trial(
 
 
 def test_an_exception_before_the_first_step_is_told_too(worker, monkeypatch):
-    def broken(_):
+    def broken(_, **__):
         raise FileNotFoundError("retain.parquet")
 
     monkeypatch.setattr(worker_module, "_engine", broken)
@@ -139,3 +142,32 @@ def test_a_process_that_cuda_has_broken_is_left_and_says_why(worker, monkeypatch
 def test_a_storage_that_fails_is_no_failure_of_the_trial(worker, monkeypatch):
     break_from_step(monkeypatch, 1, ResultsError("no room"))
     assert run(worker)[-1] == {STORAGE_ERROR: "no room"}
+
+
+def test_trials_of_replicates_run_on_the_base_model_of_each_and_one_is_resident_at_a_time(sink):
+    workloads = [tiny_workload(every_s=1e9), tiny_workload(every_s=1e9, forget=5)]
+    asked, resident = [], weakref.WeakSet()
+
+    def workload_of(replicate):
+        gc.collect()
+        assert not resident, "the engine before is gone"
+        asked.append(replicate)
+        return workloads[replicate]
+
+    made = TrialWorker(workload_of, sink)
+    for name, replicate in (("a", 0), ("b", 1), ("c", 1), ("d", 0)):
+        made.take(replace(tiny_trial(trial_id=name, batch_size=2), replicate=replicate))
+        run(made)
+        resident.add(made._engine)
+    assert asked == [0, 1, 0]
+    for name, replicate in (("a", 0), ("c", 1), ("d", 0)):
+        alone, trial = MemorySink(), replace(tiny_trial(trial_id=name, batch_size=2), replicate=replicate)
+        run_to_end(Engine(workloads[replicate]), trial, alone)
+        assert deterministic(sink.rows[name][0]) == deterministic(alone.rows[name][0]), "the numbers of a fresh process"
+    assert deterministic(sink.rows["a"][0]) != deterministic(sink.rows["b"][0])
+
+
+def test_batches_come_in_another_order_in_each_replicate():
+    seeds = [replace(tiny_trial(seed=7), replicate=replicate).ascent_seed for replicate in range(3)]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 3
