@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, SetFacts, SweepTables
+import pyarrow.compute as pc
+
+from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, REPLICATE, SetFacts, SweepTables
 from orchestrator.errors import SweepError
 from orchestrator.ledger import EVALUATIONS, Ledger
 from orchestrator.safe_text import command
@@ -63,6 +65,14 @@ def pools_of(ledgers: Sequence[Ledger]) -> list[Pool]:
         same = {key: value for key, value in flat(spec).items() if not (_is_draw(key) or key.startswith(_MODEL))}
         groups.setdefault(_text(same), []).append(Member(ledger=ledger, spec=spec))
     return [Pool(members=own, differences=_differing([flat(member.spec) for member in own])) for own in groups.values()]
+
+
+def replicates_in(ledger: Ledger) -> int:
+    """Return the number of replicates that a sweep has trials of."""
+    trials = of_present_spec(ledger, stored_spec(ledger), ledger.table("trials"))
+    if REPLICATE not in trials.column_names:
+        return 1 if trials.num_rows else 0
+    return len(set(pc.fill_null(trials[REPLICATE], 0).to_pylist()))
 
 
 def tables_of(pool: Pool) -> list[SweepTables]:

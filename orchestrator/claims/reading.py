@@ -32,8 +32,9 @@ _TRIAL = (
 _PATH = ("step", *MEASURES, "performance", "population_nll", OWN_RETAINED, RETAINED)
 _TRAITS = ("memorization", "difficulty")
 _NUMBERS = ("step", "num_tokens", *MEASURES, *_TRAITS)
-_REPLICATE = "replicate"
-EVALUATION_COLUMNS = (*_TRIAL, *_PATH, _REPLICATE)
+REPLICATE = "replicate"
+"""Column of the replicate, in tables that have any."""
+EVALUATION_COLUMNS = (*_TRIAL, *_PATH, REPLICATE)
 """Columns of evaluations that the claims read; of replicates, where the table has any."""
 EXAMPLE_COLUMNS = ("trial_id", "example_id", *_NUMBERS)
 """Columns of examples that the claims read."""
@@ -84,11 +85,11 @@ def trajectories_of(tables: SweepTables) -> list[Trajectory]:
     completed_N = pc.equal(rows["status"], Status.COMPLETED.value).to_numpy(zero_copy_only=False)
     trial_N = rows["trial_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     starts = np.flatnonzero(np.diff(trial_N, prepend=-1))
-    heads = rows.select([*_TRIAL, _REPLICATE]).take(starts).to_pylist()
+    heads = rows.select([*_TRIAL, REPLICATE]).take(starts).to_pylist()
     found = []
     for head, start, end in zip(heads, starts, [*starts[1:], len(trial_N)], strict=True):
         facts = tables.sets.get(head["forget_set"])
-        number = head[_REPLICATE]
+        number = head[REPLICATE]
         base = bases.get((number, head["forget_set"]))
         if facts is not None:
             own_SC, completed_S = _from_base(path_NC[start:end], completed_N[start:end], base)
@@ -160,7 +161,7 @@ def _trajectory(
     return Trajectory(
         trial_id=head["trial_id"],
         sweep=tables.sweep,
-        replicate=Replicate(tables.draws, head[_REPLICATE]),
+        replicate=Replicate(tables.draws, head[REPLICATE]),
         forget_set=name,
         distribution=facts.distribution,
         seed=head["seed"],
@@ -175,7 +176,7 @@ def _trajectory(
         },
         steps_S=column["step"],
         exposures={measure: column[measure] for measure in MEASURES},
-        levels={measure: levels.get((head[_REPLICATE], name, measure), UNEXPOSED[measure]) for measure in MEASURES},
+        levels={measure: levels.get((head[REPLICATE], name, measure), UNEXPOSED[measure]) for measure in MEASURES},
         losses={kind: column[cost] - column[cost][0] for kind, cost in costs.items()},
         decay_steps_S=steps_S[known_S],
         decay_S=np.minimum(loss_S[known_S] - loss_S[0], tables.performance_floor),
@@ -213,20 +214,20 @@ def _levels(tables: SweepTables) -> dict[tuple[int, str, str], float]:
             for measure in MEASURES:
                 value = row.get(measure)
                 if value is not None and math.isfinite(value):
-                    found.setdefault((row.get(_REPLICATE) or 0, row["forget_set"], measure), []).append(value)
+                    found.setdefault((row.get(REPLICATE) or 0, row["forget_set"], measure), []).append(value)
     return {key: float(np.mean(sorted(values))) for key, values in found.items() if len(values) > 1}
 
 
 def _bases(tables: SweepTables) -> dict[tuple[int, str], Row]:
-    return {(row.get(_REPLICATE) or 0, row["forget_set"]): row for row in tables.baselines if row["model"] == "base"}
+    return {(row.get(REPLICATE) or 0, row["forget_set"]): row for row in tables.baselines if row["model"] == "base"}
 
 
 def _with_replicate(rows: pa.Table) -> pa.Table:
     """Return rows with the column ``replicate``: 0 where the sweep has none."""
-    if _REPLICATE not in rows.column_names:
-        return rows.append_column(_REPLICATE, pa.array(np.zeros(rows.num_rows, dtype=np.int64)))
-    filled = pc.fill_null(rows[_REPLICATE], 0)
-    return rows.set_column(rows.column_names.index(_REPLICATE), _REPLICATE, filled)
+    if REPLICATE not in rows.column_names:
+        return rows.append_column(REPLICATE, pa.array(np.zeros(rows.num_rows, dtype=np.int64)))
+    filled = pc.fill_null(rows[REPLICATE], 0)
+    return rows.set_column(rows.column_names.index(REPLICATE), REPLICATE, filled)
 
 
 def _matrices(

@@ -1,8 +1,9 @@
 """Which sweeps are pooled: by their specs, as they lie in ledgers."""
 
+import pyarrow as pa
 import pytest
 
-from orchestrator.claims.pooling import flat, pools_of, tables_of
+from orchestrator.claims.pooling import flat, pools_of, replicates_in, tables_of
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import dump_spec
@@ -90,3 +91,13 @@ def test_no_sweep_and_a_sweep_twice_are_mistakes(made):
         pools_of([])
     with pytest.raises(SweepError, match="is given 2 times; a replicate counts once"):
         pools_of([made("first"), made("first")])
+
+
+def test_replicates_are_counted_from_the_trials(written_sweeps, made, monkeypatch):
+    ledger = Ledger(storage=LocalStorage(written_sweeps / "first"), sweep="first")
+    assert replicates_in(ledger) == 1
+    assert replicates_in(made("empty")) == 0
+    trials = ledger.table("trials")
+    numbers = pa.array([None if index % 3 == 0 else index % 3 for index in range(trials.num_rows)], type=pa.int64())
+    monkeypatch.setattr(Ledger, "table", lambda *_: trials.append_column("replicate", numbers))
+    assert replicates_in(ledger) == 3
