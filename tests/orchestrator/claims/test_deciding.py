@@ -138,6 +138,29 @@ def test_a_verdict_that_turns_with_the_end_of_the_axis_is_none():
     assert found.verdict is Verdict.SUPPORTED
 
 
+def test_a_verdict_needs_an_interval_without_no_effect_however_small_p_is():
+    found = decided([1.2, 1.6, 1.4, 0.7, 0.4])
+    assert found.corrected_p < 0.01
+    assert found.interval[0] < 0 < found.interval[1]
+    assert found.verdict is Verdict.NOT_DECIDED
+    assert "the interval includes 'no effect'" in found.reason
+
+
+def test_a_verdict_needs_a_p_that_stands_the_correction():
+    barely = [1.0, 0.3, 0.8, -0.1, 0.9, 0.5, 0.1]
+    noise = [1.0, -1.1, 0.9, -1.05, 0.95, 0.1, -0.2]
+    observed = {
+        (own.name, "gen_ex"): [seen(value, n) for n, value in enumerate(barely if own.name == PRICE.name else noise)]
+        for own in FINDINGS
+    }
+    alone = decided(barely)
+    together = {own.finding.name: own for own in decide(FINDINGS, "gen_ex", observed)}[PRICE.name]
+    assert alone.verdict is Verdict.SUPPORTED
+    assert together.interval == alone.interval
+    assert together.verdict is Verdict.NOT_DECIDED
+    assert f"too uncertain for one of {len(FINDINGS)} looks" in together.reason
+
+
 def test_looks_are_corrected_for_and_those_without_a_p_do_not_count():
     barely = [1.0, 0.3, 0.8, 0.2, 0.9, 0.5, 0.6]
     alone = decided(barely)
