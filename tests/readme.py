@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "search_spaces" / "REFERENCE.md"
 DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md")) if path.name != "CHANGELOG.md")
 
-HERE = {"status", "stop", "frontier", "report", "merge", "query", "track", "spec", "cluster"}
+HERE = {"status", "stop", "frontier", "claims", "report", "merge", "query", "track", "spec", "cluster"}
 """Commands that are run on an invented sweep, by tests/test_readme.py."""
 WHOLE = {"plan", "doctor", "run", "resume", "probe", "export"}
 """Commands that are run on a real sweep, by tests/integration/test_readme_commands.py."""

@@ -2,7 +2,18 @@
 
 import typer
 
-from orchestrator.cli.commands import clusters, exporting, jobs, monitoring, planning, probing, results, running, specs
+from orchestrator.cli.commands import (
+    claiming,
+    clusters,
+    exporting,
+    jobs,
+    monitoring,
+    planning,
+    probing,
+    results,
+    running,
+    specs,
+)
 from orchestrator.cli.console import print_whatever_the_locale
 from orchestrator.cli.exit_codes import run_to_exit_code, show_our_warnings
 
@@ -21,6 +32,7 @@ for function in (
     results.query,
     results.frontier,
     results.merge,
+    claiming.claims,
     monitoring.track,
     results.report,
     exporting.export,

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.claims import LEAST_REPLICATES, Claims, claims_of, replicates_in
 from orchestrator.frontier import (
     UNEXPOSED,
     Frontier,
@@ -127,6 +128,9 @@ class ReportData:
     """Rows of the trials that ended with a message."""
     probed: Sequence[ProbedSet]
     """What probes found on points, and what evaluations tell of those that a user would choose and nobody probed."""
+    replicates: int
+    claims: Claims | None
+    """What the sweep says of the paper's findings; None: it has too few replicates to decide any."""
     has_references: bool
     """Whether unlearning quality is of generalized exposure; without reference models it is of relative exposure."""
 
@@ -140,6 +144,7 @@ def read_report_data(ledger: Ledger) -> ReportData:
     )
     trials = _with_method_and_settings(of_present_spec(ledger, spec, ledger.table("trials", _ENDINGS)))
     texts = ledger.forget_examples()
+    replicates = replicates_in(ledger)
     return ReportData(
         sweep=ledger.sweep,
         uri=ledger.storage.uri,
@@ -153,6 +158,8 @@ def read_report_data(ledger: Ledger) -> ReportData:
         statuses=dict(Counter(status or "unfinished" for status in trials["status"].to_pylist())),
         endings=trials.filter(pc.is_valid(trials["message"])).sort_by("trial_id").to_pylist(),
         probed=_probed(ledger, found),
+        replicates=replicates,
+        claims=claims_of([ledger], describe=False)[0] if replicates >= LEAST_REPLICATES else None,
         has_references=pc.count(evaluations["gen_ex"]).as_py() > 0
         or any(f.base is not None and f.base["gen_ex"] is not None for f in found),
     )

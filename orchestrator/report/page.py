@@ -8,11 +8,13 @@ from typing import Any
 
 import jinja2
 
+from orchestrator.claims import wording
 from orchestrator.frontier import CHOSEN_NOTE, comparison, settings_of, summary
 from orchestrator.ledger import Ledger
 from orchestrator.points import names_of_points
 from orchestrator.report.data import ReportData, look_up, read_report_data
 from orchestrator.report.figures import (
+    claims_figure,
     examples_figure,
     frontier_figure,
     heatmap_figure,
@@ -88,6 +90,7 @@ def draw(ledger: Ledger, data: ReportData) -> list[Figure]:
     """Return every figure of the report."""
     with unvalidated():
         return [
+            claims_figure(data.claims, data.replicates),
             frontier_figure(data),
             trajectory_figure(data),
             heatmap_figure(data),
@@ -118,6 +121,7 @@ def render(ledger: Ledger, data: ReportData, figures: list[Figure], script: str,
         chosen_note=CHOSEN_NOTE,
         costs={name: COSTS[name] for name in ("performance", *summary.own_kind_measured(data.frontiers))},
         summary=summary,
+        wording=wording,
         settings_of=settings_of,
         look_up=look_up,
         probe_tables=[

@@ -16,7 +16,7 @@ from tests.support import tiny_architecture
 
 HEAVY = {
     "torch", "transformers", "accelerate", "peft", "datasets", "pytorch_optimizer", "ray", "optuna", "scipy",
-    "matplotlib", "altair",
+    "matplotlib", "altair", "lifelines", "statsmodels",
 }  # fmt: skip
 FIXED = {"learning_rate": 1e-3, "batch_size": 4}
 

@@ -10,7 +10,7 @@ from tests.architecture.sources import PACKAGES, REPOSITORY, is_ours, parsed
 
 ORDERS = {
     "orchestrator": """
-        __main__ > cli > run | export | cluster | probing > plan | report | monitor > points > preparation
+        __main__ > cli > run | export | cluster | probing > plan | report | monitor > points | claims > preparation
         > search | resources | frontier > spec | query > ledger > driver > storage
         > yaml_text > identity + errors + durations + pareto + safe_text
     """,

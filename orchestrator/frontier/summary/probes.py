@@ -77,9 +77,7 @@ def probe_note(own: ProbedSet) -> str:
     if not own.references:
         return f"without reference models, nothing tells what a model that never saw the data would show{more}"
     if 1 in Counter(one.replicate for one in own.references).values():
-        more = (
-            f"; a reference model that is the only one is compared with itself: 0 before a probe, by definition{more}"
-        )
+        more = f"; the only reference model is compared with itself: 0 before a probe, by definition{more}"
     return (
         f"a point that is as never trained shows in each row what the reference models show there, which never saw the "
         f"data; where it shows more {MEASURE_NAMES[own.measure]}, it was hidden rather than gone, and "

@@ -216,7 +216,7 @@ def test_with_one_reference_model_the_note_says_what_it_is_compared_with(tmp_pat
     own = measured_set(ledger, "verses", [])
     own = replace(own, controls=own.controls[:2])
     assert [one.role for one in own.controls] == ["base", "reference-0"]
-    assert "a reference model that is the only one is compared with itself" in summary.probe_note(own)
+    assert "the only reference model is compared with itself" in summary.probe_note(own)
 
 
 @pytest.mark.parametrize(

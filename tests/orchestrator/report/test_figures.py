@@ -12,12 +12,15 @@ from altair.utils.schemapi import SchemaValidationError
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from orchestrator.claims import wording
+from orchestrator.claims.computing import claims_of_tables
 from orchestrator.identity import Stratum
 from orchestrator.ledger import DriverWriter, open_sweep
 from orchestrator.report import data as report_data
 from orchestrator.report import importances as importances_module
 from orchestrator.report.data import Examples, look_up, read_report_data, step_after_unlearning
 from orchestrator.report.figures import (
+    claims_figure,
     examples_figure,
     frontier_figure,
     heatmap_figure,
@@ -26,6 +29,7 @@ from orchestrator.report.figures import (
 )
 from orchestrator.report.figures.examples import EXAMPLES_DRAWN
 from orchestrator.report.importances import Importance, importances
+from tests.orchestrator.claims.inventing import World, invented
 from tests.orchestrator.helpers import make_search, make_spec, write_sweep
 
 UNITS = re.compile(r"bits|nats/token|steps|learning rate|share of 1")
@@ -401,3 +405,31 @@ def test_a_number_that_is_not_finite_reaches_no_figure():
         {"unlearning_quality": [1.0, math.inf, 2.0], "performance": [1.0, 1.0, math.nan], "x": [math.nan] * 3}
     )
     assert report_data._finite(table).to_pylist() == [{"unlearning_quality": 1.0, "performance": 1.0, "x": None}]
+
+
+def test_claims_are_drawn_with_their_intervals_by_unit_and_verdict():
+    found = claims_of_tables([invented(World(by_setting=(-1.4,) * 4), 8, 0)], describe=False)
+    figure = claims_figure(found, 8)
+    assert len({panel.title for panel in figure.panels}) == len(figure.panels) == len(wording.by_unit(found))
+    for panel in figure.panels:
+        panel.to_dict(validate=True)
+        spec = panel.to_dict(validate=False)
+        assert all(UNITS.search(x["title"]) for x in encodings(spec, "x") if "title" in x)
+        json.dumps(spec, allow_nan=False)
+    rows = [row for panel in figure.panels for row in values(panel.to_dict())]
+    shown = {row["finding"]: row for row in rows}
+    steps = shown["a out needs more steps"]
+    assert (steps["verdict"], steps["low"] < steps["effect"] < steps["high"] < 1) == ("contradicted", True)
+    assert len(shown) == len(rows) == len(found.decisions)
+    scales = [x["scale"] for x in encodings(figure.panels[0].to_dict(), "x") if "scale" in x]
+    assert scales == [{"type": "log", "base": 2}]
+    assert {"svg", "png"} == set(figure.images())
+
+
+def test_with_too_few_replicates_the_figure_of_claims_says_what_it_takes():
+    figure = claims_figure(None, 1)
+    assert not figure.panels
+    assert "fewer than 3 replicates, and this sweep has 1" in figure.caption
+    same = claims_of_tables([invented(World(spread_steps=0, spread_price=0), 2, 0)], describe=False)
+    assert not claims_figure(same, 5).panels
+    assert "no finding has an interval" in claims_figure(same, 5).caption

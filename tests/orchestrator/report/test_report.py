@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from orchestrator.claims.computing import claims_of_tables
 from orchestrator.cli import main
 from orchestrator.frontier import frontiers
 from orchestrator.frontier.summary import is_same, points_shown
@@ -16,9 +17,10 @@ from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, metric_row, o
 from orchestrator.points import chosen_points
 from orchestrator.report import write_report
 from orchestrator.report.data import read_report_data
-from orchestrator.report.page import EXTREMES_SHOWN
+from orchestrator.report.page import EXTREMES_SHOWN, draw, render
 from orchestrator.spec import dump_spec
 from orchestrator.storage import LocalStorage
+from tests.orchestrator.claims.inventing import World, invented
 from tests.orchestrator.helpers import (
     Crash,
     Driver,
@@ -365,3 +367,31 @@ def test_points_that_a_user_would_choose_stand_beside_those_that_were_probed(tmp
     write_probe(ledger, trial, step, [measured()])
     found = {own.forget_set: {one.point for one in own.points} for own in read_report_data(ledger).probed}
     assert found == {**chosen, "verses": {*chosen["verses"], (trial["trial_id"], step)}}
+
+
+def test_the_claims_of_replicates_stand_beside_their_figure(written_sweeps):
+    ledger = open_sweep("first", str(written_sweeps))
+    found = claims_of_tables([invented(World(by_setting=(0.5, 0.5, 0.5, -2.5)), 8, 1)], describe=False)
+    data = replace(read_report_data(ledger), claims=found, replicates=8)
+    page = Page(render(ledger, data, draw(ledger, data), "", redact=False))
+    section = page.text.split("Does what the paper found hold here?")[1].split("Best points")[0]
+    named = ("out needs more steps", "out loses less: never seen", "NOT matched", "turns with the optimizer")
+    for said in (*named, "supported", "not decided"):
+        assert said in section
+    assert "Claims" in page.text.split("The paper's findings")[0]
+
+
+def test_one_replicate_decides_nothing_and_the_page_says_what_it_takes(written_sweeps):
+    data = read_report_data(open_sweep("first", str(written_sweeps)))
+    assert (data.replicates, data.claims) == (1, None)
+    assert (
+        "this sweep has 1: model, data and forget sets must be drawn anew"
+        in page_of(open_sweep("first", str(written_sweeps))).text
+    )
+
+
+def test_three_replicates_are_judged(written_sweeps, monkeypatch):
+    monkeypatch.setattr("orchestrator.report.data.replicates_in", lambda ledger: 3)
+    data = read_report_data(open_sweep("first", str(written_sweeps)))
+    assert data.claims.sweeps == ["first"]
+    assert data.claims.survival is None
