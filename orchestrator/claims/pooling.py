@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, REPLICATE, SetFacts, SweepTables
+from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, SetFacts, SweepTables
 from orchestrator.errors import SweepError
-from orchestrator.ledger import EVALUATIONS, Ledger
+from orchestrator.ledger import Ledger
 from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec, of_present_spec, stored_spec
 
@@ -70,9 +70,7 @@ def pools_of(ledgers: Sequence[Ledger]) -> list[Pool]:
 def replicates_in(ledger: Ledger) -> int:
     """Return the number of replicates that a sweep has trials of."""
     trials = of_present_spec(ledger, stored_spec(ledger), ledger.table("trials"))
-    if REPLICATE not in trials.column_names:
-        return 1 if trials.num_rows else 0
-    return len(set(pc.fill_null(trials[REPLICATE], 0).to_pylist()))
+    return len(pc.unique(trials["replicate"]))
 
 
 def tables_of(pool: Pool) -> list[SweepTables]:
@@ -102,7 +100,7 @@ def _tables(member: Member, model: str) -> SweepTables:
     return SweepTables(
         sweep=ledger.sweep,
         trials=of_present_spec(ledger, spec, ledger.table("trials")),
-        evaluations=ledger.table("evaluations", [name for name in EVALUATION_COLUMNS if name in EVALUATIONS.names]),
+        evaluations=ledger.table("evaluations", list(EVALUATION_COLUMNS)),
         examples=ledger.table("examples", list(EXAMPLE_COLUMNS)),
         baselines=ledger.baselines().rows,
         sets={

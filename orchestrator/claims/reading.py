@@ -26,16 +26,14 @@ OWN_RETAINED, RETAINED = "distractor_nll", "retain_nll"
 in-distribution set."""
 
 _TRIAL = (
-    "trial_id", "forget_set", "distribution", "seed", "objective", "optimizer", "learning_rate", "batch_size",
-    "settings", "setting_id", "status",
+    "trial_id", "forget_set", "distribution", "seed", "replicate", "objective", "optimizer", "learning_rate",
+    "batch_size", "settings", "setting_id", "status",
 )  # fmt: skip
-_PATH = ("step", *MEASURES, "performance", "population_nll", OWN_RETAINED, RETAINED)
+_PATH = ("step", *MEASURES, "performance", "heldout_nll", "population_nll", OWN_RETAINED, RETAINED)
 _TRAITS = ("memorization", "difficulty")
 _NUMBERS = ("step", "num_tokens", *MEASURES, *_TRAITS)
-REPLICATE = "replicate"
-"""Column of the replicate, in tables that have any."""
-EVALUATION_COLUMNS = (*_TRIAL, *_PATH, REPLICATE)
-"""Columns of evaluations that the claims read; of replicates, where the table has any."""
+EVALUATION_COLUMNS = (*_TRIAL, *_PATH)
+"""Columns of evaluations that the claims read."""
 EXAMPLE_COLUMNS = ("trial_id", "example_id", *_NUMBERS)
 """Columns of examples that the claims read."""
 _CLIPPED = re.compile(r"\bclip_norm=")
@@ -78,18 +76,18 @@ def trajectories_of(tables: SweepTables) -> list[Trajectory]:
     levels, bases = _levels(tables), _bases(tables)
     ended = {row["trial_id"]: row["status"] for row in tables.trials.select(["trial_id", "status"]).to_pylist()}
     rows = tables.evaluations.filter(pc.is_in(tables.evaluations["trial_id"], pa.array(list(ended), type=pa.string())))
-    rows = _with_replicate(rows.sort_by([("trial_id", "ascending"), ("step", "ascending")]))
+    rows = rows.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     if not rows.num_rows:
         return []
     path_NC = np.stack([rows.column(name).to_numpy().astype(np.float64) for name in _PATH], axis=1)
     completed_N = pc.equal(rows["status"], Status.COMPLETED.value).to_numpy(zero_copy_only=False)
     trial_N = rows["trial_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     starts = np.flatnonzero(np.diff(trial_N, prepend=-1))
-    heads = rows.select([*_TRIAL, REPLICATE]).take(starts).to_pylist()
+    heads = rows.select(list(_TRIAL)).take(starts).to_pylist()
     found = []
     for head, start, end in zip(heads, starts, [*starts[1:], len(trial_N)], strict=True):
         facts = tables.sets.get(head["forget_set"])
-        number = head[REPLICATE]
+        number = head["replicate"]
         base = bases.get((number, head["forget_set"]))
         if facts is not None:
             own_SC, completed_S = _from_base(path_NC[start:end], completed_N[start:end], base)
@@ -154,14 +152,14 @@ def _trajectory(
     column = dict(zip(_PATH, done_SC.T, strict=True))
     loss_S = path_SC[:, _PATH.index("performance")]
     retained = RETAINED if facts.distribution == "in" else OWN_RETAINED
-    costs = {"heldout": "performance", "never_trained": "population_nll", "retained": retained}
+    costs = {"heldout": "heldout_nll", "never_trained": "population_nll", "retained": retained}
     known_S = np.isfinite(loss_S)
     steps_S = path_SC[:, 0]
     gets_nowhere = status in _GETS_NOWHERE or not completed_S.all()
     return Trajectory(
         trial_id=head["trial_id"],
         sweep=tables.sweep,
-        replicate=Replicate(tables.draws, head[REPLICATE]),
+        replicate=Replicate(tables.draws, head["replicate"]),
         forget_set=name,
         distribution=facts.distribution,
         seed=head["seed"],
@@ -176,7 +174,7 @@ def _trajectory(
         },
         steps_S=column["step"],
         exposures={measure: column[measure] for measure in MEASURES},
-        levels={measure: levels.get((head[REPLICATE], name, measure), UNEXPOSED[measure]) for measure in MEASURES},
+        levels={measure: levels.get((head["replicate"], name, measure), UNEXPOSED[measure]) for measure in MEASURES},
         losses={kind: column[cost] - column[cost][0] for kind, cost in costs.items()},
         decay_steps_S=steps_S[known_S],
         decay_S=np.minimum(loss_S[known_S] - loss_S[0], tables.performance_floor),
@@ -214,20 +212,12 @@ def _levels(tables: SweepTables) -> dict[tuple[int, str, str], float]:
             for measure in MEASURES:
                 value = row.get(measure)
                 if value is not None and math.isfinite(value):
-                    found.setdefault((row.get(REPLICATE) or 0, row["forget_set"], measure), []).append(value)
+                    found.setdefault((row["replicate"], row["forget_set"], measure), []).append(value)
     return {key: float(np.mean(sorted(values))) for key, values in found.items() if len(values) > 1}
 
 
 def _bases(tables: SweepTables) -> dict[tuple[int, str], Row]:
-    return {(row.get(REPLICATE) or 0, row["forget_set"]): row for row in tables.baselines if row["model"] == "base"}
-
-
-def _with_replicate(rows: pa.Table) -> pa.Table:
-    """Return rows with the column ``replicate``: 0 where the sweep has none."""
-    if REPLICATE not in rows.column_names:
-        return rows.append_column(REPLICATE, pa.array(np.zeros(rows.num_rows, dtype=np.int64)))
-    filled = pc.fill_null(rows[REPLICATE], 0)
-    return rows.set_column(rows.column_names.index(REPLICATE), REPLICATE, filled)
+    return {(row["replicate"], row["forget_set"]): row for row in tables.baselines if row["model"] == "base"}
 
 
 def _matrices(

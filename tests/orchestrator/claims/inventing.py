@@ -141,6 +141,7 @@ def _evaluations(ids_2K, steps_S, number, losses, gen_2KS, rel_2KS, fallen_2KS) 
         "gen_ex": gen_2KS.ravel(),
         "rel_ex": rel_2KS.ravel(),
         "performance": losses["performance"].ravel(),
+        "heldout_nll": losses["performance"].ravel(),
         "population_nll": losses["population_nll"].ravel(),
         "distractor_nll": losses["retained"].ravel(),
         "retain_nll": losses["retained"].ravel(),

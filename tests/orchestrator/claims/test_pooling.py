@@ -98,6 +98,9 @@ def test_replicates_are_counted_from_the_trials(written_sweeps, made, monkeypatc
     assert replicates_in(ledger) == 1
     assert replicates_in(made("empty")) == 0
     trials = ledger.table("trials")
-    numbers = pa.array([None if index % 3 == 0 else index % 3 for index in range(trials.num_rows)], type=pa.int64())
-    monkeypatch.setattr(Ledger, "table", lambda *_: trials.append_column("replicate", numbers))
+    place = trials.column_names.index("replicate")
+    numbers = pa.array([index % 3 for index in range(trials.num_rows)], type=trials.schema.field(place).type)
+    monkeypatch.setattr(Ledger, "table", lambda *_: trials.set_column(place, "replicate", numbers))
+    assert replicates_in(ledger) == 1, "the spec has one"
+    monkeypatch.setattr("orchestrator.claims.pooling.stored_spec", lambda _: make_spec(replicates=3))
     assert replicates_in(ledger) == 3

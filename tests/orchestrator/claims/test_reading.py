@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, SetFacts, SweepTables, trajectories_of
@@ -23,16 +22,16 @@ def row(step, *, trial_id="t", gen_ex=None, loss=0.0, status="completed", **more
         "trial_id": trial_id, "step": step, "status": status, "forget_set": "verses", "distribution": "in", "seed": 3,
         "objective": "gradient_ascent", "optimizer": "adamw", "learning_rate": 0.1, "batch_size": 4,
         "settings": "gradient_ascent · adamw lr=0.1 · batch 4", "setting_id": "abc",
-        "gen_ex": 10.0 - step if gen_ex is None else gen_ex, "performance": 3.0 + loss, "population_nll": 2.0 + loss,
+        "gen_ex": 10.0 - step if gen_ex is None else gen_ex, "performance": 3.0 + loss,
+        "heldout_nll": 3.0 + loss, "replicate": 0, "population_nll": 2.0 + loss,
         "retain_nll": 1.0 + loss, **more,
     }  # fmt: skip
 
 
 def tables(rows, *, status="completed", examples=(), baselines=(), replicates=None):
     statuses = {own["trial_id"]: {"trial_id": own["trial_id"], "status": status} for own in rows}
-    evaluations = to_table(EVALUATIONS, rows)
-    if replicates is not None:
-        evaluations = evaluations.append_column("replicate", pa.array(replicates, type=pa.int64()))
+    numbered = zip(rows, replicates or [0] * len(rows), strict=True)
+    evaluations = to_table(EVALUATIONS, [{**own, "replicate": number} for own, number in numbered])
     return SweepTables(
         sweep="sweep",
         trials=to_table(TRIALS, statuses.values()),
@@ -62,7 +61,8 @@ def test_rows_in_any_order_are_a_path_from_the_base_model_on():
 
 
 def test_the_base_models_row_of_the_baselines_stands_in_for_step_0():
-    base = {"model": "base", "forget_set": "verses", "gen_ex": 12.0, "performance": 2.5}
+    base = {"model": "base", "forget_set": "verses", "replicate": 0, "gen_ex": 12.0, "performance": 2.5}
+    base["heldout_nll"] = base["performance"]
     own = only([row(2, loss=0.1)], baselines=[base])
     assert own.steps_S.tolist() == [0, 2]
     assert own.exposures["gen_ex"].tolist() == [12, 8]
@@ -73,22 +73,22 @@ def test_the_base_models_row_of_the_baselines_stands_in_for_step_0():
 
 def test_replicates_are_told_apart_where_there_are_any():
     rows = [row(0, trial_id="a"), row(0, trial_id="b"), row(0, trial_id="c")]
-    found = trajectories_of(tables(rows, replicates=[4, 1, None]))
+    found = trajectories_of(tables(rows, replicates=[4, 1, 0]))
     assert [own.replicate.number for own in found] == [4, 1, 0]
 
 
 def test_as_never_trained_is_the_references_mean_of_the_same_replicate_and_set():
     references = [
-        {"model": "reference-0", "forget_set": "verses", "gen_ex": -1.0, "rel_ex": 1.0},
+        {"model": "reference-0", "forget_set": "verses", "gen_ex": -1.0, "rel_ex": 1.0, "replicate": 0},
         {"model": "reference-1", "forget_set": "verses", "gen_ex": -3.0, "rel_ex": 2.0, "replicate": 0},
         {"model": "reference-0", "forget_set": "verses", "gen_ex": 70.0, "rel_ex": 9.0, "replicate": 1},
-        {"model": "reference-0", "forget_set": "people", "gen_ex": 70.0, "rel_ex": 9.0},
+        {"model": "reference-0", "forget_set": "people", "replicate": 0, "gen_ex": 70.0, "rel_ex": 9.0},
     ]
     assert only([row(0)], baselines=references).levels == {"gen_ex": -2, "rel_ex": 1.5}
 
 
 def test_of_fewer_than_two_references_theory_stands_in():
-    alone = [{"model": "reference-0", "forget_set": "verses", "gen_ex": None, "rel_ex": 2.0}]
+    alone = [{"model": "reference-0", "forget_set": "verses", "replicate": 0, "gen_ex": None, "rel_ex": 2.0}]
     for few in (alone, ()):
         assert only([row(0)], baselines=few).levels == {"gen_ex": 0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
 

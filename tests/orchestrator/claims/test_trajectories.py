@@ -43,11 +43,11 @@ def test_the_time_and_the_loss_there_are_those_of_the_frontiers_crossing(path):
     path[0] = (abs(path[0][0]) + 1, 0.0)  # exposed, and nothing lost yet
     rows = [
         {"trial_id": "t", "step": step, "gen_ex": float(bits), "performance": 3 + loss, "elapsed_s": 0.0,
-         "optimizer": "sgd", "learning_rate": 0.1, "seed": 0}
+         "optimizer": "sgd", "learning_rate": 0.1, "seed": 0, "replicate": 0, "heldout_nll": 3 + loss}
         for step, (bits, loss) in enumerate(path)
     ]  # fmt: skip
-    base = {"performance": 3.0}
-    found = crossings_of(to_table(EVALUATIONS, rows), base, "gen_ex")
+    base = {"performance": 3.0, "heldout_nll": 3.0}
+    found = crossings_of(to_table(EVALUATIONS, rows), {0: base}, "gen_ex")
     own = trajectory([bits for bits, _ in path], [loss for _, loss in path])
     if not found:
         assert math.isinf(own.time("gen_ex"))

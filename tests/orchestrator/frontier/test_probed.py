@@ -213,7 +213,7 @@ def test_models_that_diverge_under_a_probe_are_shown_as_such(sweep):
 
 def test_with_one_reference_model_the_note_says_what_it_is_compared_with(tmp_path):
     ledger = write_sweep(tmp_path, make_spec(preparation={"epochs": 1, "learning_rate": 0.001, "references": 1}))
-    own = measured_set(ledger, "verses", [])
+    own = measured_set(ledger, "verses", [(trial_of(ledger)["trial_id"], 9)])
     own = replace(own, controls=own.controls[:2])
     assert [one.role for one in own.controls] == ["base", "reference-0"]
     assert "the only reference model is compared with itself" in summary.probe_note(own)
