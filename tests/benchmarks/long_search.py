@@ -137,7 +137,7 @@ def measures(folder: Path, spec: SweepSpec) -> dict[str, Callable[[], object]]:
 
     rebuilt: list[SweepSearch] = []
     row = ledger().trials()[0]
-    trial = SimpleNamespace(trial_id=row["trial_id"], forget_set=row["forget_set"], seed=row["seed"])
+    trial = SimpleNamespace(trial_id=row["trial_id"], forget_set=row["forget_set"], seed=row["seed"], replicate=0)
     return {
         "replay": lambda: rebuilt.append(search()),
         "journal": lambda: export_journal(ledger().storage, (rebuilt or [search()])[0].studies),

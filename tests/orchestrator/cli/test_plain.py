@@ -286,6 +286,7 @@ def test_tensorboard_stays_in_its_folder(tmp_path):
         sweep="tiny",
         forget_set="../mine",
         seed=0,
+        replicate=0,
         stratum="s",
         config={"optimizer": "../../mine", "learning_rate": 1e-3},
         status=None,

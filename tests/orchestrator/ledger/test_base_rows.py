@@ -156,7 +156,9 @@ def test_no_area_is_of_the_base_model_when_trials_are_ranked():
         rows = [*first, *records]
         TrialWriter(ledger).publish(trial_id, rows, [example_record(row.step) for row in rows], None)
     halving = halving_of(ledger, spec)
-    trials = [SimpleNamespace(trial_id=trial_id, forget_set="verses", seed=0) for trial_id in (mine, other)]
+    trials = [
+        SimpleNamespace(trial_id=trial_id, forget_set="verses", seed=0, replicate=0) for trial_id in (mine, other)
+    ]
     assert [halving.rank(trial, 2) for trial in trials] == [(2, 2), (1, 2)]
 
 

@@ -266,7 +266,7 @@ def test_a_sweep_of_before_there_was_the_key_goes_on_with_a_study_for_each_strat
     ledger.manifest.create(text.replace("  across: each\n", ""), {"sweep": spec.name}, {})
     assert stored_spec(ledger) == spec
     ledger.manifest.create(dump_spec(across()), {"sweep": spec.name}, {})
-    assert stored_spec(ledger).search.across == "replicates"
+    assert stored_spec(ledger).search.across == "seeds"
 
 
 def test_a_new_spec_searches_across_replicates_and_seeds():
