@@ -47,7 +47,7 @@ class Importance:
 
 
 def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
-    """Return importances by forget set, with seeds pooled, and sentences about what they leave out."""
+    """Return importances by forget set, with seeds and replicates pooled, and sentences about what they leave out."""
     spec = stored_spec(ledger)
     evaluations = on_axis(spec, ledger.table("evaluations", ["trial_id", "forget_set", "step", *OBJECTIVES]))
     proposals = ledger.table("trials", ["trial_id", "proposals"]).to_pylist()

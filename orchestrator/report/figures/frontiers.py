@@ -103,7 +103,7 @@ def _frontier_rows(frontier: Frontier, evaluations: Sequence[Row]) -> list[dict[
         (_BASE, [frontier.base] if frontier.base is not None else []),
         (_PRICE, _price_rows(frontier)),
     ]
-    names = ("trial_id", "seed", "step", *RESULTS, "model")
+    names = ("trial_id", "seed", "replicate", "step", *RESULTS, "model")
     return [
         {
             "kind": kind,

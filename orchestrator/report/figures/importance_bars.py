@@ -42,8 +42,8 @@ def importance_figure(found: Sequence[Importance], notes: Sequence[str], forget_
         panels.append(layered(chart, rows=rows, title=forget_set, height=44 * len(order), uri=None))
     caption = (
         "PED-ANOVA: what distinguishes the best tenth of the observations from all. An observation is one evaluated "
-        "step; seeds are pooled. Settings are named as in the tables. The best performance is always near no "
-        "unlearning, so steps dominate it."
+        "step; seeds and replicates are pooled. Settings are named as in the tables. The best performance is always "
+        "near no unlearning, so steps dominate it."
     )
     return Figure(
         name="importances",

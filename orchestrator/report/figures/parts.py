@@ -18,7 +18,7 @@ MEASURES = {"gen_ex": "mean GenEx, bits", "rel_ex": "mean RelEx, bits", "perform
 
 _TRIAL, _STEP = "TRIAL-7f3a", "STEP-7f3a"
 """Placeholders in a command that the page replaces, by values that need no quotes."""
-_SETTINGS = ("trial_id", "settings", "seed", "step")
+_SETTINGS = ("trial_id", "settings", "seed", "replicate", "step")
 RESULTS = ("unlearning_quality", "gen_ex", "rel_ex", "performance", *OWN_KIND)
 _TOOLTIPS: dict[str, Any] = {
     "forget_set": {"title": "forget set"},

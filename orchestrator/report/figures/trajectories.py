@@ -49,7 +49,7 @@ def trajectory_figure(data: ReportData) -> Figure:
 
 def _trajectory_panel(data: ReportData, rows: list[Row], measure: str, frontier: Frontier | None, title: str) -> Panel:
     base = None if frontier is None else frontier.base
-    names = ("trial_id", "settings", "learning_rate", "seed", "step", measure)
+    names = ("trial_id", "settings", "learning_rate", "seed", "replicate", "step", measure)
     values = [{name: row[name] for name in names} for row in rows if row[measure] is not None]
     x = alt.X("step:Q", title=_STEPS, axis=alt.Axis(tickMinStep=1, format="d"))
     bottom, top = _frame(data, measure, frontier)
