@@ -105,19 +105,8 @@ EVALUATIONS = _table(
         "forget examples whose target greedy decoding gives exactly from its prefix",
     ),
     ("membership_auc", REAL, "", "loss-threshold membership of forget set against population; 0.5 is chance"),
-    (
-        "retain_nll",
-        REAL,
-        "nats/token",
-        "negative log-likelihood of retained training examples, token-weighted",
-    ),
-    (
-        "heldout_nll",
-        REAL,
-        "nats/token",
-        "negative log-likelihood of never-trained examples, token-weighted; with evaluation.selection_share, of those "
-        "that nothing is chosen by",
-    ),
+    ("retain_nll", REAL, "nats/token", "negative log-likelihood of retained training examples, token-weighted"),
+    ("heldout_nll", REAL, "nats/token", "NLL of never-trained examples, by token; see evaluation.selection_share"),
     ("heldout_perplexity", REAL, "", "exp(heldout_nll), capped at exp(88)"),
     ("bleu", REAL, "", "BLEU of held-out outputs; null for causal models"),
     ("chrf", REAL, "", "chrF of held-out outputs; null for causal models"),
@@ -128,12 +117,7 @@ EVALUATIONS = _table(
         "gen_ex_abs, or without reference models mean |rel_ex - log2 e|; lower is better, down to what the reference "
         "models have (baselines)",
     ),
-    (
-        "performance",
-        REAL,
-        "nats/token",
-        "heldout_nll; with evaluation.selection_share, that of the examples that choices are made by; lower is better",
-    ),
+    ("performance", REAL, "nats/token", "heldout_nll, of evaluation.selection_share if that is set; lower is better"),
     (
         "population_nll",
         REAL,

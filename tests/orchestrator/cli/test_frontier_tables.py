@@ -16,7 +16,6 @@ METRICS = {
     "gen_ex_abs": 5.0,
     "extraction_rate": 0.0,
     "membership_auc": 0.5,
-    "heldout_nll": 3.0,
 }
 BASE = row(10.0, 3.0, gen_ex=10.0, rel_ex=5.0, **METRICS)
 
