@@ -238,7 +238,7 @@ def test_every_extra_that_is_named_is_there(document):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sweeps that the documents name, of invented numbers, and what a checkout has."""
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("my-sweep", "demo"):
+    for name in ("my-sweep", "demo", "paper-grid"):
         ledger = write_sweep(folder / "sweeps", make_spec(name=name))
         write_probe(ledger, next(row for row in ledger.trials() if row["last_step"] == 9), 5, [measured()])
     for path in ROOT.iterdir():
