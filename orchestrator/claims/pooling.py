@@ -62,7 +62,7 @@ def pools_of(ledgers: Sequence[Ledger]) -> list[Pool]:
     groups: dict[str, list[Member]] = {}
     for ledger in ledgers:
         spec = stored_spec(ledger)
-        same = {key: value for key, value in flat(spec).items() if not (_is_draw(key) or key.startswith(_MODEL))}
+        same = {key: value for key, value in flat(spec).items() if not _may_differ(key, spec)}
         groups.setdefault(_text(same), []).append(Member(ledger=ledger, spec=spec))
     return [Pool(members=own, differences=_differing([flat(member.spec) for member in own])) for own in groups.values()]
 
@@ -107,7 +107,7 @@ def _tables(member: Member, model: str) -> SweepTables:
             name: SetFacts(
                 distribution=own.distribution,
                 canary="" if own.distribution == "in" else own.canary or "own texts",
-                repetitions=", ".join(map(str, own.repetitions)),
+                repetitions=", ".join(map(str, own.repetitions)) if spec.data.match is None else "matched",
             )
             for name, own in spec.data.forget_sets.items()
         },
@@ -141,6 +141,12 @@ def _family(spec: SweepSpec) -> str:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted(set().union(*settings))
     return [key for key in keys if len({_text(own.get(key)) for own in settings}) > 1]
+
+
+def _may_differ(key: str, spec: SweepSpec) -> bool:
+    """Return whether sweeps that differ in a key are pooled: of seeds, of the model, of repetitions chosen for it."""
+    is_repetitions = key.startswith("data.forget_sets.") and key.endswith(".repetitions")
+    return _is_draw(key) or key.startswith(_MODEL) or (is_repetitions and spec.data.match is not None)
 
 
 def _is_draw(key: str) -> bool:

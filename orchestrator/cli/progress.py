@@ -107,6 +107,10 @@ class RunProgress:
         for one in found:
             self._say(f"  {one}")
 
+    def matched(self, how: str) -> None:
+        """See ``Events``."""
+        self._say(how)
+
     def shared(self, how: str) -> None:
         """See ``Events``."""
         self._say(how)

@@ -49,7 +49,8 @@ def plan_table(plan: "Plan") -> RenderableType:
     if limits:
         table.add_row("budget", limits)
     steps = "" if plan.training_steps is None else f"  ({plan.training_steps} training steps)"
-    table.add_row("models to train, unless cached", f"{plan.models_to_train}{steps}")
+    most = ", at most" if plan.matches_sets else ""
+    table.add_row(f"models to train, unless cached{most}", f"{plan.models_to_train}{steps}")
     table.add_row("step values", str(plan.step_values))
     if plan.evaluations is not None:
         table.add_row("evaluations, at most", str(plan.evaluations))

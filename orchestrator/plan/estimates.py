@@ -38,6 +38,9 @@ class Plan:
     """Number of trials, at most if there is a budget; None: as many as the budget allows."""
     trials: int | None
     models_to_train: int
+    """Base and reference models; with ``data.match``, of as many rounds as it may take."""
+    matches_sets: bool
+    """Whether repetitions are still to be chosen (``data.match``): then fewer models may do."""
     training_steps: int | None
     """Optimizer steps of preparation, over all models; None: set sizes are not known."""
     step_values: int
@@ -137,6 +140,7 @@ def plan_sweep(
         trials_per_stratum=per_stratum,
         trials=counts.trials,
         models_to_train=models,
+        matches_sets=spec.data.match is not None and not spec.data.match.settled,
         training_steps=training_steps,
         step_values=len(spec.steps),
         schedules_that_depend_on_total=sorted(
@@ -158,8 +162,10 @@ def plan_sweep(
 
 
 def _models(spec: SweepSpec) -> int:
-    """Return the number of base and reference models, of all replicates."""
-    return spec.replicates * (1 + spec.num_references)
+    """Return the number of base and reference models, of all replicates; base models of every round of matching."""
+    match = spec.data.match
+    bases = 1 if match is None or match.settled else match.rounds
+    return spec.replicates * (bases + spec.num_references)
 
 
 @dataclass(frozen=True, kw_only=True)

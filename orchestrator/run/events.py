@@ -36,6 +36,9 @@ class Events(TrialEvents, Protocol):
     def memorized(self, found: Sequence[Memorized]) -> None:
         """Report what the base model has memorized of each forget set."""
 
+    def matched(self, how: str) -> None:
+        """Report how the forget sets were matched before unlearning, and how well, where that was asked for."""
+
     def preparing(self, roles: list[str]) -> None:
         """Report which models are needed."""
 

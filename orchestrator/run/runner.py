@@ -9,12 +9,13 @@ from orchestrator.driver import Interrupt, catch_signals, lease
 from orchestrator.ledger import PREPARATION, SPEC, DriverWriter, Ledger, failed_tasks_logged
 from orchestrator.run.events import Events, PartialEvents
 from orchestrator.run.executors.protocol import Executor
+from orchestrator.run.matching import match_forget_sets
 from orchestrator.run.options import ExecutorName, RunOptions
 from orchestrator.run.session import Session, raise_if_stopped
 from orchestrator.run.starting import read_by, read_here, write_down
 from orchestrator.safe_text import command
 from orchestrator.search import SweepSearch
-from orchestrator.spec import SweepSpec, keep_chat_date
+from orchestrator.spec import SweepSpec, keep_chat_date, keep_repetitions
 from orchestrator.storage import open_storage
 from trainables.deferred import Deferred
 
@@ -73,7 +74,7 @@ def run_sweep(
     ledger = Ledger(storage=open_storage(f"{root.uri}/{spec.name}"), sweep=spec.name)
     with catch_signals(interrupt), lease(ledger.storage, spec.name, interrupt, take_over=options.take_over) as held:
         ledger = replace(ledger, driver=held.number)
-        spec = keep_chat_date(spec, ledger)
+        spec = keep_repetitions(keep_chat_date(spec, ledger), ledger)
         ready = None  # the data of a new sweep may be read by a worker, which has PyTorch already
         if (exists := ledger.has_begun()) or not executor.reads_new_data:
             events.doing("reading the data and the tokenizer")
@@ -90,6 +91,7 @@ def run_sweep(
                 events.doing("reading the data and the tokenizer")
                 ready = read_by(executor, spec, ledger, withdraws=not is_written)
             held.needs(SPEC)
+            ready = match_forget_sets(ready, executor=executor, root=root, ledger=ledger, events=events)
             session = Session(
                 spec=ready.checked.spec,
                 root=root,

@@ -72,6 +72,19 @@ def read_by(executor: Executor, spec: SweepSpec, ledger: Ledger, *, withdraws: b
         if withdraws:
             ledger.manifest.withdraw()
         raise
+    return settled(checked, ledger)
+
+
+def read_again(executor: Executor, spec: SweepSpec) -> CheckedInputs:
+    """Read and check the data of a sweep where it was read first, with other settings."""
+    checked: CheckedInputs = (
+        executor.read_and_check(spec) if executor.reads_new_data else _read_and_check(spec, is_new=True)
+    )
+    return checked
+
+
+def settled(checked: CheckedInputs, ledger: Ledger) -> Ready:
+    """Write what data or models have settled of a sweep into its spec, and return it."""
     ledger.manifest.describe(dump_spec(checked.spec), manifest_of(checked.replicates))
     return Ready(checked=checked, search=_search(checked, ledger))
 

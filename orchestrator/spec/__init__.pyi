@@ -7,7 +7,7 @@ from .loading import amend_spec, dump_spec, load_spec, stored_spec, stored_spec_
 from .plugin_use import last_plugins, registered_names, require_plugins
 from .resources_config import ResourcesConfig
 from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
-from .settled import settled_lengths, settled_sizes, unbounded
+from .settled import keep_repetitions, settled_lengths, settled_sizes, unbounded, with_repetitions
 from .sweep_spec import SweepSpec
 from .trial_settings import trial_config
 
@@ -26,6 +26,7 @@ __all__ = [
     "dump_spec",
     "fix_chat_date",
     "keep_chat_date",
+    "keep_repetitions",
     "last_plugins",
     "load_spec",
     "of_present_spec",
@@ -41,4 +42,5 @@ __all__ = [
     "stored_spec_to_run",
     "trial_config",
     "unbounded",
+    "with_repetitions",
 ]

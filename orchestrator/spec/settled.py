@@ -1,14 +1,16 @@
-"""Defaults that follow the data: what a spec leaves open is set to what the data has, with a note.
+"""What a spec leaves open, and data or models settle: sizes and lengths that the data has, repetitions that match.
 
 A number that the user gave is kept; elsewhere it is refused if the data has less. The spec that is stored with a sweep
 holds the settled numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.ledger import Ledger
+from orchestrator.spec.loading import stored_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from trainables.config import Config, DataConfig
 
@@ -45,6 +47,40 @@ def settled_lengths(spec: SweepSpec, encoded: Mapping[str, "EncodedSet"]) -> tup
         f"data.max_tokens: {default} unless set, and {where} has an example of {lengths[where]} tokens: that is taken; "
         f"set it to have longer examples refused"
     ]
+
+
+def with_repetitions(spec: SweepSpec, repetitions: Mapping[str, Sequence[int]], *, settled: bool = False) -> SweepSpec:
+    """Return the spec with other repetitions of its forget sets.
+
+    Args:
+        spec: the spec, with ``data.match``.
+        repetitions: by forget set.
+        settled: whether these are the ones that were looked for.
+    """
+    sets = {
+        name: own.model_copy(update={"repetitions": tuple(repetitions[name])})
+        for name, own in spec.data.forget_sets.items()
+    }
+    assert spec.data.match is not None
+    return _with_data(spec, forget_sets=sets, match=spec.data.match.model_copy(update={"settled": settled}))
+
+
+def keep_repetitions(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
+    """Return the spec with the repetitions that were found for an existing sweep, if it is matched in the same way.
+
+    Raises:
+        SweepError: the stored spec cannot be read.
+    """
+    match = spec.data.match
+    if match is None or match.settled or ledger.manifest.spec_text() is None:
+        return spec
+    stored = stored_spec(ledger).data
+    if (
+        stored.match != match.model_copy(update={"settled": True})
+        or stored.forget_sets.keys() != spec.data.forget_sets.keys()
+    ):
+        return spec
+    return with_repetitions(spec, {name: own.repetitions for name, own in stored.forget_sets.items()}, settled=True)
 
 
 def _is_open(config: Config, name: str) -> bool:

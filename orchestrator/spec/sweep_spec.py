@@ -59,9 +59,8 @@ class SweepSpec(Config):
     replicates: PositiveInt = 1
     """How often everything random is drawn anew: which examples are in which set, canaries, initial weights and
     training of base and reference models, batch orders. Seeds alone vary the last of these. Every setting can run in
-    every replicate, so that differences are paired; replicate 0 is what the sweep is without others. What a source
-    leaves no choice in is the same in all of them, and a sweep in which nothing but batch orders would differ is
-    refused."""
+    every replicate, so that differences are paired; replicate 0 is what the sweep is without others. A sweep in which
+    nothing but batch orders would differ is refused."""
     search: SearchConfig
     """What varies, and who proposes it."""
     stop: StopConfig = StopConfig()
@@ -122,7 +121,7 @@ class SweepSpec(Config):
         return seeds
 
     @model_validator(mode="after")
-    def _an_untrained_model_is_pretrained(self) -> Self:
+    def _preparation_is_possible(self) -> Self:
         if self.preparation.epochs == 0 and (self.model.pretrained is None or self.preparation.references):
             raise ValueError(
                 f"preparation.epochs: 0 takes model.pretrained as the base model as it is, and has no way to train "
@@ -134,6 +133,8 @@ class SweepSpec(Config):
                 f"model.references: models that are trained already go with a base model that is: preparation.epochs: "
                 f"0; found epochs {self.preparation.epochs}; or leave them out, and preparation trains references"
             )
+        if self.data.match is not None and not self.data.match.settled:
+            self.data.match.require_possible(self.preparation.epochs, references=self.num_references)
         return self
 
     @field_validator("data")

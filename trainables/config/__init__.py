@@ -8,17 +8,14 @@ from trainables.config.base import COMPATS, Compat, Config, Distribution, Name, 
 from trainables.config.data import (
     DEFAULT_ALTERNATE,
     OWN_NAMES,
-    CorpusConfig,
     DataConfig,
     EvaluationSetConfig,
     ForgetSetConfig,
-    Role,
-    SourceConfig,
-    SourceFormat,
-    TemplateConfig,
+    MatchConfig,
 )
 from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, ReadyModelConfig, train_steps
 from trainables.config.own_settings import require_compat, validated_settings
+from trainables.config.sources import CorpusConfig, Role, SourceConfig, SourceFormat, TemplateConfig
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 from trainables.config.validation import problems_in
 
@@ -37,6 +34,7 @@ __all__ = [
     "ForgetSetConfig",
     "HalvingConfig",
     "LoraConfig",
+    "MatchConfig",
     "ModelConfig",
     "Name",
     "Parallelism",

