@@ -55,7 +55,10 @@ def mixed_models(examples: Sequence[TrialExamples], measure: str) -> list[MixedM
             continue
         design_N2 = np.column_stack([np.ones(len(trait_N)), trait_N])
         with silenced() as caught:
-            fitted = library.MixedLM(steps_N, design_N2, groups=group_N, exog_re=design_N2).fit(reml=True)
+            fitted = library.MixedLM(steps_N, design_N2, groups=group_N, exog_re=design_N2).fit(
+                reml=True,
+                method="powell",  # the default's gradients end early where a variance is almost 0
+            )
         slope, (low, high) = float(fitted.fe_params[1]), fitted.conf_int()[1]
         known = all(math.isfinite(value) for value in (slope, low, high))
         found.append(
