@@ -1,4 +1,5 @@
-"""A trial on two workers: a worker is killed, it is stopped, and goes on on one, and ends as one on one worker does."""
+"""A trial on two workers, of a replicate that the sweep has grown by: a worker is killed, it is stopped, and goes on on
+one, and ends as one on one worker does."""
 
 import signal
 from pathlib import Path
@@ -19,7 +20,8 @@ SETTINGS = (
     "search.space={batch_size: 5, learning_rate: 1.0e-4}",
     "steps=[1, 2, 150]",
 )
-"""One trial, whose batches do not divide by two, and which is long enough to be hit between two evaluations."""
+"""One trial a replicate, whose batches do not divide by two, and which is long enough to be hit between two
+evaluations."""
 
 
 def command(sweep: Path, *settings: str) -> list[str]:
@@ -29,11 +31,13 @@ def command(sweep: Path, *settings: str) -> list[str]:
 
 def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narrow_one(storage: Path) -> None:
     narrow, wide = storage / "one-worker", storage / "two-workers"
-    done = call(*command(narrow), *INLINE)
-    assert done.returncode == 0, done.stderr
+    for made in (command(narrow, "replicates=2"), command(wide)):
+        done = call(*made, *INLINE)
+        assert done.returncode == 0, done.stderr
 
-    process = start(*command(wide, "resources.workers_per_trial=2", "stop.halving={rungs: [2]}"))
-    wait_until(lambda: saved_at(wide), process)
+    sets = ("replicates=2", "resources.workers_per_trial=2", "stop.halving={rungs: [2]}")
+    process = start("resume", str(wide), "--force", *(part for setting in sets for part in ("--set", setting)))
+    wait_until(lambda: len(saved_at(wide)) == 2, process)
     before = saved_at(wide)
     workers = actors(process.pid, "RayTrainWorker")
     assert len(workers) == 2
@@ -45,14 +49,16 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
     out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, err
     assert "resumes from its checkpoint" in out
-    assert [trial["status"] for trial in rows(wide, "trials")] == ["stopped"]
-    assert [row["step"] for row in rows(wide, "evaluations")] == [0, 1, 2], "it was hit on its way"
+    ended = {trial["replicate"]: trial["status"] for trial in rows(wide, "trials")}
+    assert ended == {0: "completed", 1: "stopped"}
+    reached = [row["step"] for row in rows(wide, "evaluations") if row["replicate"] == 1]
+    assert reached == [0, 1, 2], "it was hit on its way"
     assert len(list(wide.glob("halving/*.json"))) == 1, "it was judged at its rung, and went on"
 
     alone = ("--set", "resources.workers_per_trial=1", "--force")
     done = call("resume", str(wide), *alone, *INLINE)
     assert done.returncode == 0, done.stderr
-    assert [trial["status"] for trial in rows(wide, "trials")] == ["completed"]
+    assert [trial["status"] for trial in rows(wide, "trials")] == ["completed"] * 2
     for table in ("evaluations", "examples"):
         for found, expected in zip(rows(wide, table), rows(narrow, table), strict=True):
             measured = [name for name, value in expected.items() if isinstance(value, float)]
@@ -64,4 +70,4 @@ def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narro
 
 def saved_at(sweep: Path) -> list[int]:
     """When the checkpoint of each trial was written."""
-    return [path.stat().st_mtime_ns for path in sweep.glob("checkpoints/*.safetensors")]
+    return sorted(path.stat().st_mtime_ns for path in sweep.glob("checkpoints/*.safetensors"))
