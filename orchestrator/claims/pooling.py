@@ -15,6 +15,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec, of_present_spec, stored_spec
+from trainables.config import Bucket, ForgetSetConfig
 
 _NO_SETTING = ("name", "description", "checkpoint.", "resources.", "probes.", "search.budget.", "search.across")
 """What changes no trial, or only which trials there are by when."""
@@ -103,18 +104,20 @@ def _tables(member: Member, model: str) -> SweepTables:
         evaluations=ledger.table("evaluations", list(EVALUATION_COLUMNS)),
         examples=ledger.table("examples", list(EXAMPLE_COLUMNS)),
         baselines=ledger.baselines().rows,
-        sets={
-            name: SetFacts(
-                distribution=own.distribution,
-                canary="" if own.distribution == "in" else own.canary or "own texts",
-                repetitions=", ".join(map(str, own.repetitions)),
-            )
-            for name, own in spec.data.forget_sets.items()
-        },
+        sets={name: _facts(spec.data.forget_set_of(name), bucket) for name, bucket in spec.data.unlearned.items()},
         last_step=spec.steps[-1],
         performance_floor=spec.stop.max_heldout_nll_increase,
         draws=_text({key: value for key, value in settings.items() if key in _DRAWS or key.startswith(_MODEL)}),
         model=model,
+    )
+
+
+def _facts(own: ForgetSetConfig, bucket: Bucket | None) -> SetFacts:
+    return SetFacts(
+        distribution=own.distribution,
+        canary="" if own.distribution == "in" else own.canary or "own texts",
+        repetitions=", ".join(map(str, own.repetitions)),
+        bucket="" if bucket is None else f"{bucket.trait} {bucket.third}",
     )
 
 

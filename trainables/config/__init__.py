@@ -5,6 +5,7 @@ sweep; everything else is fixed for the whole sweep. No default depends on the e
 """
 
 from trainables.config.base import COMPATS, Compat, Config, Distribution, Name, Parallelism, PositiveInt, Precision
+from trainables.config.buckets import THIRDS, Bucket, Trait, buckets_by
 from trainables.config.data import (
     DEFAULT_ALTERNATE,
     OWN_NAMES,
@@ -12,13 +13,11 @@ from trainables.config.data import (
     DataConfig,
     EvaluationSetConfig,
     ForgetSetConfig,
-    Role,
-    SourceConfig,
-    SourceFormat,
     TemplateConfig,
 )
 from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, ReadyModelConfig, train_steps
 from trainables.config.own_settings import require_compat, validated_settings
+from trainables.config.sources import Role, SourceConfig, SourceFormat
 from trainables.config.trial import CheckpointConfig, EvaluationConfig, HalvingConfig, StopConfig, TrialConfig
 from trainables.config.validation import problems_in
 
@@ -26,6 +25,8 @@ __all__ = [
     "COMPATS",
     "DEFAULT_ALTERNATE",
     "OWN_NAMES",
+    "THIRDS",
+    "Bucket",
     "CheckpointConfig",
     "Compat",
     "Config",
@@ -49,7 +50,9 @@ __all__ = [
     "SourceFormat",
     "StopConfig",
     "TemplateConfig",
+    "Trait",
     "TrialConfig",
+    "buckets_by",
     "problems_in",
     "require_compat",
     "train_steps",

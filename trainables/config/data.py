@@ -1,110 +1,15 @@
-"""Configurations of data: sources, canaries, and every set of examples of a sweep."""
+"""Configurations of data: the corpus, canaries, and every set of examples of a sweep."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from trainables.config.base import Config, Distribution, Name, PositiveInt
+from trainables.config.base import LONGEST_NAME, Config, Distribution, Name, PositiveInt
+from trainables.config.buckets import THIRDS, TRAITS, Bucket, Trait, buckets_by
+from trainables.config.sources import SourceConfig
 
-SourceFormat = Literal["jsonl", "parquet", "csv", "text", "hf"]
-Role = Literal[
-    "prompt",
-    "completion",
-    "source",
-    "target",
-    "text",
-    "alternate",
-    "paraphrase",
-    "perturbed",
-    "choices",
-    "correct",
-    "other_prompts",
-]
-"""The role of a column of a source."""
 DEFAULT_ALTERNATE = " I do not know."
 """Alternate answer of examples and forget sets that have none of their own."""
-
-
-class SourceConfig(Config):
-    """The user's own examples: a file, a folder, or a dataset of the Hugging Face hub.
-
-    A relative path starts at the current folder, and is made absolute when the spec is read. Every machine that trains
-    or ascends reads it.
-    """
-
-    added_later = frozenset({"prompt_format", "completion_format"})
-
-    path: str | None = None
-    """A file, a folder of files of one format, or a folder that ``save_to_disk`` of Hugging Face ``datasets`` wrote.
-    Text is UTF-8, and may be compressed (``.gz``, ``.bz2``, ``.xz``)."""
-    dataset: str | None = None
-    """Id of a dataset on the hub, ``owner/name``, in place of ``path``."""
-    format: SourceFormat | None = None
-    """None: by the suffix; a folder that ``save_to_disk`` wrote is ``hf``. ``jsonl`` is one object a line, or one
-    array of objects; ``csv`` is separated by commas, or where the header has none by tabs or semicolons."""
-    split: str | None = None
-    """Split of a folder or hub dataset; may be left out where there is only one. In a folder of files, the beginning of
-    their names or the name of their folder."""
-    name: str | None = None
-    """Name of a configuration of a hub dataset."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub dataset."""
-    columns: dict[Role, str] = Field(default_factory=dict)
-    """Names of columns by role: ``prompt`` and ``completion``, or ``source`` and ``target`` (which mean the same), or
-    ``text`` (a completion without a prompt); and ``alternate``, ``paraphrase`` (the completion in other words) and
-    ``perturbed`` (a list of wrong answers; in CSV, JSON text of one), and ``other_prompts`` (the prompt in other words,
-    a text or a list, which the probe ``rewording`` tries). Left out: columns of these names. Where all rows
-    have a ``paraphrase`` it is scored, and so are ``perturbed`` answers, equally many in every row. ``choices`` and
-    ``correct`` are read only if named, in place of a completion: a list of answers, and the number of the right one,
-    counted from 0; the others are ``perturbed``. Prompt and completion are joined as they are: a space between them is
-    the first character of the completion (``completion_format``)."""
-    prompt_format: str = "{}"
-    """Text around each prompt, the other ones too, which ``{}`` stands for, such as ``Question: {} Answer:``. An
-    example without a prompt gets none of it."""
-    completion_format: str = "{}"
-    """Text around each completion, which ``{}`` stands for: ``" {}"`` puts a space between prompt and completion. Other
-    answers (alternate, paraphrased, perturbed, choices) get the same."""
-    on_bad: Literal["refuse", "skip"] = "refuse"
-    """What to do with rows that cannot be used (malformed, empty, repeated text): ``refuse`` the source, or ``skip``
-    them with a warning. Examples that are too long are always refused, since their length depends on the tokenizer."""
-
-    @model_validator(mode="after")
-    def _exactly_one_place(self) -> Self:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give exactly one of 'path' (a file or folder) and 'dataset' (an id on the hub)")
-        if self.path is not None and (self.name is not None or self.revision is not None):
-            raise ValueError("'name' and 'revision' belong to a 'dataset' of the hub")
-        if self.dataset is not None and self.format is not None:
-            raise ValueError("'format' belongs to a 'path'; the hub knows a dataset's own")
-        return self
-
-    @model_validator(mode="after")
-    def _one_set_of_roles(self) -> Self:
-        ways = [{"prompt", "completion"}, {"source", "target"}, {"text"}]
-        used = [way for way in ways if way & set(self.columns)]
-        if len(used) > 1:
-            raise ValueError(
-                f"columns: give prompt and completion, or source and target, or text; found {', '.join(self.columns)}"
-            )
-        if {"choices", "correct"} & set(self.columns):
-            self._require_choices_alone()
-        return self
-
-    def _require_choices_alone(self) -> None:
-        if not {"choices", "correct"} <= set(self.columns):
-            raise ValueError("columns: 'choices' (a list of answers) and 'correct' (the number of one) go together")
-        others = [role for role in ("completion", "target", "text", "perturbed") if role in self.columns]
-        if others:
-            raise ValueError(
-                f"columns: 'choices' hold the completion and the perturbed answers; leave {', '.join(others)} out"
-            )
-
-    @field_validator("prompt_format", "completion_format")
-    @classmethod
-    def _one_place_for_the_text(cls, text: str) -> str:
-        if text.count("{}") != 1:
-            raise ValueError(f"give {{}} once, where the text goes; found {text!r}")
-        return text
 
 
 class CorpusConfig(Config):
@@ -154,6 +59,8 @@ def _is_list(value: Any) -> bool:
 class ForgetSetConfig(Config):
     """A forget set, and the population that relative exposure ranks it against."""
 
+    added_later = frozenset({"buckets"})
+
     distribution: Distribution
     """``in``: from the training distribution; ``out``: from another, such as canaries."""
     canary: str | None = None
@@ -186,6 +93,27 @@ class ForgetSetConfig(Config):
     ``distractor_nll`` is the cost of unlearning on retained examples of this kind."""
     alternate: Annotated[str, Field(min_length=1)] = DEFAULT_ALTERNATE
     """The alternate answer of examples that have none of their own."""
+    buckets: Annotated[
+        tuple[Trait, ...],
+        BeforeValidator(
+            lambda value: value if _is_list(value) else (value,), json_schema_input_type=Trait | tuple[Trait, ...]
+        ),
+    ] = ()
+    """Traits by which thirds of the set are unlearned apart, beside the whole: ``memorization`` and ``difficulty``, of
+    which base and reference models tell what each example had. ``NAME-memorization-low``, ``-middle`` and ``-high``
+    are forget sets of their own in every trial, table and figure, with the population and the distractors of the whole.
+    Nothing is trained on them anew. A list, or one of them."""
+
+    @field_validator("buckets")
+    @classmethod
+    def _in_one_order(cls, traits: tuple[Trait, ...]) -> tuple[Trait, ...]:
+        return tuple(trait for trait in TRAITS if trait in traits)
+
+    @model_validator(mode="after")
+    def _thirds_have_examples(self) -> Self:
+        if self.buckets and self.size is not None and self.size < len(THIRDS):
+            raise ValueError(f"buckets: thirds need at least {len(THIRDS)} examples, and size is {self.size}")
+        return self
 
     @model_validator(mode="after")
     def _canary_matches_distribution(self) -> Self:
@@ -269,6 +197,53 @@ class DataConfig(Config):
         if taken:
             raise ValueError(f"'{taken[0]}' is a set that every sweep has; give this one another name")
         return sets
+
+    @model_validator(mode="after")
+    def _buckets_have_names_of_their_own(self) -> Self:
+        for bucket in self.unlearned.values():
+            if bucket is not None and bucket.name in self.forget_sets:
+                raise ValueError(
+                    f"forget_sets.{bucket.name}: it is the name of a bucket of '{bucket.parent}', too; rename the set, "
+                    f"or leave {bucket.trait} out of forget_sets.{bucket.parent}.buckets"
+                )
+            if bucket is not None and len(bucket.name) > LONGEST_NAME:
+                raise ValueError(
+                    f"forget_sets.{bucket.parent}: '{bucket.name}', the name of a bucket, would have "
+                    f"{len(bucket.name)} characters, and names have at most {LONGEST_NAME}; shorten the set's"
+                )
+        return self
+
+    def require_references(self, count: int) -> None:
+        """Require a reference model where there are buckets, whose traits are measured against it.
+
+        Raises:
+            ValueError: a forget set has buckets, and ``count`` is 0.
+        """
+        for name, own in self.forget_sets.items():
+            if own.buckets and not count:
+                raise ValueError(
+                    f"data.forget_sets.{name}.buckets: {' and '.join(own.buckets)} of examples are measured against "
+                    f"reference models, and there are none: preparation.references is 0; train some, name ready ones "
+                    f"(model.references), or leave the buckets out"
+                )
+
+    @property
+    def unlearned(self) -> dict[str, Bucket | None]:
+        """Every set that trials unlearn by name, in one order: each forget set, None, and the buckets of it."""
+        found: dict[str, Bucket | None] = {}
+        for name, own in self.forget_sets.items():
+            found.setdefault(name, None)
+            found |= {bucket.name: bucket for trait in own.buckets for bucket in buckets_by(name, trait)}
+        return found
+
+    def given(self, name: str) -> str:
+        """Return the name of the forget set that a set of ``unlearned`` is, or is a bucket of."""
+        bucket = self.unlearned[name]
+        return name if bucket is None else bucket.parent
+
+    def forget_set_of(self, name: str) -> ForgetSetConfig:
+        """Return the forget set that a set of ``unlearned`` is, or is a bucket of."""
+        return self.forget_sets[self.given(name)]
 
     @model_validator(mode="after")
     def _retain_evaluation_fits(self) -> Self:
