@@ -84,7 +84,7 @@ def export_step(
 
 
 def _write_model(replay: Replay, folder: Path, report: Callable[[str], None]) -> tuple[StepEvaluator, ForgetSet, int]:
-    """Write the rebuilt model, and return its evaluator, what it unlearned, and ``from_step``. The model is released."""
+    """Write the rebuilt model; return its evaluator, what it unlearned, and ``from_step``. The model is released."""
     with rebuild_model(replay, report=report) as rebuilt:
         save_model(merged(rebuilt.model), rebuilt.tokenizer, folder, generation_file=rebuilt.generation_file)
         return rebuilt.evaluator, rebuilt.forget_set, rebuilt.from_step

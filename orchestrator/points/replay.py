@@ -103,7 +103,6 @@ class RebuiltModel:
     generation_file: bytes | None
     """The model's ``generation_config.json``."""
     forget_set: ForgetSet
-    """What it unlearned."""
     from_step: int
     """Step of the checkpoint that the ascent started from; 0: the base model."""
     evaluator: StepEvaluator
@@ -267,7 +266,7 @@ def models_of(ledger: Ledger) -> ModelCache:
 def prepare_start(
     ledger: Ledger, inputs: SweepInputs, forget_sets: Sequence[str], *, report: Callable[[str], None] = lambda _: None
 ) -> StartingPoint:
-    """Return what a replicate's trials of some forget sets or buckets started from. Lost models are trained anew.
+    """Return what a replicate's trials of some forget sets started from. Models that the storage lost are trained anew.
 
     Raises:
         RunStoppedError: a model could not be trained.
@@ -278,12 +277,12 @@ def prepare_start(
             report(f"training model '{task.name}' anew: it is gone from the storage")
             _train_apart(spec, inputs.datasets, task, cache, ledger)
     report("measuring base and reference models")
-    given = {spec.data.given(name): None for name in forget_sets}
-    own = replace(inputs.datasets, forget_sets={name: inputs.datasets.forget_sets[name] for name in given})
+    given = {name: inputs.datasets.forget_sets[name] for name in map(spec.data.given, forget_sets)}
+    own = replace(inputs.datasets, forget_sets=given)
     workload, measured = build_workload(spec, own, inputs.tasks, cache, ledger, unlearned=forget_sets)
     with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
         tokenizer = saved_tokenizer(cache.fetch(inputs.tasks[0].key, Path(scratch) / "base"), spec.model)
-    return StartingPoint(workload=workload, tokenizer=tokenizer, unlearned={**own.forget_sets, **measured.buckets})
+    return StartingPoint(workload=workload, tokenizer=tokenizer, unlearned={**given, **measured.buckets})
 
 
 def _train_apart(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> None:
