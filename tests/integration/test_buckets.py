@@ -3,35 +3,40 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.claims import claims_of
 from orchestrator.ledger import Ledger
+from orchestrator.report.data import read_report_data
+from orchestrator.report.figures.heatmaps import heatmap_figure
+from orchestrator.run import ExecutorName, RunOptions, run_sweep
+from orchestrator.spec import amend_spec, load_spec, stored_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import INLINE, TINY, call, rows
+from tests.orchestrator.helpers import SilentEvents
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:data.forget_sets:UserWarning")]
 
 TABLES = ("trials", "evaluations", "examples")
 THIRDS = ("low", "middle", "high")
 REPLICATES = 2
-BUCKETS = ("--set", "data.forget_sets.verses.buckets=[memorization, difficulty]")
-MORE = ("--set", "data.forget_sets.personal_data.buckets=memorization")
+BUCKETS = "data.forget_sets.verses.buckets=[difficulty, memorization]"
+MORE = "data.forget_sets.personal_data.buckets=memorization"
 OF_VERSES = [f"verses-{trait}-{third}" for trait in ("memorization", "difficulty") for third in THIRDS]
+OF_CANARIES = [f"personal_data-memorization-{third}" for third in THIRDS]
 
 
 def run(storage: Path, name: str, *settings: str) -> Path:
     """Run a sweep of two replicates and one setting, whose objective needs the base model and alternate answers."""
-    given = {
-        "replicates": REPLICATES, "steps": "[2, 4]", "search.trials": 1, "search.sampler": "random",
-        "search.space": "{objective: dpo, learning_rate: 1.0e-3, batch_size: 4}",
-    }  # fmt: skip
-    sets = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
-    done = call("run", str(TINY), "--name", name, "--storage", str(storage), *sets, *settings, *INLINE)
-    assert done.returncode == 0, done.stderr
+    given = (
+        f"name={name}", f"replicates={REPLICATES}", "steps=[4]", "search.trials=1", "search.sampler=random",
+        "search.space={objective: dpo, learning_rate: 1.0e-3, batch_size: 2}",
+    )  # fmt: skip
+    spec = load_spec(str(TINY), overrides=[*given, *settings])
+    inline = RunOptions(executor=ExecutorName.INLINE)
+    run_sweep(spec, storage=str(storage), events=SilentEvents(), options=inline)
     return storage / name
 
 
@@ -42,9 +47,9 @@ def whole(storage: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def thirds(storage: Path, whole: Path) -> Path:
+def thirds(storage: Path) -> Path:
     """The same sweep with the verses' buckets, of the same models."""
-    return run(storage, "thirds", *BUCKETS)
+    return run(storage, "thirds", BUCKETS)
 
 
 def ledger_of(sweep: Path) -> Ledger:
@@ -123,28 +128,6 @@ def test_a_bucket_is_ranked_against_the_population_of_the_whole(thirds: Path) ->
     assert len(trials) == (2 + len(OF_VERSES)) * REPLICATES
 
 
-def test_a_resume_adds_buckets_and_none_is_taken_away(whole: Path, thirds: Path) -> None:
-    before = {table: rows(whole, table) for table in TABLES}
-    done = call("resume", str(whole), *BUCKETS, *INLINE)
-    assert done.returncode == 0, done.stderr
-    for table in TABLES:
-        assert rows(whole, table) == rows(thirds, table), "as if they had been there from the beginning"
-        assert [row for row in rows(whole, table) if row["forget_set"] not in OF_VERSES] == before[table]
-    done = call("resume", str(whole), "--set", "data.forget_sets.verses.buckets=memorization", *INLINE)
-    assert done.returncode == 2
-    assert "data.forget_sets.verses.buckets" in done.stderr
-
-
-def test_members_stay_as_they_were_recorded_where_they_are_measured_again(thirds: Path) -> None:
-    """On another kind of machine a bit may differ, and with it which of two equal examples is in which third."""
-    file = thirds / "references" / "forget_sets.parquet"
-    before = file.read_bytes()
-    done = call("resume", str(thirds), *MORE, *INLINE)
-    assert done.returncode == 0, done.stderr
-    assert {row["forget_set"] for row in pq.read_table(file).to_pylist()} > {"personal_data-memorization-high"}
-    assert file.read_bytes() != before
-
-
 def test_the_model_of_a_bucket_is_exported_and_probed(thirds: Path, tmp_path: Path) -> None:
     name = "verses-memorization-high"
     trial = next(row for row in rows(thirds, "trials") if (row["forget_set"], row["replicate"]) == (name, 1))
@@ -154,8 +137,8 @@ def test_the_model_of_a_bucket_is_exported_and_probed(thirds: Path, tmp_path: Pa
     assert "equal the ledger's, bit for bit" in done.stderr + done.stdout
     facts = json.loads((tmp_path / "model" / "provenance.json").read_text())
     assert facts["forget_set"] == {"name": name, "distribution": "in", "canary": None, "examples": 2}
-    settings = ("--set", "probes.relearning.steps=[1]", "--set", "probes.relearning.learning_rate=0.01")
-    done = call("probe", str(thirds), *point, "--probe", "relearning", *settings, *INLINE)
+    probe = ("--probe", "quantization", "--set", "probes.quantization.bits=[4]")
+    done = call("probe", str(thirds), *point, *probe, *INLINE)
     assert done.returncode == 0, done.stderr
     probed = rows(thirds, "probes")
     assert {(row["role"], row["forget_set"], row["replicate"]) for row in probed} == {
@@ -166,23 +149,43 @@ def test_the_model_of_a_bucket_is_exported_and_probed(thirds: Path, tmp_path: Pa
     assert {row["before_forget_nll"] for row in probed if row["role"] == "base"} == {base["forget_nll"]}
 
 
-def test_every_view_shows_them_as_forget_sets(thirds: Path, tmp_path: Path) -> None:
-    shown = json.loads(call("frontier", str(thirds), "--json").stdout)
-    names = [own["forget_set"] for own in shown]
-    assert names[: 1 + len(OF_VERSES)] == ["verses", *OF_VERSES]
+def test_a_resume_adds_buckets_and_none_is_taken_away(thirds: Path) -> None:
+    before = {table: rows(thirds, table) for table in TABLES}
+    spec = amend_spec(stored_spec(ledger_of(thirds)), [MORE])
+    options = RunOptions(executor=ExecutorName.INLINE, resume=True)
+    run_sweep(spec, storage=str(thirds.parent), events=SilentEvents(), options=options)
+    for table in TABLES:
+        found = rows(thirds, table)
+        assert [row for row in found if row["forget_set"] not in OF_CANARIES] == before[table]
+        assert {row["forget_set"] for row in found} > set(OF_CANARIES)
+    known = ledger_of(thirds).baselines()
+    whole, low = (known.base(name) for name in ("personal_data", "personal_data-memorization-low"))
+    assert whole is not None
+    assert low is not None
+    assert whole["distractor_nll"] == low["distractor_nll"]
+    done = call("resume", str(thirds), "--set", "data.forget_sets.verses.buckets=memorization", *INLINE)
+    assert done.returncode == 2
+    assert "data.forget_sets.verses.buckets" in done.stderr
+
+
+def test_every_view_shows_them_as_forget_sets_and_claims_keep_them_apart(thirds: Path) -> None:
+    """It comes after the resume above."""
     one = json.loads(call("frontier", str(thirds), "--forget-set", "verses-difficulty-low", "--json").stdout)
     assert [(own["forget_set"], own["distribution"], own["trials"]) for own in one] == [
         ("verses-difficulty-low", "in", REPLICATES)
     ]
-    page = tmp_path / "report.html"
-    assert call("report", str(thirds), "--out", str(page)).returncode == 0
-    assert "verses-memorization-middle" in page.read_text(encoding="utf-8")
+    report = read_report_data(ledger_of(thirds))
+    assert [own.forget_set for own in report.frontiers] == ["verses", *OF_VERSES, "personal_data", *OF_CANARIES]
+    assert len(heatmap_figure(report).panels) == len(report.frontiers)
     (claims,) = claims_of([ledger_of(thirds)], describe=False)
-    assert {name for own in claims.decisions for name in own.effect.sets} == {"verses against personal_data", "verses"}
+    assert {name for own in claims.decisions for name in own.effect.sets} == {
+        "verses against personal_data", "verses", "personal_data"
+    }  # fmt: skip
+    steps = [own for own in claims.conditions if own.finding.name == "steps" and own.condition[0] != "exposure"]
+    assert {own.condition: set(own.effect.sets) for own in steps} == {
+        ("bucket", f"memorization {third}"): {f"{first} against {second}"}
+        for third, first, second in zip(THIRDS, OF_VERSES, OF_CANARIES, strict=False)
+    }
     wrong = call("frontier", str(thirds), "--forget-set", "verses-memorization-hi")
     assert wrong.returncode == 2
     assert "verses-memorization-high" in wrong.stderr
-
-
-def members_of(sweep: Path) -> dict[str, Any]:
-    return {name: texts_of(sweep, name, 0) for name in OF_VERSES}

@@ -99,10 +99,10 @@ class ForgetSetConfig(Config):
             lambda value: value if _is_list(value) else (value,), json_schema_input_type=Trait | tuple[Trait, ...]
         ),
     ] = ()
-    """Traits by which thirds of the set are unlearned apart, beside the whole: ``memorization`` and ``difficulty``, of
-    which base and reference models tell what each example had. ``NAME-memorization-low``, ``-middle`` and ``-high``
-    are forget sets of their own in every trial, table and figure, with the population and the distractors of the whole.
-    Nothing is trained on them anew. A list, or one of them."""
+    """Traits by which the set is divided into thirds that are unlearned apart, beside the whole: ``memorization``,
+    ``difficulty``, or a list of both. Base and reference models decide which example is in which third, in each
+    replicate. ``NAME-memorization-low``, ``-middle`` and ``-high`` are forget sets of their own, with the population
+    and the distractors of the whole. No model is trained for them."""
 
     @field_validator("buckets")
     @classmethod

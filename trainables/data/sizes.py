@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainables.config import THIRDS, DataConfig, ForgetSetConfig
+from trainables.config import THIRDS, Bucket, DataConfig, ForgetSetConfig
 from trainables.data.allocation import Draw, SourceAllocator, draws_of, evaluation_part, source_key, source_setting
 from trainables.errors import UnlearningError
 
@@ -28,22 +28,21 @@ class Sizes:
     forget_sets: Mapping[str, SetSizes]
     evaluation: Mapping[str, int] = field(default_factory=dict)
     """By name of an evaluation set."""
-    buckets: Mapping[str, SetSizes] = field(default_factory=dict)
-    """By name of a bucket of a forget set."""
+    buckets: Mapping[Bucket, SetSizes] = field(default_factory=dict)
 
     @property
     def unlearned(self) -> Mapping[str, SetSizes]:
         """Sizes of all sets that trials unlearn, buckets included."""
-        return {**self.forget_sets, **self.buckets}
+        return {**self.forget_sets, **{bucket.name: own for bucket, own in self.buckets.items()}}
 
     def with_buckets(self, config: DataConfig) -> "Sizes":
         """Return the sizes with those of the buckets that the forget sets have."""
         found = {}
-        for name, bucket in config.unlearned.items():
+        for bucket in config.unlearned.values():
             if bucket is not None:
                 whole = self.forget_sets[bucket.parent]
                 thirds = np.array_split(np.arange(whole.forget), len(THIRDS))
-                found[name] = replace(whole, forget=len(thirds[THIRDS.index(bucket.third)]))
+                found[bucket] = replace(whole, forget=len(thirds[THIRDS.index(bucket.third)]))
         return replace(self, buckets=found)
 
 

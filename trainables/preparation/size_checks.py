@@ -95,16 +95,20 @@ def check_populations(inputs: SizeCheckInputs) -> Iterator[Problem]:
 
 def check_buckets(inputs: SizeCheckInputs) -> Iterator[Problem]:
     """Yield buckets without examples, and those so small that a mean over them says little."""
-    for name, own in inputs.sizes.buckets.items() if inputs.sizes is not None else ():
-        if own.forget < FEW:
+    buckets = inputs.sizes.buckets if inputs.sizes is not None else {}
+    smallest: dict[str, int] = {}
+    for bucket, own in buckets.items():
+        smallest[bucket.parent] = min(own.forget, smallest.get(bucket.parent, own.forget))
+    for name, examples in smallest.items():
+        if examples < FEW:
             yield Problem(
-                where=f"data.forget_sets: the bucket '{name}'",
-                found=f"{own.forget} examples",
-                allowed=f"at least 1: a forget set of {len(THIRDS)}"
-                if not own.forget
-                else f"{FEW} and more make its mean steadier",
+                where=f"data.forget_sets.{name}.buckets",
+                found=f"a third of {examples} examples",
+                allowed=f"{FEW} and more make means over them steadier"
+                if examples
+                else f"at least 1: a forget set of {len(THIRDS)}",
                 advice="enlarge the forget set, or leave its buckets out",
-                severity=Severity.NOTE if own.forget else Severity.FAILS,
+                severity=Severity.NOTE if examples else Severity.FAILS,
             )
 
 
