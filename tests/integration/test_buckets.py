@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.claims import claims_of
 from orchestrator.ledger import Ledger
+from orchestrator.preparation import workloads
 from orchestrator.report.data import read_report_data
 from orchestrator.report.figures.heatmaps import heatmap_figure
 from orchestrator.run import ExecutorName, RunOptions, run_sweep
@@ -149,8 +150,10 @@ def test_the_model_of_a_bucket_is_exported_and_probed(thirds: Path, tmp_path: Pa
     assert {row["before_forget_nll"] for row in probed if row["role"] == "base"} == {base["forget_nll"]}
 
 
-def test_a_resume_adds_buckets_and_none_is_taken_away(thirds: Path) -> None:
+def test_a_resume_adds_buckets_and_none_is_taken_away(thirds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {table: rows(thirds, table) for table in TABLES}
+    decide, recorded = workloads.bucket_members, []
+    monkeypatch.setattr(workloads, "bucket_members", lambda *given: recorded.append(given[-1]) or decide(*given))
     spec = amend_spec(stored_spec(ledger_of(thirds)), [MORE])
     options = RunOptions(executor=ExecutorName.INLINE, resume=True)
     run_sweep(spec, storage=str(thirds.parent), events=SilentEvents(), options=options)
@@ -158,6 +161,10 @@ def test_a_resume_adds_buckets_and_none_is_taken_away(thirds: Path) -> None:
         found = rows(thirds, table)
         assert [row for row in found if row["forget_set"] not in OF_CANARIES] == before[table]
         assert {row["forget_set"] for row in found} > set(OF_CANARIES)
+    for replicate, names in enumerate(recorded):
+        assert {name: names[name] for name in OF_VERSES} == {
+            name: texts_of(thirds, name, replicate) for name in OF_VERSES
+        }, "what the ledger says of a replicate decides, where it is measured again"
     known = ledger_of(thirds).baselines()
     whole, low = (known.base(name) for name in ("personal_data", "personal_data-memorization-low"))
     assert whole is not None
