@@ -95,10 +95,12 @@ def claims_of_tables(
         examples += examples_of(own, found)
     measures = [name for name in MEASURES if any(len(own.removed(name)[0]) for own in trajectories)]
     measure = next(iter(measures), MEASURES[0])
-    observed: Observed = {
-        (finding.name, name): observe(finding, name, trajectories, examples)
-        for finding, name in itertools.product(FINDINGS, MEASURES)
-    }
+    whole = [own for own in trajectories if not own.of_bucket]
+    of_whole = [own for own in examples if not own.trajectory.of_bucket]
+    observed = _observed(whole, of_whole)
+    of_buckets = _observed(
+        [own for own in trajectories if own.of_bucket], [own for own in examples if own.trajectory.of_bucket]
+    )
     return Claims(
         sweeps=[own.sweep for own in tables],
         differences=differences,
@@ -107,17 +109,22 @@ def claims_of_tables(
         settings=len({own.setting_id for own in trajectories}),
         last_step=max((own.last_step for own in tables), default=0),
         decisions=decide(FINDINGS, measure, observed),
-        conditions=decide_by_condition(FINDINGS, measure, observed, measures),
-        unmeasured=[
-            (finding, _why(finding, trajectories)) for finding in FINDINGS if not observed[finding.name, measure]
-        ],
+        conditions=decide_by_condition(FINDINGS, measure, observed, measures, of_buckets=of_buckets),
+        unmeasured=[(finding, _why(finding, whole)) for finding in FINDINGS if not observed[finding.name, measure]],
         notes=_notes(tables, trajectories, measure),
-        matchings=matchings(trajectories, examples, measure),
-        agreements=agreements(trajectories, examples),
+        matchings=matchings(whole, of_whole, measure),
+        agreements=agreements(whole, of_whole),
         survival=survival_curves(trajectories, measure) if describe else None,
         tests=curve_tests(trajectories, measure) if describe else None,
-        mixed=mixed_models(examples, measure) if describe else None,
+        mixed=mixed_models(of_whole, measure) if describe else None,
     )
+
+
+def _observed(trajectories: Sequence[Trajectory], examples: Sequence[TrialExamples]) -> Observed:
+    return {
+        (finding.name, name): observe(finding, name, trajectories, examples)
+        for finding, name in itertools.product(FINDINGS, MEASURES)
+    }
 
 
 def _why(finding: Finding, trajectories: Sequence[Trajectory]) -> str:

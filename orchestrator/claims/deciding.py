@@ -9,11 +9,13 @@ from orchestrator.claims.effects import Effect, effect_of
 from orchestrator.claims.findings import Finding
 from orchestrator.claims.intervals import LEAST_REPLICATES, LEVEL, holm, replicates_needed
 from orchestrator.claims.observations import Observation
+from orchestrator.claims.trajectories import BUCKET
+from trainables.config import THIRDS
 
 Observed = Mapping[tuple[str, str], Sequence[Observation]]
 """Observations by the name of a finding and a measure of exposure."""
 EXPOSURE, SETS, MODEL = "exposure", "forget sets", "model"
-DIMENSIONS = ("optimizer", "batch size", EXPOSURE, SETS, "canary", "repetitions", MODEL)
+DIMENSIONS = ("optimizer", "batch size", EXPOSURE, SETS, "canary", "repetitions", MODEL, BUCKET)
 """Conditions under which findings are judged again, in the order of their table."""
 MOST_UNREACHED = 0.5
 """Share of contrasts, or of one side's trials, that is censored and from which on the end of the axis may decide."""
@@ -102,9 +104,17 @@ def decide(findings: Sequence[Finding], measure: str, observed: Observed) -> lis
 
 
 def decide_by_condition(
-    findings: Sequence[Finding], measure: str, observed: Observed, measures: Sequence[str]
+    findings: Sequence[Finding],
+    measure: str,
+    observed: Observed,
+    measures: Sequence[str],
+    *,
+    of_buckets: Observed | None = None,
 ) -> list[Decision]:
     """Return a verdict for each finding under each condition. They are looks of a family of their own.
+
+    Which third of a forget set is unlearned is a condition that whole sets do not have: it is judged on the
+    observations ``of_buckets``, and all others on those of whole sets.
 
     A dimension that divides the observations as one before it does, such as the kind of canary where each forget set
     has its own, is left out.
@@ -114,7 +124,8 @@ def decide_by_condition(
         own = observed[finding.name, measure]
         divided: dict[str, Mapping[str, Sequence[Observation]]] = {}
         if finding.in_conditions:
-            divided = {name: _groups(own, name) for name in DIMENSIONS}
+            divided = {name: _groups(own, name) for name in DIMENSIONS if name != BUCKET}
+            divided[BUCKET] = _groups((of_buckets or {}).get((finding.name, measure), ()), BUCKET)
         if EXPOSURE in divided and finding.by_exposure:
             divided[EXPOSURE] = {name: observed[finding.name, name] for name in measures}
         divisions: set[frozenset[frozenset[int]]] = set()
@@ -191,5 +202,8 @@ def _groups(observations: Sequence[Observation], dimension: str) -> dict[str, li
 
 
 def _natural(level: str) -> tuple[float, str]:
-    """Return a sort key that orders numbers as numbers, before words."""
+    """Return a sort key that orders numbers as numbers, before words, and thirds from low to high."""
+    name, _, third = level.rpartition(" ")
+    if third in THIRDS:
+        return float("inf"), f"{name} {THIRDS.index(third)}"
     return (float(level), "") if level.isdigit() else (float("inf"), level)

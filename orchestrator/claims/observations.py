@@ -1,7 +1,7 @@
 """What is observed of each finding: one number for each contrast of two trials, or for each trial, inside a replicate.
 
 Nothing is averaged here. A contrast is of an in- and an out-of-distribution set at the same settings and seed, in the
-same replicate.
+same replicate: of two whole sets, or of the same third of both by the same trait.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.claims.examples import TrialExamples, rank_correlation
 from orchestrator.claims.findings import Finding
-from orchestrator.claims.trajectories import Replicate, Trajectory, slope
+from orchestrator.claims.trajectories import BUCKET, Replicate, Trajectory, slope
 
 AREA_POINTS = 64
 """Shares of the exposure at which the area between two curves is read."""
@@ -60,8 +60,8 @@ class Pair:
 
 
 def pairs_of(trajectories: Sequence[Trajectory]) -> list[Pair]:
-    """Return every contrast of an in- with an out-of-distribution set at equal settings."""
-    outs: dict[tuple[str, Replicate, str, int], list[Trajectory]] = {}
+    """Return every contrast of an in- with an out-of-distribution set, or of equal buckets, at equal settings."""
+    outs: dict[tuple[str, Replicate, str, int, str | None], list[Trajectory]] = {}
     for own in trajectories:
         if own.distribution == "out":
             outs.setdefault(_cell(own), []).append(own)
@@ -171,5 +171,5 @@ def _joined(inside: str, out: str) -> str:
     return inside or out if inside == out or not (inside and out) else f"{inside}{BETWEEN}{out}"
 
 
-def _cell(own: Trajectory) -> tuple[str, Replicate, str, int]:
-    return own.sweep, own.replicate, own.setting_id, own.seed
+def _cell(own: Trajectory) -> tuple[str, Replicate, str, int, str | None]:
+    return own.sweep, own.replicate, own.setting_id, own.seed, own.labels.get(BUCKET)

@@ -15,6 +15,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec, of_present_spec, stored_spec
+from trainables.config import DataConfig
 
 _NO_SETTING = ("name", "description", "checkpoint.", "resources.", "probes.", "search.budget.", "search.across")
 """What changes no trial, or only which trials there are by when."""
@@ -103,18 +104,21 @@ def _tables(member: Member, model: str) -> SweepTables:
         evaluations=ledger.table("evaluations", list(EVALUATION_COLUMNS)),
         examples=ledger.table("examples", list(EXAMPLE_COLUMNS)),
         baselines=ledger.baselines().rows,
-        sets={
-            name: SetFacts(
-                distribution=own.distribution,
-                canary="" if own.distribution == "in" else own.canary or "own texts",
-                repetitions=", ".join(map(str, own.repetitions)) if spec.data.match is None else "matched",
-            )
-            for name, own in spec.data.forget_sets.items()
-        },
+        sets={name: _facts(spec.data, name) for name in spec.data.unlearned},
         last_step=spec.steps[-1],
         performance_floor=spec.stop.max_heldout_nll_increase,
         draws=_text({key: value for key, value in settings.items() if key in _DRAWS or key.startswith(_MODEL)}),
         model=model,
+    )
+
+
+def _facts(data: DataConfig, name: str) -> SetFacts:
+    own, bucket = data.forget_set_of(name), data.unlearned[name]
+    return SetFacts(
+        distribution=own.distribution,
+        canary="" if own.distribution == "in" else own.canary or "own texts",
+        repetitions="matched" if data.given(name) in data.matched else ", ".join(map(str, own.repetitions)),
+        bucket="" if bucket is None else f"{bucket.trait} {bucket.third}",
     )
 
 
@@ -145,8 +149,8 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _may_differ(key: str, spec: SweepSpec) -> bool:
     """Return whether sweeps that differ in a key are pooled: of seeds, of the model, of repetitions chosen for it."""
-    is_repetitions = key.startswith("data.forget_sets.") and key.endswith(".repetitions")
-    return _is_draw(key) or key.startswith(_MODEL) or (is_repetitions and spec.data.match is not None)
+    chosen = {f"data.forget_sets.{name}.repetitions" for name in spec.data.matched}
+    return _is_draw(key) or key.startswith(_MODEL) or key in chosen
 
 
 def _is_draw(key: str) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.claims.examples import TrialExamples
-from orchestrator.claims.trajectories import Replicate, Trajectory
+from orchestrator.claims.trajectories import BUCKET, Replicate, Trajectory
 from orchestrator.frontier import UNEXPOSED, Row, method_of, settings_of
 from orchestrator.pareto import Numbers
 from trainables.records import Status
@@ -49,6 +49,8 @@ class SetFacts:
     """Its kind of canary; empty: it has none."""
     repetitions: str
     """How often its examples are seen in an epoch."""
+    bucket: str = ""
+    """Which third of a forget set it is, by what; empty: it is a whole set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,7 @@ def _trajectory(
             "canary": facts.canary,
             "repetitions": facts.repetitions,
             "model": tables.model,
+            **({BUCKET: facts.bucket} if facts.bucket else {}),
         },
         steps_S=column["step"],
         exposures={measure: column[measure] for measure in MEASURES},

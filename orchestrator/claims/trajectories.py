@@ -12,6 +12,9 @@ import numpy as np
 
 from orchestrator.pareto import Numbers
 
+BUCKET = "bucket"
+"""Dimension of the trials that unlearn a third of a forget set. Those of whole sets have no such condition."""
+
 
 class Replicate(NamedTuple):
     """A replicate: everything in it was drawn anew."""
@@ -35,7 +38,7 @@ class Trajectory:
     setting_id: str
     settings: str
     labels: Mapping[str, str]
-    """Conditions of the trial by dimension: optimizer, batch size, model."""
+    """Conditions of the trial by dimension: optimizer, batch size, model; of a bucket, which third it is."""
     steps_S: Numbers
     """From 0."""
     exposures: Mapping[str, Numbers]
@@ -51,6 +54,11 @@ class Trajectory:
     followed_until: float
     """Steps up to which it is known whether it got somewhere. A trial that collapsed or diverged gets nowhere any more,
     so it is known to the end of the axis."""
+
+    @property
+    def of_bucket(self) -> bool:
+        """Whether it unlearned a bucket and no whole forget set."""
+        return BUCKET in self.labels
 
     def removed(self, measure: str) -> tuple[Numbers, Numbers]:
         """Return the steps at which a measure is known, and the share of the exposure that is removed there.

@@ -16,6 +16,7 @@ from orchestrator.export.verification import Verification, compare_metrics
 from orchestrator.ledger import Ledger
 from orchestrator.points import EvaluatedStep, Replay, StepEvaluator, prepare_replay, rebuild_model
 from orchestrator.spec import SweepSpec
+from trainables.data import ForgetSet
 from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import load_model, merged, save_model
 from trainables.plugins import PluginFile
@@ -66,7 +67,7 @@ def export_step(
     """
     replay = prepare_replay(ledger, evaluated, trust_remote_code=trust_remote_code, plugins=plugins)
     with new_folder(to, overwrite=overwrite) as folder:
-        evaluator, from_step = _write_model(replay, folder, report)
+        evaluator, forget_set, from_step = _write_model(replay, folder, report)
         report("measuring what was written")
         verification = _verify(replay, folder, evaluator, tolerance=tolerance)
         facts = write_provenance(
@@ -74,7 +75,7 @@ def export_step(
             ledger,
             evaluated,
             spec=replay.spec,
-            forget_set=replay.forget_set,
+            forget_set=forget_set,
             from_step=from_step,
             verification=verification,
         )
@@ -82,11 +83,11 @@ def export_step(
     return Export(folder=to, provenance=facts, verification=verification)
 
 
-def _write_model(replay: Replay, folder: Path, report: Callable[[str], None]) -> tuple[StepEvaluator, int]:
-    """Write the rebuilt model, and return its evaluator and ``from_step``. The model is released."""
+def _write_model(replay: Replay, folder: Path, report: Callable[[str], None]) -> tuple[StepEvaluator, ForgetSet, int]:
+    """Write the rebuilt model; return its evaluator, what it unlearned, and ``from_step``. The model is released."""
     with rebuild_model(replay, report=report) as rebuilt:
         save_model(merged(rebuilt.model), rebuilt.tokenizer, folder, generation_file=rebuilt.generation_file)
-        return rebuilt.evaluator, rebuilt.from_step
+        return rebuilt.evaluator, rebuilt.forget_set, rebuilt.from_step
 
 
 def _verify(replay: Replay, folder: Path, evaluator: StepEvaluator, *, tolerance: float) -> Verification:

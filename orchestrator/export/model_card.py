@@ -79,7 +79,7 @@ def write_provenance(
         "forget_set": {
             "name": forget_set.name,
             "distribution": forget_set.distribution,
-            "canary": spec.data.forget_sets[forget_set.name].canary,
+            "canary": spec.data.forget_set_of(forget_set.name).canary,
             "examples": len(forget_set.forget),
         },
         "config": json.loads(evaluated.trial["config"]),

@@ -64,7 +64,7 @@ def frontiers(
         frontier_of(
             evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
             forget_set=name,
-            distribution=spec.data.forget_sets[name].distribution,
+            distribution=spec.data.forget_set_of(name).distribution,
             bases={row["replicate"]: row for row in baselines.bases(name)},
             references=baselines.references(name),
             copying=baselines.copying(name),

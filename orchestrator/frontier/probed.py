@@ -150,7 +150,7 @@ def probed_sets(
         found.append(
             ProbedSet(
                 forget_set=name,
-                distribution=spec.data.forget_sets[name].distribution,
+                distribution=spec.data.forget_set_of(name).distribution,
                 measure=measure,
                 points=sorted(points, key=lambda one: _exposure(one, measure)),
                 controls=sorted(
@@ -185,7 +185,7 @@ def measured_set(ledger: Ledger, forget_set: str, points: Iterable[Point]) -> Pr
     measure = _measure(found)
     return ProbedSet(
         forget_set=forget_set,
-        distribution=stored_spec(ledger).data.forget_sets[forget_set].distribution,
+        distribution=stored_spec(ledger).data.forget_set_of(forget_set).distribution,
         measure=measure,
         points=sorted((one for one in found if one.point is not None), key=lambda one: _exposure(one, measure)),
         controls=[one for one in found if one.point is None],

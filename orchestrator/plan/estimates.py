@@ -198,7 +198,7 @@ def _estimated(
     training_s = training_steps * times.training_step_s
     rounds = -(-models // (at_once * resources.workers_per_trial))
     at_a_time = min(spec.replicates, at_once)  # the models of a replicate are measured one after another
-    measuring_s = models / at_a_time * len(spec.data.forget_sets) * times.evaluation_s
+    measuring_s = models / at_a_time * len(spec.data.unlearned) * times.evaluation_s
     found = _Estimate(
         estimated_start_s=overheads.start_s,
         estimated_preparation_s=rounds * training_s / models + measuring_s + overheads.preparation_s,

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from orchestrator.spec import SweepSpec
+from trainables.config import THIRDS
 from trainables.data import Sizes
 from trainables.metrics import chosen_metrics
 
@@ -38,14 +39,25 @@ def keys_scored(spec: SweepSpec, forget_set: str, known: Collection[str]) -> lis
 
 
 def examples_scored(spec: SweepSpec, known: Mapping[str, int]) -> float:
-    """Return how many examples an evaluation scores, each answer counted, on average over the forget sets.
+    """Return how many examples an evaluation scores, each answer counted, on average over forget sets and buckets.
 
     Args:
         spec: the spec of the sweep.
         known: the number of examples of each set by its key.
     """
-    counts = [sum(known[key] for key in keys_scored(spec, name, known)) for name in spec.data.forget_sets]
+    counts = []
+    for name, bucket in spec.data.unlearned.items():
+        given = spec.data.given(name)
+        scored = {key: known[key] for key in keys_scored(spec, given, known)}
+        thirds = 0 if bucket is None else sum(own for key, own in scored.items() if _is_of_forgotten(key, given))
+        counts.append(sum(scored.values()) - thirds * (1 - 1 / len(THIRDS)))
     return sum(counts) / len(counts)
+
+
+def _is_of_forgotten(key: str, forget_set: str) -> bool:
+    """Return whether a tokenized set has the examples of a forget set, or other answers to them."""
+    own = f"data.forget_sets.{forget_set} ("
+    return key.startswith(own) and not key.removeprefix(own).startswith(("population", "distractors"))
 
 
 def known_sizes(spec: SweepSpec, sizes: Sizes) -> dict[str, int]:

@@ -4,7 +4,7 @@ Everything runs in this process, without Ray. Nothing is written but models that
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -64,11 +64,6 @@ class Replay:
         """The sweep's spec, with the date that a chat template is given."""
         return self.inputs.dated
 
-    @property
-    def forget_set(self) -> ForgetSet:
-        """The forget set of the trial."""
-        return self.inputs.datasets.forget_sets[self.trial.forget_set]
-
 
 @dataclass(frozen=True, kw_only=True)
 class StepEvaluator:
@@ -107,6 +102,7 @@ class RebuiltModel:
     tokenizer: Any
     generation_file: bytes | None
     """The model's ``generation_config.json``."""
+    forget_set: ForgetSet
     from_step: int
     """Step of the checkpoint that the ascent started from; 0: the base model."""
     evaluator: StepEvaluator
@@ -119,6 +115,8 @@ class StartingPoint:
 
     workload: Workload
     tokenizer: Any
+    unlearned: Mapping[str, ForgetSet]
+    """The forget sets and buckets of these trials by name."""
 
 
 def prepare_replay(
@@ -223,7 +221,7 @@ def rebuild_model(
     Raises:
         RunStoppedError: the ascent diverges here, or a model that was trained anew could not be.
     """
-    start = start or prepare_start(replay.ledger, replay.inputs, [replay.forget_set.name], report=report)
+    start = start or prepare_start(replay.ledger, replay.inputs, [replay.trial.forget_set], report=report)
     workload = start.workload
     report("ascending to the step")
     trial, engine = replay.trial, Engine(workload)
@@ -247,6 +245,7 @@ def rebuild_model(
             model=engine.accelerator.unwrap_model(model),
             tokenizer=start.tokenizer,
             generation_file=workload.base.generation_file,
+            forget_set=start.unlearned[trial.forget_set],
             from_step=from_step,
             evaluator=StepEvaluator(
                 accelerator=engine.accelerator,
@@ -278,11 +277,12 @@ def prepare_start(
             report(f"training model '{task.name}' anew: it is gone from the storage")
             _train_apart(spec, inputs.datasets, task, cache, ledger)
     report("measuring base and reference models")
-    own = replace(inputs.datasets, forget_sets={name: inputs.datasets.forget_sets[name] for name in forget_sets})
-    workload, _ = build_workload(spec, own, inputs.tasks, cache, ledger)
+    given = {name: inputs.datasets.forget_sets[name] for name in map(spec.data.given, forget_sets)}
+    own = replace(inputs.datasets, forget_sets=given)
+    workload, measured = build_workload(spec, own, inputs.tasks, cache, ledger, unlearned=forget_sets)
     with tempfile.TemporaryDirectory() as scratch:  # each model has the tokenizer beside it
         tokenizer = saved_tokenizer(cache.fetch(inputs.tasks[0].key, Path(scratch) / "base"), spec.model)
-    return StartingPoint(workload=workload, tokenizer=tokenizer)
+    return StartingPoint(workload=workload, tokenizer=tokenizer, unlearned={**given, **measured.buckets})
 
 
 def _train_apart(spec: SweepSpec, datasets: Datasets, task: ModelTask, cache: ModelCache, ledger: Ledger) -> None:

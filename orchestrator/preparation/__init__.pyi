@@ -10,13 +10,14 @@ from .model_cache import ModelCache
 from .model_identity import datasets_of, model_of
 from .model_training import train_model
 from .provenance import code_state
-from .tasks import BASE, Baseline, ModelTask
+from .tasks import BASE, Baseline, Measured, ModelTask
 from .workloads import build_workload
 
 __all__ = [
     "BASE",
     "Baseline",
     "CheckedInputs",
+    "Measured",
     "Memorized",
     "ModelCache",
     "ModelTask",

@@ -95,10 +95,10 @@ def remote_on_a_share(function: Deferred, resources: ResourcesConfig) -> Any:
 def start_building(
     spec: SweepSpec, datasets: Datasets, tasks: list[ModelTask], cache: ModelCache, ledger: Ledger, **options: Any
 ) -> tuple[Any, Any]:
-    """Start ``build_workload`` with its ``options`` as a Ray task, and return references of workload and baselines."""
+    """Start ``build_workload`` with its ``options`` as a Ray task, and return references of its two results."""
     task = remote_on_a_share(_build_workload, spec.resources).options(
         num_returns=2,
         max_retries=-1,  # its result lives on a machine that may vanish any number of times; Ray rebuilds it
     )
-    workload, baselines = task.remote(spec, datasets, tasks, cache, ledger, **options)
-    return workload, baselines
+    workload, measured = task.remote(spec, datasets, tasks, cache, ledger, **options)
+    return workload, measured

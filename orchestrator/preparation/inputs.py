@@ -82,7 +82,7 @@ class SweepInputs:
                 for name, s in sets
             },
             evaluation={name: len(own) for name, own in self.datasets.evaluation.items()},
-        )
+        ).with_buckets(self.spec.data)
 
     @property
     def dated(self) -> SweepSpec:

@@ -1,8 +1,10 @@
 """The records about a sweep's models that the driver and the workers exchange. It loads no PyTorch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from trainables.data import ForgetSet
 
 BASE = "base"
 
@@ -30,3 +32,12 @@ class Baseline:
     forget_set: str
     metrics: Mapping[str, Any]
     """By column of the baselines table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What base and reference models tell of a replicate's data before any unlearning."""
+
+    baselines: Sequence[Baseline]
+    buckets: Mapping[str, ForgetSet] = field(default_factory=dict)
+    """The buckets of forget sets by name, with the examples that they have in this replicate."""

@@ -1,7 +1,7 @@
 """Building the workload that all trials share, and measuring base and reference models before any unlearning."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from orchestrator.preparation.gpu_memory import explained_out_of_memory
 from orchestrator.preparation.model_cache import ModelCache
 from orchestrator.preparation.model_identity import model_of
 from orchestrator.preparation.scored_tokens import needs_alternates, require_tokens
-from orchestrator.preparation.tasks import BASE, Baseline, ModelTask
+from orchestrator.preparation.tasks import BASE, Baseline, Measured, ModelTask
 from orchestrator.spec import SweepSpec
-from trainables.data import Datasets
+from trainables.data import Datasets, ForgetSet
 from trainables.encoding import EncodedSet, Form, encode, encode_or_stream
 from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, chosen_metrics, evaluate
 from trainables.models import generation_file, load_model, snapshot
 from trainables.preparation import (
+    bucket_members,
     encode_all,
     encode_answers,
     evaluation_sets,
@@ -44,11 +45,24 @@ def build_workload(
     ledger: Ledger,
     *,
     tokens: str | None = None,
-) -> tuple[Workload, list[Baseline]]:
+    unlearned: Collection[str] | None = None,
+) -> tuple[Workload, Measured]:
     """Measure base and reference models on every forget set, and return what the trials share and the measurements.
+
+    Buckets of forget sets (``data.forget_sets.NAME.buckets``) have the examples that the ledger names, or where it
+    names none those that the measurements tell.
 
     Models are measured on the device that trials run on, one at a time, in fp32; on the CPU if trials cut them into
     shards, since one GPU may not hold them then. In a sweep this runs as a Ray task.
+
+    Args:
+        spec: the spec of the replicate.
+        datasets: its data.
+        tasks: its models.
+        cache: where they are kept.
+        ledger: of the sweep.
+        tokens: see ``require_tokens``.
+        unlearned: names of the forget sets and buckets that trials unlearn; None: all.
 
     Raises:
         StorageError: this machine does not see the driver's storage, or the storage failed.
@@ -93,6 +107,9 @@ def build_workload(
             tokenizer=tokenizer,
             answers=encode_answers(tokenizer, datasets, spec.data, spec.evaluation, encoded, **options),
         )
+        members = bucket_members(sets, spec.data, _recorded_members(ledger, tasks[0].replicate))
+        sets |= {bucket.name: sets[bucket.parent].with_examples(forget=own) for bucket, own in members.items()}
+        sets = {name: own for name, own in sets.items() if unlearned is None or name in unlearned}
         baselines = [
             baseline
             for place, (role, folder) in enumerate(folders.items())
@@ -104,14 +121,19 @@ def build_workload(
                 batch_size=spec.evaluation.batch_size,
             )
         ]
-    baselines += _copying(datasets, generation)
+    baselines += _copying(datasets, sets, generation)
+    buckets = {
+        bucket.name: datasets.forget_sets[bucket.parent].part(bucket.name, own)
+        for bucket, own in members.items()
+        if bucket.name in sets
+    }
     workload = Workload(
         base=weights,
         evaluation_sets=sets,
         retain=encode_or_stream(
             tokenizer, datasets.retain, max_tokens=spec.data.max_tokens, form=form, chat_date=spec.model.chat_date
         ),
-        alternates=_alternates(spec, tokenizer, datasets, form),
+        alternates=_alternates(spec, tokenizer, {**datasets.forget_sets, **buckets}, form),
         evaluation=spec.evaluation,
         checkpoint=spec.checkpoint,
         stop=spec.stop,
@@ -122,10 +144,21 @@ def build_workload(
         plugins=spec.plugins,
         use_gpu=spec.resources.gpus_per_trial > 0,
     )
-    return workload, baselines
+    return workload, Measured(baselines=baselines, buckets=buckets)
 
 
-def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form) -> dict[str, EncodedSet]:
+def _recorded_members(ledger: Ledger, replicate: int) -> dict[str, list[str]]:
+    """Return the ids of the examples of every forget set and bucket of a replicate that the ledger knows."""
+    found: dict[str, list[str]] = {}
+    for row in ledger.forget_examples().to_pylist():
+        if row["replicate"] == replicate:
+            found.setdefault(row["forget_set"], []).append(row["example_id"])
+    return found
+
+
+def _alternates(
+    spec: SweepSpec, tokenizer: Any, forget_sets: Mapping[str, ForgetSet], form: Form
+) -> dict[str, EncodedSet]:
     """Return the forget examples with their alternate answers, encoded; empty if no possible objective needs them."""
     if not needs_alternates(spec):
         return {}
@@ -137,7 +170,7 @@ def _alternates(spec: SweepSpec, tokenizer: Any, datasets: Datasets, form: Form)
             form=form,
             chat_date=spec.model.chat_date,
         )
-        for name, own in datasets.forget_sets.items()
+        for name, own in forget_sets.items()
     }
 
 
@@ -168,12 +201,10 @@ def measure_model(
     return found
 
 
-def _copying(datasets: Datasets, generation: GenerationTask | None) -> list[Baseline]:
+def _copying(datasets: Datasets, names: Iterable[str], generation: GenerationTask | None) -> list[Baseline]:
     """Return the scores that an encoder-decoder model would get by copying its sources: a lower BLEU means nothing."""
     if generation is None:
         return []
     sources = [example.prompt for example in datasets.heldout[: len(generation.references)]]
     bleu, chrf = bleu_and_chrf(sources, generation.references)
-    return [
-        Baseline(model="copy", forget_set=name, metrics={"bleu": bleu, "chrf": chrf}) for name in datasets.forget_sets
-    ]
+    return [Baseline(model="copy", forget_set=name, metrics={"bleu": bleu, "chrf": chrf}) for name in names]

@@ -103,7 +103,7 @@ def _probed_model(
 ) -> ProbedModel:
     """Return what probes get. The seed is that of the sweep's data, so that the same is tried on every model."""
     spec, data = inputs.dated, inputs.datasets
-    own = data.forget_sets[subject.forget_set]
+    own = start.unlearned[subject.forget_set]
     return ProbedModel(
         model=model,
         tokenizer=start.tokenizer,

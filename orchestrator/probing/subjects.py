@@ -81,7 +81,7 @@ def subjects_of(ledger: Ledger, spec: SweepSpec, points: Sequence[EvaluatedStep]
     once."""
 
     def subject(role: str, forget_set: str, replicate: int, evaluated: EvaluatedStep | None = None) -> Subject:
-        distribution = spec.data.forget_sets[forget_set].distribution
+        distribution = spec.data.forget_set_of(forget_set).distribution
         return Subject(
             role=role, forget_set=forget_set, distribution=distribution, replicate=replicate, evaluated=evaluated
         )

@@ -149,7 +149,7 @@ def read_report_data(ledger: Ledger) -> ReportData:
         sweep=ledger.sweep,
         uri=ledger.storage.uri,
         description=spec.description,
-        forget_sets=list(spec.data.forget_sets),
+        forget_sets=list(spec.data.unlearned),
         frontiers=found,
         evaluations=_query_tables(_DRAWN, evaluations=evaluations),
         trajectories=_query_tables(_TRAJECTORIES, evaluations=evaluations),

@@ -58,7 +58,7 @@ def importances(ledger: Ledger) -> tuple[list[Importance], list[str]]:
     notes += foreign
     evaluations = evaluations.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     found: list[Importance] = []
-    for forget_set in spec.data.forget_sets:
+    for forget_set in spec.data.unlearned:
         own = evaluations.filter(pc.equal(evaluations["forget_set"], forget_set))
         trials = _observations(own, points, spec)
         settings = {tuple(value for name, value in trial.params.items() if name != STEP) for trial in trials}

@@ -66,7 +66,12 @@ def _packages() -> str:
 
 def _data(spec: SweepSpec) -> str:
     sets = datasets_of(spec).forget_sets
-    return ", ".join(f"{name}: {len(s.forget)} to forget, population {len(s.population)}" for name, s in sets.items())
+    found = []
+    for name, own in sets.items():
+        traits = spec.data.forget_sets[name].buckets
+        thirds = f", whole and in thirds by {' and by '.join(traits)}" if traits else ""
+        found.append(f"{name}: {len(own.forget)} to forget{thirds}, population {len(own.population)}")
+    return ", ".join(found)
 
 
 def _model(spec: SweepSpec) -> str:

@@ -39,7 +39,7 @@ def match_forget_sets(ready: Ready, *, executor: Executor, root: Storage, ledger
     executor.trials_at_once(spec.resources, asked=None)  # raises where not even one fits
     given = {name: own.repetitions for name, own in spec.data.forget_sets.items()}
     there = ready.checked.replicates[0].sizes.forget_sets
-    sizes = {name: there[name].forget for name in match.sets or given}
+    sizes = {name: there[name].forget for name in spec.data.matched}
     search = RepetitionSearch(
         {name: given[name][0] for name in sizes},
         to=match.to,
@@ -59,14 +59,14 @@ def match_forget_sets(ready: Ready, *, executor: Executor, root: Storage, ledger
 
 def _measured(
     spec: SweepSpec, executor: Executor, root: Storage, ledger: Ledger, events: Events
-) -> list[list[Baseline]]:
+) -> list[Sequence[Baseline]]:
     """Train the models of a spec, and return the measurements of those of each replicate."""
     checked = read_again(executor, spec)
     models = Models(replicates=checked.replicates, root=root, ledger=ledger, flops=checked.training_flops)
     events.preparing([task.name for inputs in checked.replicates for task in inputs.tasks])
     executor.train_models(models, events)
     events.doing("measuring what the models know")
-    return [baselines for _, baselines in executor.build_workloads(models)]
+    return [measured.baselines for _, measured in executor.build_workloads(models)]
 
 
 def _level(baselines: Sequence[Baseline], forget_set: str, by: str) -> float:

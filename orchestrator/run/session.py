@@ -1,6 +1,6 @@
 """One session of a sweep that may run: its models are prepared, then its trials run, by whatever executor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.search import Halving, SweepSearch, export_journal
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
-from trainables.data import Datasets
+from trainables.data import ForgetSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +103,19 @@ class Session:
         built = self.executor.build_workloads(models)
         writer = DriverWriter(self.ledger)
         rows, texts = [], []
-        for inputs, (_, baselines) in zip(self.replicates, built, strict=True):
-            rows += [baseline_row(baseline, replicate=inputs.replicate) for baseline in baselines]
-            texts += forget_example_rows(inputs.datasets, replicate=inputs.replicate)
+        for inputs, (_, measured) in zip(self.replicates, built, strict=True):
+            rows += [baseline_row(baseline, replicate=inputs.replicate) for baseline in measured.baselines]
+            unlearned = {**inputs.datasets.forget_sets, **measured.buckets}
+            texts += forget_example_rows(unlearned, replicate=inputs.replicate)
         writer.publish_baselines(rows)
         writer.publish_forget_examples(texts)
         self.look_for_something_to_unlearn(rows)
         return [workload for workload, _ in built]
 
     def look_for_something_to_unlearn(self, baselines: Sequence[dict[str, Any]]) -> None:
-        """Report what the base model has memorized.
+        """Report what the base model has memorized of the forget sets.
+
+        Buckets are no evidence: one by memorization has the examples that the base model happens to know best.
 
         Raises:
             NothingToUnlearnError: it has memorized nothing, and the sweep has no trial yet and is not forced.
@@ -152,8 +155,8 @@ def baseline_row(baseline: Baseline, *, replicate: int = 0) -> dict[str, Any]:
     return dict.fromkeys(BASELINES.names) | metric_row("baselines", row)
 
 
-def forget_example_rows(datasets: Datasets, *, replicate: int = 0) -> list[dict[str, Any]]:
-    """Return the texts that a replicate unlearns as rows of the forget sets' table."""
+def forget_example_rows(unlearned: Mapping[str, ForgetSet], *, replicate: int = 0) -> list[dict[str, Any]]:
+    """Return the texts that a replicate unlearns, buckets included, as rows of the forget sets' table."""
     return [
         {
             "forget_set": name,
@@ -163,6 +166,6 @@ def forget_example_rows(datasets: Datasets, *, replicate: int = 0) -> list[dict[
             "completion": example.completion,
             "repetitions": repetitions,
         }
-        for name, forget_set in datasets.forget_sets.items()
+        for name, forget_set in unlearned.items()
         for example, repetitions in zip(forget_set.forget, forget_set.repetitions, strict=True)
     ]

@@ -206,7 +206,7 @@ class SweepSearch:
         self._writer.propose(
             trial,
             number=assignment.proposal.number,
-            distribution=self._spec.data.forget_sets[trial.forget_set].distribution,
+            distribution=self._spec.data.forget_set_of(trial.forget_set).distribution,
             proposal=assignment.proposal.as_json(),
         )
         return True

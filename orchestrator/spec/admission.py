@@ -12,7 +12,7 @@ def of_present_spec(ledger: Ledger, spec: SweepSpec, rows: pa.Table) -> pa.Table
     left out of other forget sets is remarked on."""
     if "step" in rows.column_names:
         rows = on_axis(spec, rows)
-    admitted = pc.is_in(rows["forget_set"], pa.array(list(spec.data.forget_sets)))
+    admitted = pc.is_in(rows["forget_set"], pa.array(list(spec.data.unlearned)))
     foreign = sorted(set(rows["forget_set"].filter(pc.invert(admitted)).to_pylist()))
     if "replicate" in rows.column_names:
         admitted = pc.and_(admitted, pc.less(rows["replicate"], spec.replicates))

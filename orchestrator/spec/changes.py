@@ -1,8 +1,9 @@
 """The differences between a sweep as it was started and as it would go on, and whether they are allowed.
 
 There are four kinds: those that change no number (how many trials at once, how often to checkpoint), those that add to
-the sweep (more trials, a longer step axis, more seeds, more replicates), those after which old and new rows cannot be
-compared (another space, model, data or identity version), and other code, after which most often they can.
+the sweep (more trials, a longer step axis, more seeds, more replicates, buckets of forget sets), those after which old
+and new rows cannot be compared (another space, model, data or identity version), and other code, after which most often
+they can.
 """
 
 import warnings
@@ -150,6 +151,8 @@ def _adds(path: str, old: Any, new: Any) -> bool:
     limit."""
     if path in ("search.trials", "replicates") or path.startswith("search.budget."):
         return old is not None and (new is None or _amount(new) > _amount(old))
+    if path.startswith("data.forget_sets.") and path.endswith(".buckets"):
+        return isinstance(old, list) and isinstance(new, list) and set(old) <= set(new)
     return path in ("steps", "seeds") and isinstance(old, list) and list(new[: len(old)]) == old
 
 

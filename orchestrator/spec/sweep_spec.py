@@ -122,6 +122,7 @@ class SweepSpec(Config):
 
     @model_validator(mode="after")
     def _preparation_is_possible(self) -> Self:
+        self.data.require_references(self.num_references)
         if self.preparation.epochs == 0 and (self.model.pretrained is None or self.preparation.references):
             raise ValueError(
                 f"preparation.epochs: 0 takes model.pretrained as the base model as it is, and has no way to train "
@@ -225,12 +226,12 @@ class SweepSpec(Config):
         return self
 
     def require_forget_sets(self, forget_set: str | None) -> list[str]:
-        """Return the names of all forget sets, or the one asked for.
+        """Return the names of all forget sets and their buckets, or the one asked for.
 
         Raises:
             SweepError: there is no such forget set.
         """
-        names = list(self.data.forget_sets)
+        names = list(self.data.unlearned)
         if forget_set is not None and forget_set not in names:
             raise SweepError(
                 f"sweep '{self.name}' has no forget set '{forget_set}'; {nearest_name_hint(forget_set, names)}"
@@ -242,7 +243,7 @@ class SweepSpec(Config):
         """Every stratum, by forget set, replicate and seed."""
         return [
             Stratum(forget_set=forget_set, seed=seed, replicate=replicate)
-            for forget_set in self.data.forget_sets
+            for forget_set in self.data.unlearned
             for replicate in range(self.replicates)
             for seed in self.seeds
         ]

@@ -283,8 +283,8 @@ def run_one_trial(spec: SweepSpec, storage: Path, **config: Any) -> tuple[Ledger
     ledger.manifest.create(dump_spec(spec), {}, {})
     for task in tasks:
         train_model(spec, datasets, task, cache, ledger)
-    workload, baselines = build_workload(spec, datasets, tasks, cache, ledger)
-    DriverWriter(ledger).publish_baselines([baseline_row(baseline) for baseline in baselines])
+    workload, measured = build_workload(spec, datasets, tasks, cache, ledger)
+    DriverWriter(ledger).publish_baselines([baseline_row(baseline) for baseline in measured.baselines])
     trial = make_trial(
         forget_set=next(iter(spec.data.forget_sets)),
         steps=spec.steps,

@@ -5,6 +5,7 @@ sweep; everything else is fixed for the whole sweep. No default depends on the e
 """
 
 from trainables.config.base import COMPATS, Compat, Config, Distribution, Name, Parallelism, PositiveInt, Precision
+from trainables.config.buckets import THIRDS, Bucket, Trait, buckets_by
 from trainables.config.data import (
     DEFAULT_ALTERNATE,
     OWN_NAMES,
@@ -23,6 +24,8 @@ __all__ = [
     "COMPATS",
     "DEFAULT_ALTERNATE",
     "OWN_NAMES",
+    "THIRDS",
+    "Bucket",
     "CheckpointConfig",
     "Compat",
     "Config",
@@ -47,7 +50,9 @@ __all__ = [
     "SourceFormat",
     "StopConfig",
     "TemplateConfig",
+    "Trait",
     "TrialConfig",
+    "buckets_by",
     "problems_in",
     "require_compat",
     "train_steps",

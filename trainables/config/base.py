@@ -15,7 +15,9 @@ Distribution = Literal["in", "out"]
 Compat = Literal["open-unlearning"]
 """Projects whose conventions ``compat`` gives, of objectives and of metrics."""
 COMPATS: tuple[Compat, ...] = get_args(Compat)
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+LONGEST_NAME = 80
+"""Characters of a ``Name`` at most."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
 """A name that is safe as a file name on every storage."""
 
 

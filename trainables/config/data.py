@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from trainables.config.base import Config, Distribution, Name, PositiveInt
+from trainables.config.base import LONGEST_NAME, Config, Distribution, Name, PositiveInt
+from trainables.config.buckets import THIRDS, TRAITS, Bucket, Trait, buckets_by
 from trainables.config.sources import CorpusConfig, SourceConfig, TemplateConfig
 from trainables.errors import nearest_name_hint
 
@@ -18,6 +19,8 @@ def _is_list(value: Any) -> bool:
 
 class ForgetSetConfig(Config):
     """A forget set, and the population that relative exposure ranks it against."""
+
+    added_later = frozenset({"buckets"})
 
     distribution: Distribution
     """``in``: from the training distribution; ``out``: from another, such as canaries."""
@@ -51,6 +54,27 @@ class ForgetSetConfig(Config):
     ``distractor_nll`` is the cost of unlearning on retained examples of this kind."""
     alternate: Annotated[str, Field(min_length=1)] = DEFAULT_ALTERNATE
     """The alternate answer of examples that have none of their own."""
+    buckets: Annotated[
+        tuple[Trait, ...],
+        BeforeValidator(
+            lambda value: value if _is_list(value) else (value,), json_schema_input_type=Trait | tuple[Trait, ...]
+        ),
+    ] = ()
+    """Traits by which the set is divided into thirds that are unlearned apart, beside the whole: ``memorization``,
+    ``difficulty``, or a list of both. Base and reference models decide which example is in which third, in each
+    replicate. ``NAME-memorization-low``, ``-middle`` and ``-high`` are forget sets of their own, with the population
+    and the distractors of the whole. No model is trained for them."""
+
+    @field_validator("buckets")
+    @classmethod
+    def _in_one_order(cls, traits: tuple[Trait, ...]) -> tuple[Trait, ...]:
+        return tuple(trait for trait in TRAITS if trait in traits)
+
+    @model_validator(mode="after")
+    def _thirds_have_examples(self) -> Self:
+        if self.buckets and self.size is not None and self.size < len(THIRDS):
+            raise ValueError(f"buckets: thirds need at least {len(THIRDS)} examples, and size is {self.size}")
+        return self
 
     @model_validator(mode="after")
     def _canary_matches_distribution(self) -> Self:
@@ -180,6 +204,60 @@ class DataConfig(Config):
         return sets
 
     @model_validator(mode="after")
+    def _buckets_have_names_of_their_own(self) -> Self:
+        for bucket in self.unlearned.values():
+            if bucket is not None and bucket.name in self.forget_sets:
+                raise ValueError(
+                    f"forget_sets.{bucket.name}: it is the name of a bucket of '{bucket.parent}', too; rename the set, "
+                    f"or leave {bucket.trait} out of forget_sets.{bucket.parent}.buckets"
+                )
+            if bucket is not None and len(bucket.name) > LONGEST_NAME:
+                raise ValueError(
+                    f"forget_sets.{bucket.parent}: '{bucket.name}', the name of a bucket, would have "
+                    f"{len(bucket.name)} characters, and names have at most {LONGEST_NAME}; shorten the set's"
+                )
+        return self
+
+    def require_references(self, count: int) -> None:
+        """Require a reference model where there are buckets, whose traits are measured against it.
+
+        Raises:
+            ValueError: a forget set has buckets, and ``count`` is 0.
+        """
+        for name, own in self.forget_sets.items():
+            if own.buckets and not count:
+                raise ValueError(
+                    f"data.forget_sets.{name}.buckets: {' and '.join(own.buckets)} of examples are measured against "
+                    f"reference models, and there are none: preparation.references is 0; train some, name ready ones "
+                    f"(model.references), or leave the buckets out"
+                )
+
+    @property
+    def unlearned(self) -> dict[str, Bucket | None]:
+        """Every set that trials unlearn by name, in one order: each forget set, None, and the buckets of it."""
+        found: dict[str, Bucket | None] = {}
+        for name, own in self.forget_sets.items():
+            found.setdefault(name, None)
+            found |= {bucket.name: bucket for trait in own.buckets for bucket in buckets_by(name, trait)}
+        return found
+
+    def given(self, name: str) -> str:
+        """Return the name of the forget set that a set of ``unlearned`` is, or is a bucket of."""
+        bucket = self.unlearned[name]
+        return name if bucket is None else bucket.parent
+
+    def forget_set_of(self, name: str) -> ForgetSetConfig:
+        """Return the forget set that a set of ``unlearned`` is, or is a bucket of."""
+        return self.forget_sets[self.given(name)]
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """The forget sets whose repetitions are chosen (``match``)."""
+        if self.match is None:
+            return ()
+        return self.match.sets or tuple(self.forget_sets)
+
+    @model_validator(mode="after")
     def _retain_evaluation_fits(self) -> Self:
         chosen = "retain_evaluation" in self.model_fields_set
         if chosen and self.retain is not None and self.retain_evaluation > self.retain:
@@ -195,8 +273,7 @@ class DataConfig(Config):
                 if name not in self.forget_sets:
                     hint = nearest_name_hint(name, self.forget_sets)
                     raise ValueError(f"match.{key}: there is no forget set '{name}'; {hint}")
-        sets = self.match.sets or tuple(self.forget_sets)
-        if len(sets) < 2:
+        if len(sets := self.matched) < 2:
             raise ValueError("match: there is one forget set, and nothing to match it to; leave 'match' out")
         if self.match.to is not None and self.match.to not in sets:
             raise ValueError(f"match.to: '{self.match.to}' is none of match.sets, {', '.join(sets)}; add it to them")

@@ -44,6 +44,15 @@ class ForgetSet:
         for done in range(max(self.repetitions)):
             yield from (example for example, times in zip(self.forget, self.repetitions, strict=True) if times > done)
 
+    def part(self, name: str, members: Sequence[int]) -> "ForgetSet":
+        """Return the examples of some indices as a forget set of another name, with the same other sets."""
+        return replace(
+            self,
+            name=name,
+            forget=tuple(self.forget[i] for i in members),
+            repetitions=tuple(self.repetitions[i] for i in members),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets:

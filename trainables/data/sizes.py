@@ -1,11 +1,11 @@
 """How many examples every set has. Sources are opened only where a size is left to them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainables.config import DataConfig, ForgetSetConfig
+from trainables.config import THIRDS, Bucket, DataConfig, ForgetSetConfig
 from trainables.data.allocation import Draw, SourceAllocator, draws_of, evaluation_part, source_key, source_setting
 from trainables.errors import UnlearningError
 
@@ -28,6 +28,22 @@ class Sizes:
     forget_sets: Mapping[str, SetSizes]
     evaluation: Mapping[str, int] = field(default_factory=dict)
     """By name of an evaluation set."""
+    buckets: Mapping[Bucket, SetSizes] = field(default_factory=dict)
+
+    @property
+    def unlearned(self) -> Mapping[str, SetSizes]:
+        """Sizes of all sets that trials unlearn, buckets included."""
+        return {**self.forget_sets, **{bucket.name: own for bucket, own in self.buckets.items()}}
+
+    def with_buckets(self, config: DataConfig) -> "Sizes":
+        """Return the sizes with those of the buckets that the forget sets have."""
+        found = {}
+        for bucket in config.unlearned.values():
+            if bucket is not None:
+                whole = self.forget_sets[bucket.parent]
+                thirds = np.array_split(np.arange(whole.forget), len(THIRDS))
+                found[bucket] = replace(whole, forget=len(thirds[THIRDS.index(bucket.third)]))
+        return replace(self, buckets=found)
 
 
 def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda: False) -> Sizes:
@@ -56,7 +72,7 @@ def sizes_of(config: DataConfig, *, encoder_decoder: Callable[[], bool] = lambda
             for name, s in config.forget_sets.items()
         },
         evaluation={name: counts[evaluation_part(name)] for name in config.evaluation_sets},
-    )
+    ).with_buckets(config)
 
 
 def hub_datasets_to_count(config: DataConfig) -> list[str]:

@@ -1,4 +1,5 @@
 from .chosen import DEFAULT_METRICS, ChosenMetric, chosen_metrics
+from .difficulty import thirds
 from .evaluation import NonFiniteEvaluationError, evaluate
 from .evaluation_sets import FIELDS_OF_TOKENS, FIELDS_OF_TRIALS, EvaluationSets, score_named
 from .generation import GenerationTask, bleu_and_chrf
@@ -64,5 +65,6 @@ __all__ = [
     "score_set",
     "soft_nll",
     "step_mean",
+    "thirds",
     "token_scores",
 ]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from trainables.config import OWN_NAMES
+from trainables.config import OWN_NAMES, Trait
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import AnswerSets, EncodedSet
 from trainables.metrics.chosen import ChosenMetric
+from trainables.metrics.difficulty import difficulty, memorization
 from trainables.metrics.generation import GenerationTask, generate, sample, truths
 from trainables.metrics.scores import Array, ModelScores, SetScores
 from trainables.metrics.scoring import MOMENTS, gradient_norms, score_set
@@ -67,6 +68,13 @@ class EvaluationSets:
     def reference_logp_SN(self) -> Array:
         """log p of each forget example under each reference model, nats; S may be 0."""
         return np.array([reference["forget"].logp_N for reference in self.references]).reshape(-1, len(self.forget))
+
+    def trait_N(self, name: Trait) -> Array:
+        """Return ``memorization`` or ``difficulty`` of each forget example before unlearning, nats per token."""
+        num_targets_N = self.base["forget"].num_targets_N
+        if name == "memorization":
+            return memorization(self.base_logp_N, self.reference_logp_SN, num_targets_N)
+        return difficulty(self.reference_logp_SN, num_targets_N)
 
     @property
     def compared(self) -> tuple[str, ...]:

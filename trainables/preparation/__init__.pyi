@@ -1,4 +1,5 @@
 from .answers import encode_answers
+from .buckets import bucket_members
 from .encoded_inputs import encode_retained, encode_scored, tokens_hash, with_alternates
 from .evaluation_data import (
     encode_all,
@@ -24,6 +25,7 @@ __all__ = [
     "SizeCheckInputs",
     "Training",
     "TrainingState",
+    "bucket_members",
     "encode_all",
     "encode_answers",
     "encode_retained",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from trainables.config import PreparationConfig, TrialConfig
+from trainables.config import THIRDS, PreparationConfig, TrialConfig
 from trainables.data import Sizes
 from trainables.metrics import AttackSettings, ChosenMetric, ExposureTailSettings
 from trainables.preparation.problems import Problem, Severity
@@ -93,10 +93,29 @@ def check_populations(inputs: SizeCheckInputs) -> Iterator[Problem]:
             )
 
 
+def check_buckets(inputs: SizeCheckInputs) -> Iterator[Problem]:
+    """Yield buckets without examples, and those so small that a mean over them says little."""
+    buckets = inputs.sizes.buckets if inputs.sizes is not None else {}
+    smallest: dict[str, int] = {}
+    for bucket, own in buckets.items():
+        smallest[bucket.parent] = min(own.forget, smallest.get(bucket.parent, own.forget))
+    for name, examples in smallest.items():
+        if examples < FEW:
+            yield Problem(
+                where=f"data.forget_sets.{name}.buckets",
+                found=f"a third of {examples} examples",
+                allowed=f"{FEW} and more make means over them steadier"
+                if examples
+                else f"at least 1: a forget set of {len(THIRDS)}",
+                advice="enlarge the forget set, or leave its buckets out",
+                severity=Severity.NOTE if examples else Severity.FAILS,
+            )
+
+
 def check_batch_sizes(inputs: SizeCheckInputs) -> Iterator[Problem]:
     """Yield batch sizes larger than the sets that batches are drawn from: no batch would be that large."""
     if inputs.sizes is not None and inputs.trials:
-        sizes = {name: own.forget for name, own in inputs.sizes.forget_sets.items()}
+        sizes = {name: own.forget for name, own in inputs.sizes.unlearned.items()}
         largest, asked = max(sizes.values()), sorted({config.batch_size for config in inputs.trials})
         small = [f"'{name}' ({size})" for name, size in sizes.items() if size < asked[-1]]
         if asked[-1] > largest:
@@ -180,7 +199,13 @@ def _nonmembers(inputs: SizeCheckInputs, name: str) -> Iterator[tuple[str, int]]
         yield f"data.forget_sets.{forget_set}.population", own.population
 
 
-SIZE_CHECKS: tuple[SizeCheck, ...] = (check_populations, check_batch_sizes, check_generated, check_metrics)
+SIZE_CHECKS: tuple[SizeCheck, ...] = (
+    check_populations,
+    check_buckets,
+    check_batch_sizes,
+    check_generated,
+    check_metrics,
+)
 """The checks of this module, in the order in which problems are listed."""
 
 

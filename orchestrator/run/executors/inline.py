@@ -17,7 +17,7 @@ from orchestrator.errors import (
     RunStoppedError,
     SweepError,
 )
-from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, ModelTask, SweepInputs
+from orchestrator.preparation import CheckedInputs, Measured, ModelCache, ModelTask, SweepInputs
 from orchestrator.resources import describe_machine, explained
 from orchestrator.run.executors.protocol import ModelEvents, Models
 from orchestrator.run.trial_loop import TrialLoop
@@ -160,7 +160,7 @@ class InlineExecutor:
         if warning is not None:
             warnings.warn(f"model '{task.name}': {warning}", LedgerWarning, stacklevel=2)
 
-    def build_workloads(self, models: Models) -> list[tuple[Any, list[Baseline]]]:
+    def build_workloads(self, models: Models) -> list[tuple[Any, Measured]]:
         """Measure the models of one replicate after another; return the workloads themselves.
 
         Of several, the weights are in files of this session: memory holds those that a trial uses.
@@ -170,12 +170,12 @@ class InlineExecutor:
         for inputs in models.replicates:
             self._interrupt.raise_if_set()
             with explained("measuring what the models know"):
-                workload, baselines = _build_workload(
+                workload, measured = _build_workload(
                     inputs.dated, inputs.datasets, inputs.tasks, models.cache, models.ledger, tokens=inputs.tokens_hash
                 )
             if len(models.replicates) > 1:
                 workload = replace(workload, base=workload.base.mapped(self._scratch))
-            built.append((workload, baselines))
+            built.append((workload, measured))
         self._interrupt.raise_if_set()
         return built
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.ledger import Ledger
-from orchestrator.preparation import Baseline, CheckedInputs, ModelCache, SweepInputs
+from orchestrator.preparation import CheckedInputs, Measured, ModelCache, SweepInputs
 from orchestrator.run.trial_loop import TrialLoop
 from orchestrator.spec import ResourcesConfig, SweepSpec
 from orchestrator.storage import Storage
@@ -101,7 +101,7 @@ class Executor(Protocol):
     def train_models(self, models: Models, events: ModelEvents) -> None:
         """Train the models that the cache lacks."""
 
-    def build_workloads(self, models: Models) -> list[tuple[Any, list[Baseline]]]:
+    def build_workloads(self, models: Models) -> list[tuple[Any, Measured]]:
         """Measure the models; return what the trials of each replicate share, in whatever form ``run_trials`` takes it,
         and the measurements."""
 

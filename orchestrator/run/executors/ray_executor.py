@@ -10,7 +10,7 @@ from ray import tune
 
 from orchestrator.driver import Interrupt, catch_signals
 from orchestrator.errors import RunStoppedError
-from orchestrator.preparation import Baseline, CheckedInputs, ModelTask, start_building, train_missing
+from orchestrator.preparation import CheckedInputs, Measured, ModelTask, start_building, train_missing
 from orchestrator.resources import (
     capacity,
     fetch,
@@ -110,7 +110,7 @@ class RayExecutor:
             wait=wait,
         )
 
-    def build_workloads(self, models: Models) -> list[tuple[Any, list[Baseline]]]:
+    def build_workloads(self, models: Models) -> list[tuple[Any, Measured]]:
         """Measure the models in parallel tasks; a workload stays where it was made, and its reference is returned."""
         started = [
             start_building(

@@ -44,6 +44,17 @@ def test_trials_are_paired_at_equal_settings_seeds_and_replicates_only():
     assert [pair.sets for pair in found] == ["verses against people", "psalms against people"]
 
 
+def test_a_third_of_a_set_is_paired_with_the_same_third_of_another_only():
+    def of(make, bucket, **more):
+        return make(FALL, labels={**trajectory(FALL).labels, "bucket": bucket}, **more)
+
+    whole, low, high = trajectory(FALL), of(trajectory, "memorization low"), of(trajectory, "memorization high")
+    others = [out(FALL), of(out, "memorization low"), of(out, "difficulty low")]
+    assert [(pair.within, pair.out) for pair in pairs_of([whole, low, high, *others])] == [
+        (whole, others[0]), (low, others[1])
+    ]  # fmt: skip
+
+
 def test_steps_are_a_ratio_of_restricted_times():
     found = only("steps", trajectory(FALL), out([10, 9, 8, 4, -4]))
     assert 2**found.value == pytest.approx(3.5 / 2)

@@ -228,6 +228,26 @@ def test_an_evaluation_is_timed_with_all_that_it_scores_distractors_included(mon
     assert found == pytest.approx([(4 + 8 + 10 + 10) / 16, (4 + 8 + 32 + 10 + 10) / 16])
 
 
+def test_buckets_are_counted_as_sets_of_a_third_of_the_examples():
+    given = [
+        "preparation.references=2", "data.forget_sets.verses.size=9",
+        "data.forget_sets.verses.buckets=[memorization, difficulty]",
+    ]  # fmt: skip
+    spec = amend_spec(make_spec(steps=[2, 5, 9]), given)
+    result = plan(spec)
+    assert (result.strata, result.trials, result.evaluations) == (8, 8 * 4, 8 * 4 * 3)
+    without = amend_spec(spec, ["data.forget_sets.verses.buckets=[]"])
+    assert result.models_to_train == plan(without).models_to_train
+    assert result.training_steps == plan(without).training_steps
+    scored = [8 + 10 + 10 + forget for forget in (9, *[3] * 6, 4)]  # population, held-out, retain and forget
+    assert examples_scored(spec, known_sizes(spec, count_sets(spec))) == pytest.approx(sum(scored) / len(scored))
+    known = known_sizes(spec, count_sets(spec))
+    assert examples_scored(without, known) == sum((scored[0], scored[-1])) / 2
+    times = StepTimes(device="cpu", training_step_s=0.0, ascent_step_s=0.0, evaluation_s=1.0)
+    measuring = [plan_sweep(own, concurrent_trials=1, times=times).estimated_preparation_s for own in (spec, without)]
+    assert measuring == [3 * 8, 3 * 2]
+
+
 ANSWERS = {"forget_sets.forget10": (1, 5), "evaluation_sets.retained": (1, 5), "evaluation_sets.real_authors": (0, 3),
            "evaluation_sets.world_facts": (0, 3)}  # fmt: skip
 """How many paraphrases and wrong answers the data of TOFU has to each prompt."""

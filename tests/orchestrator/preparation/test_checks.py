@@ -16,7 +16,7 @@ from orchestrator.spec.loading import validate_spec
 from tests.orchestrator.helpers import make_spec, spec_data
 from tests.support import tiny_architecture, tiny_model, tiny_tokenizer
 from tests.trainables.files import own_cache
-from trainables.data import Sizes
+from trainables.data import SetSizes, Sizes
 from trainables.errors import UnlearningError
 from trainables.models import limits, save_model
 from trainables.preparation import Severity, SizeCheckInputs, find_size_problems
@@ -318,4 +318,21 @@ def test_one_held_out_example_is_not_divided():
     assert problem.severity is Severity.FAILS
     assert not any(
         problem.where == "evaluation.selection_share" for problem in find_size_problems(SizeCheckInputs(sizes=sizes))
+    )
+
+
+@pytest.mark.parametrize(("size", "severity"), [(2, Severity.FAILS), (3, Severity.NOTE), (24, None)])
+def test_thirds_of_a_source_of_few_examples_are_refused_or_noted(size, severity):
+    data = make_spec(
+        data={"forget_sets": {"own": {"distribution": "in", "source": {"path": "a.jsonl"}, "population": 8,
+                                      "buckets": ["memorization", "difficulty"]}}},
+        preparation={"references": 1},
+    ).data  # fmt: skip
+    counted = Sizes(
+        retain=9, heldout=9, forget_sets={"own": SetSizes(forget=size, population=8, distractors=0)}
+    ).with_buckets(data)
+    assert sum(own.forget for own in counted.buckets.values()) == 2 * size
+    found = find_size_problems(SizeCheckInputs(sizes=counted))
+    assert [(one.where, one.severity) for one in found] == (
+        [] if severity is None else [("data.forget_sets.own.buckets", severity)]
     )

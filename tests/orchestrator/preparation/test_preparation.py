@@ -115,7 +115,7 @@ def test_one_reference_model_has_no_other_to_be_measured_against():
 def test_alternates_are_encoded_where_an_objective_may_need_them(objective, encoded):
     spec = make_spec(search={"space": {"learning_rate": 1e-3, "batch_size": 4, "objective": objective}})
     datasets = build_datasets(spec.data)
-    alternates = workloads._alternates(spec, tiny_tokenizer(), datasets, Form.TEXT)
+    alternates = workloads._alternates(spec, tiny_tokenizer(), datasets.forget_sets, Form.TEXT)
     if not encoded:
         assert alternates == {}
         return

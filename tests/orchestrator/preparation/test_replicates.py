@@ -110,9 +110,9 @@ def test_initial_weights_are_drawn_anew(replicates, tmp_path):
 
 
 def test_rows_before_unlearning_name_their_replicate(replicates):
-    rows = forget_example_rows(replicates[1].datasets, replicate=1)
+    rows = forget_example_rows(replicates[1].datasets.forget_sets, replicate=1)
     assert {row["replicate"] for row in rows} == {1}
-    others = {row["completion"] for row in forget_example_rows(replicates[0].datasets)}
+    others = {row["completion"] for row in forget_example_rows(replicates[0].datasets.forget_sets)}
     assert not others & {row["completion"] for row in rows if row["forget_set"] == "verses"}
 
 

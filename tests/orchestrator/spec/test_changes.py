@@ -145,6 +145,26 @@ def test_a_sweep_from_before_sources_were_recorded_may_go_on():
     assert not compare(spec, spec, {**MANIFEST, "code": {"commit": "c"}}, MANIFEST)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "adds"),
+    [
+        ("[]", "memorization", True),
+        ("difficulty", "[memorization, difficulty]", True),
+        ("[memorization, difficulty]", "difficulty", False),
+        ("memorization", "difficulty", False),
+        ("memorization", "[]", False),
+    ],
+)
+def test_buckets_of_a_forget_set_are_added_and_not_taken_away(before, now, adds):
+    old, new = (
+        amend_spec(make_spec(preparation={"references": 1}), [f"data.forget_sets.verses.buckets={given}"])
+        for given in (before, now)
+    )
+    found = compare(old, new, MANIFEST, MANIFEST)
+    assert (len(found.additions), len(found.breaking), found.free) == ((1, 0, ()) if adds else (0, 1, ()))
+    assert "data.forget_sets.verses.buckets" in (*found.additions, *found.breaking)[0]
+
+
 def test_replicates_grow_and_do_not_shrink_and_none_of_them_changes():
     spec, facts = amend_spec(make_spec(), ["replicates=3"]), {"data_hash": "e", "workload_hash": "w"}
     recorded = {**MANIFEST, "replicates": {"1": facts, "2": {**facts, "data_hash": "f"}}}

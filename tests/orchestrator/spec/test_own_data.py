@@ -111,7 +111,7 @@ def test_a_plan_counts_what_stands_in_the_files(sections):
 
 
 def test_the_texts_that_are_unlearned_carry_their_repetitions(sections):
-    rows = forget_example_rows(build_datasets(make_spec(**sections).data))
+    rows = forget_example_rows(build_datasets(make_spec(**sections).data).forget_sets)
     assert sorted(row["repetitions"] for row in rows) == [1, 1, 1, 4, 4]
     assert {row["example_id"] for row in rows} == {f"forget.jsonl:{line}" for line in range(1, 6)}
 

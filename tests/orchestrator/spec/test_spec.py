@@ -541,3 +541,37 @@ def test_probes_and_replicates_are_no_part_of_what_a_sweep_without_them_was():
     assert not later & make_spec().identity().keys()
     before = {name: value for name, value in make_spec().model_dump(mode="json").items() if name not in later}
     assert make_spec().identity() == before
+
+
+BUCKETED = {"distribution": "in", "size": 6, "population": 8, "buckets": ["difficulty", "memorization"]}
+
+
+def test_buckets_are_sets_that_are_unlearned_in_one_order_beside_the_given_ones():
+    sets = {"verses": BUCKETED, "psalms": {**BUCKETED, "buckets": "difficulty"}, "others": {**BUCKETED, "buckets": []}}
+    spec = make_spec(data={"forget_sets": sets}, preparation={"references": 1})
+    names = ["verses"] + [f"verses-{t}-{n}" for t in ("memorization", "difficulty") for n in ("low", "middle", "high")]
+    names += ["psalms", "psalms-difficulty-low", "psalms-difficulty-middle", "psalms-difficulty-high", "others"]
+    assert spec.require_forget_sets(None) == list(spec.data.unlearned) == names
+    assert [stratum.forget_set for stratum in spec.strata] == names
+    assert list(spec.data.forget_sets) == list(sets)
+    assert spec.data.forget_set_of("psalms-difficulty-low") == spec.data.forget_sets["psalms"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "references", "said"),
+    [
+        (
+            {"v": BUCKETED},
+            0,
+            "data.forget_sets.v.buckets: memorization and difficulty of examples are measured",
+        ),
+        ({"v": {**BUCKETED, "size": 2}}, 1, "buckets: thirds need at least 3 examples, and size is 2"),
+        ({"v": BUCKETED, "v-difficulty-low": BUCKETED}, 1, "forget_sets.v-difficulty-low: it is the name of a bucket"),
+        ({"v-difficulty-low": BUCKETED, "v": BUCKETED}, 1, "forget_sets.v-difficulty-low: it is the name of a bucket"),
+        ({"v" * 70: BUCKETED}, 1, "names have at most 80"),
+        ({"v": {**BUCKETED, "buckets": "exposure"}}, 1, "buckets"),
+    ],
+    ids=["no_reference", "few_examples", "taken_after", "taken_before", "long", "unknown"],
+)
+def test_buckets_that_cannot_be_are_refused(sets, references, said):
+    assert said in refusal(spec_data(data={"forget_sets": sets}, preparation={"references": references}))

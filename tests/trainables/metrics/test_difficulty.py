@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainables.metrics.difficulty import difficulty, memorization
+from trainables.metrics.difficulty import difficulty, memorization, thirds
 
 BASE = [-2.0, -9.0]
 REFERENCES = [[-6.0, -8.0], [-7.0, -12.0]]
@@ -30,3 +30,17 @@ def test_difficulty_is_the_references_loss_per_token():
 def test_neither_underflows():
     assert difficulty(np.array([[-5000.0]]), np.array([100])).tolist() == [50.0]
     assert memorization(np.array([-4000.0]), np.array([[-5000.0]]), np.array([100])).tolist() == [10.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0, 1.0, 2.0], ((1,), (2,), (0,))),
+        ([5.0, 1.0, 4.0, 2.0, 3.0, 0.0], ((1, 5), (3, 4), (0, 2))),
+        ([1.0] * 7, ((0, 1, 2), (3, 4), (5, 6))),
+        ([2.0, 1.0, 1.0, 1.0, 0.0], ((1, 4), (2, 3), (0,))),
+    ],
+    ids=["three", "six", "ties", "some_ties"],
+)
+def test_thirds_are_equally_large_to_one_example_and_ties_go_by_order(values, expected):
+    assert thirds(np.array(values)) == expected
