@@ -62,7 +62,7 @@ def split_output(model: Any, inputs: dict[str, Any]) -> SplitOutput | None:
 
 def _vocabulary(model: Any, inputs: dict[str, Any]) -> int | None:
     """Compare a model's head with its own logits on a few positions of inputs; None: they differ."""
-    module = model.get_output_embeddings()
+    module = getattr(model, "get_output_embeddings", lambda: None)()
     if module is None or any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return None
     few = {name: value[:1, :_TRIED_POSITIONS] if torch.is_tensor(value) else value for name, value in inputs.items()}
