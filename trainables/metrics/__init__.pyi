@@ -5,19 +5,16 @@ from .evaluation_sets import FIELDS_OF_TOKENS, FIELDS_OF_TRIALS, EvaluationSets,
 from .generation import GenerationTask, bleu_and_chrf
 from .likelihood import (
     Predictions,
-    StepCounts,
     TokenScores,
-    example_mean,
     kl_divergence,
     predict,
     score_batch,
     score_drawn,
     soft_nll,
-    step_mean,
     token_scores,
 )
 from .metric import Column, Metric, MetricSettings
-from .reductions import Reduction
+from .reductions import Reduction, StepCounts, example_mean, step_mean
 from .registry import METRICS, compute, register
 from .scores import Array, ModelScores, Scores, SetScores
 from .scoring import score_set

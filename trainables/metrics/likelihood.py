@@ -1,38 +1,59 @@
 """The only module that runs a model for its predictions, and that shifts, masks and reduces token log-probabilities.
 
-Shape legend: B batch, T positions of predictions, V vocabulary, N examples of a set or of a step, M chosen positions.
+Logits are made for the positions that are asked for, a chunk of them at a time, and with gradient made again for the
+backward pass (Chen et al. 2016, arXiv 1604.06174), so that memory does not grow with vocabulary x positions.
+
+Shape legend: B batch, T positions of predictions, D width of hidden states, V vocabulary, N examples of a set or of a
+step, M chosen positions, C those of a chunk.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from trainables.distributed import unwrap_model
-from trainables.encoding import IGNORE, Batch, EncodedSet
+from trainables.encoding import IGNORE, Batch
 from trainables.errors import UnlearningError
-from trainables.metrics.reductions import Reduction
+from trainables.models import FrozenBase, Head, split_output
+
+CHUNK = 2**24
+"""Logits that are made at a time: 64 MiB in fp32."""
+
+
+def _as_given(logits: torch.Tensor) -> torch.Tensor:
+    return logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """A model's predictions for a batch, aligned: the logits at position t are for the label at position t.
+    """A model's predictions for a batch, aligned: those at position t are for the label at position t.
 
     For a causal model labels are shifted by one, and the last position has none. For an encoder-decoder nothing is
     shifted: positions are those of the target.
     """
 
-    logits_BTV: torch.Tensor
-    """With gradient, in the model's precision."""
+    hidden_BTD: torch.Tensor
+    """What ``head`` makes logits of: hidden states, or where the model cannot be divided the logits. With gradient, in
+    the model's precision."""
+    vocabulary: int
+    """Number of logits at a position."""
     labels_BT: torch.Tensor
     """Token ids; ``IGNORE`` where no target is predicted."""
     batch: Batch
     """The batch that they are of."""
     shift: Literal[0, 1]
     """By how many tokens a label comes after its position."""
+    head: Head = _as_given
+    """The rest of the model."""
+
+    @property
+    def logits_BTV(self) -> torch.Tensor:
+        """The logits of all positions at once, which may take much memory."""
+        return self.head(self.hidden_BTD)
 
     @property
     def is_target_BT(self) -> torch.Tensor:
@@ -65,13 +86,27 @@ def predict(model: Any, batch: Batch) -> Predictions:
         UnlearningError: the configuration of an encoder-decoder does not name the token that its decoder starts with.
     """
     config = unwrap_model(model).config
-    inputs, labels_BT = {name: batch[name] for name in ("input_ids", "attention_mask")}, batch["labels"]
+    inputs: dict[str, Any] = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    labels_BT = batch["labels"]
+    shift: Literal[0, 1] = 0 if config.is_encoder_decoder else 1
     if config.is_encoder_decoder:
-        decoder_BT = _decoder_inputs(labels_BT, config)
-        logits_BTV = model(**inputs, decoder_input_ids=decoder_BT, use_cache=False).logits
-        return Predictions(logits_BTV=logits_BTV, labels_BT=labels_BT, batch=batch, shift=0)
-    next_BT = F.pad(labels_BT[:, 1:], (0, 1), value=IGNORE)
-    return Predictions(logits_BTV=model(**inputs).logits, labels_BT=next_BT, batch=batch, shift=1)
+        inputs |= {"decoder_input_ids": _decoder_inputs(labels_BT, config), "use_cache": False}
+    else:
+        labels_BT = F.pad(labels_BT[:, 1:], (0, 1), value=IGNORE)
+    split = model.split_output(inputs) if isinstance(model, FrozenBase) else split_output(model, inputs)
+    if split is None:
+        logits_BTV = model(**inputs).logits
+        return Predictions(
+            hidden_BTD=logits_BTV, vocabulary=logits_BTV.shape[-1], labels_BT=labels_BT, batch=batch, shift=shift
+        )
+    return Predictions(
+        hidden_BTD=split.hidden_BTD,
+        vocabulary=split.vocabulary,
+        labels_BT=labels_BT,
+        batch=batch,
+        shift=shift,
+        head=split.head,
+    )
 
 
 def _decoder_inputs(labels_BT: torch.Tensor, config: Any) -> torch.Tensor:
@@ -113,14 +148,50 @@ class TokenScores:
         return -self.logp_BT.sum() / self.is_target_BT.sum()
 
 
+def at_positions(
+    function: Callable[..., torch.Tensor],
+    at_BT: torch.Tensor,
+    predictions: Sequence[Predictions],
+    *values_BT: torch.Tensor,
+) -> torch.Tensor:
+    """Return what a function makes of the logits at some positions, [M, ...], computed chunk by chunk.
+
+    Args:
+        function: of the logits [C, V] of each of the predictions, float32, and of each of the values [C]; returns one
+            row for each position.
+        at_BT: the positions.
+        predictions: predictions of the same positions, by one or more models of one vocabulary.
+        *values_BT: what else the function is given of each position.
+    """
+    hidden = [own.hidden_BTD[at_BT] for own in predictions]
+    values = [own_BT[at_BT] for own_BT in values_BT]
+
+    def of_chunk(*parts: torch.Tensor) -> torch.Tensor:
+        logits = [own.head(part).float() for own, part in zip(predictions, parts[: len(hidden)], strict=True)]
+        return function(*logits, *parts[len(hidden) :])
+
+    size = max(1, CHUNK // predictions[0].vocabulary)
+    if len(hidden[0]) <= size:
+        return of_chunk(*hidden, *values)
+    chunks = zip(*(torch.split(own, size) for own in (*hidden, *values)), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([of_chunk(*parts) for parts in chunks])
+    return torch.cat([checkpoint(of_chunk, *parts, use_reentrant=False, preserve_rng_state=False) for parts in chunks])
+
+
+def _spread(values_M: torch.Tensor, at_BT: torch.Tensor) -> torch.Tensor:
+    """Return values at their positions, [B, T]; exactly 0 elsewhere."""
+    return values_M.new_zeros(at_BT.shape).masked_scatter(at_BT, values_M)
+
+
 def token_scores(predictions: Predictions) -> TokenScores:
     """Return the scores of the targets, in float32 whatever the model's precision."""
-    labels_BT = predictions.labels_BT
-    # flat and unsliced: cross_entropy over a transposed or sliced tensor is several times slower on CPU
-    flat_nll = F.cross_entropy(
-        predictions.logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=IGNORE, reduction="none"
-    )
-    return TokenScores(-flat_nll.view_as(labels_BT), predictions.is_target_BT)
+    at_BT = predictions.is_target_BT
+    return TokenScores(_spread(-at_positions(_nll, at_BT, [predictions], predictions.labels_BT), at_BT), at_BT)
+
+
+def _nll(logits_CV: torch.Tensor, labels_C: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits_CV, labels_C, reduction="none")
 
 
 def score_batch(model: Any, batch: Batch) -> TokenScores:
@@ -137,33 +208,47 @@ def score_drawn(model: Any, batch: Batch, uniform_BT: torch.Tensor) -> TokenScor
         uniform_BT: numbers in [0, 1) that decide the draws, by the inverse of the cumulative distribution.
     """
     predictions = predict(model, batch)
-    logits_BTV, at_BT = predictions.logits_BTV, predictions.is_target_BT
+    at_BT = predictions.is_target_BT
+
+    def draw(logits_CV: torch.Tensor, uniform_C: torch.Tensor) -> torch.Tensor:
+        cumulative_CV = logits_CV.softmax(dim=-1).cumsum(dim=-1)
+        share_C1 = uniform_C.unsqueeze(-1) * cumulative_CV[:, -1:]
+        drawn_C = torch.searchsorted(cumulative_CV, share_C1, right=True).squeeze(-1)
+        return drawn_C.clamp(max=logits_CV.shape[-1] - 1)  # rounding, or logits that are NaN
+
     with torch.no_grad():
-        cumulative_MV = logits_BTV[at_BT].float().softmax(dim=-1).cumsum(dim=-1)
-        share_M1 = uniform_BT[at_BT].unsqueeze(-1) * cumulative_MV[:, -1:]
-        drawn_M = torch.searchsorted(cumulative_MV, share_M1, right=True).squeeze(-1)
-    drawn_M = drawn_M.clamp(max=logits_BTV.shape[-1] - 1)  # rounding, or logits that are NaN
+        drawn_M = at_positions(draw, at_BT, [predictions], uniform_BT)
     return token_scores(replace(predictions, labels_BT=predictions.labels_BT.masked_scatter(at_BT, drawn_M)))
 
 
-def greedy_misses(predictions: Predictions) -> torch.Tensor:
-    """Return where a target is not the model's most likely token, [B, T]."""
-    return (predictions.logits_BTV.argmax(dim=-1) != predictions.labels_BT) & predictions.is_target_BT
+def target_moments(predictions: Predictions, *, moments: bool) -> torch.Tensor:
+    """Return what evaluations look at of each target, [M, 2] or with moments [M, 4], float32.
 
+    Columns are log p of the target in nats; 1 where it is the most likely token; and the mean and the variance of log p
+    over the vocabulary, under p.
+    """
 
-def logp_moments(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and the variance of log p over the vocabulary, under p, at each target: [M] each, float32."""
-    logp_MV = predictions.logits_BTV[predictions.is_target_BT].float().log_softmax(dim=-1)
-    p_MV = logp_MV.exp()
-    mean_M = (p_MV * logp_MV).sum(dim=-1)
-    return mean_M, (p_MV * (logp_MV - mean_M.unsqueeze(-1)).square()).sum(dim=-1)
+    def scored(logits_CV: torch.Tensor, labels_C: torch.Tensor) -> torch.Tensor:
+        is_top_C = logits_CV.argmax(dim=-1) == labels_C
+        columns = [-_nll(logits_CV, labels_C), is_top_C.float()]
+        if moments:
+            logp_CV = logits_CV.log_softmax(dim=-1)
+            p_CV = logp_CV.exp()
+            mean_C = (p_CV * logp_CV).sum(dim=-1)
+            columns += [mean_C, (p_CV * (logp_CV - mean_C.unsqueeze(-1)).square()).sum(dim=-1)]
+        return torch.stack(columns, dim=-1)
+
+    return at_positions(scored, predictions.is_target_BT, [predictions], predictions.labels_BT)
 
 
 def kl_divergence(reference: Predictions, current: Predictions, at_BT: torch.Tensor) -> torch.Tensor:
     """Return KL(reference || current) in nats, [B, T], float32, at the positions ``at_BT``; exactly 0 elsewhere."""
-    reference_MV, current_MV = (p.logits_BTV[at_BT].float().log_softmax(dim=-1) for p in (reference, current))
-    kl_M = F.kl_div(current_MV, reference_MV, reduction="none", log_target=True).sum(dim=-1)
-    return kl_M.new_zeros(at_BT.shape).masked_scatter(at_BT, kl_M)
+
+    def kl(current_CV: torch.Tensor, reference_CV: torch.Tensor) -> torch.Tensor:
+        logp_CV, of_reference_CV = current_CV.log_softmax(dim=-1), reference_CV.log_softmax(dim=-1)
+        return F.kl_div(logp_CV, of_reference_CV, reduction="none", log_target=True).sum(dim=-1)
+
+    return _spread(at_positions(kl, at_BT, [current, reference]), at_BT)
 
 
 def soft_nll(current: Predictions, teacher: Predictions, change: float, at_BT: torch.Tensor) -> torch.Tensor:
@@ -173,52 +258,11 @@ def soft_nll(current: Predictions, teacher: Predictions, change: float, at_BT: t
     these logits is the target, without gradient. Where there is no target, the label is ``IGNORE``, which counts as an
     index from the end of the vocabulary.
     """
-    current_MV, teacher_MV = (p.logits_BTV[at_BT].float() for p in (current, teacher))
-    labels_M1 = current.labels_BT[at_BT].remainder(current_MV.shape[-1]).unsqueeze(-1)
-    led_MV = teacher_MV.detach().scatter_add(-1, labels_M1, torch.full_like(labels_M1, change, dtype=torch.float))
-    nll_M = F.cross_entropy(current_MV, led_MV.softmax(dim=-1), reduction="none")
-    return nll_M.new_zeros(at_BT.shape).masked_scatter(at_BT, nll_M)
 
+    def soft(current_CV: torch.Tensor, teacher_CV: torch.Tensor, labels_C: torch.Tensor) -> torch.Tensor:
+        labels_C1 = labels_C.remainder(current_CV.shape[-1]).unsqueeze(-1)
+        changes_C1 = torch.full_like(labels_C1, change, dtype=torch.float)
+        led_CV = teacher_CV.detach().scatter_add(-1, labels_C1, changes_C1)
+        return F.cross_entropy(current_CV, led_CV.softmax(dim=-1), reduction="none")
 
-@dataclass(frozen=True, kw_only=True)
-class StepCounts:
-    """How many positions of each example of a step count, so that the losses of its micro-batches add up."""
-
-    targets_N: npt.NDArray[np.int64]
-    """Target tokens that are predicted."""
-    tokens_N: npt.NDArray[np.int64]
-    """Positions where ``Predictions.is_token_BT`` is true."""
-
-    @staticmethod
-    def of(encoded: EncodedSet) -> "StepCounts":
-        """Count the positions of a set that is all of the step."""
-        targets_N = encoded.num_targets_N
-        return StepCounts(
-            targets_N=targets_N, tokens_N=targets_N if encoded.encoder_decoder else np.diff(encoded.offsets)
-        )
-
-
-def step_mean(
-    values_BT: torch.Tensor, at_BT: torch.Tensor, reduction: Reduction, counts_N: npt.NDArray[np.int64] | None
-) -> torch.Tensor:
-    """Return a batch's share of the mean over its step, a scalar; the shares of all micro-batches add up to that mean.
-
-    Examples without a position that counts are left out of every mean.
-
-    Args:
-        values_BT: values, 0 at positions that do not count.
-        at_BT: the positions that count.
-        reduction: how positions weigh.
-        counts_N: the number of positions that count in each example of the step; None: the batch is all of it.
-    """
-    own_B = at_BT.sum(dim=-1)
-    counts_N = own_B.cpu().numpy() if counts_N is None else counts_N
-    if reduction == "token":
-        return values_BT.sum() / max(1, int(counts_N.sum()))
-    return (values_BT.sum(dim=-1) / own_B.clamp(min=1)).sum() / max(1, int((counts_N > 0).sum()))
-
-
-def example_mean(values_B: torch.Tensor, at_B: torch.Tensor, counts_N: npt.NDArray[np.int64] | None) -> torch.Tensor:
-    """Return a batch's share of the mean over its step's examples at ``at_B``, a scalar, as ``step_mean`` does."""
-    num_examples = int(at_B.sum()) if counts_N is None else int((counts_N > 0).sum())
-    return torch.where(at_B, values_B, 0).sum() / max(1, num_examples)
+    return _spread(at_positions(soft, at_BT, [current, teacher], current.labels_BT), at_BT)

@@ -13,7 +13,7 @@ import torch
 
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
 from trainables.encoding import EncodedSet, batches_by_length, collate
-from trainables.metrics.likelihood import greedy_misses, logp_moments, predict, score_batch, token_scores
+from trainables.metrics.likelihood import predict, score_batch, target_moments
 from trainables.metrics.scores import Array, SetScores
 from trainables.models import is_of_adapters
 
@@ -48,18 +48,19 @@ def score_set(
     moments = not set(MOMENTS).isdisjoint(reads)
     ends_N = np.cumsum(encoded.num_targets_N)
     of_examples = logp_N, extracted_N = np.zeros((2, len(encoded)))
-    of_tokens = logp_M, is_top_M, mean_M, variance_M = np.zeros((4, int(ends_N[-1])))
+    of_tokens = np.zeros((4, int(ends_N[-1])))
     with torch.no_grad():  # inference mode would leave layers of a sharded model that cannot be trained
         for batch_indices in batches_by_length(encoded, batch_size * group.size):
             indices = group.shard(batch_indices)
             predictions = predict(model, collate(encoded, indices, device=device))
-            scores, misses_BT = token_scores(predictions), greedy_misses(predictions).cpu().numpy()
-            logp_BT = scores.logp_BT.double()
-            logp_N[indices] = logp_BT.sum(dim=-1).cpu().numpy()[: len(indices)]  # an empty shard is a row of no example
+            at_BT = predictions.is_target_BT.cpu().numpy()
+            found_CM = target_moments(predictions, moments=moments).double().cpu().numpy().T
+            logp_BT, misses_BT = np.zeros(at_BT.shape), np.zeros(at_BT.shape, dtype=bool)
+            logp_BT[at_BT], misses_BT[at_BT] = found_CM[0], found_CM[1] == 0
+            logp_N[indices] = logp_BT.sum(axis=-1)[: len(indices)]  # an empty shard is a row of no example
             extracted_N[indices] = _extracted(encoded, indices, misses_BT[: len(indices)])
             if not len(indices):
                 continue
-            at_BT = predictions.is_target_BT
             first_B = predictions.num_unpredicted_B.cpu().numpy()
             places_M = np.concatenate(
                 [
@@ -67,10 +68,8 @@ def score_set(
                     for i, skipped in zip(indices, first_B, strict=True)
                 ]
             )
-            logp_M[places_M] = logp_BT[at_BT].cpu().numpy()
-            is_top_M[places_M] = ~misses_BT[at_BT.cpu().numpy()]
-            if moments:
-                mean_M[places_M], variance_M[places_M] = (part.cpu().numpy() for part in logp_moments(predictions))
+            for column_M, own_M in zip(of_tokens, found_CM, strict=False):  # without moments there are two
+                column_M[places_M] = own_M
     # each example's score is one process's, and 0 elsewhere
     logp_N, extracted_N = group.all_reduce_sum(torch.from_numpy(of_examples)).numpy()
     logp_M, is_top_M, mean_M, variance_M = group.all_reduce_sum(torch.from_numpy(of_tokens)).numpy()

@@ -21,7 +21,7 @@ from trainables.metrics import (
     step_mean,
     token_scores,
 )
-from trainables.metrics.likelihood import greedy_misses
+from trainables.metrics.likelihood import target_moments
 
 
 def example_tokens(encoded, index):
@@ -42,7 +42,9 @@ def slow_logp(model, tokens, target_start):
 
 def predictions(logits, labels):
     """As a causal model makes them; the labels are aligned."""
-    return Predictions(logits_BTV=logits, labels_BT=torch.tensor(labels), batch={}, shift=1)
+    return Predictions(
+        hidden_BTD=logits, vocabulary=logits.shape[-1], labels_BT=torch.tensor(labels), batch={}, shift=1
+    )
 
 
 def greedy_continuation(model, tokens, count):
@@ -190,7 +192,8 @@ def test_the_first_token_after_the_prefix_is_asked_for_and_the_prefix_is_not(mod
 
 def test_extraction_asks_for_nothing_before_the_end_of_the_prefix():
     logits = torch.zeros(1, 4, 5)
-    assert greedy_misses(predictions(logits, [[1, 2, 0, IGNORE]])).tolist() == [[True, True, False, False]]
+    found = target_moments(predictions(logits, [[1, 2, 0, IGNORE]]), moments=False)
+    assert found[:, 1].tolist() == [0, 0, 1], "whether each is the most likely token; there are three targets"
 
 
 def slow_pair_logp(model, read, target):

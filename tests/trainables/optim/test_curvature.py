@@ -74,9 +74,11 @@ def test_a_likely_token_is_drawn_as_often_as_it_is_likely():
 
 
 def passes(workload, **fields):
-    """How often the model runs in each of the first steps."""
+    """How often the model runs in each of the first steps, to be trained."""
     engine, seen = Engine(workload), []
-    hook = engine.model.register_forward_pre_hook(lambda *_: seen.append(ascent.step + 1))
+    hook = engine.model.register_forward_pre_hook(
+        lambda model, _: seen.append(ascent.step + 1) if model.training else None
+    )
     ascent = engine.start(tiny_trial(**fields))
     ascent.advance(7)
     hook.remove()

@@ -102,8 +102,11 @@ def test_dropout_is_really_on_while_ascending(workload, workload_with_dropout):
 
 
 def during_every_forward_pass(engine, look, advance):
+    """What is seen at each pass that trains; a model is compared with its head without."""
     seen = []
-    hook = engine.model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(look(kwargs)), with_kwargs=True)
+    hook = engine.model.register_forward_pre_hook(
+        lambda model, args, kwargs: seen.append(look(kwargs)) if model.training else None, with_kwargs=True
+    )
     advance()
     hook.remove()
     return seen

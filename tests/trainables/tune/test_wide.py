@@ -323,7 +323,9 @@ def test_every_worker_has_a_dropout_of_its_own_and_the_leaders_is_that_of_one_wo
 def dropout_seeds() -> list[int]:
     engine, seen = engine_of("ddp"), []
     ascent = engine.start(tiny_trial())
-    hook = engine.model.register_forward_pre_hook(lambda *_: seen.append(torch.initial_seed()))
+    hook = engine.model.register_forward_pre_hook(
+        lambda model, _: seen.append(torch.initial_seed()) if model.training else None
+    )
     ascent.advance(3)
     hook.remove()
     return seen
