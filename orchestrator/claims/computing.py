@@ -10,10 +10,11 @@ from orchestrator.claims.deciding import Decision, Observed, decide, decide_by_c
 from orchestrator.claims.describing.agreement import Agreement, agreements
 from orchestrator.claims.describing.matching import Matching, matchings
 from orchestrator.claims.describing.mixed_models import MixedModel, mixed_models
+from orchestrator.claims.describing.optional_libraries import MissingLibraryError
 from orchestrator.claims.describing.survival import CurveTest, SurvivalCurve, curve_tests, survival_curves
 from orchestrator.claims.examples import TrialExamples
 from orchestrator.claims.findings import COST_KINDS, FINDINGS, Finding
-from orchestrator.claims.observations import observe, pairs_of
+from orchestrator.claims.observations import Observation, observe, pairs_of
 from orchestrator.claims.pooling import pools_of, tables_of
 from orchestrator.claims.reading import MEASURES, SweepTables, examples_of, trajectories_of
 from orchestrator.claims.trajectories import Replicate, Trajectory
@@ -73,10 +74,11 @@ def claims_of(ledgers: Sequence[Ledger], *, describe: bool = True) -> list[Claim
 
     Args:
         ledgers: of the sweeps.
-        describe: whether to add survival curves and mixed models, which need the extra ``claims``.
+        describe: whether to add survival curves and mixed models, which need the extra ``claims``; where it is not
+            installed, a note says so.
 
     Raises:
-        SweepError: no sweep is given, one is given twice, or the extra is not installed.
+        SweepError: no sweep is given, or one is given twice.
     """
     return [
         claims_of_tables(tables_of(pool), differences=pool.differences, describe=describe) for pool in pools_of(ledgers)
@@ -101,6 +103,9 @@ def claims_of_tables(
     of_buckets = _observed(
         [own for own in trajectories if own.of_bucket], [own for own in examples if own.trajectory.of_bucket]
     )
+    decisions = decide(FINDINGS, measure, observed)
+    described, missing = _described(trajectories, of_whole, measure) if describe else (_NOTHING, [])
+    decided = {own.finding.name for own in decisions}
     return Claims(
         sweeps=[own.sweep for own in tables],
         differences=differences,
@@ -108,16 +113,47 @@ def claims_of_tables(
         replicates=sorted({own.replicate for own in trajectories}),
         settings=len({own.setting_id for own in trajectories}),
         last_step=max((own.last_step for own in tables), default=0),
-        decisions=decide(FINDINGS, measure, observed),
+        decisions=decisions,
         conditions=decide_by_condition(FINDINGS, measure, observed, measures, of_buckets=of_buckets),
-        unmeasured=[(finding, _why(finding, whole)) for finding in FINDINGS if not observed[finding.name, measure]],
-        notes=_notes(tables, trajectories, measure),
-        matchings=matchings(whole, of_whole, measure),
+        unmeasured=[
+            (finding, _why(finding, whole, observed[finding.name, measure]))
+            for finding in FINDINGS
+            if finding.name not in decided
+        ],
+        notes=[*_notes(tables, trajectories, measure), *missing],
+        matchings=matchings(whole, of_whole, measure, tolerance=tables[0].matched_within),
         agreements=agreements(whole, of_whole),
-        survival=survival_curves(trajectories, measure) if describe else None,
-        tests=curve_tests(trajectories, measure) if describe else None,
-        mixed=mixed_models(of_whole, measure) if describe else None,
+        survival=described.survival,
+        tests=described.tests,
+        mixed=described.mixed,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Described:
+    """What the libraries of the extra add; None: nothing."""
+
+    survival: Sequence[SurvivalCurve] | None = None
+    tests: Sequence[CurveTest] | None = None
+    mixed: Sequence[MixedModel] | None = None
+
+
+_NOTHING = _Described()
+
+
+def _described(
+    trajectories: Sequence[Trajectory], examples: Sequence[TrialExamples], measure: str
+) -> tuple[_Described, list[str]]:
+    """Return what the libraries of the extra add, and what is missing where they are not installed."""
+    try:
+        found = _Described(
+            survival=survival_curves(trajectories, measure),
+            tests=curve_tests(trajectories, measure),
+            mixed=mixed_models(examples, measure),
+        )
+    except MissingLibraryError as error:
+        return _NOTHING, [str(error)]
+    return found, []
 
 
 def _observed(trajectories: Sequence[Trajectory], examples: Sequence[TrialExamples]) -> Observed:
@@ -127,8 +163,9 @@ def _observed(trajectories: Sequence[Trajectory], examples: Sequence[TrialExampl
     }
 
 
-def _why(finding: Finding, trajectories: Sequence[Trajectory]) -> str:
+def _why(finding: Finding, trajectories: Sequence[Trajectory], observed: Sequence[Observation]) -> str:
     """Return why there is no effect of a finding, and what to do."""
+    reason = "exposure, or what examples were before unlearning, was not measured"
     there = {own.distribution for own in trajectories}
     if not trajectories:
         return "nothing was evaluated yet"
@@ -141,7 +178,9 @@ def _why(finding: Finding, trajectories: Sequence[Trajectory]) -> str:
         return "the sweep has no in-distribution forget set"
     if finding.kind is not None:
         return f"not measured on both sets: {COST_KINDS[finding.kind]}"
-    return "exposure, or what examples were before unlearning, was not measured"
+    if observed:
+        reason = "no trial tells examples apart: all are as never trained at once, or none is within the axis"
+    return reason
 
 
 def _notes(tables: Sequence[SweepTables], trajectories: Sequence[Trajectory], measure: str) -> list[str]:
@@ -154,6 +193,13 @@ def _notes(tables: Sequence[SweepTables], trajectories: Sequence[Trajectory], me
         f"once"
         for names in draws.values()
         if len(names) > 1
+    ]
+    shared = {own.data: sorted({one.sweep for one in tables if one.data == own.data}) for own in tables}
+    notes += [
+        f"{' and '.join(names)} have the same data.seed: their replicates have the same forget sets and canaries, and "
+        f"are not independent; give each sweep a data.seed of its own"
+        for names in shared.values()
+        if len({own.draws for own in tables if own.sweep in names}) > 1
     ]
     for name in sorted({own.forget_set for own in trajectories}):
         known = [own for own in trajectories if own.forget_set == name and len(own.removed(measure)[0])]

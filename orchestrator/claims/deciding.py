@@ -40,6 +40,8 @@ class Decision:
     verdict: Verdict
     reason: str
     """Why nothing is decided; empty: something is."""
+    brief: str
+    """The same in a word or two."""
     more_replicates: int | None
     """How many more would decide an effect of this size; the least possible number where its spread is not known yet;
     None: something is decided, or no number would do."""
@@ -92,6 +94,7 @@ class Decision:
             "contrasts": effect.contrasts,
             "settings": effect.settings,
             "settings_left_out": effect.left_out,
+            "trials_that_tell_nothing": effect.untold,
             "sides": dict(effect.sides),
             "censored": {side: {"censored": n, "of": of} for side, (n, of) in effect.unreached.items()},
         }
@@ -141,21 +144,35 @@ def decide_by_condition(
 
 
 def _judged(effects: Sequence[tuple[tuple[str, str] | None, Effect]]) -> list[Decision]:
-    corrected = holm([effect.estimate.p for _, effect in effects])
-    looks = len([p for p in corrected if p is not None])
-    return [_decision(effect, condition, p, looks) for (condition, effect), p in zip(effects, corrected, strict=True)]
+    single = [effect.estimate.p for _, effect in effects]
+    corrected, known = holm(single), [p for p in single if p is not None]
+    return [
+        _decision(effect, condition, both, looks=0 if p is None else sum(p <= other for other in known))
+        for (condition, effect), p, both in zip(effects, single, corrected, strict=True)
+    ]
 
 
-def _decision(effect: Effect, condition: tuple[str, str] | None, p: float | None, looks: int) -> Decision:
-    verdict, reason, more = Verdict.NOT_DECIDED, "", None
+def _decision(effect: Effect, condition: tuple[str, str] | None, p: float | None, *, looks: int) -> Decision:
+    """Return the verdict on an effect.
+
+    Args:
+        effect: the effect.
+        condition: that it was observed under.
+        p: its p value, corrected for all looks.
+        looks: looks that the correction counts for it: those of p values that are not smaller (Holm).
+    """
+    verdict, reason, brief, more = Verdict.NOT_DECIDED, "", "", None
     found = effect.estimate
     if found.replicates < LEAST_REPLICATES:
         more = LEAST_REPLICATES - found.replicates
         reason = f"fewer than {LEAST_REPLICATES} replicates: at least {more} more"
-    elif found.agree:
-        reason = "the replicates give the same number but for rounding, as one does that is run several times"
+        brief = "few replicates"
     elif effect.unreached_throughout > MOST_UNREACHED:
         reason = "more than half of the contrasts end before anything is as never trained: a longer axis would decide"
+        brief = "censored"
+    elif found.agree:
+        reason = "the replicates give the same number but for rounding, as one does that is run several times"
+        brief = "replicates alike"
     else:
         assert found.low is not None and found.high is not None and p is not None
         inside = found.low <= 0 <= found.high
@@ -164,14 +181,22 @@ def _decision(effect: Effect, condition: tuple[str, str] | None, p: float | None
             more = None if needed is None else needed - found.replicates
             chance = "the interval includes 'no effect'" if inside else f"too uncertain for one of {looks} looks"
             reason = f"{chance}; {_more_text(more)}"
+            brief = "uncertain"
         elif _turns_by_half(effect):
             reason = "it turns where the axis ends at half of its steps"
+            brief = "turns with the axis"
         elif found.mean > 0 or effect.finding.direction == "either":
             verdict = Verdict.SUPPORTED
         else:
             verdict = Verdict.CONTRADICTED
     return Decision(
-        effect=effect, condition=condition, corrected_p=p, verdict=verdict, reason=reason, more_replicates=more
+        effect=effect,
+        condition=condition,
+        corrected_p=p,
+        verdict=verdict,
+        reason=reason,
+        brief=brief,
+        more_replicates=more,
     )
 
 

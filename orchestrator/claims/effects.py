@@ -1,5 +1,6 @@
 """From observations to one number a replicate: the mean over its settings, of which every replicate has the same."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from orchestrator.claims.findings import Finding
 from orchestrator.claims.intervals import Estimate, estimate
-from orchestrator.claims.observations import Observation
+from orchestrator.claims.observations import Observation, Unreached
 from orchestrator.claims.trajectories import Replicate
 
 Cell = tuple[str, str]
@@ -32,23 +33,25 @@ class Effect:
     sides: Mapping[str, float]
     """Mean over these of what they are made of, by side."""
     unreached: Mapping[str, tuple[int, int]]
-    """By side, how many were not as never trained within the axis, and of how many."""
+    """By side, how many trials (or examples in trials) were not as never trained within the axis, and of how many."""
     unreached_throughout: float
     """Share of the contrasts in which no side was as never trained within the axis."""
+    untold: int
+    """Trials that tell nothing, since all of their examples are censored: they are in no mean."""
     settings: int
     """Settings that it is a mean over."""
     left_out: int
-    """Settings that not every replicate has, and that are left out."""
+    """Settings of forget sets that not every replicate has, and that are left out."""
 
 
 def effect_of(finding: Finding, measure: str, observations: Sequence[Observation]) -> Effect | None:
-    """Return the effect that observations show; None: there are none.
+    """Return the effect that observations show; None: there are none that tell anything.
 
     A replicate's number is the mean over forget sets and settings (of slopes the median) of the mean over seeds.
     Settings that not every replicate has are left out, so that replicates differ by what was drawn and not by what was
     run; where none is shared by all, each replicate keeps its own.
     """
-    if not observations:
+    if not any(math.isfinite(own.value) for own in observations):
         return None
     cells: dict[Replicate, dict[Cell, list[Observation]]] = {}
     for own in observations:
@@ -56,11 +59,14 @@ def effect_of(finding: Finding, measure: str, observations: Sequence[Observation
     every = set().union(*cells.values())
     shared = every.intersection(*cells.values()) or every
     kept = [own for own in observations if (own.sets, own.setting_id) in shared]
-    by_replicate = {name: {c: group for c, group in cells[name].items() if c in shared} for name in sorted(cells)}
+    by_replicate = {
+        name: {cell: told for cell, group in cells[name].items() if cell in shared and (told := _telling(group))}
+        for name in sorted(cells)
+    }
+    by_replicate = {name: own for name, own in by_replicate.items() if own}
     over = np.median if finding.is_median else np.mean
     values = {name: _over(over, own, lambda one: one.value) for name, own in by_replicate.items()}
     sides = sorted({side for own in kept for side in own.sides})
-    censored = sorted({side for own in kept for side in own.unreached})
     return Effect(
         finding=finding,
         measure=measure,
@@ -68,15 +74,13 @@ def effect_of(finding: Finding, measure: str, observations: Sequence[Observation
         estimate=estimate(list(values.values())),
         half=estimate([_over(over, own, lambda one: one.reached_half) for own in by_replicate.values()]),
         sets=sorted({own.sets for own in kept}),
-        contrasts=len(kept),
+        contrasts=len(_telling(kept)),
         sides={side: float(np.mean(sorted(own.sides[side] for own in kept))) for side in sides},
-        unreached={
-            side: (sum(own.unreached[side][0] for own in kept), sum(own.unreached[side][1] for own in kept))
-            for side in censored
-        },
+        unreached=_unreached(kept),
         unreached_throughout=float(np.mean([_reached_by_none(own) for own in kept])),
+        untold=len(kept) - len(_telling(kept)),
         settings=len({setting for _, setting in shared}),
-        left_out=len({setting for _, setting in every} - {setting for _, setting in shared}),
+        left_out=len(every) - len(shared),
     )
 
 
@@ -90,5 +94,18 @@ def _over(
     return float(over(sorted(means)))
 
 
+def _telling(observations: Sequence[Observation]) -> list[Observation]:
+    return [own for own in observations if math.isfinite(own.value)]
+
+
+def _unreached(observations: Sequence[Observation]) -> dict[str, tuple[int, int]]:
+    """Return how many were censored on each side, and of how many, each trial once in however many contrasts it is."""
+    found: dict[str, set[Unreached]] = {}
+    for own in observations:
+        for side, one in own.unreached.items():
+            found.setdefault(side, set()).add(one)
+    return {side: (sum(one.censored for one in own), sum(one.of for one in own)) for side, own in sorted(found.items())}
+
+
 def _reached_by_none(own: Observation) -> bool:
-    return bool(own.unreached) and all(missing == there for missing, there in own.unreached.values())
+    return bool(own.unreached) and all(one.censored == one.of for one in own.unreached.values())

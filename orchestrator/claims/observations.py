@@ -7,12 +7,14 @@ same replicate: of two whole sets, or of the same third of both by the same trai
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.claims.examples import TrialExamples, rank_correlation
+from orchestrator.claims.examples import LEAST_EXAMPLES, TrialExamples, rank_correlation
 from orchestrator.claims.findings import Finding
 from orchestrator.claims.trajectories import BUCKET, Replicate, Trajectory, slope
+from orchestrator.pareto import Numbers
 
 AREA_POINTS = 64
 """Shares of the exposure at which the area between two curves is read."""
@@ -20,6 +22,14 @@ LEAST_STEPS = 1.0
 """A time below one step counts as one: nothing shorter can be taken."""
 BETWEEN = " against "
 """Between the names of two forget sets."""
+
+
+class Unreached(NamedTuple):
+    """How many of a trial were not as never trained within the axis: of its examples, or of itself."""
+
+    trial_id: str
+    censored: int
+    of: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +43,12 @@ class Observation:
     labels: Mapping[str, str]
     """Conditions by dimension."""
     value: float
+    """NaN: the trial tells nothing, such as one of which all examples are censored, so that none comes before another.
+    It counts as observed, and is in no mean."""
     sides: Mapping[str, float]
     """What the value is made of, for readers, by side: ``in`` and ``out``."""
-    unreached: Mapping[str, tuple[int, int]]
-    """By side, how many were not as never trained within the axis (censored), and of how many."""
+    unreached: Mapping[str, "Unreached"]
+    """By side, how many were not as never trained within the axis (censored)."""
     reached_half: float
     """The same number if the axis ended at half of its steps."""
 
@@ -92,7 +104,10 @@ def _of_pairs(finding: Finding, measure: str, pairs: Sequence[Pair]) -> Iterator
             continue
         value, sides = found
         half = _value(finding, measure, pair, horizon / 2)
-        times = {"in": pair.within.time(measure), "out": pair.out.time(measure)}
+        unreached = {
+            side: Unreached(own.trial_id, int(own.time(measure) > horizon), 1)
+            for side, own in (("in", pair.within), ("out", pair.out))
+        }
         yield Observation(
             replicate=pair.within.replicate,
             sets=pair.sets,
@@ -100,7 +115,7 @@ def _of_pairs(finding: Finding, measure: str, pairs: Sequence[Pair]) -> Iterator
             labels={name: _joined(label, pair.out.labels[name]) for name, label in pair.within.labels.items()},
             value=value,
             sides=sides,
-            unreached={} if finding.name == "decay_faster" else {s: (int(t > horizon), 1) for s, t in times.items()},
+            unreached={} if finding.name == "decay_faster" else unreached,
             reached_half=value if half is None else half[0],
         )
 
@@ -148,22 +163,28 @@ def _of_examples(finding: Finding, measure: str, examples: Sequence[TrialExample
         if measure not in own.exposures:
             continue
         trait_N = own.traits[finding.name]
+        if not _differ(trait_N):
+            continue
         times_N = own.times(measure)
         end = own.trajectory.followed_until
         value = rank_correlation(np.minimum(times_N, end), trait_N)
-        if value is None:
-            continue
         half = rank_correlation(np.minimum(times_N, end / 2), trait_N)
         yield Observation(
             replicate=own.trajectory.replicate,
             sets=own.trajectory.forget_set,
             setting_id=own.trajectory.setting_id,
             labels=own.trajectory.labels,
-            value=value,
+            value=math.nan if value is None else value,
             sides={},
-            unreached={"examples": (int((times_N > end).sum()), len(times_N))},
-            reached_half=value if half is None else half,
+            unreached={"examples": Unreached(own.trajectory.trial_id, int((times_N > end).sum()), len(times_N))},
+            reached_half=math.nan if value is None else value if half is None else half,
         )
+
+
+def _differ(trait_N: Numbers) -> bool:
+    """Return whether enough examples were measured, and differ, for ranks to tell something."""
+    known_K = trait_N[np.isfinite(trait_N)]
+    return len(known_K) >= LEAST_EXAMPLES and bool(np.ptp(known_K) > 0)
 
 
 def _joined(inside: str, out: str) -> str:

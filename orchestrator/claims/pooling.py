@@ -10,8 +10,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from orchestrator.claims.horizons import joined_over_horizons
 from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, SetFacts, SweepTables
 from orchestrator.errors import SweepError
+from orchestrator.frontier import MATCHED_WITHIN
 from orchestrator.ledger import Ledger
 from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec, of_present_spec, stored_spec
@@ -98,15 +100,22 @@ def flat(spec: SweepSpec) -> dict[str, Any]:
 def _tables(member: Member, model: str) -> SweepTables:
     ledger, spec = member.ledger, member.spec
     settings = flat(spec)
+    paths = joined_over_horizons(
+        of_present_spec(ledger, spec, ledger.table("trials")),
+        ledger.table("evaluations", list(EVALUATION_COLUMNS)),
+        ledger.table("examples", list(EXAMPLE_COLUMNS)),
+    )
     return SweepTables(
         sweep=ledger.sweep,
-        trials=of_present_spec(ledger, spec, ledger.table("trials")),
-        evaluations=ledger.table("evaluations", list(EVALUATION_COLUMNS)),
-        examples=ledger.table("examples", list(EXAMPLE_COLUMNS)),
+        trials=paths.trials,
+        evaluations=paths.evaluations,
+        examples=paths.examples,
         baselines=ledger.baselines().rows,
         sets={name: _facts(spec.data, name) for name in spec.data.unlearned},
         last_step=spec.steps[-1],
         performance_floor=spec.stop.max_heldout_nll_increase,
+        matched_within=MATCHED_WITHIN if spec.data.match is None else spec.data.match.tolerance,
+        data=str(spec.data.seed),
         draws=_text({key: value for key, value in settings.items() if key in _DRAWS or key.startswith(_MODEL)}),
         model=model,
     )
@@ -118,7 +127,7 @@ def _facts(data: DataConfig, name: str) -> SetFacts:
         distribution=own.distribution,
         canary="" if own.distribution == "in" else own.canary or "own texts",
         repetitions="matched" if data.given(name) in data.matched else ", ".join(map(str, own.repetitions)),
-        bucket="" if bucket is None else f"{bucket.trait} {bucket.third}",
+        bucket="" if bucket is None else bucket.label,
     )
 
 

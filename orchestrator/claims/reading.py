@@ -34,7 +34,7 @@ _TRAITS = ("memorization", "difficulty")
 _NUMBERS = ("step", "num_tokens", *MEASURES, *_TRAITS)
 EVALUATION_COLUMNS = (*_TRIAL, *_PATH)
 """Columns of evaluations that the claims read."""
-EXAMPLE_COLUMNS = ("trial_id", "example_id", *_NUMBERS)
+EXAMPLE_COLUMNS = ("trial_id", "forget_set", "replicate", "example_id", *_NUMBERS)
 """Columns of examples that the claims read."""
 _CLIPPED = re.compile(r"\bclip_norm=")
 _GETS_NOWHERE = {Status.COLLAPSED.value, Status.DIVERGED.value}
@@ -69,6 +69,10 @@ class SweepTables:
     """Increase of held-out loss beyond which a trial has collapsed, nats/token."""
     draws: str
     """See ``Replicate``."""
+    matched_within: float
+    """Share by which numbers of two forget sets may differ that count as matched."""
+    data: str
+    """The part of these that decides which examples are in which set."""
     model: str
     """The model for readers."""
 
@@ -152,7 +156,7 @@ def _trajectory(
     settings, name = settings_of(head), head["forget_set"]
     done_SC = path_SC[completed_S]
     column = dict(zip(_PATH, done_SC.T, strict=True))
-    loss_S = path_SC[:, _PATH.index("performance")]
+    loss_S = path_SC[:, _PATH.index("heldout_nll")]
     retained = RETAINED if facts.distribution == "in" else OWN_RETAINED
     costs = {"heldout": "heldout_nll", "never_trained": "population_nll", "retained": retained}
     known_S = np.isfinite(loss_S)
@@ -205,18 +209,43 @@ def _from_base(
 
 
 def _levels(tables: SweepTables) -> dict[tuple[int, str, str], float]:
-    """Return the references' own mean exposure by replicate, forget set and measure, where it is known of several.
+    """Return the mean exposure of a model that never saw a forget set, by replicate, forget set and measure.
 
-    Of GenEx each reference is measured against the others. A single one tells no mean that theory does not tell better.
+    Of GenEx it is the mean over the references, each against all of them, itself included: a further model that never
+    saw the set is drawn as they are, so its log p has the mean of theirs, and it is compared with the same log-mean
+    likelihood, which is larger than the mean of log p. Each against the others would not do: with two references that
+    is 0 whatever they are. Of RelEx it is the mean over two or more references; one tells no mean that theory does not
+    tell better.
     """
     found: dict[tuple[int, str, str], list[float]] = {}
+    known: dict[tuple[int, str], list[float]] = {}
     for row in tables.baselines:
         if row["model"].startswith("reference"):
-            for measure in MEASURES:
-                value = row.get(measure)
-                if value is not None and math.isfinite(value):
-                    found.setdefault((row["replicate"], row["forget_set"], measure), []).append(value)
-    return {key: float(np.mean(sorted(values))) for key, values in found.items() if len(values) > 1}
+            where = (row["replicate"], row["forget_set"])
+            known.setdefault(where, []).append(row["forget_nll"])
+            if (value := row.get("rel_ex")) is not None and math.isfinite(value):
+                found.setdefault((*where, "rel_ex"), []).append(value)
+    levels = {key: float(np.mean(sorted(values))) for key, values in found.items() if len(values) > 1}
+    for where, (tokens, surprise) in _of_references(tables.examples).items():
+        if where in known:  # nats an example, of both
+            gap = surprise - tokens * float(np.mean(sorted(known[where])))
+            levels[*where, "gen_ex"] = gap / math.log(2)
+    return levels
+
+
+def _of_references(examples: pa.Table) -> dict[tuple[int, str], tuple[float, float]]:
+    """Return, by replicate and forget set, the mean over examples of their tokens, and of -log of their mean likelihood
+    under the references, in nats."""
+    base = examples.filter(pc.and_(pc.equal(examples["step"], 0), pc.is_valid(examples["difficulty"])))
+    rows = base.group_by(["replicate", "forget_set", "example_id"]).aggregate(
+        [("num_tokens", "min"), ("difficulty", "min")]  # every trial repeats them
+    )
+    found: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    for row in rows.to_pylist():
+        pair = (row["num_tokens_min"], row["difficulty_min"] * row["num_tokens_min"])
+        found.setdefault((row["replicate"], row["forget_set"]), []).append(pair)
+    means = {where: np.mean(sorted(pairs), axis=0) for where, pairs in found.items()}
+    return {where: (float(tokens), float(surprise)) for where, (tokens, surprise) in means.items()}
 
 
 def _bases(tables: SweepTables) -> dict[tuple[int, str], Row]:

@@ -2,6 +2,7 @@ from . import comparison, summary
 from .computing import frontiers
 from .crossings import PRICE_COLUMNS, UNEXPOSED
 from .frontier import CHOSEN_NOTE, OBJECTIVES, Frontier
+from .matched import MATCHED_WITHIN, are_matched
 from .objectives import label_of
 from .probed import Point, ProbedOne, ProbedSet, measured_set, probed_after, probed_sets
 from .setting_crossings import SettingCrossing
@@ -12,6 +13,7 @@ from .trial_rows import increase_over_base, method_of, settings_of
 
 __all__ = [
     "CHOSEN_NOTE",
+    "MATCHED_WITHIN",
     "OBJECTIVES",
     "PRICE_COLUMNS",
     "UNEXPOSED",
@@ -24,6 +26,7 @@ __all__ = [
     "SettingNames",
     "Spread",
     "Target",
+    "are_matched",
     "comparison",
     "floor_of",
     "frontiers",

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from orchestrator.frontier.bootstrap import agree, resampled, seed_interval
 from orchestrator.frontier.crossings import UNEXPOSED, Crossing, crossings_of
 from orchestrator.frontier.frontier import OBJECTIVES, Frontier
+from orchestrator.frontier.matched import MATCHED_WITHIN
 from orchestrator.frontier.objectives import (
     default_bounds,
     exposure_floor,
@@ -65,6 +66,8 @@ def frontiers(
             evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
             forget_set=name,
             distribution=spec.data.forget_set_of(name).distribution,
+            bucket="" if (bucket := spec.data.unlearned[name]) is None else bucket.label,
+            matched_within=MATCHED_WITHIN if spec.data.match is None else spec.data.match.tolerance,
             bases={row["replicate"]: row for row in baselines.bases(name)},
             references=baselines.references(name),
             copying=baselines.copying(name),
@@ -82,6 +85,8 @@ def frontier_of(
     *,
     forget_set: str,
     distribution: str,
+    bucket: str = "",
+    matched_within: float = MATCHED_WITHIN,
     bases: Mapping[int, Row],
     references: Sequence[Row],
     copying: Row | None = None,
@@ -96,6 +101,8 @@ def frontier_of(
         evaluations: of the forget set.
         forget_set: its name.
         distribution: ``in`` or ``out``.
+        bucket: which third of a forget set it is; empty: it is a whole set.
+        matched_within: share by which the exposures of sets may differ that count as equally exposed.
         bases: the base models' rows of the baselines, by replicate.
         references: the reference models' rows, of all replicates.
         copying: the row of copied sources, of encoder-decoder models.
@@ -129,6 +136,8 @@ def frontier_of(
     return Frontier(
         forget_set=forget_set,
         distribution=distribution,
+        bucket=bucket,
+        matched_within=matched_within,
         objectives=objectives,
         levels=(minimised[0].level, minimised[1].level),
         trials=len(evaluations.column("trial_id").unique()),

@@ -30,6 +30,10 @@ class Frontier:
 
     forget_set: str
     distribution: str
+    bucket: str
+    """Which third of a forget set it is, by what; empty: it is a whole set."""
+    matched_within: float
+    """Share by which the exposures of sets may differ that count as equally exposed."""
     objectives: tuple[str, str]
     levels: tuple[float | None, float | None]
     """The level whose distance is minimised, for each objective; None: the number itself is minimised, or maximised."""

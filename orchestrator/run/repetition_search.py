@@ -5,8 +5,11 @@ set's repetitions are bracketed by those that gave too little and too much, as i
 whole numbers, or in quarters between two: then some of the examples are repeated once more than the others.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from orchestrator.frontier import are_matched
 
 PARTS = 4
 """Parts of a repetition."""
@@ -33,8 +36,9 @@ class Round:
 
     @property
     def worst(self) -> float:
-        """The largest difference of a set from ``to``, as a share."""
-        return max(abs(self.ratio(name) - 1) for name in self.levels)
+        """The largest difference of two sets, as a share of the smaller; infinite where one has memorized nothing."""
+        low, high = min(self.levels.values()), max(self.levels.values())
+        return high / low - 1 if low > 0 else math.inf
 
 
 class RepetitionSearch:
@@ -46,7 +50,7 @@ class RepetitionSearch:
         Args:
             start: repetitions of each set.
             to: the set whose repetitions stay; None: the one with the largest level in the first round.
-            tolerance: difference up to which a set matches, as a share.
+            tolerance: share of the smallest level by which the largest may exceed it.
             rounds: rounds, at most.
         """
         self._start = {name: repetitions * PARTS for name, repetitions in start.items()}
@@ -84,7 +88,7 @@ class RepetitionSearch:
         """Return the quarters of a set to try next; those of the last round where they do, or no others are left."""
         tried = {one.quarters[name]: one.ratio(name) for one in self._rounds}
         last = self._rounds[-1].quarters[name]
-        if abs(tried[last] - 1) <= self._tolerance:
+        if abs(tried[last] - 1) <= self._tolerance / 2:  # then any two sets are alike
             return last
         low = max((quarters for quarters, ratio in tried.items() if ratio < 1), default=None)
         high = min((q for q, ratio in tried.items() if ratio >= 1 and (low is None or q > low)), default=None)
@@ -132,12 +136,11 @@ def described(best: Round, repetitions: Mapping[str, Sequence[int]], *, by: str,
     found = f"{by} of the forget sets before unlearning: {sets}"
     if best.levels[best.to] <= 0:
         return f"{found}: NOT matched, since the base model has memorized nothing of {best.to}; raise its repetitions"
-    far = [name for name in best.levels if abs(best.ratio(name) - 1) > tolerance]
-    if not far:
-        return f"{found}: matched to {best.to} within {tolerance:.0%}"
+    if are_matched(best.levels.values(), tolerance):
+        return f"{found}: matched within {tolerance:.0%}"
     return (
-        f"{found}: NOT matched to {best.to} within {tolerance:.0%}: {', '.join(far)}; compare their prices with care, "
-        f"raise data.match.tolerance or data.match.rounds, or match to a set that has memorized more (data.match.to)"
+        f"{found}: NOT matched within {tolerance:.0%}; compare their prices with care, raise data.match.tolerance or "
+        f"data.match.rounds, or match to a set that has memorized more (data.match.to)"
     )
 
 

@@ -53,7 +53,7 @@ def with_repetitions(spec: SweepSpec, repetitions: Mapping[str, Sequence[int]], 
     """Return the spec with other repetitions of its forget sets.
 
     Args:
-        spec: the spec, with ``data.match``.
+        spec: the spec, with ``data.match``, which is not settled.
         repetitions: by forget set.
         settled: whether these are the ones that were looked for.
     """
@@ -62,7 +62,8 @@ def with_repetitions(spec: SweepSpec, repetitions: Mapping[str, Sequence[int]], 
         for name, own in spec.data.forget_sets.items()
     }
     assert spec.data.match is not None
-    return _with_data(spec, forget_sets=sets, match=spec.data.match.model_copy(update={"settled": settled}))
+    outcome = {"settled": True, "started_from": _given(spec.data)} if settled else {}
+    return _with_data(spec, forget_sets=sets, match=spec.data.match.model_copy(update=outcome))
 
 
 def keep_repetitions(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
@@ -75,12 +76,15 @@ def keep_repetitions(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
     if match is None or match.settled or ledger.manifest.spec_text() is None:
         return spec
     stored = stored_spec(ledger).data
-    if (
-        stored.match != match.model_copy(update={"settled": True})
-        or stored.forget_sets.keys() != spec.data.forget_sets.keys()
-    ):
+    outcome = {"settled": True, "started_from": _given(spec.data)}
+    if stored.match != match.model_copy(update=outcome) or stored.forget_sets.keys() != spec.data.forget_sets.keys():
         return spec
     return with_repetitions(spec, {name: own.repetitions for name, own in stored.forget_sets.items()}, settled=True)
+
+
+def _given(data: DataConfig) -> dict[str, int]:
+    """Return the repetitions of the sets that are to be matched."""
+    return {name: data.forget_sets[name].repetitions[0] for name in data.matched}
 
 
 def _is_open(config: Config, name: str) -> bool:

@@ -25,6 +25,11 @@ class Bucket:
         """Its own name as a forget set."""
         return f"{self.parent}-{self.trait}-{self.third}"
 
+    @property
+    def label(self) -> str:
+        """Which third it is, for readers: equal for those of several forget sets."""
+        return f"{self.trait} {self.third}"
+
 
 def buckets_by(parent: str, trait: Trait) -> tuple[Bucket, ...]:
     """Return the thirds of a forget set by a trait, the lowest first."""

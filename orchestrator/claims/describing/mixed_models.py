@@ -43,7 +43,7 @@ def mixed_models(examples: Sequence[TrialExamples], measure: str) -> list[MixedM
     """Return the slopes on memorization and on difficulty, each alone; empty with too few replicates.
 
     Raises:
-        SweepError: the extra is not installed.
+        MissingLibraryError: the extra is not installed.
     """
     library = optional_library("statsmodels.regression.mixed_linear_model")
     own = [one for one in examples if measure in one.exposures and one.trajectory.followed_until > 0]

@@ -20,11 +20,15 @@ def silenced() -> Iterator[list[warnings.WarningMessage]]:
         yield caught
 
 
+class MissingLibraryError(SweepError):
+    """A library of the extra is not installed."""
+
+
 def optional_library(module: str) -> Any:
     """Return a module of a library of the extra.
 
     Raises:
-        SweepError: the library is not installed.
+        MissingLibraryError: the library is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -32,7 +36,7 @@ def optional_library(module: str) -> Any:
         library = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != library:
             raise
-        raise SweepError(
-            f"claims: the package '{library}' is not installed; survival curves and mixed models are of the extra "
-            f"'{EXTRA}': pip install 'unlearn-sweep[{EXTRA}]'; without it, the verdicts are in: unlearn-sweep report"
+        raise MissingLibraryError(
+            f"survival curves and mixed models are left out: the package '{library}' of the extra '{EXTRA}' is not "
+            f"installed: pip install 'unlearn-sweep[{EXTRA}]'"
         ) from None

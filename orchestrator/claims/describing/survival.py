@@ -46,7 +46,7 @@ def survival_curves(trajectories: Sequence[Trajectory], measure: str) -> list[Su
     """Return a curve for each forget set whose exposure was measured.
 
     Raises:
-        SweepError: the extra is not installed.
+        MissingLibraryError: the extra is not installed.
     """
     lifelines, utils = optional_library("lifelines"), optional_library("lifelines.utils")
     groups: dict[str, list[Trajectory]] = {}
@@ -80,7 +80,7 @@ def curve_tests(trajectories: Sequence[Trajectory], measure: str) -> list[CurveT
     """Return the log-rank test of each pair of sets that have settings in common.
 
     Raises:
-        SweepError: the extra is not installed.
+        MissingLibraryError: the extra is not installed.
     """
     statistics = optional_library("lifelines.statistics")
     groups: dict[tuple[str, str], tuple[list[Trajectory], list[Trajectory]]] = {}

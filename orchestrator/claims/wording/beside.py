@@ -40,7 +40,7 @@ def agreement_table(claims: Claims) -> TextTable | None:
         for quantity, words in QUANTITIES.items()
         if quantity in ALWAYS_SHOWN or any((quantity, name) in cells for name in sets)
     ]
-    return TextTable(title="GenEx and RelEx side by side", heads=("", *sets), rows=rows) if rows else None
+    return TextTable(title="GenEx and RelEx side by side", heads=("", *sets), rows=rows) if sets else None
 
 
 def describing_notes(claims: Claims) -> list[str]:
@@ -55,8 +55,8 @@ def describing_notes(claims: Claims) -> list[str]:
         lines.append("-: all examples are tied by one of the two, as where RelEx is at its ceiling; or none got there")
     lines += [
         f"each nat/token of {own.trait}: {own.factor:.2f} times as many steps for an example ({own.low:.2f} to "
-        f"{own.high:.2f}; mixed model, {own.examples} examples of {own.replicates} replicates, {own.censored} "
-        f"censored{'' if own.converged else '; it did not converge well: do not trust the interval'})"
+        f"{own.high:.2f}; mixed model, {own.examples} examples in trials of {own.replicates} replicates, "
+        f"{own.censored} censored{'' if own.converged else '; it did not converge well: do not trust the interval'})"
         for own in claims.mixed or ()
     ]
     return lines

@@ -22,10 +22,13 @@ class TextTable:
 
 
 def verdict_row(own: Decision) -> list[str]:
-    """Return the cells of a decision: letter, finding, effect, interval, p, verdict."""
+    """Return the cells of a decision: letter, finding, effect, interval, p, verdict. One under a condition says why
+    nothing is decided; of the others, notes do."""
     interval = own.interval
     ends = "-" if interval is None else " to ".join(_effect_number(end, own) for end in interval)
-    return [own.finding.letter, own.finding.claim, effect_text(own), ends, p_text(own.corrected_p), own.verdict.value]
+    why = f": {own.brief}" if own.brief and own.condition is not None else ""
+    cells = [effect_text(own), ends, p_text(own.corrected_p), f"{own.verdict.value}{why}"]
+    return [own.finding.letter, own.finding.claim, *cells]
 
 
 def effect_text(own: Decision) -> str:

@@ -84,12 +84,21 @@ def verdict_notes(claims: Claims) -> list[str]:
         for reason, group in grouped([own for own in claims.decisions if own.reason], lambda own: own.reason)
     ]
     lines += [
-        f"{', '.join(finding.claim for finding, _ in group)}: no effect: {reason}"
+        f"{', '.join(finding.claim for finding, _ in group)}: not measured: {reason}"
         for reason, group in grouped(claims.unmeasured, lambda own: own[1])
     ]
+    untold = max((own.effect.untold for own in claims.decisions), default=0)
+    if untold:
+        lines.append(
+            f"d: {many(untold, 'trial')} in which no example is as never trained before another, such as where all are "
+            f"censored, {_are(untold)} in no mean"
+        )
     left_out = max((own.effect.left_out for own in claims.decisions), default=0)
     if left_out:
-        lines.append(f"{many(left_out, 'setting')} that not every replicate has {_are(left_out)} left out")
+        lines.append(
+            f"{many(left_out, 'combination')} of forget sets and setting that not every replicate has "
+            f"{_are(left_out)} left out"
+        )
     return [*lines, *claims.notes]
 
 
@@ -102,17 +111,22 @@ def turns(claims: Claims) -> list[str]:
     for (name, dimension), group in grouped(
         claims.conditions, lambda own: (own.finding.name, "" if own.condition is None else own.condition[0])
     ):
-        sides = {verdict: [own for own in group if own.verdict is verdict] for verdict in Verdict}
-        together = whole[name].verdict if name in whole else Verdict.NOT_DECIDED
-        supported, contradicted = sides[Verdict.SUPPORTED], sides[Verdict.CONTRADICTED]
-        if (supported and contradicted) or (
-            (contradicted and together is Verdict.SUPPORTED) or (supported and together is Verdict.CONTRADICTED)
-        ):
-            said = [f"all together {together.value}"]
-            turned = (*supported, *contradicted)
-            said += [f"{own.verdict.value} at {level_text(own)} ({effect_text(own)})" for own in turned]
+        decided = sorted((own for own in group if _is_decided(own)), key=_is_below)  # what is above comes first
+        together = [whole[name]] if name in whole else []
+        if len({_is_below(own) for own in (*decided, *filter(_is_decided, together))}) > 1 and decided:
+            said = [f"all together {own.verdict.value} ({effect_text(own)})" for own in together]
+            said += [f"{own.verdict.value} at {level_text(own)} ({effect_text(own)})" for own in decided]
             lines.append(f"{names_of(group[:1])}, turns with the {dimension}: {'; '.join(said)}")
     return lines or ["no finding turns under any condition that the sweeps have"]
+
+
+def _is_decided(own: Decision) -> bool:
+    return own.verdict is not Verdict.NOT_DECIDED
+
+
+def _is_below(own: Decision) -> bool:
+    """Return whether an effect is below the null: of most findings such a one contradicts, of some it supports, too."""
+    return own.effect.estimate.mean < 0
 
 
 def comparisons(every: Sequence[Claims]) -> list[str]:
@@ -125,7 +139,7 @@ def comparisons(every: Sequence[Claims]) -> list[str]:
     by_name = [{own.finding.name: own for own in claims.decisions} for claims in every]
     for name, first in {name: own for found in by_name for name, own in found.items()}.items():
         said = [
-            f"{found[name].verdict.value} on {', '.join(claims.sweeps)}"
+            f"{found[name].verdict.value} ({effect_text(found[name])}) on {', '.join(claims.sweeps)}"
             for claims, found in zip(every, by_name, strict=True)
             if name in found
         ]
@@ -160,7 +174,8 @@ def _unmatched(claims: Claims) -> Iterable[str]:
         if unmatched:
             yield f"{sets}: NOT matched before unlearning: {', '.join(unmatched)}: an effect may be of that"
         else:
-            yield f"{sets}: matched before unlearning within 10 %: {', '.join(map(str, every))}"
+            within = f"{every[0].tolerance:.0%}"
+            yield f"{sets}: matched before unlearning within {within}: {', '.join(map(str, every))}"
 
 
 def _censored(claims: Claims) -> Iterable[str]:

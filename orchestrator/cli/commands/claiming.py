@@ -22,7 +22,7 @@ def claims(
     as_json: JsonOption = False,
 ) -> None:
     """Decide the paper's findings on your own model and data: each is supported, contradicted or not decided, with an
-    interval over replicates (needs the extra 'claims')."""
+    interval over replicates. Survival curves and mixed models beside them are of the extra 'claims'."""
     from orchestrator.claims import claims_of
 
     ledgers = [open_sweep(sweep, storage) for sweep in sweeps or ()]

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from orchestrator.frontier.crossings import UNEXPOSED
 from orchestrator.frontier.frontier import Frontier
+from orchestrator.frontier.matched import are_matched
 from orchestrator.frontier.objectives import label_of
 from orchestrator.frontier.spreads import Row, spread_of
 from orchestrator.frontier.summary.texts import (
@@ -30,20 +32,34 @@ class ExposureNote:
 
 
 def exposure_notes(frontiers: Sequence[Frontier]) -> list[ExposureNote]:
-    """Return notes that compare the base model's exposure of the forget sets, by each measure that two sets have."""
-    bases = {f.forget_set: f.base for f in frontiers if f.base is not None}
-    if len(bases) < 2:
-        return []
-    notes = []
-    for column, what in (("gen_ex_per_token", "GenEx, bits/token"), ("rel_ex", "RelEx, bits")):
-        values = {name: base[column] for name, base in bases.items() if base[column] is not None}
-        if len(values) < 2:
-            continue
-        matched = 0 < max(values.values()) <= 1.1 * min(values.values())
-        listed = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
-        verdict = "matched within 10%" if matched else "NOT matched: compare prices with care"
-        notes.append(ExposureNote(text=f"exposure of the base model, {what}: {listed} ({verdict})", matched=matched))
-    return notes
+    """Return notes that compare the base model's exposure of the forget sets, by each measure that two sets have.
+
+    Whole sets are compared with whole sets, and thirds with equal thirds.
+    """
+    groups: dict[str, list[Frontier]] = {}
+    for own in frontiers:
+        groups.setdefault(own.bucket, []).append(own)
+    return [
+        note
+        for group, (column, what) in product(groups.values(), _EXPOSURES.items())
+        if (note := _exposure_note(group, column, what)) is not None
+    ]
+
+
+_EXPOSURES = {"gen_ex": "GenEx, bits", "gen_ex_per_token": "GenEx, bits/token", "rel_ex": "RelEx, bits"}
+"""Measures of exposure that sets are compared by, for readers."""
+
+
+def _exposure_note(frontiers: Sequence[Frontier], column: str, what: str) -> ExposureNote | None:
+    """Return whether the sets are alike by one measure; None: fewer than two have it."""
+    values = {f.forget_set: f.base[column] for f in frontiers if f.base is not None and f.base[column] is not None}
+    if len(values) < 2:
+        return None
+    within = frontiers[0].matched_within
+    matched = are_matched(values.values(), within)
+    listed = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+    verdict = f"matched within {within:.0%}" if matched else "NOT matched: compare prices with care"
+    return ExposureNote(text=f"exposure of the base model, {what}: {listed} ({verdict})", matched=matched)
 
 
 def interval_note(frontiers: Sequence[Frontier]) -> str:

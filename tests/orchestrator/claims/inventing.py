@@ -3,11 +3,14 @@
 Shapes: R replicates, 2 forget sets (in, out), K settings, S evaluated steps, N examples.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.claims.reading import SetFacts, SweepTables
 
@@ -24,7 +27,9 @@ SETS = {
     "people": SetFacts(distribution="out", canary="personal_data", repetitions="2"),
 }
 FLOOR_BITS = -2.0
-"""The references' own mean GenEx."""
+"""Mean GenEx of a model that never saw the examples."""
+TOKENS = (12, 30)
+"""Of each example of the two sets."""
 START_BITS = 40.0
 NONE = {"steps": 0.0, "price": 0.0, "decay": 0.0, "memorization": 0.0, "difficulty": 0.0}
 """No effect at all."""
@@ -74,11 +79,13 @@ def invented(world: World, replicates: int, seed: int, *, sweep: str = "invented
         trials=columns["trials"],
         evaluations=columns["evaluations"],
         examples=columns["examples"],
-        baselines=_baselines(replicates),
+        baselines=_baselines(columns["examples"], replicates),
         sets=SETS,
         last_step=STEPS[-1],
         performance_floor=3.0,
         draws=draws,
+        matched_within=0.1,
+        data=draws,
         model="llama 128x2",
     )
 
@@ -112,7 +119,7 @@ def _replicate(world: World, random: np.random.Generator, number: int) -> dict[s
     return {
         "trials": trials,
         "evaluations": evaluations.filter(pa.array(kept_2KS.ravel())),
-        "examples": _examples(world, random, ids_2K, time_2K, kept_2KS),
+        "examples": _examples(world, random, number, ids_2K, time_2K, kept_2KS),
     }
 
 
@@ -148,7 +155,7 @@ def _evaluations(ids_2K, steps_S, number, losses, gen_2KS, rel_2KS, fallen_2KS) 
     })  # fmt: skip
 
 
-def _examples(world: World, random, ids_2K, time_2K, kept_2KS) -> pa.Table:
+def _examples(world: World, random, number, ids_2K, time_2K, kept_2KS) -> pa.Table:
     count, settings = world.examples, len(SETTINGS)
     slopes = random.normal((world.memorization, world.difficulty), world.spread_slopes)
     traits_2N2 = random.normal(0, 1, (2, count, 2))
@@ -166,9 +173,11 @@ def _examples(world: World, random, ids_2K, time_2K, kept_2KS) -> pa.Table:
 
     return pa.table({
         "trial_id": spread(ids_2K, (*ids_2K.shape, 1, 1)).tolist(),
+        "forget_set": spread(list(SETS), (2, 1, 1, 1)).tolist(),
+        "replicate": spread(number, (1, 1, 1, 1)),
         "example_id": spread([f"x{index:03}" for index in range(count)], (1, 1, 1, count)).tolist(),
         "step": spread(STEPS, (1, 1, len(STEPS), 1)),
-        "num_tokens": spread([12, 30], (2, 1, 1, 1)),
+        "num_tokens": spread(TOKENS, (2, 1, 1, 1)),
         "gen_ex": gen_2KSN.ravel()[kept],
         "rel_ex": rel_2KSN.ravel()[kept],
         "memorization": spread(traits_2N2[..., 0], (2, 1, 1, count)),
@@ -176,17 +185,20 @@ def _examples(world: World, random, ids_2K, time_2K, kept_2KS) -> pa.Table:
     })  # fmt: skip
 
 
-def _baselines(replicates: int) -> list[dict]:
-    return [
-        {"replicate": number, "model": model, "forget_set": name, "gen_ex": gen_ex, "rel_ex": rel_ex}
-        for number in range(replicates)
-        for name in SETS
-        for model, gen_ex, rel_ex in (
-            ("base", START_BITS, 5.0),
-            ("reference-0", FLOOR_BITS - 1, 1.5),
-            ("reference-1", FLOOR_BITS + 1, 1.5),
-        )
-    ]
+def _baselines(examples: pa.Table, replicates: int) -> list[dict]:
+    """Return what models know; the mean log p of the references is ``FLOOR_BITS`` from their log-mean likelihood."""
+    rows = []
+    difficulties: dict[tuple, dict] = {}
+    for own in examples.filter(pc.equal(examples["step"], 0)).to_pylist():
+        difficulties.setdefault((own["replicate"], own["forget_set"]), {})[own["example_id"]] = own["difficulty"]
+    for number, (name, tokens) in itertools.product(range(replicates), zip(SETS, TOKENS, strict=True)):
+        nll = np.mean(list(difficulties[number, name].values())) - FLOOR_BITS * math.log(2) / tokens
+        for model, gen_ex, rel_ex, more in (
+            ("base", START_BITS, 5.0, 0.0), ("reference-0", -1.0, 1.5, -0.1), ("reference-1", 1.0, 1.5, 0.1),
+        ):  # fmt: skip
+            own = {"replicate": number, "model": model, "forget_set": name, "forget_nll": nll + more}
+            rows.append({**own, "gen_ex": gen_ex, "rel_ex": rel_ex})
+    return rows
 
 
 def null(world: World) -> World:

@@ -1,5 +1,6 @@
 """The claims of whole sweeps: known effects are found, and nothing changes with names, orders and units."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from orchestrator.claims.deciding import Verdict
 from orchestrator.claims.wording import comparisons, turns, verdict_notes
 from orchestrator.query import as_json
 from tests.benchmarks.claims_power import RIGHT, WORLDS, rates
-from tests.orchestrator.claims.inventing import SETS, World, invented
+from tests.orchestrator.claims.inventing import SETS, TOKENS, World, invented
 from tests.support import PROPERTY
 
 FEW = settings(PROPERTY, max_examples=6)
@@ -100,6 +101,7 @@ def with_replicates(tables, names):
         tables,
         trials=renamed(tables.trials),
         evaluations=renamed(tables.evaluations),
+        examples=renamed(tables.examples),
         baselines=[{**row, "replicate": names[row["replicate"]]} for row in tables.baselines],
     )
 
@@ -117,12 +119,21 @@ def changed(table, change, *columns):
     return table
 
 
+def with_levels(tables, bits):
+    """Return baselines in which models that never saw a set have a mean GenEx that is higher by some bits."""
+    tokens = dict(zip(SETS, TOKENS, strict=True))
+    return [
+        {**row, "forget_nll": row["forget_nll"] - bits * math.log(2) / tokens[row["forget_set"]]}
+        for row in tables.baselines
+    ]
+
+
 def test_bits_are_measured_from_the_references_floor(tables, whole):
     """All exposures are 5 bits higher, those of the references too: only single examples have another 0."""
     moved = replace(
         tables,
         evaluations=changed(tables.evaluations, lambda bits: bits + 5.0, "gen_ex"),
-        baselines=[{**row, "gen_ex": row["gen_ex"] + 5.0} for row in tables.baselines],
+        baselines=with_levels(tables, 5.0),
     )
     assert numbers(judged(moved).as_json()) == pytest.approx(numbers(whole), nan_ok=True)
 
@@ -225,15 +236,105 @@ def test_costs_that_were_not_measured_and_relative_exposure_alone(tables):
 
 
 def test_nothing_to_unlearn_is_noted(tables):
-    found = judged(replace(tables, baselines=[{**row, "gen_ex": 90.0} for row in tables.baselines]))
+    found = judged(replace(tables, baselines=with_levels(tables, 90.0)))
     assert any("verses: in 5 of 5 replicates" in note and "nothing to unlearn" in note for note in found.notes)
 
 
 def test_sweeps_that_are_not_pooled_are_compared_by_verdict(tables):
     left, right = judged(invented(World(), 8, 0)), judged(replace(invented(WORLDS["reversed"], 8, 0), sweep="other"))
     (line,) = [line for line in comparisons([left, right]) if "out needs more steps" in line]
-    assert line == "  a (out needs more steps): supported on invented; contradicted on other"
+    shown = [f"{claims.decisions[0].mean:.2f}" for claims in (left, right)]
+    assert line == f"  a (out needs more steps): supported ({shown[0]}) on invented; contradicted ({shown[1]}) on other"
     assert comparisons([left]) == []
+
+
+def test_a_trial_that_tells_nothing_of_its_examples_takes_no_setting_from_the_other_replicates(tables):
+    """All examples of one trial are censored: its setting stays in the other replicates, and they are counted."""
+    silent = tables.evaluations["trial_id"][0].as_py()
+    own = [row["trial_id"] == silent for row in tables.examples.select(["trial_id"]).to_pylist()]
+    bits = np.where(own, 50.0, tables.examples["gen_ex"].to_numpy())
+    column = tables.examples.column_names.index("gen_ex")
+    found = judged(replace(tables, examples=tables.examples.set_column(column, "gen_ex", pa.array(bits))))
+    before = {own.finding.name: own.effect for own in judged(tables).decisions}["memorization"]
+    after = {own.finding.name: own.effect for own in found.decisions}["memorization"]
+    assert (after.untold - before.untold, after.left_out) == (1, 0)
+    assert after.contrasts == before.contrasts - 1
+    assert list(after.values.values())[1:] == list(before.values.values())[1:], "other replicates are as they were"
+    missing, there = after.unreached["examples"]
+    assert there == before.unreached["examples"][1], "those of it count, too"
+    assert missing > before.unreached["examples"][0]
+    assert any(line.startswith(f"d: {after.untold} trial") for line in verdict_notes(found))
+
+
+def test_a_trial_is_counted_once_in_however_many_contrasts_it_is():
+    tables = invented(World(), 3, 0)
+    again = {"third": replace(SETS["people"], canary="other")}
+    doubled = []
+    for table in (tables.trials, tables.evaluations, tables.examples):
+        rows = table.to_pylist()
+        others = [
+            {**row, "trial_id": f"{row['trial_id']}x", "forget_set": "third"}
+            for row in rows
+            if row["forget_set"] == "people"
+        ]
+        doubled.append(pa.Table.from_pylist([*rows, *others], schema=table.schema))
+    baselines = [
+        *tables.baselines,
+        *({**row, "forget_set": "third"} for row in tables.baselines if row["forget_set"] == "people"),
+    ]
+    found = judged(
+        replace(
+            tables,
+            trials=doubled[0],
+            evaluations=doubled[1],
+            examples=doubled[2],
+            baselines=baselines,
+            sets={**SETS, **again},
+        )
+    )
+    steps = found.decisions[0].effect
+    assert steps.contrasts == 2 * 3 * 4
+    assert {side: there for side, (_, there) in steps.unreached.items()} == {"in": 3 * 4, "out": 2 * 3 * 4}
+
+
+def test_a_finding_either_way_turns_where_its_sign_does(tables):
+    found = judged(tables)
+    (difficulty,) = [own for own in found.decisions if own.finding.name == "difficulty"]
+    assert difficulty.finding.direction == "either"
+
+    def at(level, mean):
+        estimate = replace(difficulty.effect.estimate, mean=mean)
+        effect = replace(difficulty.effect, estimate=estimate)
+        return replace(difficulty, effect=effect, condition=("exposure", level), verdict=Verdict.SUPPORTED)
+
+    whole = replace(at("gen_ex", -0.4), condition=None)
+    turned = replace(found, decisions=[whole], conditions=[at("gen_ex", -0.4), at("rel_ex", 0.2)])
+    (line,) = turns(turned)
+    assert line == (
+        "d (difficulty matters), turns with the exposure: all together supported (-0.400); "
+        "supported at RelEx (+0.200); supported at GenEx (-0.400)"
+    )
+    same = replace(turned, conditions=[at("gen_ex", -0.4), at("rel_ex", -0.2)])
+    assert turns(same) == ["no finding turns under any condition that the sweeps have"]
+
+
+def test_sweeps_that_share_their_data_are_told_not_to_be_independent():
+    first, second = invented(World(), 3, 0), invented(World(), 3, 1, sweep="second", draws="b")
+    apart = claims_of_tables([first, second], describe=False)
+    assert not any("not independent" in note for note in apart.notes)
+    shared = claims_of_tables([first, replace(second, data=first.data)], describe=False)
+    assert any(note.startswith("invented and second have the same data.seed") for note in shared.notes)
+
+
+def test_without_the_extra_the_verdicts_are_there_and_a_note_says_what_is_not(tables, monkeypatch):
+    def missing(module):
+        raise ModuleNotFoundError(f"No module named '{module}'", name="lifelines")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    found = claims_of_tables([tables])
+    assert (found.survival, found.tests, found.mixed) == (None, None, None)
+    assert len(found.decisions) == len(judged(tables).decisions)
+    assert any("pip install 'unlearn-sweep[claims]'" in note for note in found.notes)
 
 
 def test_everything_is_in_the_json(tables):

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.claims.deciding import EXPOSURE, Verdict, decide, decide_by_condition
 from orchestrator.claims.effects import effect_of
 from orchestrator.claims.findings import FINDINGS
-from orchestrator.claims.observations import Observation
+from orchestrator.claims.observations import Observation, Unreached
 from orchestrator.claims.trajectories import Replicate
 
 BY_NAME = {own.name: own for own in FINDINGS}
@@ -26,7 +26,7 @@ def seen(value, replicate=0, *, setting="s", sets="verses against people", unrea
         labels={"optimizer": "adamw", "batch size": "4", "canary": "", "repetitions": "1", "model": "m"} | labels,
         value=value,
         sides={"in": value, "out": 0.0},
-        unreached={side: (count, 1) for side, count in missing.items()},
+        unreached={side: Unreached(f"{side} {replicate} {setting}", count, 1) for side, count in missing.items()},
         reached_half=value if half is None else half,
     )
 
@@ -125,12 +125,33 @@ def test_where_most_contrasts_end_before_anything_is_reached_the_axis_decides_no
     assert decided(ABOVE, unreached=(0, 1)).verdict is Verdict.SUPPORTED
 
 
+def test_replicates_that_are_alike_since_nothing_is_reached_ask_for_a_longer_axis():
+    found = decided([0.0] * 5, unreached=(1, 1))
+    assert (found.verdict, found.brief) == (Verdict.NOT_DECIDED, "censored")
+    assert "a longer axis" in found.reason
+
+
+def test_the_replicates_that_are_missing_are_counted_for_the_looks_that_the_correction_leaves():
+    """By Holm the last look is not corrected, so that fewer replicates decide it than if it were the first of many."""
+    clear = {f.name: [seen(value, number) for number, value in enumerate(ABOVE)] for f in FINDINGS[1:]}
+    open_values = [1.0, -0.4, 0.9, 0.1, 0.6]
+    unsure = {FINDINGS[0].name: [seen(value, number) for number, value in enumerate(open_values)]}
+    observed = {(name, "gen_ex"): own for name, own in {**clear, **unsure}.items()}
+    last = decide(FINDINGS, "gen_ex", observed)[0]
+    assert last.more_replicates == decided(open_values, FINDINGS[0]).more_replicates
+    everywhere = {(f.name, "gen_ex"): unsure[FINDINGS[0].name] for f in FINDINGS}
+    assert decide(FINDINGS, "gen_ex", everywhere)[0].more_replicates > last.more_replicates
+
+
 def test_a_verdict_that_turns_with_the_end_of_the_axis_is_none():
     observations = [seen(value, number, half=-value, unreached=(0, 1)) for number, value in enumerate(ABOVE)]
     (found,) = decide([PRICE], "gen_ex", {(PRICE.name, "gen_ex"): observations})
     assert found.verdict is Verdict.NOT_DECIDED
     assert "half of its steps" in found.reason
-    reached = [replace(own, unreached={"in": (0, 1), "out": (0, 1)}) for own in observations]
+    reached = [
+        replace(own, unreached={side: one._replace(censored=0) for side, one in own.unreached.items()})
+        for own in observations
+    ]
     (found,) = decide([PRICE], "gen_ex", {(PRICE.name, "gen_ex"): reached})
     assert found.verdict is Verdict.SUPPORTED, "the end of the axis is no part of it"
     barely = [replace(own, reached_half=-0.01 * (own.value - 0.98)) for own in observations]

@@ -151,10 +151,22 @@ def test_what_was_not_matched_before_unlearning_is_named():
         examples_of([[10, 0]] * 4, tokens=[8, 8, 8, 8]),
         examples_of([[10.5, 0]] * 2, tokens=[20, 20], forget_set="people", distribution="out"),
     ]
-    found = {own.quantity: own for own in matchings([inside, other], examples, "gen_ex")}
+    found = {own.quantity: own for own in matchings([inside, other], examples, "gen_ex", tolerance=0.1)}
     assert {name: own.matched for name, own in found.items()} == {
         "mean GenEx": True, "length": False, "whole set": False,
     }  # fmt: skip
     assert str(found["length"]) == "length 8 against 20 tokens"
     assert (found["whole set"].within, found["whole set"].out) == (32, 40)
-    assert matchings([inside], examples, "gen_ex") == []
+    assert matchings([inside], examples, "gen_ex", tolerance=0.1) == []
+    strict = {own.quantity: own for own in matchings([inside, other], examples, "gen_ex", tolerance=0.04)}
+    assert not strict["mean GenEx"].matched
+
+
+def test_what_is_matched_on_average_says_how_far_single_replicates_are_apart():
+    sets = []
+    for number, (left, right) in enumerate([(10, 8), (10, 12)]):
+        replicate = Replicate("a", number)
+        sets += [trajectory([left, 0], replicate=replicate), out([right, 0], replicate=replicate)]
+    (found,) = matchings(sets, [], "gen_ex", tolerance=0.1)
+    assert found.matched
+    assert str(found) == "mean GenEx 10 against 10 bits (in single replicates 0.80 to 1.20 times)"

@@ -62,7 +62,7 @@ def test_repetitions_that_were_chosen_for_each_model_make_no_other_sweep_and_no_
         sets = {"verses": {"distribution": "in", "size": 4, "population": 8, "repetitions": repetitions}}
         return made(name, data={"forget_sets": SPEC["data"]["forget_sets"] | sets, **match})
 
-    settled = {"match": {"by": "rel_ex", "settled": True}}
+    settled = {"match": {"settled": True}}
     (pool,) = pools_of([sweep("first", [1, 2], **settled), sweep("second", 3, **settled)])
     assert {own.sets["verses"].repetitions for own in tables_of(pool)} == {"matched"}
     assert len(pools_of([sweep("third", 2), sweep("fourth", 3)])) == 2, "which were given make a difference"

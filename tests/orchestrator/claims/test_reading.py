@@ -42,6 +42,8 @@ def tables(rows, *, status="completed", examples=(), baselines=(), replicates=No
         last_step=50,
         performance_floor=3.0,
         draws="d",
+        matched_within=0.1,
+        data="d",
         model="m",
     )
 
@@ -77,20 +79,45 @@ def test_replicates_are_told_apart_where_there_are_any():
     assert [own.replicate.number for own in found] == [4, 1, 0]
 
 
-def test_as_never_trained_is_the_references_mean_of_the_same_replicate_and_set():
-    references = [
-        {"model": "reference-0", "forget_set": "verses", "gen_ex": -1.0, "rel_ex": 1.0, "replicate": 0},
-        {"model": "reference-1", "forget_set": "verses", "gen_ex": -3.0, "rel_ex": 2.0, "replicate": 0},
-        {"model": "reference-0", "forget_set": "verses", "gen_ex": 70.0, "rel_ex": 9.0, "replicate": 1},
-        {"model": "reference-0", "forget_set": "people", "replicate": 0, "gen_ex": 70.0, "rel_ex": 9.0},
+def reference(number, *, forget_set="verses", replicate=0, nll=9.0, rel_ex=9.0):
+    own = {"model": f"reference-{number}", "forget_set": forget_set, "replicate": replicate}
+    return {**own, "forget_nll": nll, "gen_ex": None, "rel_ex": rel_ex}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_as_never_trained_is_the_references_mean_against_all_of_them(count):
+    """By a slow oracle: the mean GenEx of each reference against all, from log p of every example."""
+    random = np.random.default_rng(count)
+    tokens_N = np.array([3, 7, 5])
+    logp_RN = -random.uniform(1, 4, (count, 3)) * tokens_N
+    mean_N = np.log(np.exp(logp_RN).mean(axis=0))
+    expected = float(((logp_RN - mean_N) / math.log(2)).mean())
+    examples = [
+        example(0, f"x{index}", 4.0, num_tokens=int(tokens), difficulty=float(-mean / tokens), trial_id=trial)
+        for trial in ("t", "u")  # every trial of the set repeats them
+        for index, (tokens, mean) in enumerate(zip(tokens_N, mean_N, strict=True))
     ]
-    assert only([row(0)], baselines=references).levels == {"gen_ex": -2, "rel_ex": 1.5}
+    others = [reference(0, replicate=1), reference(0, forget_set="people")]
+    baselines = [
+        *(
+            reference(own, nll=float(-logp_N.sum() / tokens_N.sum()), rel_ex=1.0 + own)
+            for own, logp_N in enumerate(logp_RN)
+        ),
+        *others,
+    ]
+    levels = only([row(0)], baselines=baselines, examples=examples).levels
+    assert levels["gen_ex"] == pytest.approx(expected)
+    assert (expected < -0.1) == (count > 1), "a log-mean is above the mean of logs"
+    assert levels["rel_ex"] == (1.0 + (count - 1) / 2 if count > 1 else EXPECTED_RELATIVE_EXPOSURE_BITS)
 
 
-def test_of_fewer_than_two_references_theory_stands_in():
-    alone = [{"model": "reference-0", "forget_set": "verses", "replicate": 0, "gen_ex": None, "rel_ex": 2.0}]
-    for few in (alone, ()):
-        assert only([row(0)], baselines=few).levels == {"gen_ex": 0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
+def test_without_references_theory_stands_in():
+    assert only([row(0)]).levels == {"gen_ex": 0, "rel_ex": EXPECTED_RELATIVE_EXPOSURE_BITS}
+
+
+def test_the_slope_is_of_the_loss_that_is_shown_and_not_of_the_part_that_chooses():
+    own = only([row(0), row(2, heldout_nll=3.5, performance=9.0), row(4, heldout_nll=4.0, performance=9.0)])
+    assert own.decay_S == pytest.approx([0, 0.5, 1.0])
 
 
 def test_what_collapsed_is_no_result_but_counts_as_decay_up_to_the_floor():
@@ -138,8 +165,8 @@ def test_retained_data_of_a_sets_own_kind_is_the_retain_set_or_the_distractors()
 
 def example(step, name, gen_ex, **more):
     return {
-        "trial_id": "t", "step": step, "example_id": name, "num_tokens": 7, "gen_ex": gen_ex, "memorization": 0.5,
-        "difficulty": 2.0, **more,
+        "trial_id": "t", "forget_set": "verses", "replicate": 0, "step": step, "example_id": name, "num_tokens": 7,
+        "gen_ex": gen_ex, "memorization": 0.5, "difficulty": 2.0, **more,
     }  # fmt: skip
 
 

@@ -79,9 +79,17 @@ def test_examples_that_are_never_as_never_trained_are_ties_at_the_end():
     own = examples_of([[4, 0, -4], [4, 2, 0], [4, 3, 2], [4, 3, 3]])
     (found,) = observe(BY_NAME["memorization"], "gen_ex", [], [own])
     assert found.value == pytest.approx(stats.spearmanr([1, 2, 2, 2], [0, 1, 2, 3]).statistic)
-    assert found.unreached == {"examples": (2, 4)}
+    assert (found.unreached["examples"].censored, found.unreached["examples"].of) == (2, 4)
     (turned,) = observe(BY_NAME["difficulty"], "gen_ex", [], [own])
     assert turned.value == pytest.approx(-found.value)
+
+
+def test_a_trial_of_which_all_examples_are_censored_is_observed_and_tells_nothing():
+    own = examples_of([[4, 3, 2], [4, 2, 1], [4, 3, 2]])
+    (found,) = observe(BY_NAME["memorization"], "gen_ex", [], [own])
+    assert math.isnan(found.value)
+    assert math.isnan(found.reached_half)
+    assert (found.unreached["examples"].censored, found.unreached["examples"].of) == (3, 3)
 
 
 def test_without_the_measure_or_a_trait_nothing_is_observed():

@@ -524,7 +524,7 @@ def test_a_frontier_reads_no_examples_and_writes_plain_json(tmp_path, monkeypatc
         "reference_origin", "hypervolume", "hypervolume_by_seed", "knee", "targets", "base", "references", "copying",
         "crossings", "by_setting", "measures", "priced",
         "steps_intervals", "steps_to_unlearn", "levels", "floor", "exposure_floor", "seeds", "seeds_agree",
-        "chosen", "replicates", "bases",
+        "chosen", "replicates", "bases", "bucket", "matched_within",
     }  # fmt: skip
     assert plain["floor"]["gen_ex_abs"] == {"mean": 0.5, "low": 0.5, "high": 0.5, "models": 2}
     assert "chosen on the same evaluations" in plain["chosen"]

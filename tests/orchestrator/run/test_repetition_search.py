@@ -30,11 +30,14 @@ def test_sets_that_can_be_matched_are(rates):
     best = search.best
     assert best.to == max(rates, key=lambda name: levels_of({name: PARTS}, rates)[name])
     assert best.quarters[best.to] == PARTS, "it stays as it was given"
-    possible = all(  # by a slow oracle: some number of quarters does
-        any(abs(levels_of({name: q}, rates)[name] / best.levels[best.to] - 1) <= 0.15 for q in range(PARTS, 64 * PARTS))
-        for name in rates
-    )
-    assert (best.worst <= 0.15) == possible
+
+    def some_quarters_do(share):  # by a slow oracle
+        aim = best.levels[best.to]
+        found = {name: [levels_of({name: q}, rates)[name] / aim for q in range(PARTS, 64 * PARTS)] for name in rates}
+        return all(any(abs(ratio - 1) <= share for ratio in ratios) for ratios in found.values())
+
+    assert best.worst <= 0.15 or not some_quarters_do(0.075)
+    assert best.worst > 0.15 or some_quarters_do(0.15)
     assert len(tried) == len({tuple(sorted(one.items())) for one in tried}), "nothing is trained twice"
     assert best.worst <= 0.15 or len(tried) <= 12
 
@@ -46,7 +49,7 @@ def test_the_rounds_are_a_limit_and_the_nearest_round_is_taken(rates, rounds):
     differences = []
     for quarters in tried:
         levels = levels_of(quarters, rates)
-        differences.append(max(abs(level / levels[search.best.to] - 1) for level in levels.values()))
+        differences.append(max(levels.values()) / min(levels.values()) - 1)
     assert search.best.worst == min(differences)
 
 
@@ -59,9 +62,7 @@ def test_a_set_that_is_named_is_what_the_others_are_matched_to():
 def test_what_cannot_be_lowered_further_ends_the_search():
     search, tried = searched({"a": 1, "b": 1}, {"a": 2.0, "b": 0.2}, to="b")
     assert len(tried) == 1
-    assert "NOT matched to b within 10%: a;" in described(
-        search.best, {"a": (1,), "b": (1,)}, by="gen_ex", tolerance=0.1
-    )
+    assert "NOT matched within 10%;" in described(search.best, {"a": (1,), "b": (1,)}, by="gen_ex", tolerance=0.1)
 
 
 def test_a_set_of_which_nothing_is_memorized_matches_nothing():
@@ -87,5 +88,5 @@ def test_what_was_matched_is_said_with_repetitions():
     text = described(best, {"a": (1,), "b": groups(6, 32)}, by="gen_ex", tolerance=0.1)
     assert text == (
         "gen_ex of the forget sets before unlearning: a 30 (repetitions 1), b 31 (repetitions [1, 1, 2, 2]): "
-        "matched to a within 10%"
+        "matched within 10%"
     )
