@@ -289,7 +289,7 @@ def test_the_yaml_that_is_shown_validates_as_a_part_of_the_demo():
     snippets = [snippet for document in (SCIENCE, SPECS) for snippet in blocks(document, "yaml")]
     parts = [yaml.safe_load(snippet) for snippet in snippets]
     assert [next(iter(part)) for part in parts if part] == [
-        "model", "data", "evaluation", "evaluation", "steps", "data", "model", "model"
+        "model", "data", "evaluation", "evaluation", "steps", "data", "data", "model", "model"
     ]  # fmt: skip
     for part in parts:
         validate_spec(load_spec().model_dump(mode="json") | (part or {}), "README")

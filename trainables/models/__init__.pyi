@@ -8,7 +8,7 @@ from .files.pretrained import configuration_of, is_encoder_decoder, pretrained_f
 from .files.saving import generation_file, save_model
 from .frozen_base import FrozenBase
 from .limits import ModelLimits, limits_of, structure_of
-from .output_head import Head, SplitOutput, split_output
+from .output_head import Head, split_output
 from .task_vectors import negated
 from .weight_movement import movement_warning
 from .weights import WeightsSnapshot, named_tensors, require_kept, snapshot
@@ -18,7 +18,6 @@ __all__ = [
     "FrozenBase",
     "Head",
     "ModelLimits",
-    "SplitOutput",
     "WeightsSnapshot",
     "add_adapters",
     "checkpoints",
