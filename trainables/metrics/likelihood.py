@@ -176,7 +176,7 @@ def at_positions(
     chunks = zip(*(torch.split(own, size) for own in (*hidden, *values)), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([of_chunk(*parts) for parts in chunks])
-    return torch.cat([checkpoint(of_chunk, *parts, use_reentrant=False, preserve_rng_state=False) for parts in chunks])
+    return torch.cat([checkpoint(of_chunk, *parts, use_reentrant=False) for parts in chunks])
 
 
 def _spread(values_M: torch.Tensor, at_BT: torch.Tensor) -> torch.Tensor:

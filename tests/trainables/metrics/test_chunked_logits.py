@@ -47,7 +47,7 @@ OTHERWISE = {"bart"}
 
 
 @cache
-def model_of(family, *, adapters=False, seed=1):
+def model_of(family, *, adapters=False, seed=1, dropout=0.0):
     torch.manual_seed(seed)
     config = transformers.AutoConfig.for_model(family.partition(",")[0], **FAMILIES[family])
     kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
@@ -55,7 +55,9 @@ def model_of(family, *, adapters=False, seed=1):
     if family == "bart":
         model.final_logits_bias += torch.arange(300) / 100
     if adapters:
-        model = get_peft_model(model, LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False))
+        model = get_peft_model(
+            model, LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False, lora_dropout=dropout)
+        )
     return model
 
 
@@ -133,6 +135,21 @@ def test_adapters_on_the_head_are_trained_as_without_chunks(monkeypatch, chunk):
     predictions = predict(model, batch)
     assert predictions.hidden_BTD.shape[-1] == 16
     torch.testing.assert_close(torch.autograd.grad(token_scores(predictions).logp_B.sum(), trained), expected)
+
+
+def test_dropout_in_adapters_of_the_head_is_the_same_when_a_chunk_is_made_again(monkeypatch):
+    model = model_of("llama", adapters=True, dropout=0.5).train()
+    trained = [own for own in model.parameters() if own.requires_grad]
+    monkeypatch.setattr(likelihood, "CHUNK", 300 * 4)
+
+    def gradients():
+        torch.manual_seed(3)
+        return torch.autograd.grad(token_scores(predict(model, batch_of(model))).logp_B.sum(), trained)
+
+    predict(model, batch_of(model))  # now it is known that it can be divided
+    found = gradients()
+    monkeypatch.setattr(likelihood, "checkpoint", lambda function, *parts, **_: function(*parts))
+    torch.testing.assert_close(found, gradients())
 
 
 def test_no_more_logits_are_made_than_a_chunk_holds(monkeypatch):
