@@ -67,14 +67,14 @@ def _vocabulary(model: Any, inputs: dict[str, Any]) -> int | None:
         return None
     few = {name: value[:1, :_TRIED_POSITIONS] if torch.is_tensor(value) else value for name, value in inputs.items()}
     was_training = model.training
-    with torch.no_grad(), _captured(module, skips=False) as states:
-        logits_BTV = model.eval()(**few).logits
-        model.train(was_training)
-    if len(states) != 1:
-        return None  # the embeddings are used otherwise than by running them
-    ((hidden_BTD, precision),) = states
     with torch.no_grad():
-        found_BTV = _head_of(model, precision)(hidden_BTD)
+        with _captured(module, skips=False) as states:
+            logits_BTV = model.eval()(**few).logits
+        found = [_head_of(model, precision)(hidden_BTD) for hidden_BTD, precision in states]
+        model.train(was_training)
+    if len(found) != 1:
+        return None  # the embeddings are used otherwise than by running them
+    (found_BTV,) = found
     if found_BTV.shape != logits_BTV.shape:
         return None
     difference = (found_BTV.double() - logits_BTV.double()).abs().max()
