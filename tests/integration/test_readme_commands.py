@@ -7,6 +7,7 @@ import duckdb
 import pytest
 import yaml
 
+from search_spaces import shipped_specs
 from tests.integration.helpers import TINY, call, unlearn_sweep
 from tests.readme import WHOLE, commands_by_name, options_of, own_commands
 
@@ -30,7 +31,12 @@ def write_spec(folder: Path) -> None:
 
 
 def as_typed(arguments: list[str], index: int) -> list[str]:
-    """Fill in what is the reader's: a trial of this sweep, a bound that it reaches, a name that is free; and no Ray."""
+    """Fill in what is the reader's: a trial of this sweep, a bound that it reaches, a name that is free; and no Ray.
+
+    A shipped sweep takes minutes to hours, and is planned in place of being run.
+    """
+    if arguments[0] == "run" and arguments[1] in shipped_specs():
+        return ["plan", *arguments[1:], "--no-estimate"]
     if "--executor" in arguments:
         return [*arguments, "--name", "other"]
     if arguments[0] != "export":
