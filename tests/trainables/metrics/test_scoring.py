@@ -29,8 +29,8 @@ def test_every_token_has_its_likelihood_choice_and_moments(model_and_set):
     for index in range(len(encoded)):
         with torch.no_grad():
             predictions = predict(model, collate(encoded, [index]))
-        at = predictions.is_target_BT[0]
-        logp_TV = predictions.logits_BTV[0][at].double().log_softmax(dim=-1)
+            at = predictions.is_target_BT[0]
+            logp_TV = predictions.logits_BTV[0][at].double().log_softmax(dim=-1)
         labels = predictions.labels_BT[0][at]
         own = logp_TV[torch.arange(len(labels)), labels]
         np.testing.assert_allclose(values["logp_M"][index], own.numpy(), atol=1e-5)
