@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from orchestrator.claims.horizons import joined_over_horizons
 from orchestrator.claims.reading import EVALUATION_COLUMNS, EXAMPLE_COLUMNS, SetFacts, SweepTables
 from orchestrator.errors import SweepError
-from orchestrator.frontier import MATCHED_WITHIN
 from orchestrator.ledger import Ledger
 from orchestrator.safe_text import command
 from orchestrator.spec import SweepSpec, of_present_spec, stored_spec
@@ -114,7 +113,7 @@ def _tables(member: Member, model: str) -> SweepTables:
         sets={name: _facts(spec.data, name) for name in spec.data.unlearned},
         last_step=spec.steps[-1],
         performance_floor=spec.stop.max_heldout_nll_increase,
-        matched_within=MATCHED_WITHIN if spec.data.match is None else spec.data.match.tolerance,
+        matched_within=spec.data.matched_within,
         data=str(spec.data.seed),
         draws=_text({key: value for key, value in settings.items() if key in _DRAWS or key.startswith(_MODEL)}),
         model=model,
@@ -122,12 +121,12 @@ def _tables(member: Member, model: str) -> SweepTables:
 
 
 def _facts(data: DataConfig, name: str) -> SetFacts:
-    own, bucket = data.forget_set_of(name), data.unlearned[name]
+    own = data.forget_set_of(name)
     return SetFacts(
         distribution=own.distribution,
         canary="" if own.distribution == "in" else own.canary or "own texts",
         repetitions="matched" if data.given(name) in data.matched else ", ".join(map(str, own.repetitions)),
-        bucket="" if bucket is None else bucket.label,
+        bucket=data.third(name),
     )
 
 

@@ -2,7 +2,7 @@ from . import comparison, summary
 from .computing import frontiers
 from .crossings import PRICE_COLUMNS, UNEXPOSED
 from .frontier import CHOSEN_NOTE, OBJECTIVES, Frontier
-from .matched import MATCHED_WITHIN, are_matched
+from .matched import are_matched
 from .objectives import label_of
 from .probed import Point, ProbedOne, ProbedSet, measured_set, probed_after, probed_sets
 from .setting_crossings import SettingCrossing
@@ -13,7 +13,6 @@ from .trial_rows import increase_over_base, method_of, settings_of
 
 __all__ = [
     "CHOSEN_NOTE",
-    "MATCHED_WITHIN",
     "OBJECTIVES",
     "PRICE_COLUMNS",
     "UNEXPOSED",

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from orchestrator.frontier.bootstrap import agree, resampled, seed_interval
 from orchestrator.frontier.crossings import UNEXPOSED, Crossing, crossings_of
 from orchestrator.frontier.frontier import OBJECTIVES, Frontier
-from orchestrator.frontier.matched import MATCHED_WITHIN
 from orchestrator.frontier.objectives import (
     default_bounds,
     exposure_floor,
@@ -30,6 +29,7 @@ from orchestrator.frontier.trial_rows import columns
 from orchestrator.ledger import Ledger, mean_row
 from orchestrator.pareto import hypervolume, knee, nondominated
 from orchestrator.spec import of_present_spec, stored_spec
+from trainables.config import MATCHED_WITHIN
 from trainables.records import Status
 
 
@@ -66,8 +66,8 @@ def frontiers(
             evaluations.filter(pc.equal(evaluations.column("forget_set"), name)),
             forget_set=name,
             distribution=spec.data.forget_set_of(name).distribution,
-            bucket="" if (bucket := spec.data.unlearned[name]) is None else bucket.label,
-            matched_within=MATCHED_WITHIN if spec.data.match is None else spec.data.match.tolerance,
+            bucket=spec.data.third(name),
+            matched_within=spec.data.matched_within,
             bases={row["replicate"]: row for row in baselines.bases(name)},
             references=baselines.references(name),
             copying=baselines.copying(name),

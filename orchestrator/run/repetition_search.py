@@ -64,7 +64,7 @@ class RepetitionSearch:
         if not self._rounds:
             return self._start
         last = self._rounds[-1]
-        if self.best.worst <= self._tolerance or not self._left or last.levels[last.to] <= 0:
+        if are_matched(self.best.levels.values(), self._tolerance) or not self._left or last.levels[last.to] <= 0:
             return None
         proposed = {name: last.quarters[name] if name == last.to else self._next(name) for name in last.quarters}
         return None if any(proposed == before.quarters for before in self._rounds) else proposed

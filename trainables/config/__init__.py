@@ -12,8 +12,8 @@ from trainables.config.data import (
     DataConfig,
     EvaluationSetConfig,
     ForgetSetConfig,
-    MatchConfig,
 )
+from trainables.config.matching import MATCHED_WITHIN, MatchConfig
 from trainables.config.model import LoraConfig, ModelConfig, PreparationConfig, ReadyModelConfig, train_steps
 from trainables.config.own_settings import require_compat, validated_settings
 from trainables.config.sources import CorpusConfig, Role, SourceConfig, SourceFormat, TemplateConfig
@@ -23,6 +23,7 @@ from trainables.config.validation import problems_in
 __all__ = [
     "COMPATS",
     "DEFAULT_ALTERNATE",
+    "MATCHED_WITHIN",
     "OWN_NAMES",
     "THIRDS",
     "Bucket",

@@ -1,11 +1,12 @@
 """Configurations of data: canaries, and every set of examples of a sweep."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trainables.config.base import LONGEST_NAME, Config, Distribution, Name, PositiveInt
 from trainables.config.buckets import THIRDS, TRAITS, Bucket, Trait, buckets_by
+from trainables.config.matching import MATCHED_WITHIN, MatchConfig
 from trainables.config.sources import CorpusConfig, SourceConfig, TemplateConfig
 from trainables.errors import nearest_name_hint
 
@@ -106,51 +107,6 @@ class EvaluationSetConfig(Config):
     """Where the examples come from."""
     size: PositiveInt | None = None
     """Number of examples, drawn at random. Left out: all that other sets leave of the source."""
-
-
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise ValueError(f"each forget set once; found {', '.join(sorted(repeated))} several times")
-    return names
-
-
-class MatchConfig(Config):
-    """How forget sets are made alike before unlearning: by how often their examples are seen in base training."""
-
-    by: Literal["gen_ex", "gen_ex_per_token"] = "gen_ex"
-    """What is made equal: the base model's mean of this column over the set, mean over replicates. Relative exposure
-    would not do: at its ceiling, sets are equal whatever was memorized."""
-    sets: Annotated[tuple[Name, ...], Field(min_length=2), AfterValidator(_each_once)] | None = None
-    """The forget sets that are matched; others keep the repetitions that they have. None: all."""
-    to: Name | None = None
-    """The one of them whose repetitions stay as they are. None: the set with the largest mean at the start."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the smallest mean by which the largest may exceed it."""
-    rounds: PositiveInt = 6
-    """How many base models are trained in each replicate until all sets match, at most. Those tried are kept in the
-    storage as all models are; what comes nearest is taken."""
-    settled: bool = False
-    """Whether ``repetitions`` are those that were found. The spec that is stored with a sweep says so."""
-    started_from: dict[Name, PositiveInt] = Field(default_factory=dict)
-    """The repetitions that the search began with, by forget set. The spec that is stored with a sweep has them."""
-
-    def require_possible(self, epochs: int, *, references: int) -> None:
-        """Check that there is something to choose, and something to choose it by.
-
-        Raises:
-            ValueError: the base model is not trained, or nothing tells what it has memorized.
-        """
-        if not epochs:
-            raise ValueError(
-                "data.match: it chooses repetitions in base training, and preparation.epochs: 0 trains no base model; "
-                "leave 'match' out"
-            )
-        if not references:
-            raise ValueError(
-                f"data.match: {self.by} compares with reference models, and there are none: preparation.references is "
-                f"0; train some, or leave 'match' out"
-            )
 
 
 OWN_NAMES = frozenset({"forget", "population", "distractors", "retain", "heldout"})
@@ -256,9 +212,19 @@ class DataConfig(Config):
         bucket = self.unlearned[name]
         return name if bucket is None else bucket.parent
 
+    def third(self, name: str) -> str:
+        """Return which third of a forget set a set of ``unlearned`` is, by what; empty: it is a whole set."""
+        bucket = self.unlearned[name]
+        return "" if bucket is None else bucket.label
+
     def forget_set_of(self, name: str) -> ForgetSetConfig:
         """Return the forget set that a set of ``unlearned`` is, or is a bucket of."""
         return self.forget_sets[self.given(name)]
+
+    @property
+    def matched_within(self) -> float:
+        """Share of the smallest number by which the largest may exceed it where sets count as alike."""
+        return MATCHED_WITHIN if self.match is None else self.match.tolerance
 
     @property
     def matched(self) -> tuple[str, ...]:

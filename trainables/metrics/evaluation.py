@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from trainables.distributed import ALONE, WorkerGroup, unwrap_model
-from trainables.metrics.difficulty import difficulty, memorization
 from trainables.metrics.evaluation_sets import EvaluationSets, ScoresBySettings, score_named
 from trainables.metrics.exposure import (
     generalized_exposure,
@@ -117,8 +116,8 @@ def evaluate(
         elapsed_s=elapsed_s,
         metrics=metrics,
     )
-    memorization_N = memorization(sets.base_logp_N, sets.reference_logp_SN, num_targets_N) if has_references else None
-    difficulty_N = difficulty(sets.reference_logp_SN, num_targets_N) if has_references else None
+    memorization_N = sets.trait_N("memorization") if has_references else None
+    difficulty_N = sets.trait_N("difficulty") if has_references else None
     examples = [
         ExampleRecord(
             step=step,

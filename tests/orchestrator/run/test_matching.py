@@ -103,28 +103,18 @@ def test_a_matched_sweep_is_not_matched_again(swept):
     assert len({row["trial_id"] for row in ledger.table("trials").to_pylist()}) == 2, "its trials went on"
 
 
-def test_matching_in_another_way_is_another_sweep(swept):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("data.match.tolerance=0.5", r"data\.match\.tolerance: was 0\.12, is 0\.5"),
+        ("data.forget_sets.often.repetitions=3", r"data\.forget_sets\.often\.repetitions: was \[4\], is \[3\]"),
+    ],
+)
+def test_matching_in_another_way_or_from_other_repetitions_is_another_sweep(swept, change, said):
     storage, *_ = swept
-    other = amend_spec(SPEC, ["data.match.tolerance=0.5"])
-    with pytest.raises(SweepError, match=r"data\.match\.tolerance: was 0\.12, is 0\.5"):
-        run_sweep(
-            other,
-            storage=str(storage),
-            events=Watcher(),
-            options=RunOptions(executor=ExecutorName.INLINE, resume=True),
-        )
-
-
-def test_other_repetitions_to_start_from_are_another_sweep(swept):
-    storage, *_ = swept
-    other = amend_spec(SPEC, ["data.forget_sets.often.repetitions=3"])
-    with pytest.raises(SweepError, match=r"data\.forget_sets\.often\.repetitions: was \[4\], is \[3\]"):
-        run_sweep(
-            other,
-            storage=str(storage),
-            events=Watcher(),
-            options=RunOptions(executor=ExecutorName.INLINE, resume=True),
-        )
+    options = RunOptions(executor=ExecutorName.INLINE, resume=True)
+    with pytest.raises(SweepError, match=said):
+        run_sweep(amend_spec(SPEC, [change]), storage=str(storage), events=Watcher(), options=options)
 
 
 def test_sets_that_are_not_named_keep_their_repetitions(tmp_path):
