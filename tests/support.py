@@ -209,6 +209,7 @@ class MemorySink:
         self.rows: dict[str, tuple[list[EvaluationRecord], list[ExampleRecord]]] = {}
         self.outcomes: dict[str, Outcome | None] = {}
         self.checkpoints: dict[str, bytes] = {}
+        self.traces: dict[str, bytes] = {}
         self.stop = False
         self.verdicts: list[str | None] = []
         """What ``verdict`` answers, one after another; when there is none left, that the trial goes on."""
@@ -242,6 +243,9 @@ class MemorySink:
     def discard_checkpoint(self, trial_id: str) -> None:
         self.checkpoints.pop(trial_id, None)
         self.calls.append(("discard", None))
+
+    def save_trace(self, trial_id: str, trace: bytes) -> None:
+        self.traces[trial_id] = trace
 
     def stopping(self) -> bool:
         return self.stop

@@ -42,6 +42,8 @@ class Trial:
     """The steps at which the model is evaluated, increasing; step 0 is the base model."""
     horizon: int | None
     """Total number of steps, for a learning rate schedule that depends on it."""
+    is_profiled: bool = False
+    """Whether the worker records what PyTorch does. It decides no number."""
 
     @property
     def ascent_seed(self) -> int:
@@ -146,6 +148,16 @@ def _columns(record: EvaluationRecord | ExampleRecord) -> dict[str, Any]:
     return {**own, **record.metrics, **own}  # a metric takes the place of no column
 
 
+TIMES: Mapping[str, str] = {
+    "reset_s": "putting the base model's weights back, starting objective and optimizer",
+    "step_s": "ascent steps",
+    "evaluate_s": "evaluations, of the base model too where none before it was kept",
+    "commit_s": "publishing rows, without the last of them",
+    "checkpoint_s": "saving and reading checkpoints",
+}
+"""Parts of a trial's wall time, in seconds: the name of each, and what it holds. What is left is waiting."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a trial ended, its last step, and why it went no further."""
@@ -154,6 +166,12 @@ class Outcome:
     last_step: int
     message: str | None
     elapsed_s: float
+    times: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Where the time went, by name of ``TIMES``; empty where nobody measured it."""
+
+    def columns(self) -> dict[str, Any]:
+        """Return every value by column of the trial, the times among them."""
+        return {name: value for name, value in vars(self).items() if name != "times"} | dict(self.times)
 
 
 class RowSink(Protocol):

@@ -43,6 +43,14 @@ TakeOverOption = Annotated[
     bool,
     typer.Option("--take-over", help="Continue even if another process drives the sweep and is not known to be dead."),
 ]
+ProfileOption = Annotated[
+    bool,
+    typer.Option(
+        "--profile",
+        help="Record by PyTorch's profiler what the first trial does, in profiles/ of the sweep; open the file at "
+        "https://ui.perfetto.dev.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show the job's output until it ends.")]
 AddressOption = Annotated[

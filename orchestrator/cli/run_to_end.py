@@ -16,7 +16,7 @@ from orchestrator.errors import (
     SweepInterruptedError,
     TrialsFailAlikeError,
 )
-from orchestrator.ledger import SPEC, Ledger, open_sweep
+from orchestrator.ledger import PROFILES, SPEC, Ledger, open_sweep
 from orchestrator.safe_text import command, quoted_sql
 from orchestrator.storage import is_unusable, open_storage
 
@@ -39,6 +39,8 @@ def _run_then_show(spec: Any, uri: str, script: Callable[[], str], **settings: A
     summary = _run_to_end(spec, uri, **settings)
     ledger = open_sweep(summary.uri)
     _show_summary(summary, ledger, uri, script)
+    if settings["options"].profile:
+        _show_traces(ledger)
     if "failed" in summary.statuses:
         from orchestrator.run import failures_described
 
@@ -113,6 +115,16 @@ def _show_summary(summary: Any, ledger: Ledger, uri: str, script: Callable[[], s
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _show_traces(ledger: Ledger) -> None:
+    """Print where the traces of the profiler are."""
+    for path in ledger.storage.files(PROFILES, ".json.gz"):
+        out().print(
+            f"profile: {ledger.storage.uri}/{path} (open it at https://ui.perfetto.dev)",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _has_begun(ledger: Ledger) -> bool:

@@ -1,7 +1,7 @@
 from .baselines import Baselines, mean_row
 from .driver_writer import DriverWriter
 from .failed_tasks import add_failed_task, failed_tasks_logged
-from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, SPEC
+from .layout import BASELINES_FILE, DECISIONS, PREPARATION, PROBING, PROFILES, SPEC
 from .ledger import Ledger
 from .probe_writer import ProbeWriter
 from .repair import repair_ledger, repair_probes
@@ -36,6 +36,7 @@ __all__ = [
     "OWN_KIND",
     "PREPARATION",
     "PROBING",
+    "PROFILES",
     "RELATIVE_TO_REFERENCES",
     "SCHEMA_VERSION",
     "SPEC",

@@ -84,7 +84,7 @@ class DriverWriter:
         last_step = evaluations[-1].step if evaluations else 0
         elapsed_s = evaluations[-1].elapsed_s if evaluations else 0.0
         outcome = Outcome(status=Status.FAILED, last_step=last_step, message=message, elapsed_s=elapsed_s)
-        change_trial(self.ledger, trial_id, {**vars(outcome), "ended_at": self.ledger.now()})
+        change_trial(self.ledger, trial_id, {**outcome.columns(), "ended_at": self.ledger.now()})
 
     def judge(self, trial_id: str, reason: str) -> None:
         """Record why a trial that has reached a rung ends there; the trial reads it by ``TrialWriter.verdict``."""

@@ -8,9 +8,11 @@ PROBING = "probing"
 """Name of the log of probes that failed, beside the logs of trials."""
 DECISIONS = "halving"
 """The folder of what was decided of settings at rungs."""
+PROFILES = "profiles"
+"""The folder of what a profiler has recorded of trials."""
 FOLDERS = (
     "trials", "evaluations", "examples", "checkpoints", "references", "merged", "optuna", "report", "logs", DECISIONS,
-    "quarantine", "probes",
+    "quarantine", "probes", PROFILES,
 )  # fmt: skip
 """The folders that a sweep writes into, beside ``drivers``."""
 
@@ -28,6 +30,11 @@ def probe_file(model: str, probe: str) -> str:
 def checkpoint_file(trial_id: str) -> str:
     """Return the path of a trial's checkpoint."""
     return f"checkpoints/{trial_id}.safetensors"
+
+
+def trace_file(trial_id: str) -> str:
+    """Return the path of the trace that a profiler has recorded of a trial."""
+    return f"{PROFILES}/{trial_id}.json.gz"
 
 
 def log_file(name: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from trainables.metrics import SHIPPED
+from trainables.records import TIMES
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Version of the tables. Changing a published column raises it, and needs a migration from the version before."""
 VERSION_KEY = b"unlearn_sweep_schema_version"
 TRIAL_KEY = b"unlearn_sweep_trial"
@@ -73,6 +74,7 @@ TRIALS = _table(
     ("config", TEXT, "JSON", "the trial's whole configuration"),
     ("proposals", TEXT, "JSON", "every time the sampler proposed it: order, point and its own notes, for replay"),
     ("elapsed_s", REAL, "seconds", "wall time of the trial"),
+    *((name, REAL, "seconds", f"of it, {meaning}; null: an older row") for name, meaning in TIMES.items()),
     ("started_at", _TIME, "UTC", "when it was proposed"),
     ("ended_at", _TIME, "UTC", "when its outcome was published"),
     ("host", TEXT, "", "machine that published the row"),

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass, field
 
 from orchestrator.driver import is_stopping
-from orchestrator.ledger.layout import checkpoint_file, trial_file
+from orchestrator.ledger.layout import checkpoint_file, trace_file, trial_file
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.row_changes import change_trial
 from orchestrator.ledger.tables.trial_files import LastTrial
@@ -46,7 +46,7 @@ class TrialWriter:
         self.ledger.fenced.publish(path, evaluations_file)
         files.evaluations_file = evaluations_file
         if outcome is not None and not self._ended_before(trial_id, outcome):
-            ended = {**vars(outcome), "ended_at": self.ledger.now(), "host": socket.gethostname()}
+            ended = {**outcome.columns(), "ended_at": self.ledger.now(), "host": socket.gethostname()}
             change_trial(self.ledger, trial_id, ended)
 
     def _ended_before(self, trial_id: str, outcome: Outcome) -> bool:
@@ -73,6 +73,10 @@ class TrialWriter:
         """Return why a trial ends at the rung that it has reached; None: it goes on."""
         reason: str | None = self.ledger.trial(trial_id)["message"]
         return reason
+
+    def save_trace(self, trial_id: str, trace: bytes) -> None:
+        """Replace the trial's trace."""
+        self.ledger.fenced.publish(trace_file(trial_id), trace)
 
     def stopping(self) -> bool:
         """Return whether the sweep's driver has asked its trials to stop."""

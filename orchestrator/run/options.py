@@ -25,4 +25,6 @@ class RunOptions:
     """Go on although settings, data, models or code have changed, or there is nothing to unlearn."""
     take_over: bool = False
     """Go on although another process says that it drives the sweep, and is not known to be dead."""
+    profile: bool = False
+    """Record by PyTorch's profiler what the first trial does that this run starts."""
     executor: ExecutorName = ExecutorName.RAY

@@ -103,6 +103,7 @@ def run_sweep(
                 interrupt=interrupt,
                 lease=held,
                 force=options.force,
+                profile=options.profile,
                 training_flops=ready.checked.training_flops,
             )
             session.run(workers=workers)

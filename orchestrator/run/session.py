@@ -35,6 +35,8 @@ class Session:
     lease: Lease
     force: bool = False
     """Go on where there is nothing to unlearn."""
+    profile: bool = False
+    """Record what the first trial does."""
     training_flops: float | None = None
     """The arithmetic of training the models of a replicate; None: it is not known."""
 
@@ -78,7 +80,14 @@ class Session:
             hashes = [inputs.workload_hash for inputs in self.replicates]
             halving = Halving(self.spec, self.ledger, workload_hashes=hashes)
         loop = TrialLoop(
-            search, failures, self.events, self.interrupt, self.lease, resources=resources, halving=halving
+            search,
+            failures,
+            self.events,
+            self.interrupt,
+            self.lease,
+            resources=resources,
+            halving=halving,
+            profile=self.profile,
         )
         self.executor.run_trials(
             loop,

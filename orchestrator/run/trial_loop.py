@@ -6,6 +6,7 @@ It decides nothing of what runs next, which is the search's, and runs nothing, w
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.driver import Interrupt, Lease
@@ -40,6 +41,7 @@ class TrialLoop:
         *,
         resources: ResourcesConfig,
         halving: Halving | None = None,
+        profile: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with what the search has left to do.
@@ -52,6 +54,7 @@ class TrialLoop:
             lease: by which the running trials are asked to stop in good order.
             resources: its ``stop_grace_s`` and ``silence_limit_s`` bound the waits.
             halving: judges trials at the rungs of ``stop.halving``; None: there are none.
+            profile: have the first trial record what it does.
             clock: returns seconds that only grow.
         """
         self._search = search
@@ -60,6 +63,7 @@ class TrialLoop:
         self._interrupt = interrupt
         self._lease = lease
         self._halving = halving
+        self._profiles_next = profile
         self._grace_s = resources.stop_grace_s
         self._silence_limit_s = resources.silence_limit_s
         self._clock = clock
@@ -80,6 +84,9 @@ class TrialLoop:
         if assignment is not None:
             self._failures.begun(assignment.trial.trial_id)
             self._last_heard = self._clock()
+            if self._profiles_next:
+                assignment = replace(assignment, trial=replace(assignment.trial, is_profiled=True))
+                self._profiles_next = False
         return assignment
 
     @property

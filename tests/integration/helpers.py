@@ -22,6 +22,7 @@ import yaml
 
 from orchestrator.cli import main
 from tests.limits import HANG_S
+from trainables.records import TIMES
 
 TINY = Path(__file__).with_name("tiny.yaml")
 COMMAND = [sys.executable, "-c", "from orchestrator.cli.app import main; main()"]
@@ -42,7 +43,7 @@ main()
 MODULES = "modules.json"
 """That file of the tiny sweep, in its storage."""
 
-NOT_DETERMINISTIC = {"sweep", "elapsed_s", "started_at", "ended_at", "host"}
+NOT_DETERMINISTIC = {"sweep", "elapsed_s", *TIMES, "started_at", "ended_at", "host"}
 """Columns that may differ between two runs of one spec: clocks and machines, and the name it was given."""
 
 OF_OBJECTIVE = {"trial_id", "objective", "settings", "setting_id", "config"}

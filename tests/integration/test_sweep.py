@@ -45,10 +45,14 @@ def test_the_process_that_drives_a_new_sweep_loads_no_pytorch(ray_sweep: Path) -
 def test_a_sweep_by_each_executor_is_the_same_bit_for_bit_and_inline_loads_no_ray(
     ray_sweep: Path, tmp_path: Path
 ) -> None:
-    """Models are trained anew, too: the storage is another one."""
+    """Models are trained anew, too: the storage is another one. What a profiler records changes no number."""
     command = [sys.executable, "-c", TELLING_MODULES, str(tmp_path / "modules.json")]
-    done = unlearn_sweep("run", str(TINY), "--storage", str(tmp_path), *INLINE, command=command)
+    done = unlearn_sweep("run", str(TINY), "--storage", str(tmp_path), "--profile", *INLINE, command=command)
     assert done.returncode == 0, done.stderr
+    (trace,) = (tmp_path / "tiny" / "profiles").iterdir()
+    assert f"profile: {trace} (open it at https://ui.perfetto.dev)" in done.stdout
+    assert trace.name.removesuffix(".json.gz") in {trial["trial_id"] for trial in rows(tmp_path / "tiny", "trials")}
+    assert not list(ray_sweep.glob("profiles/*"))
     modules = json.loads((tmp_path / "modules.json").read_text())
     assert {"orchestrator.run.executors.inline", "torch"} <= set(modules)
     assert "ray" not in modules

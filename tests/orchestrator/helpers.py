@@ -150,7 +150,8 @@ def example_record(step=0, example_id="verses-000000", *, nll=1.5):
 
 
 def outcome(status=Status.COMPLETED, *, last_step=9, message=None):
-    return Outcome(status=status, last_step=last_step, message=message, elapsed_s=4.5)
+    times = {"reset_s": 0.5, "step_s": 1.0, "evaluate_s": 2.0, "commit_s": 0.25, "checkpoint_s": 0.125}
+    return Outcome(status=status, last_step=last_step, message=message, elapsed_s=4.5, times=times)
 
 
 def invent(trial: Trial) -> tuple[list[EvaluationRecord], Status]:

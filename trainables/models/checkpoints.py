@@ -5,7 +5,8 @@ A checkpoint has a checksum, and no pickles.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import safetensors.torch
@@ -31,6 +32,8 @@ class Progress:
     step: int
     tokens_seen: int = 0
     elapsed_s: float = 0.0
+    times: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Where the time went, by name of ``trainables.records.TIMES``."""
 
 
 def pack(model: Any, optimizer: torch.optim.Optimizer, progress: Progress, group: WorkerGroup = ALONE) -> bytes:

@@ -1,6 +1,6 @@
 """The ascent loop: one optimizer step at a time on batches of the forget set, through Accelerate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -177,9 +177,11 @@ class Ascent:
         """Return a warning where hardly any weight differs from the base model; None: many do, or no step was taken."""
         return movement_warning(self._unwrapped_model, self._base, self._config, self._group) if self.step else None
 
-    def pack(self, elapsed_s: float) -> bytes:
+    def pack(self, elapsed_s: float, times: Mapping[str, float] | None = None) -> bytes:
         """Serialise the trajectory's state. The leader returns the payload, other workers of the group an empty one."""
-        progress = checkpoints.Progress(step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s)
+        progress = checkpoints.Progress(
+            step=self.step, tokens_seen=self.tokens_seen, elapsed_s=elapsed_s, times=times or {}
+        )
         return checkpoints.pack(self._unwrapped_model, self._optimizer.optimizer, progress, self._group)
 
     @property

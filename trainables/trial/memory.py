@@ -187,6 +187,9 @@ class _NullSink:
     def discard_checkpoint(self, key: str) -> None:
         pass
 
+    def save_trace(self, trial_id: str, trace: bytes) -> None:
+        pass
+
     def stopping(self) -> bool:
         return False
 

@@ -23,6 +23,9 @@ class TrialSink(RowSink, CheckpointStore, Protocol):
         It is asked once the driver has judged the trial, which is before the trial takes its next slice.
         """
 
+    def save_trace(self, trial_id: str, trace: bytes) -> None:
+        """Keep what the profiler has recorded of a trial."""
+
 
 class LeaderSink:
     """A sink as all workers of a group see it alike: the leader alone reads and writes."""
@@ -65,6 +68,10 @@ class LeaderSink:
     def discard_checkpoint(self, trial_id: str) -> None:
         """Remove the checkpoint."""
         self._group.broadcast_result(lambda: self._sink.discard_checkpoint(trial_id))
+
+    def save_trace(self, trial_id: str, trace: bytes) -> None:
+        """Save the leader's trace."""
+        self._group.broadcast_result(lambda: self._sink.save_trace(trial_id, trace))
 
     def stopping(self) -> bool:
         """Return whether the leader has been asked to stop."""

@@ -13,10 +13,12 @@ from typing import Any
 from trainables.metrics import EvaluationSets, NonFiniteEvaluationError
 from trainables.models import DamagedCheckpointError
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
-from trainables.trial.ascent import DivergedError
+from trainables.trial.ascent import Ascent, DivergedError
 from trainables.trial.engine import Engine, Evaluated
+from trainables.trial.profiling import TRACED_STEPS, TrialTrace
 from trainables.trial.sinks import LeaderSink, TrialSink
 from trainables.trial.stopping import early_end, is_rung
+from trainables.trial.stopwatch import Stopwatch
 
 Clock = Callable[[], float]
 """A clock that never goes back, in seconds."""
@@ -47,7 +49,9 @@ class TrialRun:
         self._trial = trial
         self._sink = LeaderSink(sink, engine.group)
         self._clock = partial(engine.group.broadcast_result, clock)
-        self._ascent = engine.start(trial)
+        self._stopwatch = Stopwatch()
+        self._trace = TrialTrace(is_wanted=trial.is_profiled, keep=partial(self._sink.save_trace, trial.trial_id))
+        self._ascent = self._start_ascent()
         self._evaluations, examples = self._sink.published(trial.trial_id)
         committed = {evaluation.step for evaluation in self._evaluations}
         self._examples = [example for example in examples if example.step in committed]  # examples are published first
@@ -60,7 +64,8 @@ class TrialRun:
         """The rung that the trial has reached, at which its driver judges it before the next slice; None: no rung."""
         self.warning: str | None = None
         """What went wrong on the way and was repaired, and what the user should know; None: nothing."""
-        self._base = None if 0 in committed else engine.evaluate_base(trial.forget_set)
+        with self._stopwatch.counting("evaluate_s"):
+            self._base = None if 0 in committed else engine.evaluate_base(trial.forget_set)
         """The base model's evaluation; None: an earlier process has published it, or a metric is not finite."""
         if self._base is not None and 0 not in trial.steps:
             self._add(*self._base)
@@ -70,11 +75,12 @@ class TrialRun:
 
     def _restore(self) -> None:
         """Go on from the checkpoint; without a usable one, from the base model, which leads to the same numbers."""
-        payload = self._sink.load_checkpoint(self._trial.trial_id)
-        if payload is None:
-            return
         try:
-            progress = self._ascent.unpack(payload)
+            with self._stopwatch.counting("checkpoint_s"):
+                payload = self._sink.load_checkpoint(self._trial.trial_id)
+                if payload is None:
+                    return
+                progress = self._ascent.unpack(payload)
         except DamagedCheckpointError as error:
             self._start_again(f"its checkpoint is damaged ({error})")
             return
@@ -83,10 +89,15 @@ class TrialRun:
             self._start_again(f"its checkpoint is of step {progress.step}, and step {steps[0]} has no rows")
             return
         self._elapsed_before_s = max(self._elapsed_before_s, progress.elapsed_s)
+        self._stopwatch.add(progress.times)
+
+    def _start_ascent(self) -> Ascent:
+        with self._stopwatch.counting("reset_s"):
+            return self._engine.start(self._trial)
 
     def _start_again(self, reason: str) -> None:
         self._sink.discard_checkpoint(self._trial.trial_id)
-        self._ascent = self._engine.start(self._trial)
+        self._ascent = self._start_ascent()
         self.warning = f"trial {self._trial.trial_id}: {reason}; it starts again from the base model"
 
     def _steps_to_evaluate(self) -> list[int]:
@@ -129,11 +140,18 @@ class TrialRun:
             checkpoint and after every ``SLICE_S`` of ascent, so that the caller can look up.
 
         Raises:
-            ResultsError: rows or a checkpoint cannot be kept.
+            ResultsError: rows, a checkpoint or a trace cannot be kept.
         """
         if self._sink.stopping():
             self.interrupt()
             return None
+        with self._trace.slice():
+            evaluation = self._advance()
+        if self.outcome is not None or self.step >= TRACED_STEPS:
+            self._trace.end()
+        return evaluation
+
+    def _advance(self) -> EvaluationRecord | None:
         steps = self._steps_to_evaluate()
         if self._stands_still(steps):
             return None
@@ -148,7 +166,8 @@ class TrialRun:
         if ending := self._ending(evaluation, steps[1:]):
             self._finish(*ending)
         else:
-            self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+            with self._stopwatch.counting("commit_s"):
+                self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
             self._note_rung(evaluation.step)
             if self._checkpoint_is_due():
                 self.checkpoint()
@@ -179,7 +198,8 @@ class TrialRun:
         assert self._ascent.step <= step
         slice_end = self._clock() + SLICE_S
         while self._ascent.step < step:
-            self._ascent.advance(self._ascent.step + 1)
+            with self._stopwatch.counting("step_s"):
+                self._ascent.advance(self._ascent.step + 1)
             if self._ascent.step < step and self._checkpoint_is_due():
                 self.checkpoint()
                 return False
@@ -197,7 +217,8 @@ class TrialRun:
 
     def checkpoint(self) -> None:
         """Save the trajectory as it is now."""
-        self._sink.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s))
+        with self._stopwatch.counting("checkpoint_s"):
+            self._sink.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s, self._stopwatch.seconds))
         self._last_checkpoint = self._clock()
         self._checkpoint_step = self._ascent.step
 
@@ -206,6 +227,7 @@ class TrialRun:
         if self.outcome is None:
             self.checkpoint()
             self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
+            self._trace.end()
 
     def _ending(self, last: EvaluationRecord, steps: list[int]) -> tuple[Status, str | None] | None:
         """Return how the trial ends with its last evaluation, and why early, if so; None: it goes on."""
@@ -248,6 +270,7 @@ class TrialRun:
             last_step=self._evaluations[-1].step if self._evaluations else 0,
             message=message,
             elapsed_s=self.elapsed_s,
+            times=self._stopwatch.seconds,
         )
         self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, self.outcome)
 
@@ -258,7 +281,7 @@ class TrialRun:
     def _evaluate(self) -> Evaluated:
         if self._ascent.step == 0 and self._base is not None:
             return self._base
-        with self._ascent.evaluated_model() as model:
+        with self._stopwatch.counting("evaluate_s"), self._ascent.evaluated_model() as model:
             return self._engine.evaluate(
                 model,
                 self._trial.forget_set,

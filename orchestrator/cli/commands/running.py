@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     ForceOption,
     NameOption,
     PluginOption,
+    ProfileOption,
     RetriesOption,
     RetryFailedOption,
     SetOption,
@@ -45,6 +46,7 @@ def run(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    profile: ProfileOption = False,
     plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     executor: ExecutorOption = ExecutorName.RAY,
@@ -57,7 +59,9 @@ def run(
     loaded = load_spec(spec, overrides=tuple(overrides or ()), name=name).trusting_remote_code(trust_remote_code)
     loaded = loaded.with_plugins(files)
     resume = resume or retry_failed
-    options = RunOptions(resume=resume, retry_failed=retry_failed, force=force, take_over=take_over, executor=executor)
+    options = RunOptions(
+        resume=resume, retry_failed=retry_failed, force=force, take_over=take_over, profile=profile, executor=executor
+    )
     try:
         run_and_show(loaded, storage=storage, workers=workers, options=options)
     except SweepExistsError as error:
@@ -81,6 +85,7 @@ def resume(
     retry_failed: RetryFailedOption = False,
     force: ForceOption = False,
     take_over: TakeOverOption = False,
+    profile: ProfileOption = False,
     plugins: PluginOption = None,
     trust_remote_code: TrustOption = False,
     executor: ExecutorOption = ExecutorName.RAY,
@@ -109,6 +114,7 @@ def resume(
                     retry_failed=retry_failed,
                     force=force,
                     take_over=take_over,
+                    profile=profile,
                     trust_remote_code=trust_remote_code,
                 ),
                 *(["--trials", str(trials)] if trials is not None else []),
@@ -138,7 +144,9 @@ def resume(
         raise SweepError(
             f"--set name={spec.name}: a sweep that is resumed keeps its name, '{before.name}'; leave this out"
         )
-    options = RunOptions(resume=True, retry_failed=retry_failed, force=force, take_over=take_over, executor=executor)
+    options = RunOptions(
+        resume=True, retry_failed=retry_failed, force=force, take_over=take_over, profile=profile, executor=executor
+    )
     run_and_show(spec, storage=parent, workers=workers, options=options)
 
 

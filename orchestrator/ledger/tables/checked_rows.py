@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from orchestrator.ledger.schema import EXAMPLES_WHO
-from trainables.records import ENDED, EvaluationRecord, ExampleRecord, Status
+from trainables.records import ENDED, TIMES, EvaluationRecord, ExampleRecord, Status
 
 _WHO = ("sweep", "trial_id", "stratum", "forget_set", "distribution", "seed", "replicate", "optimizer", "learning_rate")
 
@@ -74,7 +74,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 """Columns that are never null, by table."""
 _COUNTS = ("replicate", "number", "target_step", "last_step", "step", "tokens_seen", "num_tokens", "batch_size")
 """Columns that are never below 0."""
-_FINITE = ("learning_rate", "elapsed_s", "amount")
+_FINITE = ("learning_rate", "elapsed_s", *TIMES, "amount")
 _TIMES = ("started_at", "ended_at")
 _STATUSES = ("status", "before_status")
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)

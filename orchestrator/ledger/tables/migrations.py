@@ -25,6 +25,7 @@ from orchestrator.ledger.schema import (
     noted_trial,
 )
 from orchestrator.ledger.trial_setting import setting_of
+from trainables.records import TIMES
 
 FindTrial = Callable[[str], Mapping[str, Any] | None]
 """Returns a trial's row by its id; None where there is none."""
@@ -66,6 +67,8 @@ def migrate(name: str, table: pa.Table, version: int, *, find_trial: FindTrial) 
         table = _inserted(table, _nulls(EVALUATIONS, METRIC_COLUMNS, len(table)), after="distractor_nll")
     if version < 6 and name == "examples":
         table = _inserted(table, _nulls(EXAMPLES, EXAMPLE_METRIC_COLUMNS, len(table)), after="difficulty")
+    if version < 8 and name == "trials":
+        table = _inserted(table, {column: pa.nulls(len(table), REAL) for column in TIMES}, after="elapsed_s")
     return _in_first_replicate(table, version)
 
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from orchestrator.ledger.schema import REPEATED, TABLES, TRIAL_KEY, TRIALS, noted_trial
 from orchestrator.ledger.tables.parquet import GrowingFile
 from orchestrator.ledger.tables.rows import metric_row, to_table
+from trainables.records import TIMES
 
-_LATER = {"status", "last_step", "message", "elapsed_s", "started_at", "ended_at", "host"}
+_LATER = {"status", "last_step", "message", "elapsed_s", *TIMES, "started_at", "ended_at", "host"}
 _PROPOSED = [name for name in TRIALS.names if name not in _LATER]
 """Columns of a trial that are known when it is proposed."""
 

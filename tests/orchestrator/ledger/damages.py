@@ -151,6 +151,7 @@ TABLES |= {
     "trials: no start": changed("trials", "started_at", None),
     "trials: a start in the year 300000": changed("trials", "started_at", 2**63 - 1),
     "evaluations: seconds without end": changed("evaluations", "elapsed_s", float("inf")),
+    "trials: steps without end": changed("trials", "step_s", float("nan")),
     "trials: no row": reshaped("trials", lambda rows: rows.slice(0, 0)),
     "evaluations: an unknown status": changed("evaluations", "status", "splendid"),
     "evaluations: no performance": changed("evaluations", "performance", None),

@@ -29,8 +29,10 @@ from orchestrator.identity import canonical_json
 from orchestrator.ledger import BASELINES, SCHEMA_VERSION, DriverWriter, Ledger, TrialWriter, repair_ledger, to_table
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES, VERSION_KEY
 from orchestrator.ledger.tables.parquet import UnreadableFileError, decode, encode
+from orchestrator.monitor import status_text, sweep_status
 from orchestrator.query import query
 from orchestrator.report import write_report
+from orchestrator.search import SweepSearch
 from orchestrator.spec import amend_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
@@ -46,7 +48,7 @@ from tests.orchestrator.helpers import (
     outcome,
     write_sweep,
 )
-from trainables.records import Status
+from trainables.records import TIMES, Status
 
 REPOSITORY = Path(__file__).parents[3]
 CONTRACT = {
@@ -205,7 +207,8 @@ def test_the_outcome_closes_the_row_and_keeps_the_proposal(ledger, status):
     assert (after["status"], after["last_step"], after["message"], after["elapsed_s"]) == (status.value, 0, "why", 4.5)
     assert after["ended_at"] >= after["started_at"] == before["started_at"]
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"status", "last_step", "message", "elapsed_s", "ended_at"}
+    assert changed == {"status", "last_step", "message", "elapsed_s", *TIMES, "ended_at"}
+    assert [after[name] for name in TIMES] == [0.5, 1.0, 2.0, 0.25, 0.125]
 
 
 def test_a_failure_keeps_the_published_rows(ledger):
@@ -711,7 +714,8 @@ def test_a_sweep_of_version_6_has_one_replicate_is_read_reported_and_goes_on(ver
     tables["probes"] = version_6.probes()
     for place, table in tables.items():
         stored = pq.read_table(folder / place)
-        assert set(table.column_names) - set(stored.column_names) == {"replicate"}, place
+        times = set(TIMES) if place == "trials" else set()
+        assert set(table.column_names) - set(stored.column_names) == {"replicate", *times}, place
         assert table.select(stored.column_names).to_pylist() == stored.to_pylist(), place
         assert table["replicate"].to_pylist() == [0] * len(stored), place
     write_report(version_6, images=False)
@@ -732,6 +736,35 @@ def test_a_sweep_of_version_6_has_one_replicate_is_read_reported_and_goes_on(ver
     for name in TABLES:
         files = folder.joinpath(name).glob("*.parquet")
         assert {pq.read_schema(path).metadata[VERSION_KEY] for path in files} == {str(SCHEMA_VERSION).encode()}
+
+
+@pytest.fixture
+def version_7(tmp_path):
+    """A sweep that was written when the schema had version 7, before the times of a trial, with two replicates."""
+    folder = tmp_path / "version-7"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "version-7", folder)
+    return Ledger(storage=LocalStorage(folder), sweep="version-7")
+
+
+def test_a_sweep_of_version_7_has_no_times_is_read_reported_and_goes_on(version_7):
+    folder = Path(version_7.storage.uri)
+    for name in TABLES:
+        stored, table = pq.read_table(folder / name), version_7.table(name)
+        assert set(table.column_names) - set(stored.column_names) == (set(TIMES) if name == "trials" else set())
+        assert table.select(stored.column_names).to_pylist() == stored.to_pylist()
+        assert all(table[column].null_count == len(table) for column in TIMES if column in table.column_names)
+    status = sweep_status(version_7)
+    assert (status["times"], status["steps_per_s"]) == (None, None)
+    assert "time of trials" not in status_text(status)
+    write_report(version_7, images=False)
+    (lost, *_) = [row["trial_id"] for row in version_7.trials()]
+    (folder / "trials" / f"{lost}.parquet").unlink()
+    repair_ledger(version_7)
+    spec = validate_spec(parse_yaml(version_7.manifest.spec_text(), "spec"), "spec")
+    hashes = json.loads((folder / "sweep.json").read_text())["workload_hashes"]
+    search = SweepSearch(spec, version_7, workload_hashes=hashes, concurrent_trials=1)
+    assert not search.superseded, "its trials are known by their ids"
+    assert Driver(search, version_7).run() == [lost], "the trial that lost its row"
 
 
 def test_a_killed_writer_leaves_only_whole_files(tmp_path):

@@ -48,13 +48,15 @@ class Events:
 class Run:
     """Trials that are handed out and fail as a test says, as an executor would report of them."""
 
-    def __init__(self, trials=6, concurrent=1, **resources):
+    def __init__(self, trials=6, concurrent=1, *, profile=False, **resources):
         self.ledger = memory_ledger()
         self.spec = make_spec(search={"trials": trials}, resources={"max_failures": 2, **resources})
         search = make_search(self.spec, self.ledger, concurrent_trials=concurrent)
         self.events, self.interrupt = Events(), Interrupt()
         self.failures = Failures(self.ledger)
-        self.loop = TrialLoop(search, self.failures, self.events, self.interrupt, None, resources=self.spec.resources)
+        self.loop = TrialLoop(
+            search, self.failures, self.events, self.interrupt, None, resources=self.spec.resources, profile=profile
+        )
 
     def next(self):
         assignment = self.loop.next_trial()
@@ -67,6 +69,17 @@ class Run:
 
     def row(self, trial_id):
         return self.ledger.trial(trial_id)
+
+
+def test_the_first_trial_of_a_run_is_profiled_and_again_where_it_is_tried_again():
+    run = Run(concurrent=2, profile=True)
+    (first, _), (second, _) = run.next(), run.next()
+    assert (first.trial.is_profiled, second.trial.is_profiled) == (True, False)
+    assert run.loop.running == [first.trial.trial_id, second.trial.trial_id]
+    run.fail(first, failure())
+    again, _ = run.next()
+    assert again.trial == first.trial
+    assert not any(Run().next()[0].trial.is_profiled for _ in range(2))
 
 
 def test_the_same_exception_at_the_same_step_is_tried_once_more_and_then_the_trial_has_failed():

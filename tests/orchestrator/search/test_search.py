@@ -24,7 +24,7 @@ from tests.orchestrator.helpers import (
     outcome,
     told,
 )
-from trainables.records import Status
+from trainables.records import TIMES, Status
 
 SAMPLERS = ("grid", "random", "qmc", "tpe", "nsga2", "gp")
 LISTS = {
@@ -61,7 +61,7 @@ def states(study):
 
 
 def rows(ledger, table="evaluations"):
-    volatile = {"started_at", "ended_at", "host", "elapsed_s"}
+    volatile = {"started_at", "ended_at", "host", "elapsed_s", *TIMES}
     keep = [name for name in ledger.table(table).column_names if name not in volatile]
     return sorted(ledger.table(table).select(keep).to_pylist(), key=lambda row: (row["trial_id"], row.get("step", 0)))
 

@@ -149,7 +149,7 @@ def test_every_configuration_ascends_is_evaluated_and_packed_with_most_to_evalua
     monkeypatch.setattr(
         engine_module, "evaluate", lambda *a, **k: (did.append(("evaluate", a[1].population)), evaluate(*a, **k))[1]
     )
-    monkeypatch.setattr(Ascent, "pack", lambda self, s: (did.append(("pack", self.state_bytes)), pack(self, s))[1])
+    monkeypatch.setattr(Ascent, "pack", lambda self, *s: (did.append(("pack", self.state_bytes)), pack(self, *s))[1])
     configs = [adamw(learning_rate=1e5), adamw(schedule="linear"), tiny_trial().config]
     peak = measure_peak(workload, configs)
     assert peak.device is None

@@ -1,6 +1,7 @@
 """A trial's life: what is published when, checkpoints, interruption, and going on where it stopped."""
 
 import itertools
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from accelerate import Accelerator
 from tests.support import FakeClock, MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
 from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import checkpoints
-from trainables.records import Status
+from trainables.records import TIMES, Status
 from trainables.trial import Engine, TrialRun
 from trainables.trial import engine as engine_module
 from trainables.trial.ascent import Ascent
@@ -297,7 +298,7 @@ def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increa
     rows, count = results.published("trial"), len(evaluated)
     again = run_to_end(engine, TRIAL, results)
     assert len(evaluated) == count
-    assert replace(again.outcome, elapsed_s=0.0) == replace(first.outcome, elapsed_s=0.0)
+    assert replace(again.outcome, elapsed_s=0.0, times={}) == replace(first.outcome, elapsed_s=0.0, times={})
     assert again.outcome.elapsed_s >= rows[0][-1].elapsed_s
     assert results.published("trial") == rows
     assert list(results.checkpoints) == ([] if first.outcome.status is Status.COLLAPSED else ["trial"])
@@ -321,6 +322,22 @@ def test_elapsed_time_is_the_injected_clocks_and_goes_on_after_an_interruption(e
     while resumed.outcome is None:
         resumed.advance()
     assert resumed.outcome.elapsed_s == 7.0
+
+
+def test_the_times_of_a_trial_are_all_of_its_work_and_go_on_after_an_interruption(engine):
+    results, began = MemorySink(), time.perf_counter()
+    run = TrialRun(engine, TRIAL, results)
+    while run.step < 3:
+        to_next_evaluation(run)
+    run.interrupt()
+    before = run.outcome.times
+    assert list(before) == list(TIMES)
+    assert all(seconds > 0 for seconds in before.values())
+    resumed = run_to_end(engine, TRIAL, results)
+    after = resumed.outcome.times
+    assert all(after[name] > before[name] for name in TIMES if name != "commit_s")
+    assert sum(after.values()) <= time.perf_counter() - began
+    assert sum(after.values()) > 0.5 * (time.perf_counter() - began), "hardly anything is not counted"
 
 
 OFF_AXIS = replace(TRIAL, steps=(2, 4, 6))
