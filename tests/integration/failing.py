@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.cli import app as cli
 from orchestrator.ledger import TrialWriter
 from trainables import tune
+from trainables.deferred import Deferred
 
 LATER = "a bug of an objective"
 
@@ -17,16 +18,17 @@ class FailsWide(TrialWriter):
         raise ValueError(LATER)
 
 
-def failing_wide(workloads: Any, sink: TrialWriter, **options: Any) -> Any:
-    """Make wide trials whose sink fails."""
-    named = import_module("tests.integration.failing")  # so workers import it
-    return tune.wide_trainable(workloads, named.FailsWide(sink.ledger), **options)
+class FailingWide(tune.WideTrainable):
+    """Wide trials whose sink fails."""
+
+    def setup(self, config: dict[str, Any], *, sink: TrialWriter, **of_group: Any) -> None:
+        super().setup(config, sink=FailsWide(sink.ledger), **of_group)
 
 
 def main() -> None:
     """Run the command with the failure."""
     ray_executor = import_module("orchestrator.run.executors.ray_executor")  # loads Ray
-    setattr(ray_executor, "_wide_trainable", failing_wide)  # noqa: B010
+    setattr(ray_executor, "WIDE_TRAINABLE", Deferred("tests.integration.failing", "FailingWide"))  # noqa: B010
     cli.main()
 
 

@@ -1,7 +1,7 @@
 from .ascent import DivergedError
 from .engine import Engine
 from .memory import PeakMemory, measure_peak
-from .reports import EVALUATION, FAILURE, OUTCOME, RUNG, STORAGE_ERROR, WARNING, is_last, next_report
+from .reports import EVALUATION, FAILURE, OUTCOME, RUNG, STORAGE_ERROR, WARNING, is_last
 from .sinks import TrialSink
 from .stopping import stays_ended
 from .trial_run import TrialRun
@@ -24,6 +24,5 @@ __all__ = [
     "Workload",
     "is_last",
     "measure_peak",
-    "next_report",
     "stays_ended",
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.deferred import Deferred
 from trainables.errors import ResultsError
-from trainables.failures import TrialFailedError, failure_of, needs_new_process
+from trainables.failures import Failure, TrialFailedError, failure_of, needs_new_process
 from trainables.records import Trial
 from trainables.trial.reports import FAILURE, STORAGE_ERROR, next_report
 
@@ -58,16 +58,25 @@ class TrialWorker:
             TrialFailedError: the trial failed, and this process is of no use to further trials.
         """
         try:
-            return next_report(self._in_progress())
-        except ResultsError as error:
-            self._run = None
-            return {STORAGE_ERROR: str(error)}
+            return self.run_slice()
         except Exception as error:
-            failure = failure_of(error, trial=self._trial, step=None if self._run is None else self._run.step)
+            failure = self.failure(error)
             self._run = self._engine = None  # the next trial starts from a clean engine
             if needs_new_process(error):
                 raise TrialFailedError(failure) from None
             return {FAILURE: asdict(failure)}
+
+    def run_slice(self) -> dict[str, Any]:
+        """Run the next slice of the trial and return the report of it. Whatever the trial raises is raised."""
+        try:
+            return next_report(self._in_progress())
+        except ResultsError as error:
+            self._run = None
+            return {STORAGE_ERROR: str(error)}
+
+    def failure(self, error: Exception) -> Failure:
+        """Describe what the trial raised."""
+        return failure_of(error, trial=self._trial, step=None if self._run is None else self._run.step)
 
     def _in_progress(self) -> "TrialRun":
         assert self._trial is not None

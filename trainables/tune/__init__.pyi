@@ -1,4 +1,4 @@
 from .narrow import TRIAL, AscentTrainable
-from .wide import wide_trainable
+from .wide import WideTrainable
 
-__all__ = ["TRIAL", "AscentTrainable", "wide_trainable"]
+__all__ = ["TRIAL", "AscentTrainable", "WideTrainable"]

@@ -1,15 +1,18 @@
-"""The wide trial: a Tune function that runs one trial on the workers of a Ray Train group.
+"""The wide trial: a Tune trainable whose trials run on the workers of a Ray Train group, one after another.
 
-Every worker runs the trial's loop in step with the others; the leader alone publishes, and reports. Ray Train
-neither retries nor keeps checkpoints: the search retries a trial, from the trial's own checkpoint.
+Every worker runs the trials in step with the others; the leader alone publishes, and reports. The group stays from one
+trial to the next, since it takes far longer to start than most trials take. Ray Train neither retries nor keeps
+checkpoints: the search retries a trial, from the trial's own checkpoint, on a new group.
 """
 
 import asyncio
+import itertools
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import psutil
@@ -19,14 +22,14 @@ from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.errors import ResultsError
-from trainables.failures import failure_of
 from trainables.records import Trial
-from trainables.trial import FAILURE, RUNG, STORAGE_ERROR, Engine, TrialRun, TrialSink, next_report
+from trainables.trial import FAILURE, RUNG, TrialSink, TrialWorker, is_last
 from trainables.tune.narrow import TRIAL
 
 _OVER = None
-"""Marks the end of a trial's reports."""
+"""Marks the end of a group's reports, and of its trials."""
+_LEAVING_S = 10.0
+"""How long a group that is not needed any more may take to end by itself."""
 _SIGNS_OF_A_LOST_PEER = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL")
 """What PyTorch writes into a plain RuntimeError where another process of the group has ended."""
 _PATIENCE_S = 365 * 86_400
@@ -34,28 +37,60 @@ _PATIENCE_S = 365 * 86_400
 goes on at all is watched by whoever drives the sweep."""
 
 
-def wide_trainable(
-    workloads: Sequence[Any],
-    sink: TrialSink,
-    *,
-    workers: int,
-    worker_resources: Mapping[str, float],
-) -> Callable[[dict[str, Any]], None]:
-    """Make the Tune function of trials that run on several workers each; the function itself needs no CPU.
+class WideTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
+    """A group's trial as Tune sees it: each ``step`` is one slice, as of a narrow trial. It needs no CPU itself.
 
-    Args:
-        workloads: the Ray references of what the trials of each replicate share: each worker maps the one it needs.
-        sink: where their rows and checkpoints go.
-        workers: processes of one trial.
-        worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
+    ``tune.with_parameters`` provides what ``setup`` takes.
     """
-    return tune.with_parameters(  # type: ignore[no-any-return]  # Ray is not typed
-        _run,
-        workloads=list(workloads),  # references in a list are fetched by whoever needs one
-        sink=sink,
-        workers=workers,
-        worker_resources=dict(worker_resources),
-    )
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        *,
+        workloads: Sequence[Any],
+        sink: TrialSink,
+        workers: int,
+        worker_resources: Mapping[str, float],
+    ) -> None:
+        """Take the first trial. The group is started by the first step: Tune may keep an actor that it does not use.
+
+        Args:
+            config: holds the trial.
+            workloads: the Ray references of what the trials of each replicate share: each worker maps those it needs.
+            sink: where their rows and checkpoints go.
+            workers: processes of one trial.
+            worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
+        """
+        self._start_group = partial(
+            _Group, workloads=list(workloads), sink=sink, workers=workers, worker_resources=worker_resources
+        )
+        self._group: _Group | None = None
+        self._next: Trial | None = config[TRIAL]
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial, for the same group."""
+        self._next = new_config[TRIAL]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run the next slice of the trial and return the report of it. A group that fails in a trial is given up."""
+        if self._group is not None and self._next is not None and self._group.is_over:
+            self.cleanup()  # a worker has died since the last trial
+        if self._group is None:
+            self._group = self._start_group()
+        if self._next is not None:
+            self._group.take(self._next)
+            self._next = None
+        report = self._group.next_report()
+        if FAILURE in report:
+            self.cleanup()
+        return {"done": is_last(report), **report}
+
+    def cleanup(self) -> None:
+        """End the group."""
+        if self._group is not None:
+            self._group.end()
+            self._group = None
 
 
 class _Torch(TorchConfig):  # type: ignore[misc]  # Ray is not typed
@@ -84,11 +119,25 @@ def choose_network() -> None:
 
 
 class _Line:
-    """Between a trial's workers and the function that Tune looks at: reports, and back that a trial was judged."""
+    """Between the workers of a group and its trainable: trials one way, reports the other, and that one was judged."""
 
     def __init__(self) -> None:
+        self._trials: list[Trial | None] = []
+        self._another = asyncio.Condition()
         self._reports: asyncio.Queue[Any] = asyncio.Queue()
         self._judged: asyncio.Queue[None] = asyncio.Queue()
+
+    async def add_trial(self, trial: Trial | None) -> None:
+        """Add the next trial of the group; None: there is none any more."""
+        async with self._another:
+            self._trials.append(trial)
+            self._another.notify_all()
+
+    async def trial(self, number: int) -> Trial | None:
+        """Wait for a trial of the group, by its number from 0, and return it."""
+        async with self._another:
+            await self._another.wait_for(lambda: len(self._trials) > number)
+        return self._trials[number]
 
     async def put(self, report: Any) -> None:
         """Add a report."""
@@ -107,70 +156,88 @@ class _Line:
         await self._judged.get()
 
 
-def _run(
-    config: dict[str, Any],
-    *,
-    workloads: list[Any],
-    sink: TrialSink,
-    workers: int,
-    worker_resources: dict[str, float],
-) -> None:
-    """Run one trial on a new group of workers, and pass on what its leader reports.
+class _Group:
+    """A group of workers as its trainable sees it.
 
-    Not by Ray's ``TuneReportCallback``: it passes a group's last results and the end of this function to Tune by two
-    ways, and where Tune is slow to ask, both wait for each other for ever.
+    Reports do not go by Ray's ``TuneReportCallback``: it passes a group's last results and its end to Tune by two ways,
+    and where Tune is slow to ask, both wait for each other for ever.
     """
-    os.environ.update(
-        {  # Ray Train takes these from the environment only; they reach its controller and its workers
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_PATIENCE_S),
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late it sees that workers have ended, or died
-            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart workers itself
-        }
-    )
-    trial: Trial = config[TRIAL]
-    has_gpus = worker_resources["GPU"] > 0
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    line = ray.remote(num_cpus=0, scheduling_strategy=here)(_Line).remote()  # not where it may be lost alone
-    failures: list[Exception] = []
-    with tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True) as scratch:
-        trainer = TorchTrainer(
+
+    def __init__(
+        self, *, workloads: Sequence[Any], sink: TrialSink, workers: int, worker_resources: Mapping[str, float]
+    ) -> None:
+        os.environ.update(
+            {  # Ray Train takes these from the environment only; they reach its controller and its workers
+                "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_PATIENCE_S),
+                "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late it sees that workers have ended, or died
+                "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart workers itself
+            }
+        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._line = ray.remote(num_cpus=0, scheduling_strategy=here)(_Line).remote()  # not where it may be lost alone
+        self._error: Exception | None = None
+        self._is_at_rung = False
+        has_gpus = worker_resources["GPU"] > 0
+        self._scratch = tempfile.TemporaryDirectory(prefix="unlearn-sweep-train-", ignore_cleanup_errors=True)
+        self._trainer = TorchTrainer(
             _work,
-            train_loop_config={"trial": trial, "workload": [workloads[trial.replicate]], "sink": sink, "line": line},
+            # references in a list are fetched by whoever needs one
+            train_loop_config={"workloads": workloads, "sink": sink, "line": self._line},
             torch_config=_Torch(backend="nccl" if has_gpus else "gloo"),
             scaling_config=train.ScalingConfig(
-                num_workers=workers, use_gpu=has_gpus, resources_per_worker=worker_resources
+                num_workers=workers, use_gpu=has_gpus, resources_per_worker=dict(worker_resources)
             ),
             run_config=train.RunConfig(
-                name=trial.trial_id,
-                storage_path=scratch,
+                storage_path=self._scratch.name,
                 failure_config=train.FailureConfig(
                     max_failures=0, controller_failure_limit=0, max_preemption_failures=0
                 ),
             ),
         )
+        self._thread = threading.Thread(target=self._fit, name="fit", daemon=True)
+        self._thread.start()
 
-        def fit() -> None:
-            try:
-                trainer.fit()
-            except Exception as error:  # it is raised below, in the thread that Tune looks at
-                failures.append(error)
-            finally:
-                ray.get(line.put.remote(_OVER))
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:  # it is raised by next_report, in the thread that Tune looks at
+            self._error = error
+        finally:
+            ray.get(self._line.put.remote(_OVER))
 
-        threading.Thread(target=fit, name="fit", daemon=True).start()
-        failed: list[dict[str, Any]] = []
-        for report in iter(lambda: ray.get(line.get.remote()), _OVER):
-            if FAILURE in report:
-                failed.append(report[FAILURE])
-            elif not failed:
-                tune.report(report)  # returns once Tune asks for the next: the driver has heard of it
-                if RUNG in report:
-                    ray.get(line.note_judged.remote())
-    ray.kill(line)
-    if failed:
-        tune.report({FAILURE: _most_telling(failed)})
-    elif failures:
-        raise failures[0]
+    @property
+    def is_over(self) -> bool:
+        """Whether the workers have ended."""
+        return not self._thread.is_alive()
+
+    def take(self, trial: Trial) -> None:
+        """Take the next trial, which follows one that has ended."""
+        ray.get(self._line.add_trial.remote(trial))
+
+    def next_report(self) -> dict[str, Any]:
+        """Run the next slice of the trial, on all workers, and return the leader's report; or of a failure of any.
+
+        Raises:
+            Exception: as Ray says that a worker has died.
+        """
+        if self._is_at_rung:  # whoever asks for the next slice has judged the trial there
+            ray.get(self._line.note_judged.remote())
+        report = ray.get(self._line.get.remote())
+        if report is _OVER:
+            assert self._error is not None
+            raise self._error
+        if FAILURE in report:
+            later = iter(lambda: ray.get(self._line.get.remote()), _OVER)
+            return {FAILURE: _most_telling([report[FAILURE], *(one[FAILURE] for one in later if FAILURE in one)])}
+        self._is_at_rung = RUNG in report
+        return dict(report)
+
+    def end(self) -> None:
+        """End the workers; those of an unfinished trial, by force."""
+        ray.get(self._line.add_trial.remote(_OVER))
+        self._thread.join(_LEAVING_S)
+        ray.kill(self._line)
+        self._scratch.cleanup()
 
 
 def _most_telling(failed: list[dict[str, Any]]) -> dict[str, Any]:
@@ -183,27 +250,32 @@ def _most_telling(failed: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """Run the trial in one worker. The first that fails reports it, whichever it is, and ends the group."""
-    line, run = config["line"], None
-    try:
-        (workload,) = ray.get(config["workload"])
-        engine = Engine(workload)
+    """Run the group's trials in one worker. The first that fails reports it, whichever it is, and ends the group."""
+    line, workloads = config["line"], config["workloads"]
+    worker = TrialWorker(lambda replicate: ray.get(workloads[replicate]), config["sink"])
+    for number in itertools.count():
+        trial = ray.get(line.trial.remote(number))
+        if trial is _OVER:
+            return
+        worker.take(trial)
         try:
-            run = TrialRun(engine, config["trial"], config["sink"])
-            while run.outcome is None:
-                report = next_report(run)
-                if engine.group.is_leader:
-                    ray.get(line.put.remote(report))
-                    if RUNG in report:  # the others wait for the leader at the beginning of the next slice
-                        ray.get(line.wait_until_judged.remote())
-        except ResultsError as error:
-            if engine.group.is_leader:
-                ray.get(line.put.remote({STORAGE_ERROR: str(error)}))
-    except Exception as error:
-        if not _lost_another(error):
-            failure = failure_of(error, trial=config["trial"], step=None if run is None else run.step)
-            ray.get(line.put.remote({FAILURE: asdict(failure)}))
-        raise
+            _run_trial(worker, line)
+        except Exception as error:
+            if not _lost_another(error):
+                ray.get(line.put.remote({FAILURE: asdict(worker.failure(error))}))
+            raise
+
+
+def _run_trial(worker: TrialWorker, line: Any) -> None:
+    """Run a trial slice by slice; the leader of the group passes on the reports."""
+    is_leader, is_over = train.get_context().get_world_rank() == 0, False
+    while not is_over:
+        report = worker.run_slice()
+        is_over = is_last(report)
+        if is_leader:
+            ray.get(line.put.remote(report))
+            if RUNG in report:  # the others wait for the leader at the beginning of the next slice
+                ray.get(line.wait_until_judged.remote())
 
 
 def _lost_another(error: Exception) -> bool:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trainables.trial import TrialSink
 
 _read_and_check = Deferred("orchestrator.preparation", "read_and_check")
-_wide_trainable: Callable[..., Any] = Deferred("trainables.tune", "wide_trainable")  # loads Ray Train
+WIDE_TRAINABLE = Deferred("trainables.tune", "WideTrainable")  # it loads Ray Train
 
 
 class RayExecutor:
@@ -143,8 +143,12 @@ class RayExecutor:
         if resources.workers_per_trial == 1:
             trainable = tune.with_parameters(AscentTrainable, workloads=list(workloads), sink=sink)
         else:
-            trainable = _wide_trainable(
-                workloads, sink, workers=resources.workers_per_trial, worker_resources=resources.worker_resources
+            trainable = tune.with_parameters(
+                WIDE_TRAINABLE.resolve(),
+                workloads=list(workloads),
+                sink=sink,
+                workers=resources.workers_per_trial,
+                worker_resources=resources.worker_resources,
             )
         run_by_tune(trainable, loop, name=name, resources=resources, concurrent=concurrent)
 

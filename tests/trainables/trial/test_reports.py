@@ -1,7 +1,8 @@
 """What a worker reports of a trial: each evaluation once, a warning once, the outcome last."""
 
 from tests.support import MemorySink, tiny_trial, tiny_workload
-from trainables.trial import EVALUATION, OUTCOME, WARNING, Engine, TrialRun, next_report
+from trainables.trial import EVALUATION, OUTCOME, WARNING, Engine, TrialRun
+from trainables.trial.reports import next_report
 
 
 def test_a_report_tells_each_evaluation_and_warning_once_and_the_outcome_last():

@@ -10,7 +10,8 @@ from tests.support import FakeClock, MemorySink, deterministic, tiny_trial, tiny
 from trainables.config import StopConfig
 from trainables.distributed import ALONE
 from trainables.records import EvaluationRecord, Status
-from trainables.trial import EVALUATION, OUTCOME, RUNG, Engine, TrialRun, next_report, stays_ended
+from trainables.trial import EVALUATION, OUTCOME, RUNG, Engine, TrialRun, stays_ended
+from trainables.trial.reports import next_report
 from trainables.trial.sinks import LeaderSink
 from trainables.trial.stopping import early_end, is_rung
 from trainables.trial.trial_run import SLICE_S, run_to_end
