@@ -40,6 +40,8 @@ types: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV)  ## measure, do not judge
+	$(BIN)/python -m tests.benchmarks.speed
+	$(BIN)/python -m tests.benchmarks.overhead
 	$(BIN)/python -m tests.benchmarks.ledger
 	$(BIN)/python -m tests.benchmarks.long_search
 
