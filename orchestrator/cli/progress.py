@@ -36,7 +36,14 @@ LINE_EVERY_S = 10.0
 class RunProgress:
     """Live progress of a run: shows the ``Events`` of ``orchestrator.run``."""
 
-    def __init__(self, console: Console, messages: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        messages: Console,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_trials: Callable[[], None] = lambda: None,
+    ) -> None:
         """Create it with nothing to show.
 
         Args:
@@ -44,7 +51,9 @@ class RunProgress:
             messages: shows other activity where ``console`` is no terminal, so that a run that has nothing to do
                 does not mix it with its results.
             clock: returns seconds that only grow.
+            on_trials: called when trials begin: from then on, this process has little to do.
         """
+        self._on_trials = on_trials
         self._console = console
         self._messages = messages
         self._clock = clock
@@ -119,6 +128,7 @@ class RunProgress:
         """See ``Events``."""
         self._begin("trials", total, done=ended)
         self._show(f"{concurrent} at once", always=True)
+        self._on_trials()
 
     def evaluated(self, *, forget_set: str, evaluation: Observation) -> None:
         """See ``Events``."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import typer
@@ -59,7 +61,7 @@ def _run_to_end(spec: Any, uri: str, *, storage: str, **settings: Any) -> Any:
     """
     from orchestrator.cli.progress import RunProgress
 
-    progress = RunProgress(out(), err())
+    progress = RunProgress(out(), err(), on_trials=_import_report)
     try:
         with progress.live():
             progress.doing("loading libraries")
@@ -90,6 +92,11 @@ def _run_to_end(spec: Any, uri: str, *, storage: str, **settings: Any) -> Any:
         )
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
+
+
+def _import_report() -> None:
+    """Import what the report is made with, a second's work, while trials run."""
+    Thread(target=import_module, args=("orchestrator.report.page",), name="importing the report").start()
 
 
 def _show_summary(summary: Any, ledger: Ledger, uri: str, script: Callable[[], str]) -> None:

@@ -35,6 +35,15 @@ def watched():
     return RunProgress(Console(file=text, width=160), Console(file=StringIO()), clock=clock), clock, text
 
 
+def test_whoever_waits_for_the_trials_to_begin_is_told():
+    began = []
+    made = RunProgress(Console(file=StringIO()), Console(file=StringIO()), on_trials=lambda: began.append(True))
+    made.preparing(["base"])
+    assert not began
+    made.sweeping(total=4, ended=0, concurrent=2)
+    assert began == [True]
+
+
 def test_lines_where_there_is_no_terminal(watched):
     progress, clock, text = watched
     with progress.live():
