@@ -95,11 +95,12 @@ def _plan_notes(plan: "Plan") -> list[Text]:
             )
         )
     if plan.estimated_sweep_s is not None:
+        sure = f", which took within {plan.timing_spread:.0%} of each other" if plan.timing_spread is not None else ""
         notes.append(
             Text(
-                f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}), and from how "
-                f"long libraries take to import here. Communication between workers is not included. Trials that share "
-                f"a GPU slow each other down; cached models are not trained again.",
+                f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}){sure}, and "
+                f"from how long libraries take to import here. Communication between workers is not included. Trials that "
+                f"share a GPU slow each other down; cached models are not trained again.",
                 style="dim",
             )
         )
@@ -108,7 +109,8 @@ def _plan_notes(plan: "Plan") -> list[Text]:
         (untimed, "Gradients, other answers and generated texts of metrics are not in these times."),
         (
             plan.timed_in_part,
-            "Whole steps take too long to be timed here: parts of them were timed, and the rest calculated.",
+            "Whole steps take too long to be timed here: parts of them were timed, and the rest calculated, so that "
+            "estimates may be several times too high or too low.",
         ),
     ):
         if is_so:

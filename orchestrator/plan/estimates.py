@@ -66,6 +66,8 @@ class Plan:
     """Time until the first model trains: libraries are imported; Ray and its workers start."""
     timed_in_part: bool | None
     """Whether whole steps took too long to be timed: the estimates follow from parts of them."""
+    timing_spread: float | None
+    """How far repeated timings of a step were from each other, as a share of their median; None: not known."""
     estimated_preparation_s: float | None
     """Time to train base and reference models, as if none were cached, and to measure them."""
     estimated_sweep_s: float | None
@@ -156,6 +158,7 @@ def plan_sweep(
         sets=summaries_of(sizes, inputs) if sizes is not None else (),
         timed_on=times.device if times is not None else None,
         timed_in_part=times.cut_short if times is not None else None,
+        timing_spread=times.spread if times is not None else None,
         **asdict(estimate),
         estimated_total_s=estimate.total_s,
     )

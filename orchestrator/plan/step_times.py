@@ -37,6 +37,8 @@ class StepTimes:
     """An evaluation, on average over the forget sets."""
     cut_short: bool = False
     """Whether whole batches took too long to be timed: the times are estimated from parts of them."""
+    spread: float | None = None
+    """How far repeated timings were from each other, as a share of their median; None: nothing was timed twice."""
 
 
 def time_steps(
@@ -135,6 +137,7 @@ class _Probe:
             ascent_step_s=ascent_s,
             evaluation_s=evaluation_s * evaluated / some,
             cut_short=self._timer.cut_short,
+            spread=self._timer.spread,
         )
 
     def _step(

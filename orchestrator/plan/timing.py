@@ -63,6 +63,8 @@ class BudgetedTimer:
         """Seconds of the last update of the weights, set by the step: it takes as long for any number of examples."""
         self.cut_short = False
         """Whether some work was timed in part."""
+        self.spread: float | None = None
+        """Largest range of what was timed three times, as a share of its median; None: nothing was."""
 
     def seconds(self, work: Callable[[], None]) -> float:
         """Return the time of some work."""
@@ -141,7 +143,9 @@ class BudgetedTimer:
 
     def _median_s(self, work: Callable[[int], None], examples: int) -> float:
         work(examples)
-        return sorted(self._timed_s(work, examples) for _ in range(3))[1]
+        least_s, median_s, most_s = sorted(self._timed_s(work, examples) for _ in range(3))
+        self.spread = max(self.spread or 0.0, (most_s - least_s) / median_s) if median_s else self.spread
+        return median_s
 
     def _timed_s(self, work: Callable[[int], None], examples: int) -> float:
         return self.seconds(partial(work, examples))

@@ -451,6 +451,20 @@ def test_no_weights_of_a_pretrained_model_are_loaded_to_time_it(monkeypatch, tmp
     assert timed(spec, clock=quick_clock()).training_step_s > 0
 
 
+def test_the_table_says_how_far_timings_were_from_each_other():
+    times = iter([10.0, 11.0, 20.0, 21.5, 30.0, 31.2])  # three steps of 1.0, 1.5 and 1.2 s
+    timer = BudgetedTimer(lambda: 0.0, synchronize=lambda: None)
+    timer._clock = lambda: next(times)
+    assert timer._median_s(lambda _: None, 4) == pytest.approx(1.2)
+    assert timer.spread == pytest.approx(0.5 / 1.2)
+    result = plan_sweep(make_spec(), concurrent_trials=1, times=replace(TIMES, spread=timer.spread))
+    assert result.as_json()["timing_spread"] == timer.spread
+    assert "which took within 42% of each other" in " ".join(table_of(result).split())
+    unknown = plan_sweep(make_spec(), concurrent_trials=1, times=TIMES)
+    assert (unknown.timing_spread, plan(make_spec()).timing_spread) == (None, None)
+    assert "of each other" not in table_of(unknown)
+
+
 def test_the_table_says_that_an_estimate_was_cut_short():
     for cut_short in (False, True):
         result = plan_sweep(make_spec(), concurrent_trials=1, times=replace(TIMES, cut_short=cut_short))
