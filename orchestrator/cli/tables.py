@@ -99,8 +99,8 @@ def _plan_notes(plan: "Plan") -> list[Text]:
         notes.append(
             Text(
                 f"Estimates come from three timed steps of this model on this machine ({plan.timed_on}){sure}, and "
-                f"from how long libraries take to import here. Communication between workers is not included. Trials that "
-                f"share a GPU slow each other down; cached models are not trained again.",
+                f"from how long libraries take to import here. Communication between workers is not included. Trials "
+                f"that share a GPU slow each other down; cached models are not trained again.",
                 style="dim",
             )
         )
