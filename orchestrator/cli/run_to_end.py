@@ -61,7 +61,9 @@ def _run_to_end(spec: Any, uri: str, *, storage: str, **settings: Any) -> Any:
     """
     from orchestrator.cli.progress import RunProgress
 
-    progress = RunProgress(out(), err(), on_trials=_import_report)
+    # what the report is made with, a second's work, is imported while trials run
+    ahead = Thread(target=import_module, args=("orchestrator.report.page",), name="importing the report")
+    progress = RunProgress(out(), err(), on_trials=ahead.start)
     try:
         with progress.live():
             progress.doing("loading libraries")
@@ -92,11 +94,9 @@ def _run_to_end(spec: Any, uri: str, *, storage: str, **settings: Any) -> Any:
         )
         say(f"unlearn-sweep: {error}\nstopped; {then}")
         raise typer.Exit(1) from None
-
-
-def _import_report() -> None:
-    """Import what the report is made with, a second's work, while trials run."""
-    Thread(target=import_module, args=("orchestrator.report.page",), name="importing the report").start()
+    finally:
+        if ahead.ident is not None:
+            ahead.join()  # some modules start threads, and cannot while Python ends
 
 
 def _show_summary(summary: Any, ledger: Ledger, uri: str, script: Callable[[], str]) -> None:
