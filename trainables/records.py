@@ -166,8 +166,9 @@ class Outcome:
     last_step: int
     message: str | None
     elapsed_s: float
-    times: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """Where the time went, by name of ``TIMES``; empty where nobody measured it."""
+    times: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Where the time went, by name of ``TIMES``; empty where nobody measured it. Every worker of a group has its own,
+    of which the leader's is published: outcomes are compared without it."""
 
     def columns(self) -> dict[str, Any]:
         """Return every value by column of the trial, the times among them."""

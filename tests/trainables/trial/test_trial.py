@@ -298,7 +298,7 @@ def test_restarting_a_finished_trial_evaluates_nothing_and_ends_alike(max_increa
     rows, count = results.published("trial"), len(evaluated)
     again = run_to_end(engine, TRIAL, results)
     assert len(evaluated) == count
-    assert replace(again.outcome, elapsed_s=0.0, times={}) == replace(first.outcome, elapsed_s=0.0, times={})
+    assert replace(again.outcome, elapsed_s=0.0) == replace(first.outcome, elapsed_s=0.0)
     assert again.outcome.elapsed_s >= rows[0][-1].elapsed_s
     assert results.published("trial") == rows
     assert list(results.checkpoints) == ([] if first.outcome.status is Status.COLLAPSED else ["trial"])
