@@ -6,11 +6,10 @@ Only the data, the base model and the order of the batches are this tool's.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
-from trainables.encoding import BatchOrder, EncodedSet, collate
+from trainables.encoding import BatchOrder, EncodedSet, batches_by_length, collate
 from trainables.metrics import EvaluationSets
 from trainables.records import Trial
 from trainables.seeding import derive_seed
@@ -75,12 +74,8 @@ def evaluation(model: Any, sets: EvaluationSets, *, batch_size: int) -> dict[str
     for name, column in SETS.items():
         encoded = getattr(sets, name)
         if encoded is not None:
-            by_length = np.argsort(np.diff(encoded.offsets), kind="stable")
             with torch.inference_mode():
-                parts = [
-                    _nll(model, encoded, by_length[start : start + batch_size])
-                    for start in range(0, len(encoded), batch_size)
-                ]
+                parts = [_nll(model, encoded, indices) for indices in batches_by_length(encoded, batch_size)]
             nll, targets = (torch.cat(column) for column in zip(*parts, strict=True))
             found[column] = float(nll.double().sum() / targets.sum())
     return found

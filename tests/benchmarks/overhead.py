@@ -20,7 +20,6 @@ from typing import Any
 
 import optuna
 import psutil
-from ray import tune
 from rich.console import Console
 from rich.table import Table
 
@@ -35,28 +34,19 @@ from orchestrator.spec import SweepSpec, dump_spec
 from orchestrator.storage import LocalStorage
 from tests.benchmarks.long_search import STRATA, WORKLOAD, long_spec
 from tests.orchestrator.helpers import InventingWorker, SilentEvents
-from trainables.trial import is_last
-from trainables.tune import TRIAL
+from trainables.tune import TRIAL, AscentTrainable
 
 STEPS = 4
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 """For Ray's workers, which have to find this module."""
 
 
-class NoWork(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
+class NoWork(AscentTrainable):
     """A narrow trial that invents its numbers."""
 
     def setup(self, config: dict[str, Any], *, workloads: Sequence[Any], sink: TrialWriter) -> None:
-        self._worker = InventingWorker(None, sink)
+        self._worker: Any = InventingWorker(None, sink)
         self._worker.take(config[TRIAL])
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._worker.take(new_config[TRIAL])
-        return True
-
-    def step(self) -> dict[str, Any]:
-        report = self._worker.next_report()
-        return {"done": is_last(report), **report}
 
 
 def spec_of(trials: int) -> SweepSpec:

@@ -19,7 +19,8 @@ from tests.benchmarks.by_hand import SETS, trajectory
 from tests.support import MemorySink
 from trainables.config import TrialConfig
 from trainables.records import Trial
-from trainables.trial import Engine, TrialRun, Workload
+from trainables.trial import Engine, Workload
+from trainables.trial.trial_run import run_to_end
 
 TUNED = 6
 """Settings that plain Ray Tune runs."""
@@ -99,9 +100,7 @@ def engine(folder: Path) -> dict[str, float]:
     resident, results = Engine(work.workload), MemorySink()
     began = time.perf_counter()
     for trial in work.trials:
-        run = TrialRun(resident, trial, results)
-        while run.outcome is None:
-            run.advance()
+        run_to_end(resident, trial, results)
     return {"seconds": time.perf_counter() - began}
 
 

@@ -62,7 +62,7 @@ class WideTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
             worker_resources: what each takes, by Ray's names; with a GPU, the workers speak by NCCL, else by Gloo.
         """
         self._start_group = partial(
-            _Group, workloads=list(workloads), sink=sink, workers=workers, worker_resources=worker_resources
+            _Group, workloads=workloads, sink=sink, workers=workers, worker_resources=worker_resources
         )
         self._group: _Group | None = None
         self._next: Trial | None = config[TRIAL]

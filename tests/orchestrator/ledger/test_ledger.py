@@ -503,12 +503,17 @@ def same_rows(ledger, name):
     return sorted(canonical_json({k: v for k, v in row.items() if k not in clocks}) for row in rows)
 
 
+def copied_fixture(name, tmp_path):
+    """Open a copy of a sweep that an older version has written."""
+    folder = tmp_path / name
+    shutil.copytree(Path(__file__).parent / "fixtures" / name, folder)
+    return Ledger(storage=LocalStorage(folder), sweep=name)
+
+
 @pytest.fixture
 def version_1(tmp_path):
     """A sweep that was written when the schema had version 1."""
-    folder = tmp_path / "version-1"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "version-1", folder)
-    return Ledger(storage=LocalStorage(folder), sweep="version-1")
+    return copied_fixture("version-1", tmp_path)
 
 
 def test_files_of_version_1_are_read_through_the_migration(version_1):
@@ -546,9 +551,7 @@ def test_a_sweep_of_version_1_goes_on_as_one_of_today(version_1):
 @pytest.fixture
 def version_3(tmp_path):
     """A sweep that was written when the schema had version 3."""
-    folder = tmp_path / "version-3"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "version-3", folder)
-    return Ledger(storage=LocalStorage(folder), sweep="version-3")
+    return copied_fixture("version-3", tmp_path)
 
 
 def test_rows_of_version_3_have_no_price_on_data_of_their_own_kind(version_3):
@@ -587,9 +590,7 @@ def test_a_sweep_of_version_3_is_read_reported_and_goes_on(version_3):
 @pytest.fixture
 def version_4(tmp_path):
     """A sweep that was written when the schema had version 4, by which no trial had a row of step 0 by itself."""
-    folder = tmp_path / "version-4"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "version-4", folder)
-    return Ledger(storage=LocalStorage(folder), sweep="version-4")
+    return copied_fixture("version-4", tmp_path)
 
 
 def test_rows_of_version_4_get_the_settings_of_their_trials(version_4):
@@ -660,9 +661,7 @@ def test_a_sweep_of_version_4_is_read_reported_and_goes_on(version_4):
 @pytest.fixture
 def version_5(tmp_path):
     """A sweep that was written when the schema had version 5, before metrics were chosen."""
-    folder = tmp_path / "version-5"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "version-5", folder)
-    return Ledger(storage=LocalStorage(folder), sweep="version-5")
+    return copied_fixture("version-5", tmp_path)
 
 
 def test_rows_of_version_5_have_no_values_of_metrics(version_5):
@@ -701,9 +700,7 @@ def test_a_sweep_of_version_5_is_read_reported_and_goes_on(version_5):
 @pytest.fixture
 def version_6(tmp_path):
     """A sweep that was written when the schema had version 6, before replicates, with probes."""
-    folder = tmp_path / "version-6"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "version-6", folder)
-    return Ledger(storage=LocalStorage(folder), sweep="version-6")
+    return copied_fixture("version-6", tmp_path)
 
 
 def test_a_sweep_of_version_6_has_one_replicate_is_read_reported_and_goes_on(version_6):
@@ -741,9 +738,7 @@ def test_a_sweep_of_version_6_has_one_replicate_is_read_reported_and_goes_on(ver
 @pytest.fixture
 def version_7(tmp_path):
     """A sweep that was written when the schema had version 7, before the times of a trial, with two replicates."""
-    folder = tmp_path / "version-7"
-    shutil.copytree(Path(__file__).parent / "fixtures" / "version-7", folder)
-    return Ledger(storage=LocalStorage(folder), sweep="version-7")
+    return copied_fixture("version-7", tmp_path)
 
 
 def test_a_sweep_of_version_7_has_no_times_is_read_reported_and_goes_on(version_7):
