@@ -12,13 +12,15 @@ from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, che
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.row_changes import REOPENED, change_trial, replace_trial
 from orchestrator.ledger.schema import BASELINES, FORGET_EXAMPLES, TABLES
-from orchestrator.ledger.tables import merged
 from orchestrator.ledger.tables.parquet import encode
 from orchestrator.ledger.tables.rows import to_table
 from orchestrator.ledger.tables.table_files import QuarantiningTableFiles
 from orchestrator.ledger.trial_setting import setting_columns
 from trainables.config import Distribution
+from trainables.deferred import Deferred
 from trainables.records import Outcome, Status, Trial
+
+_write_merged = Deferred("orchestrator.ledger.tables.merged", "write")  # it loads pandas
 
 
 @dataclass(frozen=True)
@@ -124,4 +126,4 @@ class DriverWriter:
         for name, files in sources.items():
             paths = [path for trial_id in order if (path := trial_file(name, trial_id)) in files]
             opened = ((file.path, file.rows) for file in ledger.files.open_all(name, paths))
-            merged.write(ledger.storage, name, TABLES[name], files, opened)
+            _write_merged(ledger.storage, name, TABLES[name], files, opened)

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from orchestrator.driver import FencedStorage
 from orchestrator.errors import IrregularFileError, LedgerWarning, StorageError
@@ -23,13 +22,22 @@ from orchestrator.ledger.baselines import Baselines
 from orchestrator.ledger.layout import BASELINES_FILE, FORGET_EXAMPLES_FILE, checkpoint_file, log_file, trial_file
 from orchestrator.ledger.manifest import Manifest
 from orchestrator.ledger.schema import FORGET_EXAMPLES, PROBES, TABLES
-from orchestrator.ledger.tables import merged
 from orchestrator.ledger.tables.checked_rows import find_problem
 from orchestrator.ledger.tables.rows import metrics_in
 from orchestrator.ledger.tables.table_builder import TableBuilder
 from orchestrator.ledger.tables.table_files import TableFile, TableFiles
 from orchestrator.storage import Storage
+from trainables.deferred import Deferred
 from trainables.records import EvaluationRecord, ExampleRecord, Status
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from orchestrator.ledger.tables.merged import MergedCopy
+
+# these load pyarrow.dataset, and that pandas, which takes a quarter of a second
+_merged_copies: Callable[..., list["MergedCopy"]] = Deferred("orchestrator.ledger.tables.merged", "find")
+_dataset_of: Callable[..., "ds.Dataset"] = Deferred("orchestrator.ledger.tables.merged", "dataset_of")
 
 Record = TypeVar("Record", EvaluationRecord, ExampleRecord)
 
@@ -118,10 +126,10 @@ class Ledger:
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Read a whole table, or only some of its columns, as it is committed now."""
-        dataset = self.dataset(name)
+        dataset, holds_copies = self._open(name, use_merged=True)
         try:
             rows = dataset.to_table(columns=columns)
-            if isinstance(dataset, ds.InMemoryDataset) or find_problem(name, rows) is None:
+            if not holds_copies or find_problem(name, rows) is None:
                 return rows
         except MemoryError as error:  # Arrow's own is one too
             raise StorageError(f"{self.storage.uri}: too little memory to read its {name} ({error})") from error
@@ -130,22 +138,25 @@ class Ledger:
         # a merged copy is damaged, or was just replaced: the trials' own files have every row
         return self.dataset(name, use_merged=False).to_table(columns=columns)
 
-    def dataset(self, name: str, *, use_merged: bool = True) -> ds.Dataset:
+    def dataset(self, name: str, *, use_merged: bool = True) -> "ds.Dataset":
         """Open a table as it is committed now: current merged copies, and the trials' own files for what they lack.
 
         A damaged copy is only found when it is scanned, which then raises an error of Arrow's; with ``use_merged``
         false every row comes from the trials' own files.
         """
+        return self._open(name, use_merged=use_merged)[0]
+
+    def _open(self, name: str, *, use_merged: bool) -> tuple["ds.Dataset", bool]:
+        """Open a table, and return with it whether merged copies are part of it."""
         schema = TABLES[name]
         files = self.files.list(name)
-        copies = merged.find(self.storage, name, files) if use_merged else []
+        copies = _merged_copies(self.storage, name, files) if use_merged else []
         covered = frozenset[str]().union(*(copy.sources for copy in copies))
         rest = TableBuilder()
         rest.add(schema.empty_table())
         for file in self.files.open_all(name, [path for path in files if path not in covered]):
             rest.add(file.rows)
-        direct = ds.dataset(rest.table())
-        return ds.dataset([*(copy.dataset.replace_schema(schema) for copy in copies), direct]) if copies else direct
+        return _dataset_of(copies, rest.table()), bool(copies)
 
     def baselines(self) -> Baselines:
         """Read what base and reference models know before unlearning; without rows where it was not measured."""

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
-    """Run a command; return how it ended, and which of the heavy libraries it has loaded."""
+def run(
+    folder: Path, *arguments: str, watched: Collection[str] = HEAVY
+) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run a command; return how it ended, and which of the watched libraries it has loaded."""
     done = subprocess.run(
         [sys.executable, "-c", TELLING_MODULES, "modules.json", *arguments], cwd=folder, capture_output=True, text=True
     )
     modules = json.loads((folder / "modules.json").read_text())
     assert "orchestrator.cli.app" in modules
-    return done, {name.partition(".")[0] for name in modules} & HEAVY
+    return done, {name.partition(".")[0] for name in modules} & set(watched)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,12 @@ def test_a_command_that_reads_loads_no_library_that_takes_seconds(folder, argume
     done, heavy = run(folder, *arguments)
     assert (done.returncode, heavy) == (code, set()), done.stderr
     assert said in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "spec.yaml", "--no-estimate"], ["run", "broken.yaml"]])
+def test_a_command_that_reads_no_table_loads_no_pandas(folder, arguments):
+    _, heavy = run(folder, *arguments, watched={"pandas"})
+    assert heavy == set()
 
 
 def test_a_file_whose_examples_are_counted_loads_no_model_library(folder, monkeypatch):

@@ -9,7 +9,7 @@ names the files that it was made of; once one of these has changed, the copy is 
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -73,6 +73,12 @@ def find(storage: Storage, name: str, files: dict[str, str]) -> list[MergedCopy]
             if not isinstance(error.__cause__, FileNotFoundError):  # replaced since it was listed
                 raise
     return found
+
+
+def dataset_of(copies: Sequence[MergedCopy], rest: pa.Table) -> ds.Dataset:
+    """Return merged copies of a table, and the rows that are in none of them, as one dataset."""
+    direct = ds.dataset(rest)
+    return ds.dataset([*(copy.dataset.replace_schema(rest.schema) for copy in copies), direct]) if copies else direct
 
 
 _STAMP = TypeAdapter(dict[str, str])
