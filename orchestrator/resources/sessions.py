@@ -24,6 +24,7 @@ from orchestrator.resources.ray_environment import (
     ProjectAlone,
     give_actors_no_variables,
     keep_trackers_out,
+    keep_trials_out_of_snapshots,
     protect_token,
     silence,
     variables,
@@ -59,6 +60,7 @@ def ray_session(
     """
     give_actors_no_variables()
     keep_trackers_out()
+    keep_trials_out_of_snapshots()
     protect_token()
     silence()
     with variables(TUNE), _explained():

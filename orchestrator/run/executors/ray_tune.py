@@ -122,9 +122,19 @@ class _Listener(_Disposable, Callback):  # type: ignore[misc]  # Ray is not type
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._trials.ended(trial.trial_id, trial.last_result or {})
+        _shrink(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._trials.failed(trial.trial_id, _failure_of(trial))
+        _shrink(trial)
+
+
+def _shrink(trial: Any) -> None:
+    """Drop what a trial that has ended has reported: Tune keeps all trials of a sweep, and nobody asks it for them."""
+    heard = trial.run_metadata
+    heard.last_result = {}
+    heard.metric_analysis.clear()
+    heard.metric_n_steps.clear()
 
 
 def _failure_of(trial: Any) -> Failure:
