@@ -13,6 +13,7 @@ tiny_workload(forget=6, references=2, dropout=0.0, max_increase=3.0, encoder_dec
 tiny_trial(steps=(0, 2, 4), trial_id="trial", seed=7, horizon=None, **config) -> Trial on the set "forget"
 MemorySink()                                   -> a TrialSink; copies all it is given
 FakeClock(now=0.0, tick=0.0)                      -> a Clock; every call first adds ``tick``
+run_to_end(engine, trial, sink, **kwargs)           -> the TrialRun, which has its outcome; kwargs as for TrialRun
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
 same_state(left, right)                           -> True where two such dictionaries are bit-identical
@@ -35,7 +36,7 @@ from trainables.models import new_model, snapshot
 from trainables.models.weights import named_tensors
 from trainables.preparation import evaluation_sets
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Trial
-from trainables.trial import Workload
+from trainables.trial import Engine, TrialRun, TrialSink, Workload
 
 PROPERTY = limits.PROPERTY
 
@@ -277,3 +278,10 @@ def state_of(model: Any) -> dict[str, np.ndarray]:
 
 def same_state(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
     return left.keys() == right.keys() and all(left[name].tobytes() == right[name].tobytes() for name in left)
+
+
+def run_to_end(engine: Engine, trial: Trial, sink: TrialSink, **kwargs: Any) -> TrialRun:
+    run = TrialRun(engine, trial, sink, **kwargs)
+    while run.outcome is None:
+        run.advance()
+    return run

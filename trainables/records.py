@@ -152,8 +152,8 @@ TIMES: Mapping[str, str] = {
     "reset_s": "putting the base model's weights back, starting objective and optimizer",
     "step_s": "ascent steps",
     "evaluate_s": "evaluations, of the base model too where none before it was kept",
-    "commit_s": "publishing rows, without the last of them",
-    "checkpoint_s": "saving and reading checkpoints",
+    "commit_s": "waiting for rows to be published, without the last of them; steps go on meanwhile",
+    "checkpoint_s": "packing checkpoints, waiting for them to be saved while steps go on, and reading them",
 }
 """Parts of a trial's wall time, in seconds: the name of each, and what it holds. What is left is waiting."""
 

@@ -16,11 +16,10 @@ from typing import Any
 import torch
 
 from tests.benchmarks.by_hand import SETS, trajectory
-from tests.support import MemorySink
+from tests.support import MemorySink, run_to_end
 from trainables.config import TrialConfig
 from trainables.records import Trial
 from trainables.trial import Engine, Workload
-from trainables.trial.trial_run import run_to_end
 
 TUNED = 6
 """Settings that plain Ray Tune runs."""

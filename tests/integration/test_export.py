@@ -27,10 +27,10 @@ from orchestrator.spec import SweepSpec, amend_spec, dump_spec, load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import TINY
 from tests.orchestrator.helpers import PROPOSAL, make_trial
+from tests.support import run_to_end
 from trainables.config import TrialConfig
 from trainables.data import build_datasets
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 pytestmark = pytest.mark.slow
 

@@ -16,11 +16,11 @@ from orchestrator.spec import load_spec
 from orchestrator.storage import LocalStorage
 from tests.integration.helpers import INLINE, MODULES, TELLING_MODULES, TINY, call, rows, unlearn_sweep
 from tests.orchestrator.helpers import PROPOSAL
+from tests.support import run_to_end
 from trainables.config import TrialConfig
 from trainables.data import build_datasets
 from trainables.records import Trial
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,8 @@ import dataclasses
 import json
 import sys
 
-from tests.support import MemorySink, deterministic, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, run_to_end, tiny_trial, tiny_workload
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 
 def main(precision: str) -> None:

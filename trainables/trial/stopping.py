@@ -1,13 +1,35 @@
-"""Early ends that are right for trajectories: where a trial has nothing better to find, or others find it better.
+"""How a trial ends with an evaluation: at the end of its axis, below the performance floor, or early.
 
-The performance floor is no such rule: a trial has collapsed by its evaluation alone (``metrics.evaluation``).
+An early end is right for a trajectory where the trial has nothing better to find, or others find it better. The
+performance floor is no such rule: a trial has collapsed by its evaluation alone (``metrics.evaluation``).
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 from trainables.config import StopConfig
-from trainables.records import EvaluationRecord
+from trainables.records import EvaluationRecord, Status
+
+
+def ending(
+    stop: StopConfig, evaluations: Sequence[EvaluationRecord], *, max_heldout_nll: float, is_complete: bool
+) -> tuple[Status, str | None] | None:
+    """Return how a trial ends with its last evaluation, and why, unless it is complete; None: it goes on.
+
+    Args:
+        stop: the rules for early ends.
+        evaluations: all of the trial, in step order.
+        max_heldout_nll: the performance floor, nats per token.
+        is_complete: whether the last evaluation is of the last step of the axis.
+    """
+    last = evaluations[-1]
+    if last.status is Status.COLLAPSED:
+        reason = f"held-out NLL {last.performance:.3f} is above the floor {max_heldout_nll:.3f}"
+        return last.status, f"step {last.step}: {reason}"
+    if is_complete:
+        return Status.COMPLETED, None
+    early = early_end(stop, evaluations)
+    return None if early is None else (Status.COMPLETED, early)
 
 
 def early_end(stop: StopConfig, evaluations: Sequence[EvaluationRecord]) -> str | None:

@@ -4,20 +4,20 @@ A reused Ray Tune actor drives it evaluation by evaluation (``trainables.tune.na
 group do so in step (``trainables.tune.wide``).
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from typing import Any
 
-from trainables.metrics import EvaluationSets, NonFiniteEvaluationError
+from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import DamagedCheckpointError
 from trainables.records import EvaluationRecord, ExampleRecord, Outcome, Status, Trial
 from trainables.trial.ascent import Ascent, DivergedError
 from trainables.trial.engine import Engine, Evaluated
 from trainables.trial.profiling import TRACED_STEPS, TrialTrace
 from trainables.trial.sinks import LeaderSink, TrialSink
-from trainables.trial.stopping import early_end, is_rung
+from trainables.trial.stopping import ending, is_rung
 from trainables.trial.stopwatch import Stopwatch
 
 Clock = Callable[[], float]
@@ -163,14 +163,16 @@ class TrialRun:
             self._finish(Status.DIVERGED, str(error))
             return None
         self._add(evaluation, examples)
-        if ending := self._ending(evaluation, steps[1:]):
-            self._finish(*ending)
+        if end := self._ending(steps[1:]):
+            self._finish(*end)
         else:
             with self._stopwatch.counting("commit_s"):
-                self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, None)
+                self._sink.publish(
+                    self._trial.trial_id, self._evaluations, self._examples, None, meanwhile=self._step_ahead
+                )
             self._note_rung(evaluation.step)
             if self._checkpoint_is_due():
-                self.checkpoint()
+                self.checkpoint(meanwhile=self._step_ahead)
         return evaluation
 
     def _stands_still(self, steps: list[int]) -> bool:
@@ -182,11 +184,10 @@ class TrialRun:
                 self._finish(Status.COMPLETED, reason)
         elif self._may_have_ended:
             self._may_have_ended = False
-            last = self._on_axis[-1]
-            if ending := self._ending(last, steps):
-                self._finish(*ending)
+            if end := self._ending(steps):
+                self._finish(*end)
             else:
-                self._note_rung(last.step)
+                self._note_rung(self._on_axis[-1].step)
         return self.outcome is not None or self.rung is not None
 
     def _note_rung(self, step: int) -> None:
@@ -198,13 +199,29 @@ class TrialRun:
         assert self._ascent.step <= step
         slice_end = self._clock() + SLICE_S
         while self._ascent.step < step:
-            with self._stopwatch.counting("step_s"):
-                self._ascent.advance(self._ascent.step + 1)
-            if self._ascent.step < step and self._checkpoint_is_due():
-                self.checkpoint()
+            if self._checkpoint_is_due():
+                self.checkpoint(meanwhile=self._step_ahead)
                 return False
+            self._take_step()
             if self._clock() >= slice_end:
                 return self._ascent.step == step
+        return True
+
+    def _step_ahead(self) -> bool:
+        """Take a step towards the next evaluation, and return whether there was one to take.
+
+        None is taken beyond a rung, nor where a checkpoint is due. A step that diverges is left to the next slice.
+        """
+        if is_rung(self._engine.workload.stop, self._ascent.step) or self._checkpoint_is_due():
+            return False
+        steps = self._steps_to_evaluate()
+        with contextlib.suppress(DivergedError):
+            return bool(steps) and self._ascent.step < steps[0] and self._take_step()
+        return False
+
+    def _take_step(self) -> bool:
+        with self._stopwatch.counting("step_s"):
+            self._ascent.advance(self._ascent.step + 1)
         return True
 
     def _checkpoint_is_due(self) -> bool:
@@ -215,12 +232,12 @@ class TrialRun:
             or (every.every_steps is not None and steps >= every.every_steps)
         )
 
-    def checkpoint(self) -> None:
-        """Save the trajectory as it is now."""
+    def checkpoint(self, *, meanwhile: Callable[[], bool] = lambda: False) -> None:
+        """Save the trajectory as it is now, and call ``meanwhile`` as ``LeaderSink`` does."""
         with self._stopwatch.counting("checkpoint_s"):
-            self._sink.save_checkpoint(self._trial.trial_id, self._ascent.pack(self.elapsed_s, self._stopwatch.seconds))
-        self._last_checkpoint = self._clock()
-        self._checkpoint_step = self._ascent.step
+            payload = self._ascent.pack(self.elapsed_s, self._stopwatch.seconds)
+            self._checkpoint_step, self._last_checkpoint = self._ascent.step, self._clock()
+            self._sink.save_checkpoint(self._trial.trial_id, payload, meanwhile=meanwhile)
 
     def interrupt(self) -> None:
         """Stop an unfinished trial: save a checkpoint, and publish the status ``stopped``."""
@@ -229,15 +246,11 @@ class TrialRun:
             self._publish_outcome(Status.STOPPED, "interrupted; resume continues from its checkpoint")
             self._trace.end()
 
-    def _ending(self, last: EvaluationRecord, steps: list[int]) -> tuple[Status, str | None] | None:
-        """Return how the trial ends with its last evaluation, and why early, if so; None: it goes on."""
-        if last.status is Status.COLLAPSED:
-            limit = self._sets.max_heldout_nll
-            return last.status, f"step {last.step}: held-out NLL {last.performance:.3f} is above the floor {limit:.3f}"
-        if not steps:
-            return Status.COMPLETED, None
-        reason = early_end(self._engine.workload.stop, self._on_axis)
-        return (Status.COMPLETED, reason) if reason is not None else None
+    def _ending(self, steps: list[int]) -> tuple[Status, str | None] | None:
+        """Return how the trial ends with its last evaluation, and why early, if so; None: it goes on to ``steps``."""
+        workload = self._engine.workload
+        floor = workload.evaluation_sets[self._trial.forget_set].max_heldout_nll
+        return ending(workload.stop, self._on_axis, max_heldout_nll=floor, is_complete=not steps)
 
     def _finish(self, status: Status, message: str | None = None) -> None:
         if status is Status.COMPLETED and self._ascent.step == self._evaluations[-1].step:
@@ -274,10 +287,6 @@ class TrialRun:
         )
         self._sink.publish(self._trial.trial_id, self._evaluations, self._examples, self.outcome)
 
-    @property
-    def _sets(self) -> EvaluationSets:
-        return self._engine.workload.evaluation_sets[self._trial.forget_set]
-
     def _evaluate(self) -> Evaluated:
         if self._ascent.step == 0 and self._base is not None:
             return self._base
@@ -289,11 +298,3 @@ class TrialRun:
                 tokens_seen=self._ascent.tokens_seen,
                 elapsed_s=self.elapsed_s,
             )
-
-
-def run_to_end(engine: Engine, trial: Trial, sink: TrialSink, **kwargs: Any) -> TrialRun:
-    """Run a trial to its outcome in this process and return it; ``kwargs`` are those of ``TrialRun``."""
-    run = TrialRun(engine, trial, sink, **kwargs)
-    while run.outcome is None:
-        run.advance()
-    return run

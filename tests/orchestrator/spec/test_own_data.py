@@ -24,12 +24,11 @@ from orchestrator.spec import amend_spec, dump_spec
 from orchestrator.spec.loading import validate_spec
 from orchestrator.storage import LocalStorage
 from tests.orchestrator.helpers import make_spec, spec_data
-from tests.support import MemorySink, deterministic, tiny_architecture, tiny_trial
+from tests.support import MemorySink, deterministic, run_to_end, tiny_architecture, tiny_trial
 from tests.trainables.files import own_cache, pairs, write_rows
 from trainables.data import build_datasets
 from trainables.encoding import StreamedSet
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 assert own_cache  # a fixture
 pytestmark = pytest.mark.usefixtures("own_cache")

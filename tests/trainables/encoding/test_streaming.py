@@ -11,6 +11,7 @@ from tests.support import (
     VOCAB_SIZE,
     MemorySink,
     deterministic,
+    run_to_end,
     same_state,
     state_of,
     tiny_architecture,
@@ -28,7 +29,6 @@ from trainables.errors import UnlearningError
 from trainables.preparation import Training, train_to_end
 from trainables.trial import Engine
 from trainables.trial.memory import heaviest
-from trainables.trial.trial_run import run_to_end
 
 assert own_cache  # a fixture
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -10,6 +10,7 @@ from tests.support import (
     FakeClock,
     MemorySink,
     deterministic,
+    run_to_end,
     same_state,
     state_of,
     tiny_examples,
@@ -36,7 +37,6 @@ from trainables.models.checkpoints import Progress, pack
 from trainables.models.weights import arrays_of, named_tensors
 from trainables.preparation import Training, form_of
 from trainables.trial import Engine, TrialRun
-from trainables.trial.trial_run import run_to_end
 
 ARCHITECTURES = {
     "llama": {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import MemorySink, tiny_model, tiny_trial, tiny_workload
+from tests.support import MemorySink, run_to_end, tiny_model, tiny_trial, tiny_workload
 from trainables.config import LoraConfig
 from trainables.distributed import ALONE
 from trainables.models import snapshot
 from trainables.models.weight_movement import moved_share
 from trainables.records import Status
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 
 def trial_of(base, **changes):

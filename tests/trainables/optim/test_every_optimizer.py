@@ -7,10 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from tests.support import MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, run_to_end, same_state, state_of, tiny_trial, tiny_workload
 from trainables.optim import OPTIMIZERS
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 OFTEN = {"sophia": {"hessian_every": 3}, "soap": {"precondition_every": 2}}
 """So that what is done now and then is done within these few steps."""

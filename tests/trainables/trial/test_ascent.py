@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, run_to_end, same_state, state_of, tiny_trial, tiny_workload
 from trainables.encoding import collate
 from trainables.metrics import score_batch
 from trainables.records import Status
 from trainables.trial import DivergedError, Engine, TrialRun
-from trainables.trial.trial_run import run_to_end
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0}
 MOMENTUM = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9}

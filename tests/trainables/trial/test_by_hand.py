@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.by_hand import SETS, trajectory
-from tests.support import MemorySink, tiny_trial, tiny_workload
+from tests.support import MemorySink, run_to_end, tiny_trial, tiny_workload
 from trainables.trial import Engine
-from trainables.trial.trial_run import run_to_end
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.support import tiny_trial, tiny_workload
 workload, real, kept = tiny_workload(), memory.TrialRun.checkpoint, []
 shared = np.memmap(sys.argv[1], dtype=float, mode="w+", shape={SPENT_MIB} * 2**17)
 def measure(spend):
-    memory.TrialRun.checkpoint = lambda run: (spend(), real(run))
+    memory.TrialRun.checkpoint = lambda run, **how: (spend(), real(run, **how))
     return memory.measure_peak(workload, [tiny_trial().config]).host_bytes
 print(measure(lambda: None), measure(lambda: np.ones(shared.shape)), measure(lambda: shared.fill(1)))
 """

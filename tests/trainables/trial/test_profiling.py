@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support import MemorySink, deterministic, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, run_to_end, tiny_trial, tiny_workload
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun, trial_run
-from trainables.trial.trial_run import run_to_end
 
 TRIAL = tiny_trial(steps=(0, 2, 4), learning_rate=0.01, batch_size=4)
 PROFILED = replace(TRIAL, is_profiled=True)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from tests.support import FakeClock, MemorySink, deterministic, tiny_trial, tiny_workload
+from tests.support import FakeClock, MemorySink, deterministic, run_to_end, tiny_trial, tiny_workload
 from trainables.config import StopConfig
 from trainables.distributed import ALONE
 from trainables.records import EvaluationRecord, Status
@@ -14,7 +14,7 @@ from trainables.trial import EVALUATION, OUTCOME, RUNG, Engine, TrialRun, stays_
 from trainables.trial.reports import next_report
 from trainables.trial.sinks import LeaderSink
 from trainables.trial.stopping import early_end, is_rung
-from trainables.trial.trial_run import SLICE_S, run_to_end
+from trainables.trial.trial_run import SLICE_S
 
 TRIAL = tiny_trial(steps=(0, 2, 4, 6, 8, 10), optimizer="adamw", learning_rate=0.02, batch_size=6)
 PASSED = StopConfig(max_heldout_nll_increase=50.0, exposure_at_most=1000.0, patience=2)

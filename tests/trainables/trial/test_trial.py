@@ -7,14 +7,23 @@ from dataclasses import replace
 import pytest
 from accelerate import Accelerator
 
-from tests.support import FakeClock, MemorySink, deterministic, same_state, state_of, tiny_trial, tiny_workload
+from tests.support import (
+    FakeClock,
+    MemorySink,
+    deterministic,
+    run_to_end,
+    same_state,
+    state_of,
+    tiny_trial,
+    tiny_workload,
+)
 from trainables.metrics import NonFiniteEvaluationError
 from trainables.models import checkpoints
 from trainables.records import TIMES, Status
 from trainables.trial import Engine, TrialRun
 from trainables.trial import engine as engine_module
 from trainables.trial.ascent import Ascent
-from trainables.trial.trial_run import SLICE_S, run_to_end
+from trainables.trial.trial_run import SLICE_S
 
 TRIAL = tiny_trial(steps=(0, 2, 4, 6), optimizer="adamw", learning_rate=0.01, batch_size=4)
 

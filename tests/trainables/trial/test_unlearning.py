@@ -11,6 +11,7 @@ import torch
 from tests.support import (
     MemorySink,
     deterministic,
+    run_to_end,
     same_state,
     state_of,
     tiny_encoded,
@@ -28,7 +29,6 @@ from trainables.objectives import OBJECTIVES
 from trainables.records import Status
 from trainables.trial import Engine
 from trainables.trial import ascent as ascent_module
-from trainables.trial.trial_run import run_to_end
 
 KINDS = [False, True]
 RETAIN_KL = {"retain_loss": "kl"}

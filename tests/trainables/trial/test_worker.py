@@ -8,13 +8,12 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from tests.support import MemorySink, deterministic, tiny_trial, tiny_workload
+from tests.support import MemorySink, deterministic, run_to_end, tiny_trial, tiny_workload
 from trainables.errors import ResultsError, UnlearningError
 from trainables.failures import LONGEST_MESSAGE, LONGEST_TRACEBACK, Failure, TrialFailedError, failure_of
 from trainables.trial import FAILURE, OUTCOME, STORAGE_ERROR, Engine, TrialWorker, is_last
 from trainables.trial import worker as worker_module
 from trainables.trial.ascent import Ascent
-from trainables.trial.trial_run import run_to_end
 
 
 def raised(error):

@@ -1,5 +1,6 @@
 """A trial on several workers gives what it gives on one: whole models and sharded ones, however batches divide."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -10,9 +11,11 @@ import safetensors.torch
 import torch
 from torch.distributed.tensor import DTensor
 
-from tests.support import FakeClock, MemorySink, deterministic, tiny_model, tiny_trial, tiny_workload
+from tests.limits import HANG_S
+from tests.support import FakeClock, MemorySink, deterministic, run_to_end, tiny_model, tiny_trial, tiny_workload
 from tests.trainables.gloo import GlooGroup
 from trainables.config import LoraConfig
+from trainables.distributed import current_worker_group
 from trainables.errors import ResultsError
 from trainables.models import snapshot
 from trainables.objectives import OBJECTIVES
@@ -20,7 +23,8 @@ from trainables.optim import OPTIMIZERS
 from trainables.records import Status
 from trainables.trial import Engine, TrialRun
 from trainables.trial import ascent as ascent_module
-from trainables.trial.trial_run import SLICE_S, run_to_end
+from trainables.trial.sinks import LeaderSink
+from trainables.trial.trial_run import SLICE_S
 
 WIDTHS = [(2, "ddp"), (3, "ddp"), (2, "fsdp"), (3, "fsdp")]
 AT_EVERY_WIDTH = ("gradient_ascent", "gradient_difference")
@@ -284,6 +288,32 @@ def deciding() -> tuple[list[Any], int]:
         if engine.group.is_leader:
             results.stop = len(seen) == 3
     return seen, sum(call == "save" for call, _ in results.calls)
+
+
+def test_all_workers_go_on_while_the_leader_writes_and_stop_at_the_same_step(group: Any) -> None:
+    (leader, written), (other, nothing) = group(2)(working_meanwhile)
+    assert leader == other >= 3
+    assert (written, nothing) == (1, 0)
+
+
+def working_meanwhile() -> tuple[int, int]:
+    """Return how often ``meanwhile`` was called while rows were written, and the publications of this process."""
+    three, calls = threading.Event(), []
+
+    class Slow(MemorySink):
+        def publish(self, *rows: Any) -> None:
+            assert three.wait(HANG_S)
+            super().publish(*rows)
+
+    def meanwhile() -> bool:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            three.set()
+        return True
+
+    sink = Slow()
+    LeaderSink(sink, current_worker_group()).publish("trial", [], [], None, meanwhile=meanwhile)
+    return len(calls), len(sink.calls)
 
 
 def test_workers_make_equally_many_passes_of_at_most_a_micro_batch_each_example_once(group: Any) -> None:
