@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.plan.metric_costs import MetricCost, metric_costs
 from orchestrator.plan.overheads import NO_OVERHEADS, Overheads
 from orchestrator.plan.set_summaries import SetSummary, summaries_of
+from orchestrator.plan.training_time import TrainingTime, estimate_training
 from orchestrator.preparation import count_sets
 from orchestrator.search import grid_points, study_parts, trials_per_stratum
 from orchestrator.spec import LISTING, ResourcesConfig, SweepSpec
@@ -102,6 +103,7 @@ def plan_sweep(
     sizes: Sizes | None = None,
     times: "StepTimes | None" = None,
     overheads: Overheads | None = None,
+    training_flops: float | None = None,
 ) -> Plan:
     """Return what a sweep will do, and how long it will take.
 
@@ -112,6 +114,7 @@ def plan_sweep(
         sizes: sizes of its sets, if there are no inputs; None: they are counted.
         times: times of its steps; None: nothing is estimated.
         overheads: what a run takes besides; None: left out.
+        training_flops: floating-point operations of training the models of one replicate; None: not known.
 
     Raises:
         UnlearningError: sizes that are left to sources cannot be counted.
@@ -130,7 +133,13 @@ def plan_sweep(
             counts,
             times,
             overheads or NO_OVERHEADS,
-            training_steps=training_steps,
+            training=estimate_training(
+                spec,
+                models=models,
+                alone_s=training_steps * times.training_step_s,
+                at_once=concurrent_trials,
+                flops=training_flops,
+            ),
             at_once=concurrent_trials,
         )
     return Plan(
@@ -193,18 +202,22 @@ class _Estimate:
 
 
 def _estimated(
-    spec: SweepSpec, counts: "_Counts", times: "StepTimes", overheads: Overheads, *, training_steps: int, at_once: int
+    spec: SweepSpec,
+    counts: "_Counts",
+    times: "StepTimes",
+    overheads: Overheads,
+    *,
+    training: TrainingTime,
+    at_once: int,
 ) -> _Estimate:
     resources = spec.resources
-    worker = resources.worker_resources  # a model is trained on one worker's share
+    worker = resources.worker_resources
     models = _models(spec)
-    training_s = training_steps * times.training_step_s
-    rounds = -(-models // (at_once * resources.workers_per_trial))
     at_a_time = min(spec.replicates, at_once)  # the models of a replicate are measured one after another
     measuring_s = models / at_a_time * len(spec.data.unlearned) * times.evaluation_s
     found = _Estimate(
         estimated_start_s=overheads.start_s,
-        estimated_preparation_s=rounds * training_s / models + measuring_s + overheads.preparation_s,
+        estimated_preparation_s=training.elapsed_s + measuring_s + overheads.preparation_s,
         estimated_report_s=overheads.report_s,
     )
     if counts.typical is None:
@@ -217,8 +230,10 @@ def _estimated(
         found,
         estimated_sweep_s=overheads.trials_start_s + ascending_s + evaluating_s,
         estimated_evaluation_s=evaluating_s,
-        estimated_gpu_hours=(training_s + trials_s * resources.workers_per_trial) * math.ceil(worker["GPU"]) / 3600,
-        estimated_cpu_hours=(training_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600,
+        estimated_gpu_hours=(training.worker_s + trials_s * resources.workers_per_trial)
+        * math.ceil(worker["GPU"])
+        / 3600,
+        estimated_cpu_hours=(training.worker_s * worker["CPU"] + trials_s * resources.cpus_per_trial) / 3600,
     )
 
 

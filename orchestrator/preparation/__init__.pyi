@@ -10,7 +10,7 @@ from .model_cache import ModelCache
 from .model_identity import datasets_of, model_of
 from .model_training import train_model
 from .provenance import code_state
-from .tasks import BASE, Baseline, Measured, ModelTask
+from .tasks import BASE, Baseline, Measured, ModelTask, are_small, trains_in_groups
 from .workloads import build_workload
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ModelCache",
     "ModelTask",
     "SweepInputs",
+    "are_small",
     "build_workload",
     "check_inputs",
     "check_sizes",
@@ -41,4 +42,5 @@ __all__ = [
     "start_building",
     "train_missing",
     "train_model",
+    "trains_in_groups",
 ]

@@ -15,7 +15,13 @@ from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.driver import Interrupt
-from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError, TaskFailedError
+from orchestrator.errors import (
+    AUTHENTICATION_ADVICE,
+    RunStoppedError,
+    StorageError,
+    SweepError,
+    TaskFailedError,
+)
 from orchestrator.resources.cluster_capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.resources.hardware import describe_machine
 from orchestrator.resources.local_ray import local_ray
@@ -162,6 +168,8 @@ def fetch(reference: Any, what: str) -> Any:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError | StorageError):
             raise error.cause from None
+        if isinstance(error.cause, TaskFailedError):  # of workers that the task has started, with their traceback
+            raise TaskFailedError(f"{what} failed: {error.cause}", error.cause.details) from None
         cause = error.cause if isinstance(error.cause, Exception) else error
         raise TaskFailedError(f"{what} failed: {first_line(cause)}", str(error)) from None
     except ray.exceptions.RayError as error:

@@ -27,7 +27,7 @@ class ResourcesConfig(Config):
     parallelism: Parallelism = "ddp"
     """How several workers share a trial: ``ddp`` keeps a whole model on each; ``fsdp`` cuts it into shards, for models
     whose ascent does not fit one GPU. The numbers are the same, up to rounding. Base and reference models are trained
-    on one worker each: a model that does not fit there must be given trained (``preparation.epochs: 0``)."""
+    in the same way, by as many workers, but for small ones, which one worker trains sooner than a group starts."""
     threads_per_trial: PositiveInt = 1
     """Intra-op threads of PyTorch in each worker. The number is pinned, since another one rounds differently."""
     max_failures: Annotated[int, Field(ge=0)] = 2
@@ -39,7 +39,8 @@ class ResourcesConfig(Config):
     """How long all running trials together may show no sign of life (an evaluation, a checkpoint, some seconds of
     ascent) before the run stops with an error."""
     training_limit_s: Annotated[float, Field(gt=0)] = 7 * 86_400.0
-    """How long the run waits for a base or reference model to be trained, or for the baselines to be measured."""
+    """How long the run waits for a base or reference model to be trained, or for the baselines to be measured. Where
+    models are trained by several workers, it waits for all that these train one after another."""
 
     @model_validator(mode="after")
     def _workers_have_gpus_of_their_own(self) -> Self:

@@ -56,19 +56,29 @@ def inputs() -> tuple[SweepSpec, Datasets, list[ModelTask]]:
     return spec, datasets, model_tasks(spec, datasets)
 
 
+def part(tasks: list[ModelTask], *overrides: str) -> SweepInputs:
+    """Give the inputs of a replicate that has these models."""
+    _, datasets, _ = inputs()
+    return SweepInputs(
+        spec=load_spec(TINY, overrides=overrides), datasets=datasets, tasks=tasks, workload_hash="workload"
+    )
+
+
 def prepare(tasks: list[ModelTask], cache: ModelCache, *overrides: str) -> list[str]:
     """Train models, as a driver does; give their roles as they become ready."""
-    _, datasets, _ = inputs()
-    spec = load_spec(TINY, overrides=overrides)
+    return prepare_parts([part(tasks, *overrides)], cache)
+
+
+def prepare_parts(parts: list[SweepInputs], cache: ModelCache) -> list[str]:
+    """Train the models of several replicates; give their roles as they become ready."""
     ready: list[str] = []
 
     def wait(pending: Any) -> Any:
         (done,), _ = ray.wait(list(pending), timeout=HANG_S)
         return done
 
-    ledger = Ledger(storage=LocalStorage(Path("nobody-watches")), sweep=spec.name)  # it has no driver to look for
-    own = SweepInputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash="workload")
-    train_missing([own], cache, ledger, on_trained=ready.append, wait=wait)
+    ledger = Ledger(storage=LocalStorage(Path("nobody-watches")), sweep="tiny")  # it has no driver to look for
+    train_missing(parts, cache, ledger, on_trained=ready.append, wait=wait)
     return ready
 
 

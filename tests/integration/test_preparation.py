@@ -11,13 +11,24 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import safetensors.torch
+import torch
 
 from orchestrator.errors import LedgerWarning, RunStoppedError, StorageError
 from orchestrator.preparation import ModelCache
 from orchestrator.preparation.model_cache import CHECKPOINT, COMPLETE
 from orchestrator.storage import LocalStorage
-from tests.integration.preparing import DRIVER_DIES_AT, WORKER_DIES_AT, NotingCache, inputs, prepare
+from tests.integration.preparing import (
+    DRIVER_DIES_AT,
+    WORKER_DIES_AT,
+    NotingCache,
+    inputs,
+    part,
+    prepare,
+    prepare_parts,
+)
 from tests.limits import HANG_S
+from trainables.errors import UnlearningError
 
 pytestmark = pytest.mark.slow
 
@@ -111,3 +122,38 @@ def test_a_model_that_lacks_a_file_is_named(tmp_path: Path) -> None:
     cache: Any = ModelCache(LocalStorage(tmp_path))
     with pytest.raises(RunStoppedError, match=rf"{tmp_path}/.models/key: this model lacks the file '{COMPLETE}'"):
         cache.fetch("key", tmp_path / "here")
+
+
+class _OnceDeadly(NotingCache):
+    """Kills the first worker that takes a checkpoint of a step."""
+
+    def save_checkpoint(self, key: str, payload: bytes) -> None:
+        super().save_checkpoint(key, payload)
+        if [step for step, _ in self.noted()] == list(range(1, WORKER_DIES_AT + 1)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+TOGETHER = ("resources.workers_per_trial=2", "resources.cpus_per_trial=2")
+"""Two workers, for whom this machine has room once."""
+
+
+def test_a_group_that_loses_a_worker_trains_the_same_model_and_says_a_users_mistake_as_it_is(
+    ray_here: None, tiny_sweep: Path, tmp_path: Path
+) -> None:
+    cache, (base, reference, _) = _OnceDeadly(tmp_path), inputs()[2]
+    mistaken = part([reference], *TOGETHER, "data.max_tokens=5")
+    with pytest.raises(UnlearningError, match=r"^example .* above data\.max_tokens = 5;"):
+        prepare_parts([part([base], *TOGETHER, "resources.parallelism=fsdp"), mistaken], cache)
+
+    steps = [step for step, _ in cache.noted()]
+    assert steps == sorted(set(steps)), "no step of the base model is taken twice; and none is of the other"
+    died, survived = dict.fromkeys(pid for _, pid in cache.noted())
+    assert (WORKER_DIES_AT, died) in cache.noted()
+    assert (WORKER_DIES_AT + 1, survived) in cache.noted()
+    found, alone = (model_files(storage, base.key) for storage in (tmp_path, tiny_sweep.parent))
+    weights, expected = (safetensors.torch.load(files.pop("model.safetensors")) for files in (found, alone))
+    assert found == alone, "the group leaves the same files"
+    assert weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-5)
+    assert not cache.holds(reference.key)

@@ -1,7 +1,8 @@
-"""A trial on two workers, of a replicate that the sweep has grown by: a worker is killed, it is stopped, and goes on on
-one, and ends as one on one worker does."""
+"""A replicate that the sweep has grown by, its models and its trial on two workers: a worker is killed, the trial is
+stopped, and goes on on one, and ends as one on one worker does."""
 
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,13 @@ SETTINGS = (
 )
 """One trial a replicate, whose batches do not divide by two, and which is long enough to be hit between two
 evaluations."""
+LARGE = [
+    sys.executable,
+    "-c",
+    "from orchestrator.preparation import tasks; tasks.ONE_AFTER_ANOTHER_FLOPS = 0.0; "
+    "from orchestrator.cli.app import main; main()",
+]
+"""The command, to which all models are large enough to be trained by several workers."""
 
 
 def command(sweep: Path, *settings: str) -> list[str]:
@@ -29,14 +37,21 @@ def command(sweep: Path, *settings: str) -> list[str]:
     return ["run", str(TINY), "--name", sweep.name, "--storage", str(sweep.parent), *sets]
 
 
-def test_a_wide_trial_loses_a_worker_and_stops_and_goes_on_and_ends_as_the_narrow_one(storage: Path) -> None:
-    narrow, wide = storage / "one-worker", storage / "two-workers"
+def test_wide_models_and_a_wide_trial_that_loses_a_worker_and_stops_and_goes_on_end_as_narrow_ones(
+    storage: Path, tmp_path: Path
+) -> None:
+    narrow, wide = storage / "one-worker", tmp_path / "two-workers"  # with models of its own
     for made in (command(narrow, "replicates=2"), command(wide)):
         done = call(*made, *INLINE)
         assert done.returncode == 0, done.stderr
 
     sets = ("replicates=2", "resources.workers_per_trial=2", "stop.halving={rungs: [2]}")
-    process = start("resume", str(wide), "--force", *(part for setting in sets for part in ("--set", setting)))
+    process = start(
+        "resume", str(wide), "--force", *(part for setting in sets for part in ("--set", setting)), command=LARGE
+    )
+    wait_until(lambda: actors(process.pid, "train_in_group"), process)
+    wait_until(lambda: actors(process.pid, "RayTrainWorker"), process)
+    assert len(saved_at(wide)) == 1, "they train the models of the new replicate"
     wait_until(lambda: len(saved_at(wide)) == 2, process)
     before = saved_at(wide)
     workers = actors(process.pid, "RayTrainWorker")

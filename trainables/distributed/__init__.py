@@ -1,4 +1,4 @@
-"""The group of workers that runs one trial, and how its model is distributed over them."""
+"""The group of workers that runs one trial or trains one model, and how the model is distributed over them."""
 
 import lazy_loader
 

@@ -39,11 +39,12 @@ def build_accelerator(precision: Precision, parallelism: Parallelism, *, use_gpu
         # gradients that are not yet synchronized have full size on every worker, too large for a sharded model
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1, sync_each_batch=sharding is not None),
     )
-    if sharding is not None and accelerator.distributed_type is DistributedType.MULTI_CPU:
-        # Accelerate shards on GPUs only. PyTorch can on CPUs too, so that sharding is tested without a GPU.
-        for state in (PartialState(), accelerator.state):  # the second copies from the first
-            state.distributed_type = DistributedType.FSDP
-        accelerator.state.fsdp_plugin = sharding
+    if sharding is not None:
+        if accelerator.distributed_type is DistributedType.MULTI_CPU:
+            # Accelerate shards on GPUs only. PyTorch can on CPUs too, so that sharding is tested without a GPU.
+            for state in (PartialState(), accelerator.state):  # the second copies from the first
+                state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = sharding  # one made before for another model names the layers of that model
     return accelerator
 
 

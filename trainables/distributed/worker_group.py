@@ -1,4 +1,4 @@
-"""The processes that run one trial together: each computes its share of a batch, and the leader decides for all.
+"""The processes that run one trial, or train one model, together: each computes its share of every batch.
 
 The leader decides what depends on a clock, on storage or on chance, so that all workers take the same steps and none
 waits for one that took another branch. For a single process this costs nothing.

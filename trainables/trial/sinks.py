@@ -1,10 +1,10 @@
 """Where a trial's rows and checkpoints go: the protocol, and how the workers of a group share one sink."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from trainables.distributed import LeaderCheckpoints
 from trainables.records import CheckpointStore, EvaluationRecord, ExampleRecord, Outcome, RowSink
 
 if TYPE_CHECKING:
@@ -30,18 +30,12 @@ class TrialSink(RowSink, CheckpointStore, Protocol):
         """Keep what the profiler has recorded of a trial."""
 
 
-class LeaderSink:
-    """A sink as all workers of a group see it alike: the leader alone reads and writes.
-
-    What takes time is written by a thread, while all workers call ``meanwhile`` again and again: each call does some
-    work that does not depend on what is written, and returns whether there was any. When a method returns, what it
-    writes is written.
-    """
+class LeaderSink(LeaderCheckpoints):
+    """A sink as all workers of a group see it alike: the leader alone reads and writes."""
 
     def __init__(self, sink: TrialSink, group: "WorkerGroup") -> None:
+        super().__init__(sink, group)
         self._sink = sink
-        self._group = group
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink")
 
     def publish(
         self,
@@ -52,43 +46,12 @@ class LeaderSink:
         *,
         meanwhile: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Publish the leader's rows."""
-        self._write(partial(self._sink.publish, trial_id, evaluations, examples, outcome), meanwhile)
-
-    def save_checkpoint(self, trial_id: str, payload: bytes, *, meanwhile: Callable[[], bool] = lambda: False) -> None:
-        """Save the leader's payload."""
-        self._write(partial(self._sink.save_checkpoint, trial_id, payload), meanwhile)
-
-    def _write(self, write: Callable[[], None], meanwhile: Callable[[], bool]) -> None:
-        writing = self._thread.submit(write) if self._group.is_leader else Future[None]()
-        try:
-            while not self._group.broadcast_result(writing.done) and meanwhile():
-                pass
-        except BaseException:  # the group may not answer any more; the next trial of this process finds nothing begun
-            self._thread.shutdown()
-            raise
-        self._group.broadcast_result(writing.result)
+        """Publish the leader's rows, by a thread as checkpoints are saved."""
+        self._write_meanwhile(partial(self._sink.publish, trial_id, evaluations, examples, outcome), meanwhile)
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read the rows."""
         return self._group.broadcast_result(lambda: self._sink.published(trial_id))
-
-    def load_checkpoint(self, trial_id: str) -> bytes | None:
-        """Read the checkpoint. The leader returns the payload; the others an empty one, which says that it is there."""
-        found: list[bytes] = []
-
-        def load() -> bool:
-            payload = self._sink.load_checkpoint(trial_id)
-            found.extend([] if payload is None else [payload])
-            return bool(found)
-
-        if not self._group.broadcast_result(load):
-            return None
-        return found[0] if found else b""
-
-    def discard_checkpoint(self, trial_id: str) -> None:
-        """Remove the checkpoint."""
-        self._group.broadcast_result(lambda: self._sink.discard_checkpoint(trial_id))
 
     def save_trace(self, trial_id: str, trace: bytes) -> None:
         """Save the leader's trace."""

@@ -133,6 +133,8 @@ class CheckedSpec:
     not have and cannot get."""
     unchecked: str | None = None
     """Why nothing was checked; None: it was."""
+    training_flops: float | None = None
+    """The arithmetic of training the models of a replicate; None: it is not known."""
 
 
 def check_spec(spec: SweepSpec) -> CheckedSpec:
@@ -148,12 +150,13 @@ def check_spec(spec: SweepSpec) -> CheckedSpec:
         return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {why}")
     try:
         replicates = SweepInputs.of_all(spec)
-        check_inputs(*replicates)
+        checked = _check(replicates)
+        require_no_problem(checked)
     except UnlearningError as error:
         if elsewhere is None:
             raise
         return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {error}")
-    return CheckedSpec(inputs=replicates[0])
+    return CheckedSpec(inputs=replicates[0], training_flops=checked.training_flops)
 
 
 def _found_elsewhere(spec: SweepSpec) -> str | None:

@@ -100,25 +100,36 @@ TIMES = StepTimes(device="H100", training_step_s=3, ascent_step_s=5, evaluation_
 
 
 @pytest.mark.parametrize(
-    ("resources", "gpus", "cpus", "worker_gpus", "worker_cpus", "rounds"),
+    ("resources", "gpus", "cpus", "training_gpus", "training_cpus", "rounds"),
     [
         ({}, 0, 1, 0, 1, 2),  # four models, three at once
         ({"gpus_per_trial": 0.25, "cpus_per_trial": 2}, 1, 2, 1, 2, 2),
-        ({"gpus_per_trial": 4, "cpus_per_trial": 8, "workers_per_trial": 4}, 4, 8, 1, 2, 1),
+        # each of four workers takes 3 of 10 examples, in 0.3 of the time
+        ({"gpus_per_trial": 4, "cpus_per_trial": 8, "workers_per_trial": 4}, 4, 8, 4 * 0.3, 8 * 0.3, 2 * 0.3),
     ],
 )
-def test_hours_count_all_that_trials_take_of_gpus_whole_ones_and_one_workers_share_of_every_training(
-    resources, gpus, cpus, worker_gpus, worker_cpus, rounds
+def test_hours_count_all_that_trials_and_trainings_take_of_gpus_whole_ones(
+    resources, gpus, cpus, training_gpus, training_cpus, rounds
 ):
     spec = make_spec(resources=resources, preparation={"references": 3})
     result = plan_sweep(spec, concurrent_trials=3, times=TIMES)
     model_s, trials_s = 2 * ((100 + 4 + 4) // 10) * 3, 8 * 9 * 5 + 8 * 4 * 7
     assert result.timed_on == "H100"
-    assert result.estimated_preparation_s == rounds * model_s + 4 * 2 * 7, "and each model is measured on both sets"
+    assert result.estimated_preparation_s == pytest.approx(rounds * model_s + 4 * 2 * 7), (
+        "and each model is measured on both sets"
+    )
     assert result.estimated_sweep_s == pytest.approx(trials_s / 3)
     assert result.estimated_evaluation_s == pytest.approx(8 * 4 * 7 / 3)
-    assert result.estimated_gpu_hours == pytest.approx((4 * model_s * worker_gpus + trials_s * gpus) / 3600)
-    assert result.estimated_cpu_hours == pytest.approx((4 * model_s * worker_cpus + trials_s * cpus) / 3600)
+    assert result.estimated_gpu_hours == pytest.approx((4 * model_s * training_gpus + trials_s * gpus) / 3600)
+    assert result.estimated_cpu_hours == pytest.approx((4 * model_s * training_cpus + trials_s * cpus) / 3600)
+
+
+@pytest.mark.parametrize(("workers", "flops", "training_s"), [(1, None, 2), (1, 0.0, 4), (4, 0.0, 4), (4, None, 0.6)])
+def test_small_models_of_a_replicate_are_trained_one_after_another_by_one_worker(workers, flops, training_s):
+    spec = make_spec(resources={"workers_per_trial": workers, "cpus_per_trial": 4}, preparation={"references": 3})
+    result = plan_sweep(spec, concurrent_trials=3, times=replace(TIMES, evaluation_s=0), training_flops=flops)
+    model_s = 2 * ((100 + 4 + 4) // 10) * 3
+    assert result.estimated_preparation_s == pytest.approx(training_s * model_s)
 
 
 def test_start_up_and_report_are_parts_of_the_time_by_what_imports_take_here():

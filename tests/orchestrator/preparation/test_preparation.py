@@ -20,10 +20,11 @@ from orchestrator.preparation import (
     start_building,
     train_missing,
     train_model,
+    trains_in_groups,
     workloads,
 )
-from orchestrator.preparation.dispatch import ONE_AFTER_ANOTHER_FLOPS
 from orchestrator.preparation.model_identity import model_tasks
+from orchestrator.preparation.tasks import ONE_AFTER_ANOTHER_FLOPS
 from orchestrator.preparation.workloads import measure_model
 from orchestrator.spec import dated
 from orchestrator.storage import LocalStorage
@@ -186,18 +187,78 @@ class Trained:
     ],
 )
 def test_small_models_are_trained_by_one_worker_and_others_side_by_side(monkeypatch, tmp_path, tasks, flops, asked):
-    trained, ready = Trained(), []
+    trained = Trained()
     monkeypatch.setattr(dispatch, "remote_on_a_share", lambda *_: trained)
-    monkeypatch.setattr(dispatch, "fetch", lambda reference, _: [None] * len(asked[int(reference[-1]) - 1]))
-    spec, datasets, _, _, ledger = arguments(tmp_path, tasks)
-    cache = SimpleNamespace(holds=lambda key: key == tasks[1].key, tidy=lambda _: None)
+    ready = trained_missing(monkeypatch, tmp_path, [tasks], trained, flops=flops)
+    assert trained.asked == asked
+    assert ready == ["reference-0", "base", "reference-1"], "what the cache holds is ready at once"
+
+
+def trained_missing(monkeypatch, tmp_path, replicates, trained, *, spec=SPEC, flops=None):
+    """Train what a cache that has the first reference model lacks, and return the models as they become ready."""
+    ready = []
+    monkeypatch.setattr(dispatch, "fetch", lambda reference, _: [None] * len(trained.asked[int(reference[-1]) - 1]))
+    _, datasets, _, _, ledger = arguments(tmp_path, replicates)
     train_missing(
-        [SweepInputs(spec=spec, datasets=datasets, tasks=tasks, workload_hash="workload")],
-        cache,
+        [SweepInputs(spec=spec, datasets=datasets, tasks=own, workload_hash="workload") for own in replicates],
+        SimpleNamespace(holds=lambda key: key == replicates[0][1].key, tidy=lambda _: None),
         ledger,
         flops=flops,
         on_trained=ready.append,
         wait=lambda groups: next(iter(groups)),
     )
+    return ready
+
+
+class TrainedByGroups(Trained):
+    """Tasks that train by a group of workers."""
+
+    def remote(self, parts, *_):
+        return super().remote(None, None, [task for part in parts for task in part.tasks])
+
+
+@pytest.mark.parametrize(
+    ("flops", "room", "asked"),
+    [
+        (None, 1, [["base", "reference-1", "base", "reference-0"]]),
+        (ONE_AFTER_ANOTHER_FLOPS, 3, [["base", "reference-0"], ["reference-1"], ["base"]]),
+        (None, 0, [["base", "reference-1", "base", "reference-0"]]),  # a cluster that is to grow yet
+        (None, 9, [["base"], ["reference-1"], ["base"], ["reference-0"]]),
+    ],
+)
+def test_models_of_wide_sweeps_are_dealt_to_as_many_groups_as_there_is_room_for(
+    monkeypatch, tmp_path, tasks, flops, room, asked
+):
+    trained, options = TrainedByGroups(), {}
+    monkeypatch.setattr(dispatch.ray, "remote", lambda **given: options.update(given) or (lambda _: trained))
+    monkeypatch.setattr(dispatch.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "ab" * 28))
+    monkeypatch.setattr(dispatch, "capacity", lambda: SimpleNamespace(trials=lambda _: room))
+    others = [replace(task, key=f"{task.key}-1", replicate=1) for task in tasks[:2]]
+    spec = make_spec(resources={"workers_per_trial": 2, "cpus_per_trial": 2})
+    ready = trained_missing(monkeypatch, tmp_path, [tasks, others], trained, spec=spec, flops=flops)
     assert trained.asked == asked
-    assert ready == ["reference-0", "base", "reference-1"], "what the cache holds is ready at once"
+    assert sorted(ready) == [
+        "base", "base of replicate 1", "reference-0", "reference-0 of replicate 1", "reference-1",
+    ]  # fmt: skip
+    assert (options["num_cpus"], options["max_retries"]) == (0, 0), "workers take what models take, and it retries"
+
+
+@pytest.mark.parametrize(
+    ("sections", "flops", "together"),
+    [
+        ({"resources": {"workers_per_trial": 2}}, None, True),
+        ({"resources": {"workers_per_trial": 2}}, ONE_AFTER_ANOTHER_FLOPS / 2, False),
+        ({}, None, False),
+        (
+            {
+                "resources": {"workers_per_trial": 2},
+                "model": {"pretrained": "some/model", "architecture": None},
+                "preparation": {"epochs": 0, "references": 0},
+            },
+            None,
+            False,
+        ),
+    ],
+)
+def test_only_large_models_that_are_trained_at_all_take_several_workers(sections, flops, together):
+    assert trains_in_groups(make_spec(**sections), flops) is together

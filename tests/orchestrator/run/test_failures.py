@@ -169,6 +169,17 @@ def test_a_task_that_raises_is_told_by_its_first_line(monkeypatch):
     assert pickle.loads(pickle.dumps(failed.value)).details == failed.value.details
 
 
+def test_a_task_whose_own_workers_failed_is_told_with_their_traceback(monkeypatch):
+    def raises(_):
+        cause = TaskFailedError("KeyError: 'loss'", "the traceback of a worker")
+        raise ray.exceptions.RayTaskError("train_in_group", "of the task", cause)
+
+    monkeypatch.setattr(ray, "get", raises)
+    with pytest.raises(TaskFailedError, match=r"^training model 'base' failed: KeyError: 'loss'$") as failed:
+        fetch(None, "training model 'base'")
+    assert failed.value.details == "the traceback of a worker"
+
+
 def test_no_key_of_a_uri_is_written_down():
     run = Run()
     assignment, trial_id = run.next()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support import tiny_trial
 from trainables.trial import EVALUATION, FAILURE, OUTCOME
-from trainables.tune import TRIAL, WideTrainable, wide
+from trainables.tune import TRIAL, WideTrainable, train_group, wide
 
 RUNS, ENDS, FAILS = {EVALUATION: 1}, {OUTCOME: "completed"}, {FAILURE: {"message": "no"}}
 
@@ -91,4 +91,4 @@ def test_of_a_group_that_fails_the_first_cause_is_reported_at_its_longest():
         {"message": "B", "details": "the longest of all, which followed"},
         {"message": "A", "details": "the whole traceback"},
     ]
-    assert wide._most_telling(reports) == reports[2]
+    assert train_group.most_telling(reports) == reports[2]
