@@ -17,6 +17,7 @@ from accelerate.utils import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trainables.config import Parallelism, Precision
+from trainables.errors import UnlearningError
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16"}
 
@@ -61,12 +62,27 @@ def _sharding_plugin(precision: Precision) -> FullyShardedDataParallelPlugin:
 
 
 def share_model(accelerator: Accelerator, model: Any) -> Any:
-    """Prepare a model, on this process's device, to be trained together with the other workers."""
+    """Prepare a model, on this process's device, to be trained together with the other workers.
+
+    Raises:
+        UnlearningError: the model cannot be sharded.
+    """
     if not accelerator.is_fsdp2:
         return accelerator.prepare_model(model)
+    kind, names = type(model).__name__, _parameter_names(model)
     # Accelerate shards a model only together with an optimizer; each trial makes its own optimizer later
     model, _ = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+    if apart := _parameter_names(model) - names:
+        raise UnlearningError(
+            f"resources.parallelism: fsdp, and parts of this {kind} share weights that PyTorch would shard apart "
+            f"({', '.join(sorted(apart))}); set ddp"
+        )
     return model
+
+
+def _parameter_names(model: Any) -> set[str]:
+    """Return the names of a model's parameters; of one that has several, the first."""
+    return {name for name, _ in model.named_parameters()}
 
 
 def unwrap_model(model: Any) -> Any:

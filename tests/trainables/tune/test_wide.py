@@ -16,7 +16,7 @@ from tests.support import FakeClock, MemorySink, deterministic, run_to_end, tiny
 from tests.trainables.gloo import GlooGroup
 from trainables.config import LoraConfig
 from trainables.distributed import current_worker_group
-from trainables.errors import ResultsError
+from trainables.errors import ResultsError, UnlearningError
 from trainables.models import snapshot
 from trainables.objectives import OBJECTIVES
 from trainables.optim import OPTIMIZERS
@@ -132,6 +132,20 @@ def assert_as_alone(ranks: list[Any], expected: list[Any], **tolerance: float) -
 def test_a_sharded_model_is_in_shards(group: Any, tied: bool) -> None:
     for local, total in group(2, "fsdp")(sizes, tied):
         assert local <= total // 2 + 64
+
+
+def test_a_model_that_cannot_be_sharded_is_a_users_mistake(group: Any) -> None:
+    for message in group(2, "fsdp", "refused")(refused):
+        assert message == (
+            "resources.parallelism: fsdp, and parts of this T5ForConditionalGeneration share weights that PyTorch "
+            "would shard apart (encoder.embed_tokens.weight); set ddp"
+        )
+
+
+def refused() -> str:
+    with pytest.raises(UnlearningError) as caught:
+        engine_of("fsdp", encoder_decoder=True)
+    return str(caught.value)
 
 
 def sizes(tied: bool) -> tuple[int, int]:
