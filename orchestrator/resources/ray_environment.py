@@ -11,7 +11,6 @@ from ray._private import worker as driver  # its messages come by no other way
 from ray.air._internal import usage
 from ray.job_config import JobConfig
 from ray.tune.execution import class_cache
-from ray.tune.execution.tune_controller import TuneController
 
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the log: 19 ms a trial instead of 50-100
@@ -80,11 +79,6 @@ def give_actors_no_variables() -> None:
 def keep_trackers_out() -> None:
     """Keep Tune from importing every tracker that is installed (mlflow, wandb, ...) to count whether it is used."""
     usage.tag_callbacks = lambda _: False
-
-
-def keep_trials_out_of_snapshots() -> None:
-    """Keep Tune from describing every trial in its snapshots, which nobody reads: 26 KiB of memory for each."""
-    TuneController._get_trial_checkpoints = lambda _: {}
 
 
 def protect_token() -> None:

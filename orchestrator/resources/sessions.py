@@ -15,13 +15,7 @@ from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.driver import Interrupt
-from orchestrator.errors import (
-    AUTHENTICATION_ADVICE,
-    RunStoppedError,
-    StorageError,
-    SweepError,
-    TaskFailedError,
-)
+from orchestrator.errors import AUTHENTICATION_ADVICE, RunStoppedError, StorageError, SweepError, TaskFailedError
 from orchestrator.resources.cluster_capacity import Capacity, NodeKind, declared_kinds
 from orchestrator.resources.hardware import describe_machine
 from orchestrator.resources.local_ray import local_ray
@@ -30,7 +24,6 @@ from orchestrator.resources.ray_environment import (
     ProjectAlone,
     give_actors_no_variables,
     keep_trackers_out,
-    keep_trials_out_of_snapshots,
     protect_token,
     silence,
     variables,
@@ -66,7 +59,6 @@ def ray_session(
     """
     give_actors_no_variables()
     keep_trackers_out()
-    keep_trials_out_of_snapshots()
     protect_token()
     silence()
     with variables(TUNE), _explained():

@@ -26,9 +26,10 @@ class LeaderCheckpoints:
 
     def save_checkpoint(self, key: str, payload: bytes, *, meanwhile: Callable[[], bool] = lambda: False) -> None:
         """Save the leader's payload."""
-        self._write_meanwhile(partial(self._store.save_checkpoint, key, payload), meanwhile)
+        self.write_meanwhile(partial(self._store.save_checkpoint, key, payload), meanwhile)
 
-    def _write_meanwhile(self, write: Callable[[], None], meanwhile: Callable[[], bool]) -> None:
+    def write_meanwhile(self, write: Callable[[], None], meanwhile: Callable[[], bool]) -> None:
+        """Have the leader call ``write`` in a thread, and wait for it; all workers call ``meanwhile`` until then."""
         writing = self._thread.submit(write) if self._group.is_leader else Future[None]()
         try:
             while not self._group.broadcast_result(writing.done) and meanwhile():

@@ -36,6 +36,7 @@ class LeaderSink(LeaderCheckpoints):
     def __init__(self, sink: TrialSink, group: "WorkerGroup") -> None:
         super().__init__(sink, group)
         self._sink = sink
+        self._group = group
 
     def publish(
         self,
@@ -47,7 +48,7 @@ class LeaderSink(LeaderCheckpoints):
         meanwhile: Callable[[], bool] = lambda: False,
     ) -> None:
         """Publish the leader's rows, by a thread as checkpoints are saved."""
-        self._write_meanwhile(partial(self._sink.publish, trial_id, evaluations, examples, outcome), meanwhile)
+        self.write_meanwhile(partial(self._sink.publish, trial_id, evaluations, examples, outcome), meanwhile)
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read the rows."""

@@ -130,11 +130,20 @@ class _Listener(_Disposable, Callback):  # type: ignore[misc]  # Ray is not type
 
 
 def _shrink(trial: Any) -> None:
-    """Drop what a trial that has ended has reported: Tune keeps all trials of a sweep, and nobody asks it for them."""
+    """Drop what a trial that has ended has reported, and how Tune's snapshots would describe it.
+
+    Tune keeps all trials of a sweep, 75 KiB each, and nobody asks it for them.
+    """
     heard = trial.run_metadata
     heard.last_result = {}
     heard.metric_analysis.clear()
     heard.metric_n_steps.clear()
+    trial.invalidate_json_state()
+    trial.get_json_state = _no_state
+
+
+def _no_state() -> tuple[str, str]:
+    return "{}", "{}"
 
 
 def _failure_of(trial: Any) -> Failure:

@@ -34,6 +34,7 @@ def kept_of(way: str, *, metrics: int) -> int:
     assert name == "a"
     if way == "complete":
         assert result["metric_0"] == 2.0  # told first, dropped then
+    assert trial.get_json_state() == ("{}", "{}")
     return len(cloudpickle.dumps(vars(trial)))
 
 
