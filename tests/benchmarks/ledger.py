@@ -72,8 +72,13 @@ print(*times, peak)
 """
 
 
+def numbers_of(record: type) -> list[str]:
+    """List the fields of a kind of record that are numbers with a fraction."""
+    return [name for name, kind in record.__annotations__.items() if kind in (float, float | None)]
+
+
 def evaluations(random: np.random.Generator, steps: int) -> list[EvaluationRecord]:
-    names = [name for name, kind in EvaluationRecord.__annotations__.items() if "float" in str(kind)]
+    names = numbers_of(EvaluationRecord)
     return [
         EvaluationRecord(
             step=step,
@@ -86,7 +91,7 @@ def evaluations(random: np.random.Generator, steps: int) -> list[EvaluationRecor
 
 
 def examples(random: np.random.Generator, step: int, count: int) -> Iterator[ExampleRecord]:
-    names = [name for name, kind in ExampleRecord.__annotations__.items() if "float" in str(kind)]
+    names = numbers_of(ExampleRecord)
     for index, values in enumerate(random.random((count, len(names))).tolist()):
         numbers = dict(zip(names, values, strict=True))
         yield ExampleRecord(step=step, example_id=f"example-{index:06d}", num_tokens=24, extracted=False, **numbers)
