@@ -17,6 +17,7 @@ run_to_end(engine, trial, sink, **kwargs)           -> the TrialRun, which has i
 deterministic(records)                            -> records as dictionaries without elapsed_s
 state_of(model)                                   -> {name: array}, a copy of all weights
 same_state(left, right)                           -> True where two such dictionaries are bit-identical
+same_tensors(left, right)                         -> True where two safetensors payloads hold the same tensors
 PROPERTY                                          -> see tests/limits.py
 """
 
@@ -26,6 +27,8 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import safetensors.torch
+import torch
 
 from tests import limits
 from trainables.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrialConfig
@@ -278,6 +281,11 @@ def state_of(model: Any) -> dict[str, np.ndarray]:
 
 def same_state(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
     return left.keys() == right.keys() and all(left[name].tobytes() == right[name].tobytes() for name in left)
+
+
+def same_tensors(left: bytes, right: bytes) -> bool:
+    found, expected = safetensors.torch.load(left), safetensors.torch.load(right)
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def run_to_end(engine: Engine, trial: Trial, sink: TrialSink, **kwargs: Any) -> TrialRun:

@@ -21,7 +21,7 @@ class LeaderCheckpoints:
 
     def __init__(self, store: CheckpointStore, group: "WorkerGroup") -> None:
         self._store = store
-        self._group = group
+        self.group = group
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writing")
 
     def save_checkpoint(self, key: str, payload: bytes, *, meanwhile: Callable[[], bool] = lambda: False) -> None:
@@ -30,14 +30,14 @@ class LeaderCheckpoints:
 
     def write_meanwhile(self, write: Callable[[], None], meanwhile: Callable[[], bool]) -> None:
         """Have the leader call ``write`` in a thread, and wait for it; all workers call ``meanwhile`` until then."""
-        writing = self._thread.submit(write) if self._group.is_leader else Future[None]()
+        writing = self._thread.submit(write) if self.group.is_leader else Future[None]()
         try:
-            while not self._group.broadcast_result(writing.done) and meanwhile():
+            while not self.group.broadcast_result(writing.done) and meanwhile():
                 pass
         except BaseException:  # the group may not answer any more; the next work of this process finds nothing begun
             self._thread.shutdown()
             raise
-        self._group.broadcast_result(writing.result)
+        self.group.broadcast_result(writing.result)
 
     def load_checkpoint(self, key: str) -> bytes | None:
         """Read the checkpoint. The leader returns the payload; the others an empty one, which says that it is there."""
@@ -48,10 +48,10 @@ class LeaderCheckpoints:
             found.extend([] if payload is None else [payload])
             return bool(found)
 
-        if not self._group.broadcast_result(load):
+        if not self.group.broadcast_result(load):
             return None
         return found[0] if found else b""
 
     def discard_checkpoint(self, key: str) -> None:
         """Remove the checkpoint."""
-        self._group.broadcast_result(lambda: self._store.discard_checkpoint(key))
+        self.group.broadcast_result(lambda: self._store.discard_checkpoint(key))

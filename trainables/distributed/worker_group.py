@@ -26,6 +26,11 @@ class WorkerGroup:
         """Whether this process decides for the group."""
         return self.rank == 0
 
+    @property
+    def random_stream(self) -> tuple[int, ...]:
+        """The name of this process's own random numbers; the leader has those of a process alone."""
+        return () if self.is_leader else (self.rank,)
+
     def shard(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return this process's part of ``indices``, which all processes pass alike. Sizes differ by at most one."""
         return indices[self.rank :: self.size]

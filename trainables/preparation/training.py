@@ -121,7 +121,7 @@ class Training:
         warm = min(1.0, step / recipe.warmup_steps) if recipe.warmup_steps else 1.0
         for group in self._optimizer.param_groups:
             group["lr"] = recipe.learning_rate * warm
-        with seeded_torch(self._seed, "dropout", step, *self._dropout_stream):
+        with seeded_torch(self._seed, "dropout", step, *self.group.random_stream):
             share = self._share_of_loss(step)
         loss = self.group.all_reduce_sum(share.detach())  # all workers go on, or none
         if not torch.isfinite(loss):
@@ -142,11 +142,6 @@ class Training:
         own = self.group.shard(np.arange(len(chosen)))  # a batch of fewer examples than workers leaves some without any
         scores = score_batch(self._network, collate(chosen, own, device=self._accelerator.device))
         return -scores.logp_BT.sum() / torch.tensor(int(chosen.num_targets_N.sum()), device=scores.logp_BT.device)
-
-    @property
-    def _dropout_stream(self) -> tuple[int, ...]:
-        """The name of this worker's random stream; the leader has the same one as a worker alone."""
-        return () if self.group.is_leader else (self.group.rank,)
 
     def state(self, *, left_s: float | None) -> TrainingState:
         """Return how far the training is.

@@ -96,7 +96,7 @@ class Ascent:
         undivided = len(step.parts) * self._group.size if self._config.compat is None else 1
         if curvature.is_due(self._optimizer.optimizer, number):
             self._estimate_curvature(number, step)
-        with seeded_torch(self._seed, "dropout", number, *self._dropout_stream):
+        with seeded_torch(self._seed, "dropout", number, *self._group.random_stream):
             for micro_batch in step.micro_batches(self._accelerator.device):
                 with self._accelerator.accumulate(self._model):
                     loss = self._loss(step, micro_batch)
@@ -133,7 +133,7 @@ class Ascent:
 
         It is the curvature of the forget batch's likelihood (``trainables.optim.curvature``).
         """
-        with seeded_torch(self._seed, "curvature", number, *self._dropout_stream):
+        with seeded_torch(self._seed, "curvature", number, *self._group.random_stream):
             for indices, _ in step.parts:
                 with self._accelerator.accumulate(self._model):
                     loss = curvature.drawn_nll(
@@ -150,11 +150,6 @@ class Ascent:
         if norm is not None and not torch.isfinite(full_tensor(norm)):
             raise self._diverged(number, "the norm of the curvature's gradient", full_tensor(norm))
         self._optimizer.optimizer.estimate_curvature(step.num_tokens)
-
-    @property
-    def _dropout_stream(self) -> tuple[int, ...]:
-        """The name of this worker's random stream; the leader has the same one as a worker alone."""
-        return () if self._group.is_leader else (self._group.rank,)
 
     def _diverged(self, step: int, what: str, value: torch.Tensor) -> DivergedError:
         self._optimizer.zero_grad(set_to_none=True)

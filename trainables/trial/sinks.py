@@ -36,7 +36,6 @@ class LeaderSink(LeaderCheckpoints):
     def __init__(self, sink: TrialSink, group: "WorkerGroup") -> None:
         super().__init__(sink, group)
         self._sink = sink
-        self._group = group
 
     def publish(
         self,
@@ -52,16 +51,16 @@ class LeaderSink(LeaderCheckpoints):
 
     def published(self, trial_id: str) -> tuple[list[EvaluationRecord], list[ExampleRecord]]:
         """Read the rows."""
-        return self._group.broadcast_result(lambda: self._sink.published(trial_id))
+        return self.group.broadcast_result(lambda: self._sink.published(trial_id))
 
     def save_trace(self, trial_id: str, trace: bytes) -> None:
         """Save the leader's trace."""
-        self._group.broadcast_result(lambda: self._sink.save_trace(trial_id, trace))
+        self.group.broadcast_result(lambda: self._sink.save_trace(trial_id, trace))
 
     def stopping(self) -> bool:
         """Return whether the leader has been asked to stop."""
-        return self._group.broadcast_result(self._sink.stopping)
+        return self.group.broadcast_result(self._sink.stopping)
 
     def verdict(self, trial_id: str) -> str | None:
         """Return the verdict that the leader reads."""
-        return self._group.broadcast_result(lambda: self._sink.verdict(trial_id))
+        return self.group.broadcast_result(lambda: self._sink.verdict(trial_id))

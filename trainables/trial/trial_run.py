@@ -4,7 +4,6 @@ A reused Ray Tune actor drives it evaluation by evaluation (``trainables.tune.na
 group do so in step (``trainables.tune.wide``).
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -212,17 +211,18 @@ class TrialRun:
 
         None is taken beyond a rung, nor where a checkpoint is due. A step that diverges is left to the next slice.
         """
-        if is_rung(self._engine.workload.stop, self._ascent.step) or self._checkpoint_is_due():
+        step = self._ascent.step
+        if is_rung(self._engine.workload.stop, step) or self._checkpoint_is_due() or step in self._steps_to_evaluate():
             return False
-        steps = self._steps_to_evaluate()
-        with contextlib.suppress(DivergedError):
-            return bool(steps) and self._ascent.step < steps[0] and self._take_step()
-        return False
+        try:
+            self._take_step()
+        except DivergedError:
+            return False
+        return True
 
-    def _take_step(self) -> bool:
+    def _take_step(self) -> None:
         with self._stopwatch.counting("step_s"):
             self._ascent.advance(self._ascent.step + 1)
-        return True
 
     def _checkpoint_is_due(self) -> bool:
         every = self._engine.workload.checkpoint

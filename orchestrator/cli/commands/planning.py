@@ -69,8 +69,13 @@ def _look_and_time(spec: Any) -> dict[str, Any]:
     inputs = looked.inputs
     if inputs is not None:
         times = time_steps(inputs.spec, typical_lengths(inputs), sizes=inputs.sizes, encoded=inputs.encoded)
-        found = {"spec": inputs.spec, "inputs": inputs, "training_flops": looked.training_flops}
-        return {**found, "times": times, "overheads": measure_overheads()}
+        return {
+            "spec": inputs.spec,
+            "inputs": inputs,
+            "training_flops": looked.training_flops,
+            "times": times,
+            "overheads": measure_overheads(),
+        }
     known = _look_at_sizes(spec, looked.unchecked)
     if known["sizes"] is None:
         return known

@@ -114,14 +114,16 @@ def _training_flops(inputs: SweepInputs, subject: CheckInputs) -> float | None:
     return 6.0 * subject.limits.parameters * tokens * len(inputs.tasks)
 
 
-def check_inputs(*replicates: SweepInputs, exists: bool = False) -> None:
-    """Check data, model and settings that were already read, and refuse or warn.
+def check_inputs(*replicates: SweepInputs, exists: bool = False) -> CheckedInputs:
+    """Check data, model and settings that were already read, and refuse or warn; return what was found.
 
     Raises:
         SweepError: as ``require_no_problem``.
         UnlearningError: the model's configuration cannot be loaded.
     """
-    require_no_problem(_check(replicates), exists=exists)
+    checked = _check(replicates)
+    require_no_problem(checked, exists=exists)
+    return checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +152,7 @@ def check_spec(spec: SweepSpec) -> CheckedSpec:
         return CheckedSpec(inputs=None, unchecked=f"{unchecked}: {why}")
     try:
         replicates = SweepInputs.of_all(spec)
-        checked = _check(replicates)
-        require_no_problem(checked)
+        checked = check_inputs(*replicates)
     except UnlearningError as error:
         if elsewhere is None:
             raise

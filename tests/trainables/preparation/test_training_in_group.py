@@ -14,6 +14,7 @@ from tests.support import (
     VOCAB_SIZE,
     FakeClock,
     MemorySink,
+    same_tensors,
     tiny_architecture,
     tiny_examples,
     tiny_model,
@@ -142,11 +143,6 @@ def test_a_checkpoint_of_any_width_goes_on_at_any_other(group: Any, parallelism:
     assert same_tensors(as_read, at_2)
     assert same_tensors(as_read_together, at_4)
     assert_near(safetensors.torch.load(at_6), safetensors.torch.load(unbroken))
-
-
-def same_tensors(left: bytes, right: bytes) -> bool:
-    found, expected = safetensors.torch.load(left), safetensors.torch.load(right)
-    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS)

@@ -12,7 +12,16 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from tests.limits import HANG_S
-from tests.support import FakeClock, MemorySink, deterministic, run_to_end, tiny_model, tiny_trial, tiny_workload
+from tests.support import (
+    FakeClock,
+    MemorySink,
+    deterministic,
+    run_to_end,
+    same_tensors,
+    tiny_model,
+    tiny_trial,
+    tiny_workload,
+)
 from tests.trainables.gloo import GlooGroup
 from trainables.config import LoraConfig
 from trainables.distributed import current_worker_group
@@ -155,11 +164,6 @@ def sizes(tied: bool) -> tuple[int, int]:
     parameters = list(ascent._model.parameters())
     assert all(isinstance(parameter, DTensor) for parameter in parameters)
     return sum(p.to_local().numel() for p in parameters), sum(p.numel() for p in parameters)
-
-
-def same_tensors(left: bytes, right: bytes) -> bool:
-    found, expected = safetensors.torch.load(left), safetensors.torch.load(right)
-    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def ascend(parallelism: str, payload: bytes | None, to_step: int) -> tuple[bytes, bytes]:
