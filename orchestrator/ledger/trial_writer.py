@@ -33,18 +33,20 @@ class TrialWriter:
         A worker that was taken for dead may publish late, while another goes on with its trial. No row of either is
         taken back (unless both write within the same moment), and a trial that ended does not become a stopped one.
         """
-        path = trial_file("evaluations", trial_id)
         files = self._last_trial.files(trial_id, self.ledger.trial)
-        visible = self.ledger.storage.read(path)
-        if visible is not None and visible != files.evaluations_file:
+        evaluations_path, examples_path = (trial_file(name, trial_id) for name in ("evaluations", "examples"))
+        visible = self.ledger.storage.read(evaluations_path)
+        if visible is not None and not files.has_written("evaluations", visible):
             others, their_examples = self.published(trial_id)
             evaluated = {evaluation.step for evaluation in others}  # examples are published first
-            files.keep(evaluations=others, examples=[e for e in their_examples if e.step in evaluated])
-        evaluations_file = files.file("evaluations", files.with_others("evaluations", evaluations))
-        examples_file = files.file("examples", files.with_others("examples", examples))
-        self.ledger.fenced.publish(trial_file("examples", trial_id), examples_file)
-        self.ledger.fenced.publish(path, evaluations_file)
-        files.evaluations_file = evaluations_file
+            files.take_up("evaluations", visible, others)
+            their_file = self.ledger.storage.read(examples_path)
+            files.take_up("examples", their_file, [e for e in their_examples if e.step in evaluated])
+        last = outcome is not None and outcome.status in ENDED
+        evaluations_file = files.file("evaluations", files.with_others("evaluations", evaluations), last=last)
+        examples_file = files.file("examples", files.with_others("examples", examples), last=last)
+        self.ledger.fenced.publish(examples_path, examples_file)
+        self.ledger.fenced.publish(evaluations_path, evaluations_file)
         if outcome is not None and not self._ended_before(trial_id, outcome):
             ended = {**outcome.columns(), "ended_at": self.ledger.now(), "host": socket.gethostname()}
             change_trial(self.ledger, trial_id, ended)

@@ -173,7 +173,7 @@ def _beyond(times: pa.ChunkedArray) -> bool:
 
 
 def _repeated(rows: pa.Table, key: tuple[str, ...]) -> str | None:
-    if not set(key) <= set(rows.column_names):
+    if rows.num_rows < 2 or not set(key) <= set(rows.column_names):
         return None
     distinct = rows.select(key).group_by(list(key)).aggregate([]).num_rows
     return None if distinct == rows.num_rows else f"it has the same {' and '.join(key)} twice"

@@ -49,37 +49,67 @@ class GrowingFile:
 
     - rows stay where they are: the rows that an old footer names are in the new file too;
     - the size stays, by padding between rows and footer, so the footer is where the old size leads;
-    - when the size has to double, the new file begins with the whole old file, including its footer.
+    - when the size has to grow, the new file begins with the whole old file, including its footer. Behind it all rows
+      are written anew, as one row group, since every row group takes a reader as long as hundreds of rows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: pa.Table, *, after: bytes = b"") -> None:
+        """Begin a file of these rows, which may be none. It is to replace ``after``, which is no version of it."""
+        self.rows = rows
         self._size = SMALLEST
-        self._body = b""
-        self._footer = b""
-        self._metadata: pq.FileMetaData | None = None
+        self._body: bytes
+        self._footer: bytes
+        self._metadata: pq.FileMetaData
+        self._begin(after)
 
-    def append(self, rows: pa.Table) -> None:
-        """Add one row group."""
-        written = _written(rows, at=len(self._body))
-        if self._metadata is not None and len(self._body) + len(self._footer) + len(written) > self._size:
-            self._body = self.content()
-            written = _written(rows, at=len(self._body))
-        metadata = pq.read_metadata(pa.BufferReader(written))
-        self._body += written[: -8 - int.from_bytes(written[-8:-4], "little")]  # the footer, its length, "PAR1"
-        if self._metadata is None:
-            self._metadata = metadata
+    def append(self, rows: pa.Table, *, last: bool = False) -> None:
+        """Add one row group; or, where it does not fit, write all rows as one.
+
+        After the ``last`` rows, which may be none, all are one row group, and no space is left for others.
+        """
+        groups = self._metadata.num_row_groups
+        if not rows.num_rows and (groups < 2 or not last):
+            return
+        self.rows = pa.concat_tables([self.rows, rows])
+        if last and groups:
+            self._begin(self.content())
+            self._size = len(self._body) + len(self._footer)
+            return
+        pages, metadata = _written(rows, at=len(self._body))
+        self._metadata.append_row_groups(metadata)
+        footer = _footer(self._metadata)
+        if len(self._body) + len(pages) + len(footer) > self._size:
+            self._begin(self.content())
         else:
-            self._metadata.append_row_groups(metadata)
-        sink = pa.BufferOutputStream()
-        self._metadata.write_metadata_file(sink)  # begins with "PAR1", as a file does
-        self._footer = bytes(sink.getvalue())[4:]
+            self._body, self._footer = self._body + pages, footer
+
+    def _begin(self, after: bytes) -> None:
+        """Write all rows as one row group behind other bytes."""
+        pages, self._metadata = _written(self.rows, at=len(after))
+        self._body, self._footer = after + pages, _footer(self._metadata)
         while len(self._body) + len(self._footer) > self._size:
             self._size *= 2
 
     def content(self) -> bytes:
-        """Return the whole file. At least one row group must have been added, which may be empty."""
-        assert self._footer
+        """Return the whole file."""
         return self._body + bytes(self._size - len(self._body) - len(self._footer)) + self._footer
+
+
+def may_replace(before: bytes, after: bytes) -> bool:
+    """Return whether a reader that has the size or footer of one file reads whole rows if it then opens another one.
+
+    The rows of the one must stand in the other as well, and there must be a footer where the size leads.
+    """
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(before))
+    except (pa.ArrowException, OSError):  # nobody reads rows of it
+        return True
+    rows_end = 0
+    if metadata.num_row_groups:
+        group = metadata.row_group(metadata.num_row_groups - 1)
+        column = group.column(group.num_columns - 1)
+        rows_end = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size
+    return before[:rows_end] == after[:rows_end] and after[: len(before)].endswith(before[-4:])
 
 
 AFTER_AT_MOST = 2**17
@@ -93,18 +123,20 @@ def encode(rows: pa.Table, *, after: bytes | None = None) -> bytes:
     ``GrowingFile``.
     """
     before = after if after is not None and len(after) <= AFTER_AT_MOST else b""
-    return before + _written(rows, at=len(before))
+    pages, metadata = _written(rows, at=len(before))
+    return before + pages + _footer(metadata)
 
 
 STATISTICS = ("trial_id", "stratum", "forget_set", "seed", "replicate", "optimizer", "learning_rate", "step")
 """Columns that readers filter by. For others, storing the smallest and largest value is not worth the bytes."""
 
 
-def _written(rows: pa.Table, *, at: int) -> bytes:
-    """Return a file of one row group, with a checksum on every page, to be placed behind ``at`` other bytes.
+def _written(rows: pa.Table, *, at: int) -> tuple[bytes, pq.FileMetaData]:
+    """Return the pages of one row group, to be placed behind ``at`` other bytes, and what a footer says of them.
 
-    The options are for small files that are written often: Snappy with dictionaries only for texts takes half the time
-    of Zstandard with dictionaries for numbers too, and as many bytes.
+    Without rows there is no row group. Every page has a checksum. With no other bytes the pages begin a file. The
+    options are for small files that are written often: Snappy with dictionaries only for texts takes half the time of
+    Zstandard with dictionaries for numbers too, and as many bytes.
     """
     options = {
         "compression": "snappy",
@@ -113,10 +145,20 @@ def _written(rows: pa.Table, *, at: int) -> bytes:
         "write_page_checksum": True,
     }
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, rows.schema, **options) as writer:  # it has written "PAR1"
+    found: list[pq.FileMetaData] = []
+    with pq.ParquetWriter(sink, rows.schema, metadata_collector=found, **options) as writer:  # it has written "PAR1"
         sink.write(bytes(max(at - sink.tell(), 0)))
-        writer.write_table(rows)
-    return bytes(sink.getvalue())[at:]
+        if rows.num_rows:
+            writer.write_table(rows)
+        end = sink.tell()
+    return bytes(sink.getvalue())[at:end], found[0]
+
+
+def _footer(metadata: pq.FileMetaData) -> bytes:
+    """Return the end of a Parquet file: what it says of its rows, and where that begins."""
+    sink = pa.BufferOutputStream()
+    metadata.write_metadata_file(sink)  # begins with "PAR1", as a file does
+    return bytes(sink.getvalue())[4:]
 
 
 def decode(content: bytes, name: str, schema: pa.Schema, *, find_trial: FindTrial) -> tuple[pa.Table, int]:

@@ -87,6 +87,51 @@ def test_rows_stand_where_the_footer_of_any_earlier_version_says(versions):
         assert_readable_with_the_footer_of(earlier, later)
 
 
+@pytest.mark.parametrize("size", [2**13, 2**16])
+def test_the_last_file_is_one_row_group_and_a_trial_that_goes_on_begins_behind_it(trial, monkeypatch, size):
+    """As one does whose steps were extended: the process that goes on has only the records, and the visible file."""
+    monkeypatch.setattr(parquet, "SMALLEST", size)
+    records = [example_record(step, f"verses-{i:06d}", nll=step + i / 7) for step in range(12) for i in range(3)]
+    first, second = TrialFiles(trial), TrialFiles(trial)
+    versions = [first.file("examples", records[: 3 * steps], last=steps == 6) for steps in (4, 5, 6)]
+    assert pq.read_metadata(io.BytesIO(versions[-1])).num_row_groups == 1
+    second.take_up("examples", versions[-1], records[:18])
+    versions += [second.file("examples", records[: 3 * steps], last=steps == 12) for steps in (7, 8, 12)]
+    assert pq.read_metadata(io.BytesIO(versions[-1])).num_row_groups == 1
+    assert [read(version).num_rows for version in versions] == [12, 15, 18, 21, 24, 36]
+    for earlier, later in itertools.combinations(versions, 2):
+        assert_readable_with_the_footer_of(earlier, later)
+    for earlier, later in itertools.pairwise(versions):
+        assert_may_replace(earlier, later)
+
+
+def test_a_trial_that_ends_after_its_last_rows_has_one_row_group_too(trial):
+    rows = TrialFiles(trial)
+    grown = rows.file("examples", RECORDS)
+    ended = rows.file("examples", RECORDS, last=True)
+    assert [pq.read_metadata(io.BytesIO(file)).num_row_groups for file in (grown, ended)] == [4, 1]
+    assert read(ended).equals(read(grown))
+    assert_may_replace(grown, ended)
+    assert rows.file("examples", RECORDS, last=True) == ended
+
+
+def test_one_that_goes_on_after_a_kill_writes_the_bytes_of_one_that_was_not_killed(trial):
+    killed, other = TrialFiles(trial), TrialFiles(trial)
+    other.take_up("examples", killed.file("examples", RECORDS[:6]), RECORDS[:6])
+    assert other.file("examples", RECORDS, last=True) == TrialFiles(trial).file("examples", RECORDS, last=True)
+
+
+def test_a_trial_that_is_taken_up_again_and_again_does_not_drag_along_its_past_for_ever(trial):
+    visible, sizes = None, []
+    for _ in range(20):
+        rows = TrialFiles(trial)
+        rows.take_up("examples", visible, RECORDS)
+        rows.file("examples", RECORDS[:6])  # another worker's rows
+        visible = rows.file("examples", [example_record(9), *RECORDS[6:]], last=True)
+        sizes.append(len(visible))
+    assert max(sizes) <= 10 * sizes[0]
+
+
 def test_a_footer_stands_where_the_size_of_any_earlier_version_says(versions):
     """A reader may have the size of one version, and read the footer of a later one there."""
     assert len({len(version) for version in versions}) >= 3, "it doubled twice"
@@ -124,6 +169,14 @@ def test_replaced_rows_do_not_drag_along_their_past_for_ever():
     assert read(content, "trials").to_pylist() == rows.to_pylist()
 
 
+def assert_may_replace(earlier, later):
+    """A reader may open the earlier file for its size or its footer, and the later one for the rest."""
+    assert_readable_with_the_footer_of(earlier, later)
+    found = pq.read_table(io.BytesIO(later[: len(earlier)]))  # the earlier file, or a version between
+    whole = [pq.read_table(io.BytesIO(file)).slice(0, found.num_rows) for file in (earlier, later)]
+    assert found.num_rows and any(found.equals(rows) for rows in whole)
+
+
 def assert_readable_with_the_footer_of(earlier, later):
     footer = pq.read_metadata(io.BytesIO(earlier))
     found = pq.ParquetFile(io.BytesIO(later), metadata=footer, page_checksum_verification=True).read()
@@ -138,13 +191,15 @@ def read(content, name="examples"):
 @pytest.mark.parametrize("changed", ["replaced", "fewer", "in another order"])
 def test_records_that_are_not_those_of_before_are_converted_anew(trial, changed):
     rows = TrialFiles(trial)
-    rows.file("examples", RECORDS)
+    before = rows.file("examples", RECORDS)
     now = {
         "replaced": [example_record(0, "other", nll=9.0), *RECORDS[1:]],
         "fewer": RECORDS[:5],
         "in another order": RECORDS[::-1],
     }[changed]
-    assert rows.file("examples", now) == TrialFiles(trial).file("examples", now)
+    changed_file = rows.file("examples", now)
+    assert read(changed_file).equals(read(TrialFiles(trial).file("examples", now)))
+    assert_may_replace(before, changed_file)
 
 
 def test_tables_grow_apart(trial):
