@@ -17,7 +17,7 @@ from orchestrator.search.search_state import SearchState
 from orchestrator.search.study_members import study_parts
 from orchestrator.search.study_queues import StudyQueue
 from orchestrator.search.study_search import StudySearch
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import BLIND, SweepSpec
 from trainables.records import ENDED, Observation, Status
 
 
@@ -61,8 +61,13 @@ class SweepSearch:
         replay(self._state, spec, ledger)
 
     def run_at_once(self, concurrent_trials: int, *, gpus_per_trial: float | None = None) -> None:
-        """Set how many trials run at once, which the studies share evenly, and what each takes of a GPU."""
-        self._at_once = -(-concurrent_trials // len(self._queues))
+        """Set how many trials run at once, and what each takes of a GPU.
+
+        Studies share them evenly, one each at least. Those that have ended leave their share to the others; but with no
+        more trials at once than studies each has one at a time, proposed from the results of all before it. Where no
+        result changes what is proposed, or how far that goes, any study takes what is free.
+        """
+        self._concurrent_trials = concurrent_trials
         if gpus_per_trial is not None:
             self._budget.share_gpus(gpus_per_trial)
 
@@ -145,9 +150,7 @@ class SweepSearch:
     def _take_waiting(self) -> Assignment | None:
         """Return the next trial of the least busy study, which proposes if none of its trials waits; None: no study
         may go on."""
-        open_queues = [
-            queue for queue in self._queues.values() if self._may_hand_out(queue) and len(queue.running) < self._at_once
-        ]
+        open_queues = self._open_queues()
         if not open_queues:
             return None
         queue = min(open_queues, key=lambda queue: (len(queue.running), queue.study.proposed))
@@ -158,6 +161,17 @@ class SweepSearch:
         if assignment is not None:  # else the time has run out meanwhile
             queue.waiting.remove(assignment)
         return assignment
+
+    def _open_queues(self) -> list[StudyQueue]:
+        """Return the studies that may have one more trial running: see ``run_at_once``."""
+        may_go_on = {name: queue for name, queue in self._queues.items() if self._may_hand_out(queue)}
+        running = {name: len(queue.running) for name, queue in self._queues.items() if queue.running}
+        if self._spec.search.sampler in BLIND and self._spec.stop.halving is None:
+            is_room = sum(running.values()) < max(self._concurrent_trials, len(self._queues))
+            return list(may_go_on.values()) if is_room else []
+        is_wide = self._concurrent_trials > len(self._queues)
+        sharing = len(may_go_on.keys() | running.keys()) if is_wide else len(self._queues)
+        return [queue for queue in may_go_on.values() if len(queue.running) * sharing < self._concurrent_trials]
 
     def _may_hand_out(self, queue: StudyQueue) -> bool:
         """Return whether a study has a waiting trial that may run, or may propose one more setting for its strata."""

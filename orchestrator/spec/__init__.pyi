@@ -6,12 +6,13 @@ from .documentation.reference import spec_reference
 from .loading import amend_spec, dump_spec, load_spec, stored_spec, stored_spec_to_run
 from .plugin_use import last_plugins, registered_names, require_plugins
 from .resources_config import ResourcesConfig
-from .search_config import LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
+from .search_config import BLIND, LISTING, BudgetConfig, ConstraintsConfig, SearchConfig
 from .settled import keep_repetitions, settled_lengths, settled_sizes, unbounded, with_repetitions
 from .sweep_spec import SweepSpec
 from .trial_settings import trial_config
 
 __all__ = [
+    "BLIND",
     "LISTING",
     "BudgetConfig",
     "Changes",

@@ -11,6 +11,8 @@ from trainables.config import Config, PositiveInt
 Sampler = Literal["grid", "brute_force", "random", "qmc", "tpe", "nsga2", "nsga3", "gp", "cmaes"]
 LISTING = frozenset({"grid", "brute_force"})
 """Samplers that list the points of the space, and end with the list."""
+BLIND = LISTING | {"random", "qmc"}
+"""Samplers that do not look at results."""
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}

@@ -386,3 +386,34 @@ def test_strata_are_filled_evenly():
     search = make_search(spec, memory_ledger(), concurrent_trials=6)
     first = [search.next().stratum for _ in range(4)]
     assert sorted(first) == sorted(search.studies)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "halved", "at_once", "held"),
+    [
+        ("grid", False, 2, 2),  # nobody learns from the order: what is free is taken
+        ("random", False, 3, 3),
+        ("random", True, 2, 1),  # the order decides which trials are halved
+        ("tpe", False, 2, 1),  # one at a time, as with one worker
+        ("tpe", False, 4, 4),  # the order decides anyhow
+        ("tpe", False, 3, 3),
+    ],
+)
+def test_a_study_takes_what_others_have_left_where_that_changes_no_promised_number(sampler, halved, at_once, held):
+    space = {"space": FEW_POINTS, "trials": None} if sampler == "grid" else {"trials": 6}
+    spec = make_spec(search={"sampler": sampler, **space}, stop={"halving": {"rungs": [2]}} if halved else {})
+    ledger = memory_ledger()
+    search = make_search(spec, ledger, concurrent_trials=at_once)
+    driver, running = Driver(search, ledger), {name: [] for name in search.studies}
+
+    def start():
+        while (assignment := search.next()) is not None:
+            running[assignment.study].append(assignment)
+
+    start()
+    counts = [len(trials) for trials in running.values()]
+    assert max(counts) - min(counts) <= 1, "evenly, while each has trials left"
+    while running["verses/seed=0"]:
+        driver.finish(running["verses/seed=0"].pop())
+        start()
+    assert len(running["people/seed=0"]) == held
