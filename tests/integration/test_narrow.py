@@ -4,11 +4,13 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -17,9 +19,10 @@ from orchestrator.run import run_sweep
 from orchestrator.run.executors import ray_executor
 from orchestrator.spec import load_spec
 from tests.integration.helpers import TINY
+from tests.limits import HANG_S
 from tests.support import tiny_workload
 from trainables.records import Observation
-from trainables.tune import AscentTrainable
+from trainables.tune import TRIAL, AscentTrainable
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +48,17 @@ def one_gpu() -> Iterator[None]:
 
 
 class NotingTrainable(AscentTrainable):
-    """Notes what each actor was given, beside its sweep."""
+    """Notes what each actor was given, beside its sweep. Another than the first takes long to start: until the first
+    has had a trial and takes its next one."""
 
     def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+        self._notes = Path(f"{parameters['sink'].ledger.storage.uri}-{os.getpid()}")
+        others = list(self._notes.parent.glob("tiny-*.trials"))
+        self._note(config)
+        deadline = time.monotonic() + HANG_S
+        while others and not any(len(other.read_text().split()) > 1 for other in others):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)  # a poll of the file system, not a guess at a duration
         super().setup(config, **parameters)
         largest = max(ray.get(parameters["workloads"][0]).base.arrays.values(), key=lambda array: array.nbytes)
         note = {
@@ -56,7 +67,15 @@ class NotingTrainable(AscentTrainable):
             "writeable": largest.flags.writeable or largest.flags.owndata,
             "mapped": mapped_at(largest),
         }
-        Path(f"{parameters['sink'].ledger.storage.uri}-{os.getpid()}.json").write_text(json.dumps(note))
+        self._notes.with_suffix(".json").write_text(json.dumps(note))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._note(new_config)
+        return super().reset_config(new_config)
+
+    def _note(self, config: dict[str, Any]) -> None:
+        with self._notes.with_suffix(".trials").open("a") as file:
+            file.write(f"{config[TRIAL].trial_id}\n")
 
 
 def mapped_at(array: npt.NDArray[Any]) -> tuple[str, int]:
@@ -129,7 +148,12 @@ def test_trials_share_a_gpu_and_one_copy_of_the_base_weights_and_reuse_their_eng
     assert watching.statuses == ["completed"] * TRIALS
     assert watching.at_once == CPUS
     notes = [json.loads(path.read_text()) for path in tmp_path.glob("tiny-*.json")]
-    assert CPUS <= len(notes) < TRIALS, "engines are built once for several trials"
+    assert len(notes) == CPUS, "engines are built once for several trials"
+    rows = sorted(pq.read_table(tmp_path / "tiny" / "trials").to_pylist(), key=itemgetter("started_at"))
+    firsts = {path.read_text().split()[0] for path in tmp_path.glob("tiny-*.trials")}
+    assert firsts == {row["trial_id"] for row in rows[:CPUS]}, (
+        "a worker that takes long to start keeps its trial, and the other goes on with the next"
+    )
     assert {tuple(note["gpus"]) for note in notes} == {(0,)}
     assert {(note["resources"]["GPU"], note["resources"]["CPU"]) for note in notes} == {(1 / CPUS, 1)}
     assert not any(note["writeable"] for note in notes)

@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 from ray.exceptions import RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.run.failures import dead_worker
@@ -36,6 +37,7 @@ def run_by_tune(trainable: Any, loop: TrialLoop, *, name: str, resources: Resour
             tune.with_resources(trainable, resources.tune_resources),
             tune_config=TuneConfig(
                 search_alg=_Asker(trials),
+                scheduler=_FirstReadyWorker(),
                 num_samples=-1,
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
@@ -109,6 +111,17 @@ class _Asker(_Disposable, Searcher):  # type: ignore[misc]  # Ray is not typed
 
     def restore(self, checkpoint_path: str) -> None:
         """Read nothing: the search is rebuilt from the ledger."""
+
+
+class _FirstReadyWorker(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
+    """Leaves it to Tune which trial an idle worker takes: one that waits for no worker, if there is any.
+
+    Tune's default has an idle worker take the trial that has waited longest, and ends the process that was starting for
+    it, which imports PyTorch for seconds. Where trials are shorter than that, no second worker ever starts.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        return None
 
 
 class _Listener(_Disposable, Callback):  # type: ignore[misc]  # Ray is not typed
