@@ -51,6 +51,7 @@ def local_ray(*, cpus: int, on_loss: Callable[[RunStoppedError], None], last_wor
                 yield
             finally:
                 ending.set()
+                _kill(_scripts())
                 ray.shutdown()
 
 
@@ -82,6 +83,21 @@ def _start(folder: Path, cpus: int) -> None:
                     f"{folder}/session_latest/logs\n'unlearn-sweep doctor' looks for what may be in its way: memory, "
                     f"disk, limits (ulimit -a); on a machine that is busy, try again"
                 ) from None
+
+
+def _scripts() -> list[psutil.Process]:
+    """Return Ray's processes that are Python scripts (dashboard, monitors), which a Ray of one process has no use for.
+
+    Ray ends them one after another, and waits a third of a second for each.
+    """
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if any(
+                part.startswith(f"{Path(ray.__file__).parent}/") and part.endswith(".py") for part in process.cmdline()
+            ):
+                found.append(process)
+    return found
 
 
 def _first_line(error: Exception) -> str:

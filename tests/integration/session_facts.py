@@ -36,7 +36,18 @@ def texts(folder: Path) -> str:
     return "".join(path.read_text(errors="replace") for path in files)
 
 
+def scripts() -> dict[str, psutil.Process]:
+    """Return the Python scripts that Ray runs beside its servers, by name."""
+    children = psutil.Process().children()
+    commands = {process: process.cmdline() for process in children if process.status() != psutil.STATUS_ZOMBIE}
+    found = {next((part for part in command if "/ray/" in part), ""): process for process, command in commands.items()}
+    return {Path(script).name: process for script, process in found.items() if script.endswith(".py")}
+
+
 def main(folder: Path, marker: str) -> None:
+    at_the_end: list[str] = []
+    shutdown = ray.shutdown
+    ray.shutdown = lambda: (at_the_end.extend(scripts()), shutdown())
     with ray_session(ResourcesConfig(), workers=1):
         ahead = set(ray.get(loaded.remote()))
         tune.Tuner(lambda _: {"done": 1}, run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0)).fit()
@@ -48,9 +59,11 @@ def main(folder: Path, marker: str) -> None:
             "modules": ray.get(imported.remote()),
             "listening": sorted(set(listening)),
             "mode": stat.S_IMODE(session.stat().st_mode),
+            "scripts": sorted(scripts()),
             "logs": len(texts(session)),
             "marked": marker in texts(session),
         }
+    facts["ended_by_ray"] = at_the_end
     facts["left"] = [str(path) for path in folder.glob("unlearn-*")]
     print(json.dumps(facts))  # noqa: T201  # a command of its own
 

@@ -77,6 +77,8 @@ def test_a_session_is_its_owners_alone_and_its_workers_see_libraries_where_they_
     assert facts["mode"] == stat.S_IRWXU
     assert {Path(file).is_relative_to(hostile) for file in facts["modules"].values()} == {False}
     assert facts["left"] == [], "its folder is removed"
+    assert {"dashboard.py", "log_monitor.py"} <= set(facts["scripts"])
+    assert facts["ended_by_ray"] == [], "one after another, a third of a second each"
     assert (token.read_text(), stat.S_IMODE(token.stat().st_mode)) == ("of a cluster", stat.S_IRUSR | stat.S_IWUSR)
 
 

@@ -1,6 +1,8 @@
 """Errors become exit codes in one place, and warnings of ours become messages."""
 
 import errno
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -72,3 +74,43 @@ def test_our_own_warnings_are_messages_and_others_are_pythons(category, capsys):
     printed = capsys.readouterr().err
     assert "UserWarning: hostile \\x1b[2J" in printed
     assert "unlearn-sweep:" not in printed
+
+
+COMMAND = """
+import atexit, sys
+from orchestrator import cli
+from orchestrator.__main__ import main
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept = Kept()
+
+def run():
+    atexit.register(print, "a library's last words")
+    print("said")  # into a pipe, so it waits to be flushed
+    {ending}
+
+cli.main = run
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(0)", 0, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit(2)", 2, ""),
+        ("sys.exit('why')", 1, "why"),
+        ("raise KeyboardInterrupt", 130, ""),
+        ("raise ValueError('ours')", 1, "ValueError: ours"),
+    ],
+)
+def test_the_process_ends_with_its_code_and_last_words_without_being_taken_apart(ending, code, said):
+    done = subprocess.run([sys.executable, "-c", COMMAND.format(ending=ending)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()) == (code, ["said", "a library's last words"])
+    assert done.stderr.strip().endswith(said)
+    assert ("Traceback" in done.stderr) == ("ValueError" in ending)
