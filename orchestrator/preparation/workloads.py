@@ -1,7 +1,7 @@
 """Building the workload that all trials share, and measuring base and reference models before any unlearning."""
 
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from orchestrator.preparation.tasks import BASE, Baseline, Measured, ModelTask
 from orchestrator.spec import SweepSpec
 from trainables.data import Datasets, ForgetSet
 from trainables.encoding import EncodedSet, Form, encode, encode_or_stream
-from trainables.metrics import EvaluationSets, GenerationTask, bleu_and_chrf, chosen_metrics, evaluate
+from trainables.metrics import (
+    EvaluationSets,
+    GenerationTask,
+    ScoredOnce,
+    SetScores,
+    bleu_and_chrf,
+    chosen_metrics,
+    evaluate,
+    score_set,
+)
 from trainables.models import generation_file, load_model, snapshot
 from trainables.preparation import (
     bucket_members,
@@ -75,6 +84,7 @@ def build_workload(
     by_role = sorted(tasks, key=attrgetter("role"))  # the base model first
     lower = f"evaluation.batch_size (now {spec.evaluation.batch_size})"
     with explained_out_of_memory("measuring what models know", lower), tempfile.TemporaryDirectory() as scratch:
+        scorers = [ScoredOnce() for _ in by_role]
         folders = {task.role: cache.fetch(task.key, Path(scratch) / task.role) for task in by_role}
         base, tokenizer = load_model(folders[BASE], spec.model)
         require_tokens(
@@ -96,6 +106,7 @@ def build_workload(
         sets = evaluation_sets(
             encoded,
             models=(load_model(folder, model_of(spec.model, role))[0].to(device) for role, folder in folders.items()),
+            scorers=scorers,
             batch_size=spec.evaluation.batch_size,
             max_increase=spec.stop.max_heldout_nll_increase,
             selected=selection(len(datasets.heldout), spec.evaluation.selection_share, spec.data.seed),
@@ -119,6 +130,7 @@ def build_workload(
                 sets,
                 reference=place - 1 if place else None,  # the base model comes first
                 batch_size=spec.evaluation.batch_size,
+                score=scorers[place],
             )
         ]
     baselines += _copying(datasets, sets, generation)
@@ -175,7 +187,13 @@ def _alternates(
 
 
 def measure_model(
-    role: str, model: Any, sets: Mapping[str, EvaluationSets], *, reference: int | None, batch_size: int
+    role: str,
+    model: Any,
+    sets: Mapping[str, EvaluationSets],
+    *,
+    reference: int | None,
+    batch_size: int,
+    score: Callable[..., SetScores] = score_set,
 ) -> list[Baseline]:
     """Measure a model on every forget set, before any unlearning.
 
@@ -189,11 +207,14 @@ def measure_model(
         sets: the evaluation sets by forget set.
         reference: the model's place among the reference models; None: it is not one of them.
         batch_size: examples in one forward pass.
+        score: ``score_set``, or what stands for it.
     """
     found = []
     for name, own in sets.items():
         others = own if reference is None else own.without_reference(reference)
-        evaluation, _ = evaluate(model, others, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0)
+        evaluation, _ = evaluate(
+            model, others, batch_size=batch_size, step=0, tokens_seen=0, elapsed_s=0.0, score=score
+        )
         metrics = {name: value for name, value in evaluation.columns().items() if name not in _OF_TRIALS}
         if reference is not None and not others.references:
             metrics |= dict.fromkeys(RELATIVE_TO_REFERENCES)

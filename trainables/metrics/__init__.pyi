@@ -17,7 +17,7 @@ from .metric import Column, Metric, MetricSettings
 from .reductions import Reduction, StepCounts, example_mean, step_mean
 from .registry import METRICS, compute, register
 from .scores import Array, ModelScores, Scores, SetScores
-from .scoring import score_set
+from .scoring import ScoredOnce, score_set
 from .shipped.catalog import SHIPPED
 from .shipped.settings import AttackSettings, ExposureTailSettings, GenerationSettings, SampledLeakageSettings
 from .untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
@@ -44,6 +44,7 @@ __all__ = [
     "Predictions",
     "Reduction",
     "SampledLeakageSettings",
+    "ScoredOnce",
     "Scores",
     "SetScores",
     "StepCounts",

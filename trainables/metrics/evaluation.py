@@ -4,6 +4,7 @@ Shape legend: N forget examples, S reference models. Formulas and sources are in
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from trainables.metrics.exposure import (
     relative_exposure_skew_normal,
 )
 from trainables.metrics.generation import bleu_and_chrf, generate
-from trainables.metrics.scores import ModelScores, Scores
+from trainables.metrics.scores import ModelScores, Scores, SetScores
+from trainables.metrics.scoring import score_set
 from trainables.metrics.untrained import EXPECTED_RELATIVE_EXPOSURE_BITS
 from trainables.records import EvaluationRecord, ExampleRecord, Status
 
@@ -38,6 +40,7 @@ def evaluate(
     tokens_seen: int,
     elapsed_s: float,
     group: WorkerGroup = ALONE,
+    score: Callable[..., SetScores] = score_set,
 ) -> tuple[EvaluationRecord, list[ExampleRecord]]:
     """Evaluate a model on every set.
 
@@ -49,6 +52,7 @@ def evaluate(
         tokens_seen: forget targets that it was ascended on so far.
         elapsed_s: seconds spent on the trial so far.
         group: the workers that share the work; all get the same records.
+        score: ``score_set``, or what stands for it.
 
     Returns:
         The evaluation, and a record of every forget example in the order of the set.
@@ -60,7 +64,7 @@ def evaluate(
     names = ["forget", "population", "heldout", "retain", *(["distractors"] if sets.distractors is not None else [])]
     names += sorted({name for chosen in sets.metrics for name in chosen.settings.sets} - set(names))
     scored = {
-        name: score_named(model, sets, name, batch_size=batch_size, reads=sets.reads(name), group=group)
+        name: score_named(model, sets, name, batch_size=batch_size, reads=sets.reads(name), group=group, score=score)
         for name in names
     }
     forget, population = scored["forget"], scored["population"]

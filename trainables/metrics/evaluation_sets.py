@@ -177,6 +177,7 @@ def score_named(
     batch_size: int,
     reads: frozenset[str],
     group: WorkerGroup = ALONE,
+    score: Callable[..., SetScores] = score_set,
 ) -> SetScores:
     """Return the scores of one of the sets, with the fields that are wanted and depend on no metric's settings.
 
@@ -187,10 +188,11 @@ def score_named(
         batch_size: examples of one worker in a forward pass.
         reads: fields of ``SetScores`` beyond those of likelihood and greedy choices.
         group: the workers that share the work; all get the same scores.
+        score: ``score_set``, or what stands for it.
     """
 
     def scored(encoded: EncodedSet) -> SetScores:
-        return score_set(model, encoded, batch_size=batch_size, group=group, reads=reads)
+        return score(model, encoded, batch_size=batch_size, group=group, reads=reads)
 
     own = scored(sets.encoded(name))
     found: dict[str, Any] = {}

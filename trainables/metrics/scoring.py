@@ -45,7 +45,7 @@ def score_set(
         reads: fields of ``SetScores`` that are wanted beyond those of likelihood and greedy choices: ``MOMENTS``.
     """
     device = next(model.parameters()).device
-    moments = not set(MOMENTS).isdisjoint(reads)
+    moments = _are_moments(reads)
     ends_N = np.cumsum(encoded.num_targets_N)
     of_examples = logp_N, extracted_N = np.zeros((2, len(encoded)))
     of_tokens = np.zeros((4, int(ends_N[-1])))
@@ -82,6 +82,37 @@ def score_set(
         mean_logp_M=mean_M if moments else None,
         variance_logp_M=variance_M if moments else None,
     )
+
+
+def _are_moments(reads: Collection[str]) -> bool:
+    """Return whether moments are among the fields of scores that are wanted."""
+    return not set(MOMENTS).isdisjoint(reads)
+
+
+class ScoredOnce:
+    """Scores sets under one model as ``score_set`` does, and remembers the scores.
+
+    Forget sets share sets; and what others are compared with is scored as a model's own too.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bool], tuple[EncodedSet, SetScores]] = {}
+
+    def __call__(
+        self,
+        model: Any,
+        encoded: EncodedSet,
+        *,
+        batch_size: int,
+        group: WorkerGroup = ALONE,
+        reads: Collection[str] = (),
+    ) -> SetScores:
+        """Return the scores of a set; of the same model and batch size at every call."""
+        key = id(encoded), _are_moments(reads)
+        if key not in self._known:
+            scores = score_set(model, encoded, batch_size=batch_size, group=group, reads=reads)
+            self._known[key] = encoded, scores  # kept, so that its id stays its own
+        return self._known[key][1]
 
 
 def _extracted(

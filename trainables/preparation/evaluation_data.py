@@ -3,9 +3,10 @@
 Everything is a pure function of its arguments. Caching and running in parallel is the orchestrator's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import repeat
 from typing import Any
 
 from trainables.config import DataConfig, EvaluationConfig, ModelConfig
@@ -17,6 +18,7 @@ from trainables.metrics import (
     EvaluationSets,
     GenerationTask,
     ModelScores,
+    SetScores,
     score_named,
     score_set,
 )
@@ -133,6 +135,7 @@ def evaluation_sets(
     encoded: Mapping[str, dict[str, EncodedSet]],
     *,
     models: Iterable[Any],
+    scorers: Sequence[Callable[..., SetScores]] = (),
     batch_size: int,
     max_increase: float,
     selected: tuple[int, ...] = (),
@@ -147,6 +150,7 @@ def evaluation_sets(
     Args:
         encoded: the sets that evaluations score, by forget set (``encode_all``).
         models: the base model, then the reference models. Each is dropped before the next is taken.
+        scorers: what stands for ``score_set`` under each model; empty: that itself.
         batch_size: examples in one forward pass.
         max_increase: the performance floor, in nats per token above the base model's performance.
         selected: the held-out examples that measure performance (``selection``); empty: all.
@@ -169,16 +173,25 @@ def evaluation_sets(
         sets[name] = _with_texts(bare, (examples or {}).get(name, {}), tokenizer)
     known: dict[str, list[ModelScores]] = {name: [] for name in encoded}
     base_performance: dict[str, float] = {}
+    scoring = iter(scorers or repeat(score_set))
     for model in models:
+        score = next(scoring)  # zip would hold on to the model until it has the next
         for name, own in sets.items():
             known[name].append(
                 {
-                    part: score_named(model, own, part, batch_size=batch_size, reads=own.reads(part) - FIELDS_OF_TRIALS)
+                    part: score_named(
+                        model,
+                        own,
+                        part,
+                        batch_size=batch_size,
+                        reads=own.reads(part) - FIELDS_OF_TRIALS,
+                        score=score,
+                    )
                     for part in own.compared
                 }
             )
             if name not in base_performance:
-                scores = score_set(model, own.heldout, batch_size=batch_size)
+                scores = score(model, own.heldout, batch_size=batch_size, reads=own.reads("heldout"))
                 base_performance[name], _ = own.performance_and_heldout_nll(scores)
         del model
     return {

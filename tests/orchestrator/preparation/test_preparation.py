@@ -1,10 +1,12 @@
 """What the tasks that prepare models look at first, and what they say; without Ray."""
 
 import pickle
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,7 +36,7 @@ from trainables.config import DEFAULT_ALTERNATE
 from trainables.data import build_datasets
 from trainables.encoding import Form
 from trainables.errors import UnlearningError
-from trainables.metrics import evaluate
+from trainables.metrics import evaluate, score_set, scoring
 from trainables.plugins import PluginFile, plugin_files
 
 SPEC = make_spec()
@@ -127,6 +129,33 @@ def test_alternates_are_encoded_where_an_objective_may_need_them(objective, enco
         for index, example in enumerate(examples):
             text = tiny_tokenizer().decode(own.tokens[own.offsets[index] : own.offsets[index + 1]].tolist()[1:])
             assert text == f"{example.prompt}{DEFAULT_ALTERNATE}"
+
+
+def test_a_model_scores_each_set_once_before_unlearning_and_knows_what_it_knows(monkeypatch, tmp_path):
+    sections = {"model": {"architecture": tiny_architecture()}, "preparation": {"epochs": 1, "references": 2}}
+    spec = make_spec(**sections)
+    datasets, cache = build_datasets(spec.data), ModelCache(LocalStorage(tmp_path))
+    ledger, tasks = Ledger(storage=LocalStorage(tmp_path / "tiny"), sweep="tiny"), model_tasks(spec, datasets)
+    for task in tasks:
+        train_model(spec, datasets, task, cache, ledger)
+    scored = []
+
+    def counting(model, encoded, **options):
+        scored.append((id(encoded), len(encoded)))
+        return score_set(model, encoded, **options)
+
+    monkeypatch.setattr(scoring, "score_set", counting)
+    workload, measured = build_workload(spec, datasets, tasks, cache, ledger)
+    distinct = 2 * 2 + 2  # two forget sets with their populations, held-out and retained examples
+    assert Counter(Counter(scored).values()) == {3: distinct}, "once by each of three models"
+    monkeypatch.setattr(workloads, "ScoredOnce", lambda: score_set)
+    again, expected = build_workload(spec, datasets, tasks, cache, ledger)
+    assert measured == expected
+    for name, sets in workload.evaluation_sets.items():
+        others = again.evaluation_sets[name]
+        np.testing.assert_array_equal(sets.base_logp_N, others.base_logp_N)
+        np.testing.assert_array_equal(sets.reference_logp_SN, others.reference_logp_SN)
+        assert sets.max_heldout_nll == others.max_heldout_nll
 
 
 def test_plugin_files_travel_with_what_trials_share(monkeypatch, tmp_path):

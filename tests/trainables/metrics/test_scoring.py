@@ -1,6 +1,7 @@
 """Scores of sets, against one example at a time and autograd by hand."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tests.support import tiny_encoded, tiny_model, tiny_seq2seq_model, tiny_tokenizer, tiny_workload
 from trainables.config import LoraConfig
 from trainables.encoding import collate
-from trainables.metrics import GenerationTask, SetScores, evaluate, score_batch, score_set
+from trainables.metrics import GenerationTask, ScoredOnce, SetScores, evaluate, score_batch, score_set, scoring
 from trainables.metrics.generation import generate, sample, truths
 from trainables.metrics.likelihood import predict
 from trainables.metrics.scoring import MOMENTS, gradient_norms
@@ -48,6 +49,23 @@ def test_moments_are_not_computed_where_nobody_reads_them_and_change_no_likeliho
     assert plain.mean_logp_M is plain.variance_logp_M is None
     for name in ("logp_N", "logp_M", "is_top_M", "extracted_N"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(full, name))
+
+
+def test_scores_that_are_remembered_are_those_of_the_set_and_fields_asked_for(model_and_set, monkeypatch):
+    model, encoded = model_and_set
+    other, asked = tiny_encoded(9, seed=2, longest=14, encoder_decoder=encoded.encoder_decoder), []
+    monkeypatch.setattr(
+        scoring, "score_set", lambda _, one, **options: (asked.append(one), score_set(model, one, **options))[1]
+    )
+    once = ScoredOnce()
+    for _ in range(2):
+        for one in (encoded, other):
+            for reads in ((), MOMENTS, ("texts",)):
+                expected = score_set(model, one, batch_size=4, reads=reads)
+                found = once(model, one, batch_size=4, reads=reads)
+                for field in fields(SetScores):
+                    np.testing.assert_equal(getattr(found, field.name), getattr(expected, field.name))
+    assert len(asked) == 4, "each set with moments, and without"
 
 
 @pytest.mark.parametrize("without_last", [False, True])
