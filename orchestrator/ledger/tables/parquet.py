@@ -109,7 +109,8 @@ def may_replace(before: bytes, after: bytes) -> bool:
         group = metadata.row_group(metadata.num_row_groups - 1)
         column = group.column(group.num_columns - 1)
         rows_end = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size
-    return before[:rows_end] == after[:rows_end] and after[: len(before)].endswith(before[-4:])
+    is_footer_there = len(before) <= len(after) and after[: len(before)].endswith(before[-4:])
+    return before[:rows_end] == after[:rows_end] and is_footer_there
 
 
 AFTER_AT_MOST = 2**17
@@ -150,8 +151,9 @@ def _written(rows: pa.Table, *, at: int) -> tuple[bytes, pq.FileMetaData]:
         sink.write(bytes(max(at - sink.tell(), 0)))
         if rows.num_rows:
             writer.write_table(rows)
-        end = sink.tell()
-    return bytes(sink.getvalue())[at:end], found[0]
+    content = bytes(sink.getvalue())
+    end = -8 - int.from_bytes(content[-8:-4], "little")  # before the footer, its length and "PAR1"
+    return content[at:end], found[0]
 
 
 def _footer(metadata: pq.FileMetaData) -> bytes:

@@ -14,7 +14,7 @@ from orchestrator.ledger import DriverWriter, Ledger, TrialWriter, to_table
 from orchestrator.ledger.schema import EXAMPLES_WHO, TABLES
 from orchestrator.ledger.tables import parquet, table_files
 from orchestrator.ledger.tables import trial_files as growing
-from orchestrator.ledger.tables.parquet import AFTER_AT_MOST, decode, encode
+from orchestrator.ledger.tables.parquet import AFTER_AT_MOST, decode, encode, may_replace
 from orchestrator.ledger.tables.table_builder import TABLES_AT_ONCE, TableBuilder
 from orchestrator.ledger.tables.trial_files import LastTrial, TrialFiles
 from orchestrator.storage import LocalStorage
@@ -141,6 +141,16 @@ def test_a_footer_stands_where_the_size_of_any_earlier_version_says(versions):
         rows = pq.read_table(io.BytesIO(later[: len(earlier)]))
         assert rows.num_rows >= table.num_rows
         assert rows.equals(tables[rows.num_rows // 128])
+
+
+def test_only_a_file_that_serves_readers_of_another_may_replace_it(versions, trial):
+    for earlier, later in itertools.combinations(versions, 2):
+        assert may_replace(earlier, later)
+        assert not may_replace(later, earlier)
+    other = TrialFiles(trial).file("examples", [example_record(0, "another")])
+    assert not may_replace(versions[1], other), "other rows"
+    assert not may_replace(versions[-1], versions[-1][:-8]), "a size that leads beyond its end"
+    assert may_replace(b"of no reader", other)
 
 
 def test_a_replaced_row_stands_behind_the_one_before(ledger, tmp_path):
