@@ -90,12 +90,11 @@ def _scripts() -> list[psutil.Process]:
 
     Ray ends them one after another, and waits a third of a second for each.
     """
+    package = f"{Path(ray.__file__).parent}/"
     found = []
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            if any(
-                part.startswith(f"{Path(ray.__file__).parent}/") and part.endswith(".py") for part in process.cmdline()
-            ):
+            if any(part.startswith(package) and part.endswith(".py") for part in process.cmdline()):
                 found.append(process)
     return found
 

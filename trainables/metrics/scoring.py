@@ -98,19 +98,11 @@ class ScoredOnce:
     def __init__(self) -> None:
         self._known: dict[tuple[int, bool], tuple[EncodedSet, SetScores]] = {}
 
-    def __call__(
-        self,
-        model: Any,
-        encoded: EncodedSet,
-        *,
-        batch_size: int,
-        group: WorkerGroup = ALONE,
-        reads: Collection[str] = (),
-    ) -> SetScores:
-        """Return the scores of a set; of the same model and batch size at every call."""
+    def __call__(self, model: Any, encoded: EncodedSet, *, reads: Collection[str] = (), **options: Any) -> SetScores:
+        """Return the scores of a set; the model and the other options of ``score_set`` are the same at every call."""
         key = id(encoded), _are_moments(reads)
         if key not in self._known:
-            scores = score_set(model, encoded, batch_size=batch_size, group=group, reads=reads)
+            scores = score_set(model, encoded, reads=reads, **options)
             self._known[key] = encoded, scores  # kept, so that its id stays its own
         return self._known[key][1]
 
