@@ -1,6 +1,6 @@
 """What a trial costs beside its work, by number of trials: a sweep whose trials invent their numbers at once.
 
-    python -m tests.benchmarks.overhead [--trials 10 100 1000 10000] [--executor inline ray]
+    python -m tests.benchmarks.overhead [--trials 10 100 1000 10000] [--executor inline ray] [--steps 4]
 
 Each sweep is a process of its own: the search proposes, the ledger is written, the driver hears. Shown are milliseconds
 of a trial by the wall's clock and by the driver's processor, and what the driver's memory grows by.
@@ -36,7 +36,6 @@ from tests.benchmarks.long_search import STRATA, WORKLOAD, long_spec
 from tests.orchestrator.helpers import InventingWorker, SilentEvents
 from trainables.tune import TRIAL, AscentTrainable
 
-STEPS = 4
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 """For Ray's workers, which have to find this module."""
 
@@ -49,21 +48,22 @@ class NoWork(AscentTrainable):
         self._worker.take(config[TRIAL])
 
 
-def spec_of(trials: int) -> SweepSpec:
-    """Return a random search of so many trials in all, so that proposing costs little."""
-    spec = long_spec(trials=max(trials, STRATA), steps=STEPS)
+def spec_of(trials: int, steps: int) -> SweepSpec:
+    """Return a random search of so many trials in all, so that proposing costs little, each evaluated at some steps."""
+    spec = long_spec(trials=max(trials, STRATA), steps=max(steps, 2))  # whose rung needs two
     return spec.model_copy(
         update={
+            "steps": spec.steps[:steps],
             "search": spec.search.model_copy(update={"sampler": "random"}),
             "stop": spec.stop.model_copy(update={"halving": None}),
         }
     )
 
 
-def measure(executor: str, trials: int) -> dict[str, float]:
+def measure(executor: str, trials: int, steps: int) -> dict[str, float]:
     """Run a sweep in this process and return what a trial has cost."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    spec, interrupt, me = spec_of(trials), Interrupt(), psutil.Process()
+    spec, interrupt, me = spec_of(trials, steps), Interrupt(), psutil.Process()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(storage=LocalStorage(Path(folder) / spec.name), sweep=spec.name)
         ledger.manifest.create(dump_spec(spec), {}, {})
@@ -105,17 +105,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000, 10000])
     parser.add_argument("--executor", nargs="+", choices=["inline", "ray"], default=["inline", "ray"])
+    parser.add_argument("--steps", type=int, default=4, help="of each trial that are evaluated")
     parser.add_argument("--one", action="store_true", help="measure one sweep in this process, and print JSON")
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(measure(asked.executor[0], asked.trials[0])))  # noqa: T201
+        print(json.dumps(measure(asked.executor[0], asked.trials[0], asked.steps)))  # noqa: T201
         return
     table = Table("executor", "trials", "ms a trial", "of the driver's processor", "driver grows by, MiB", "merge, s")
     for executor in asked.executor:
         for trials in asked.trials:
             command = [sys.executable, "-m", "tests.benchmarks.overhead", "--one", "--executor", executor]
             done = subprocess.run(
-                [*command, "--trials", str(trials)], stdout=subprocess.PIPE, text=True, check=True, env=ENVIRONMENT
+                [*command, "--trials", str(trials), "--steps", str(asked.steps)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                env=ENVIRONMENT,
             )
             found = json.loads(done.stdout.splitlines()[-1])
             table.add_row(
